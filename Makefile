@@ -1,0 +1,37 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format compile clean
+
+RUN ?= digits
+UV ?= $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
+export PYTHONDONTWRITEBYTECODE =
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: .venv/installed  ## Make the environment in .venv from uv.lock
+
+# uv brings itself: where it is not installed, pip puts it into the environment that it then fills.
+.venv/installed: pyproject.toml uv.lock
+	@command -v uv >/dev/null || test -x .venv/bin/uv || { python3 -m venv .venv && .venv/bin/pip install --quiet uv; }
+	$(UV) sync --locked --extra cpu --inexact --quiet
+	@touch $@
+
+demo: setup  ## Run the pipeline on real data: make demo [RUN=digits|breast_cancer]
+	.venv/bin/kep run pipelines/configs/$(RUN).yaml
+
+test: setup  ## Run every test
+	.venv/bin/python -m pytest
+
+lint: setup  ## Check style and format
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+format: setup  ## Format the code
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+compile: setup  ## Compile the pipeline: make compile [RUN=digits]
+	.venv/bin/kep compile pipelines/configs/$(RUN).yaml -o pipeline.yaml
+
+clean:  ## Remove the environment; runs stay
+	rm -rf .venv

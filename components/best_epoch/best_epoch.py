@@ -1,0 +1,137 @@
+"""How long a candidate should train: the median over fresh seeds of the best epoch, and the predictions behind it."""
+
+import json
+import shutil
+import statistics
+from pathlib import Path
+
+import numpy as np
+
+from components.shared.errors import UserError
+from components.shared.files import new_folder, read_json, write_file, write_json
+from components.shared.hardware import limit_threads
+from components.shared.metrics import metrics
+from components.shared.records import Rows
+from components.shared.seeds import derive
+from components.shared.settings import BestEpochSettings
+from components.shared.step import Step, entry
+from models.family import Family, Settings, family, spec_of
+
+
+@entry("best_epoch")
+def run(
+    step: Step,
+    *,
+    candidate: str,
+    records: str,
+    families: str,
+    config: str,
+    batch_size: int,
+    hardware: str,
+    seed: int,
+    code: str,
+) -> None:
+    """Trains a candidate from several fresh seeds on train rows, watching validation rows.
+
+    The folder gets `best_epoch.json`, `predictions.npz` (`predictions` float32 [seeds, n, classes] or [seeds, n], `labels` [n],
+    `ids` uint64 [n], the validation rows in order), `train_ids.npy` (uint64, the rows trained on) and `models/0`, the first
+    seed's model at its best epoch. A killed step goes on after the seeds that were finished.
+
+    Args:
+        step: Of this execution.
+        candidate: JSON of the candidate that `tune` chose.
+        records: Folder of the records.
+        families: JSON list made by `models.family.travelling`.
+        config: JSON of `BestEpochSettings`.
+        batch_size: Rows of one optimiser step.
+        hardware: JSON of `HardwareSettings`.
+        seed: Of the run.
+        code: Hash of the code, part of the identity of partial work.
+
+    Raises:
+        UserError: A training did not reach a finite validation loss.
+    """
+    limit_threads(hardware)
+    settings, chosen = BestEpochSettings.model_validate_json(config), json.loads(candidate)
+    step.label = chosen["id"]
+    data = step.open(records)
+    train, validation = data.load("train"), data.load("validation")
+    member = family(spec_of(chosen["family"], families, data.manifest), data.manifest)
+
+    work = step.work(
+        f"{data.manifest.fingerprint[:16]}-{derive(seed, code, candidate, families, config, batch_size)}"
+    )
+    for number in range(settings.seeds):
+        if not (work / str(number)).exists():
+            with new_folder(work / str(number)) as folder:
+                training = Settings(
+                    max_epochs=settings.max_epochs,
+                    patience=settings.patience,
+                    batch_size=batch_size,
+                    seed=derive(seed, "best_epoch", chosen["id"], number),
+                )
+                step.progress(f"seed {number + 1} of {settings.seeds}", number, settings.seeds)
+                _train(step, member, chosen["values"], train, validation, training, folder)
+
+    fits = [read_json(work / str(number) / "fit.json") for number in range(settings.seeds)]
+    predictions = np.stack([np.load(work / str(n) / "predictions.npy") for n in range(settings.seeds)])
+    for fit, predicted in zip(fits, predictions, strict=True):
+        fit["metrics"] = metrics(data.manifest.label.task, validation.labels, predicted)
+    write_file(
+        step.out / "predictions.npz",
+        lambda path: np.savez(path, predictions=predictions, labels=validation.labels, ids=validation.ids),
+    )
+    write_file(step.out / "train_ids.npy", lambda path: np.save(path, train.ids))
+    shutil.copytree(work / "0" / "model", step.out / "models" / "0")
+    best = median(fits)
+    write_json(
+        step.out / "best_epoch.json",
+        {
+            "candidate": chosen,
+            "unit": member.unit,
+            "best": best,
+            "at_cap": any(fit["at_cap"] for fit in fits),
+            "validation_fingerprint": data.manifest.roles["validation"].fingerprint,
+            "seeds": fits,
+        },
+    )
+    spread = f"{min(fit['best'] for fit in fits)} to {max(fit['best'] for fit in fits)}"
+    cap = (
+        "; still improving at the cap, raise best_epoch.max_epochs" if any(f["at_cap"] for f in fits) else ""
+    )
+    step.progress(f"best {member.unit} {best} (median of {len(fits)} seeds, {spread}){cap}")
+
+
+def median(fits: list[dict]) -> int:
+    """Median of the seeds' 1-based best units; the lower one of the two middle ones for an even number."""
+    return statistics.median_low(fit["best"] for fit in fits)
+
+
+def _train(
+    step: Step, member: Family, values: dict, train: Rows, validation: Rows, settings: Settings, folder: Path
+) -> None:
+    """One training: `fit.json`, `predictions.npy` and `model/` in `folder`."""
+
+    def progress(done: int, validation_loss: float) -> None:
+        if done % 10 == 0:
+            step.progress(f"{member.unit} {done}: validation loss {validation_loss:.4f}")
+
+    fit = member.fit(values, train, validation, settings, progress)
+    if not np.isfinite(fit.loss):
+        raise UserError(
+            f"best_epoch: {step.label} reached no finite validation loss with seed {settings.seed}"
+        )
+    np.save(folder / "predictions.npy", fit.predictions)
+    (folder / "model").mkdir()
+    member.save(fit.model, folder / "model")
+    write_json(
+        folder / "fit.json",
+        {
+            "seed": settings.seed,
+            "best": fit.best,
+            "loss": fit.loss,
+            "at_cap": fit.at_cap,
+            "train_curve": fit.train_curve,
+            "validation_curve": fit.validation_curve,
+        },
+    )

@@ -1,0 +1,64 @@
+"""evaluate: the one look at the test rows, and the ensemble as one artifact."""
+
+from typing import List
+
+from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
+
+from components.shared.component import step
+
+
+@step
+def evaluate(
+    config: str,
+    asked: str,
+    champion: str,
+    seed: int,
+    code: str,
+    records: Input[Dataset],
+    study: Input[Artifact],
+    results: Input[List[Artifact]],
+    weights: Input[Artifact],
+    members: Input[List[Model]],
+    ensemble: Output[Model],
+    evaluation: Output[Artifact],
+    metrics: Output[Metrics],
+    classification: Output[ClassificationMetrics],
+    report: Output[HTML],
+) -> None:
+    """Scores every member, the plain average and the ensemble on the test rows.
+
+    Args:
+        config: JSON of the run file's `evaluate`.
+        asked: JSON of the whole run file, for the report.
+        champion: JSON: the champion's folder, and the version to compare with or null.
+        seed: Of the run.
+        code: Hash of the code that runs, part of the cache key.
+        records: Folder with manifest.json and the shards; test is opened here alone.
+        study: What tune wrote.
+        results: What best_epoch wrote, one folder per candidate.
+        weights: What weigh wrote.
+        members: What retrain wrote, one folder per member.
+        ensemble: Members, weights and the meaning of raw features, with one `predict`.
+        evaluation: Metrics with intervals, test predictions, the role ledger, and the report.
+        metrics: The ensemble's test metrics, for the pipeline's page.
+        classification: Confusion matrix and ROC curve, for the pipeline's page.
+        report: The report as one offline page.
+    """
+    from components.evaluate.evaluate import run
+    from components.evaluate.kfp_artifacts import log
+
+    done = run(
+        out=evaluation.path,
+        records=records.path,
+        study=study.path,
+        results=[result.path for result in results],
+        weights=weights.path,
+        members=[member.path for member in members],
+        ensemble=ensemble.path,
+        config=config,
+        asked=asked,
+        champion=champion,
+        seed=seed,
+        code=code,
+    )
+    log(done, evaluation.path, metrics, classification, report)

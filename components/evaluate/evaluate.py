@@ -1,0 +1,225 @@
+"""The one look at the test rows: every member, the plain average and the ensemble, with intervals; the ensemble as one artifact."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from components.evaluate.report import render
+from components.evaluate.scores import intervals, paired_difference, pictures, slices
+from components.shared.errors import UserError, nearest
+from components.shared.files import new_folder, read_json, write_file, write_json
+from components.shared.records import Rows
+from components.shared.schema import Manifest
+from components.shared.seeds import derive
+from components.shared.settings import EvaluateSettings
+from components.shared.step import Step, entry
+from models import ensemble as ensembles
+from models.ensemble import Ensemble
+
+SAME = 1e-5
+"""Largest difference between a reloaded ensemble's predictions and the evaluated ones: float32 rounding."""
+FEWEST_UNSEEN = 30
+"""Test rows that a champion must not have been trained on for a comparison to mean something."""
+
+
+@entry("evaluate")
+def run(
+    step: Step,
+    *,
+    records: str,
+    study: str,
+    results: list[str],
+    weights: str,
+    members: list[str],
+    ensemble: str,
+    config: str,
+    asked: str,
+    champion: str,
+    seed: int,
+    code: str,
+) -> dict:
+    """Scores on the test rows, writes the ensemble, `evaluation.json`, `predictions.npz`, `report.json` and `report.html`.
+
+    Args:
+        step: Of this execution.
+        records: Folder of the records.
+        study: Folder that `tune` wrote.
+        results: Folders that `best_epoch` wrote.
+        weights: Folder that `weigh` wrote.
+        members: Folders that `retrain` wrote.
+        ensemble: Where the ensemble goes.
+        config: JSON of `EvaluateSettings`.
+        asked: JSON of the whole run file, for the report.
+        champion: JSON with `version`, the folder of the ensemble to compare with, or null.
+        seed: Of the run.
+        code: Hash of the code.
+
+    Returns:
+        `metrics` of the ensemble by name, the `classes`, and the `pictures` of the report.
+
+    Raises:
+        UserError: A slice column does not exist, or the reloaded ensemble predicts something else than was evaluated.
+    """
+    settings = EvaluateSettings.model_validate_json(config)
+    data = step.open(records)
+    manifest, task = data.manifest, data.manifest.label.task
+    _check_slices(settings.slices, manifest)
+    weighed = read_json(Path(weights) / "weights.json")
+    by_id = {read_json(Path(folder) / "member.json")["id"]: Path(folder) for folder in members}
+    ordered = {member["id"]: by_id[member["id"]] for member in weighed["members"]}
+    with new_folder(ensemble) as folder:
+        ensembles.write(folder, ordered, Path(records), _trained_on(results))
+
+    test = data.load("test")
+    own = Ensemble(ensemble)
+    predictions = dict(zip(ordered, own.predict_members(test), strict=True))
+    named = predictions | {
+        "uniform average": np.mean([p.astype(np.float64) for p in predictions.values()], axis=0),
+        "ensemble": own.average(list(predictions.values())),
+    }
+    difference = _check_reloaded(ensemble, manifest, test, named["ensemble"])
+    step.progress(
+        f"ensemble of {len(ordered)} reloaded: raw features give the evaluated predictions within {difference:.1e}"
+    )
+    scores = {}
+    for name, predicted in named.items():
+        scores[name] = intervals(task, test.labels, predicted, settings.bootstrap, derive(seed, "bootstrap"))
+        step.progress(
+            f"{name}: " + ", ".join(f"{metric} {v['value']:.4f}" for metric, v in scores[name].items())
+        )
+    drawn = pictures(manifest, test.labels, named["ensemble"], derive(seed, "pictures"))
+    evaluation = {
+        "rows": len(test),
+        "scores": scores,
+        "pictures": drawn,
+        "slices": slices(manifest, test, named["ensemble"], settings.slices),
+        "reload_difference": difference,
+        "gap": {
+            "validation_loss": weighed["validation_loss"],
+            "cross_fitted_loss": weighed["methods"][weighed["method"]]["loss"],
+            "test_loss": scores["ensemble"]["loss"],
+        },
+        "champion": _against(
+            json.loads(champion)["version"], manifest, test, named["ensemble"], settings.bootstrap, seed
+        ),
+        "ledger": ledger([study, *results, weights, *members], step.ledger),
+    }
+    for line in evaluation["ledger"]:
+        step.progress(f"{line['step']} read {line['rows']} {line['role']} rows ({line['fingerprint'][:12]})")
+    write_json(step.out / "evaluation.json", evaluation)
+    write_file(
+        step.out / "predictions.npz",
+        lambda path: np.savez(path, labels=test.labels, ids=test.ids, **named),
+    )
+    whole = _collect(records, study, results, weights, list(ordered.values()), evaluation, json.loads(asked))
+    write_json(step.out / "report.json", whole)
+    write_file(step.out / "report.html", lambda path: path.write_text(render(whole)))
+    return {
+        "metrics": {name: v["value"] for name, v in scores["ensemble"].items()},
+        "classes": manifest.label.classes,
+        "pictures": drawn,
+    }
+
+
+def ledger(folders: list[str], own: list[dict]) -> list[dict]:
+    """Who read which roles: one line per step and role, with the number of its executions.
+
+    Args:
+        folders: Of the steps' outputs, each with a step.json.
+        own: The ledger of this step.
+
+    Returns:
+        Dictionaries with `step`, `role`, `rows`, `fingerprint`, `times`, in the order of the flow.
+    """
+    lines = [line for folder in folders for line in read_json(Path(folder) / "step.json")["ledger"]]
+    table: dict[tuple, dict] = {}
+    for line in lines + own:
+        key = (line["step"], line["role"])
+        table.setdefault(key, line | {"times": 0})["times"] += 1
+    return list(table.values())
+
+
+def _check_slices(columns: list[str], manifest: Manifest) -> None:
+    known = [column.name for column in manifest.columns if column.kind != "image"]
+    for name in columns:
+        if name not in known:
+            raise UserError(f'evaluate.slices: "{name}" is not a feature column{nearest(name, known)}')
+
+
+def _trained_on(results: list[str]) -> np.ndarray:
+    """Ids of the train and validation rows: what a retrained member may have seen."""
+    first = Path(results[0])
+    return np.concatenate([np.load(first / "train_ids.npy"), np.load(first / "predictions.npz")["ids"]])
+
+
+def _check_reloaded(folder: str, manifest: Manifest, test: Rows, evaluated: np.ndarray) -> float:
+    """Largest absolute difference of a reloaded ensemble's predictions from raw features."""
+    again = Ensemble(folder).predict(ensembles.raw_features(manifest, test))
+    difference = float(np.abs(again - evaluated).max())
+    scale = max(1.0, float(np.abs(evaluated).max()))
+    if not difference <= SAME * scale:
+        raise UserError(
+            f"evaluate: the reloaded ensemble predicts something else than was evaluated, by {difference:.1e}"
+        )
+    return difference
+
+
+def _against(
+    champion: str | None, manifest: Manifest, test: Rows, ours: np.ndarray, resamples: int, seed: int
+) -> dict | None:
+    """Re-scores the champion on this run's test rows that it was not trained on.
+
+    Returns:
+        `folder`, `unseen` (rows), and either `difference` (our loss minus the champion's, paired by row) or the `problem` that makes
+        a comparison impossible; None without a champion.
+    """
+    if champion is None:
+        return None
+    result: dict = {"folder": champion, "unseen": 0}
+    try:
+        theirs = Ensemble(champion)
+        label = theirs.manifest.label
+        if (label.task, label.classes) != (manifest.label.task, manifest.label.classes):
+            return result | {"problem": "the champion predicts another label"}
+        unseen = ~np.isin(test.ids, theirs.train_ids)
+        result["unseen"] = int(unseen.sum())
+        if result["unseen"] < min(FEWEST_UNSEEN, len(test)):
+            return result | {
+                "problem": f"the champion was trained on all but {result['unseen']} of {len(test)} test rows"
+            }
+        rows = test.take(unseen)
+        predicted = theirs.predict(ensembles.raw_features(manifest, rows))
+    except UserError as error:
+        return result | {"problem": f"the champion can't predict these rows: {error}"}
+    difference = paired_difference(
+        label.task, rows.labels, ours[unseen], predicted, resamples, derive(seed, "champion")
+    )
+    return result | {"difference": difference}
+
+
+def _collect(
+    records: str,
+    study: str,
+    results: list[str],
+    weights: str,
+    members: list[Path],
+    evaluation: dict,
+    asked: dict,
+) -> dict:
+    """Everything that the report shows, as one JSON value."""
+    results = sorted(
+        results, key=lambda folder: read_json(Path(folder) / "best_epoch.json")["candidate"]["id"]
+    )
+    steps = [records, study, *results, weights, *members]
+    return {
+        "asked": asked,
+        "manifest": read_json(Path(records) / "manifest.json"),
+        "study": read_json(Path(study) / "study.json"),
+        "trials": [read_json(path) for path in sorted((Path(study) / "trials").glob("*.json"))],
+        "best_epochs": [read_json(Path(folder) / "best_epoch.json") for folder in results],
+        "weights": read_json(Path(weights) / "weights.json"),
+        "members": [read_json(folder / "member.json") for folder in members],
+        "evaluation": evaluation,
+        "steps": [read_json(Path(folder) / "step.json") for folder in steps],
+    }

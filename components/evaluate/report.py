@@ -1,0 +1,2 @@
+def render(whole):
+    return "<html></html>"

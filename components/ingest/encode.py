@@ -1,0 +1,123 @@
+"""The later passes: batches of a source as row ids, labels, split keys and serialised rows."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from components.ingest.scan import Plan
+from components.ingest.unit import Unit
+from components.shared import columns
+from components.shared.errors import UserError
+from components.shared.schema import Column
+from components.shared.settings import Split
+
+
+@dataclass
+class Keys:
+    """What is kept of each row of a unit between the passes: some 12 bytes a row, 20 with a split key."""
+
+    ids: np.ndarray
+    labels: np.ndarray
+    split: np.ndarray | None
+
+
+def read_keys(unit: Unit, plan: Plan, split: Split) -> Keys:
+    """Ids, labels and split keys of the rows of one unit."""
+    parts = []
+    for batch in unit.read(*unit.args):
+        hashes = [feature_hashes(batch, column) for column in plan.features]
+        labels = columns.label_indices(batch[plan.label.name], plan.label)
+        if plan.label.classes is not None:
+            labels = labels.astype(np.int32)
+        parts.append((columns.row_ids(hashes), labels, _split_keys(batch, plan, split)))
+    ids, labels, keys = zip(*parts, strict=True)
+    return Keys(np.concatenate(ids), np.concatenate(labels), None if plan.key is None else np.concatenate(keys))
+
+
+def feature_hashes(batch: pa.RecordBatch, column: Column) -> np.ndarray:
+    """uint64 [n] of one feature."""
+    array = batch[column.name]
+    if column.kind == "image":
+        return columns.image_hashes(columns.pixels(array, column))
+    if column.kind == "categorical":
+        return columns.category_hashes(*columns.texts(array, column.name), column.name)
+    return columns.number_hashes(columns.floats(array, column.name, column.kind), column.name)
+
+
+def _split_keys(batch: pa.RecordBatch, plan: Plan, split: Split) -> np.ndarray | None:
+    """Hashes of groups, sortable times, or roles."""
+    if plan.key is None:
+        return None
+    array = columns.plain(batch[plan.key])
+    if split.by == "time":
+        return _times(array, plan)
+    indices, values = columns.texts(array, plan.key)
+    if (indices < 0).any():
+        raise UserError(f'data.split.column: column "{plan.key}" is empty in some rows; fill it')
+    if split.by == "group":
+        return columns.text_hashes(values)[indices]
+    roles = {value: role for role, names in enumerate(_role_values(split)) for value in names}
+    unknown = [value for value in values if value not in roles]
+    if unknown:
+        raise UserError(
+            f'data.split.roles: column "{plan.key}" holds "{unknown[0]}", which means no role; the values '
+            "that do are "
+            f"{', '.join(roles)}"
+        )
+    return np.array([roles[value] for value in values], np.uint64)[indices]
+
+
+def _role_values(split: Split) -> tuple[list[str], list[str], list[str]]:
+    return split.roles.train, split.roles.validation, split.roles.test
+
+
+def _times(array: pa.Array, plan: Plan) -> np.ndarray:
+    """float64 numbers, or int64 microseconds of dates."""
+    if columns.is_number(plan.key_type):
+        times = columns.numbers(array, plan.key)
+        missing = np.isnan(times)
+    else:
+        if columns.is_text(array.type):
+            array = _parse_dates(array, plan.key)
+        if not pa.types.is_temporal(array.type):
+            raise UserError(f'data.split.column: column "{plan.key}" has type {array.type}; give dates or numbers')
+        array = array.cast(pa.timestamp("us", getattr(array.type, "tz", None)), safe=False).cast(pa.int64())
+        missing = np.asarray(array.is_null())
+        times = np.asarray(array.fill_null(0))
+    if missing.any():
+        raise UserError(f'data.split.column: column "{plan.key}" is empty in some rows; fill it')
+    return times
+
+
+def _parse_dates(array: pa.Array, name: str) -> pa.Array:
+    for zone in (None, "UTC"):
+        try:
+            return array.cast(pa.timestamp("us", zone))
+        except pa.ArrowInvalid:
+            continue
+    raise UserError(
+        f'data.split.column: column "{name}" holds "{array[0]}", which is no date or number; '
+        "give dates such as 2024-05-31 or 2024-05-31 12:00:00"
+    )
+
+
+def count_categories(unit: Unit, roles: np.ndarray, names: list[str]) -> dict[str, Counter]:
+    """Train rows by category, of each named column, in one unit; `roles` are those of its rows."""
+    counts: dict[str, Counter] = {name: Counter() for name in names}
+    start = 0
+    for batch in unit.read(*unit.args):
+        train = roles[start : start + batch.num_rows] == 0
+        start += batch.num_rows
+        for name in names:
+            indices, values = columns.texts(batch[name], name)
+            seen = np.bincount(indices[train & (indices >= 0)], minlength=len(values))
+            counts[name].update({value: count for value, count in zip(values, seen.tolist(), strict=True) if count})
+    return counts
+
+
+def vocabulary(counts: Counter, most: int) -> list[str]:
+    """The most frequent categories, equally frequent ones in the order of their texts, sorted."""
+    ranked = sorted(counts, key=lambda value: (-counts[value], value))
+    return sorted(ranked[:most])

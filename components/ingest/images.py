@@ -1,0 +1,135 @@
+"""A folder of image folders, one per class, as units of decoded images."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+from pyarrow import fs
+
+from components.ingest.arrays import image_array
+from components.ingest.unit import BLOCK, Source, Unit
+from components.shared.errors import UserError
+
+ENDINGS = (".png", ".jpg", ".jpeg")
+_GREY = ("1", "L", "LA", "I;16", "I")
+
+
+def image_source(
+    location: str,
+    root: str | None,
+    system: fs.FileSystem,
+    files: list[fs.FileInfo],
+    label: str,
+    size: tuple[int, int] | None,
+) -> Source:
+    """Images whose folder is their class: grey where all are grey, else RGB; transparency is dropped.
+
+    Args:
+        location: for messages.
+        root: the folder that holds the class folders; None for a glob, where an image's folder is its class.
+        system: holds the files.
+        files: all files of the source.
+        label: the name of the label column.
+        size: height and width in pixels to resize to.
+
+    Raises:
+        UserError: an image cannot be read, or they differ in size and no size is asked for.
+    """
+    pictures = [info for info in files if info.path.lower().endswith(ENDINGS)]
+    classes = _classes(pictures, root, system)
+    sizes: Counter = Counter()
+    grey = True
+    example = {}
+    for info in pictures:
+        with _open(system, info.path) as image:
+            sizes[image.size] += 1
+            grey = grey and image.mode in _GREY
+            example.setdefault(image.size, info.base_name)
+    if size is None and len(sizes) > 1:
+        first, second = list(example.items())[:2]
+        raise UserError(
+            f"data.image_size: the images differ in size ({first[1]} has {first[0][0]}x{first[0][1]} "
+            f"pixels, {second[1]} "
+            f"{second[0][0]}x{second[0][1]}); set data.image_size: [height, width]"
+        )
+    width, height = next(iter(sizes)) if size is None else (size[1], size[0])
+    shape = (height, width, 1 if grey else 3)
+    step = max(1, min(512, BLOCK // math.prod(shape)))
+
+    def units(columns: list[str]) -> Iterator[Unit]:
+        for start in range(0, len(pictures), step):
+            paths = [info.path for info in pictures[start : start + step]]
+            yield Unit(_read, (system, paths, classes[start : start + step], shape, label, columns), location)
+
+    total = sum(info.size for info in pictures)
+    return Source(location, ["image", label], True, total, units, label, {"image": shape})
+
+
+def _classes(pictures: list[fs.FileInfo], root: str | None, system: fs.FileSystem) -> list[str]:
+    """The class of each image.
+
+    Raises:
+        UserError: an image lies in no class folder, or a class folder has no image.
+    """
+    if root is None:
+        return [PurePosixPath(info.path).parent.name for info in pictures]
+    parts = [PurePosixPath(info.path).relative_to(root).parts for info in pictures]
+    loose = next((part[0] for part in parts if len(part) == 1), None)
+    if loose:
+        raise UserError(
+            f"data.source: image {loose} lies in no class folder; put each image in a folder named by its class"
+        )
+    found = {part[0] for part in parts}
+    for info in system.get_file_info(fs.FileSelector(root)):
+        if info.type == fs.FileType.Directory and info.base_name[0] not in "._" and info.base_name not in found:
+            raise UserError(f'data.source: class folder "{info.base_name}" holds no images; fill it or remove it')
+    return [part[0] for part in parts]
+
+
+def _open(system: fs.FileSystem, path: str) -> Image.Image:
+    try:
+        return Image.open(system.open_input_file(path))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: Exception) -> UserError:
+    return UserError(
+        f"data.source: image {'/'.join(PurePosixPath(path).parts[-2:])} cannot be read "
+        f"({type(error).__name__}); "
+        "replace or remove it"
+    )
+
+
+def _read(
+    system: fs.FileSystem,
+    paths: list[str],
+    classes: list[str],
+    shape: tuple[int, int, int],
+    label: str,
+    columns: list[str],
+) -> Iterator[pa.RecordBatch]:
+    arrays: dict[str, pa.Array] = {}
+    if "image" in columns:
+        arrays["image"] = image_array(np.stack([_pixels(system, path, shape) for path in paths]))
+    arrays[label] = pa.array(classes)
+    yield pa.record_batch({name: arrays[name] for name in columns})
+
+
+def _pixels(system: fs.FileSystem, path: str, shape: tuple[int, int, int]) -> np.ndarray:
+    """One image as uint8 [h, w, c], resized by area averaging where its size differs."""
+    height, width, channels = shape
+    try:
+        with _open(system, path) as image:
+            if image.mode in ("I;16", "I"):
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            image = image.convert("L" if channels == 1 else "RGB")
+            if image.size != (width, height):
+                image = image.resize((width, height), Image.Resampling.BOX)
+            return np.asarray(image, np.uint8).reshape(shape)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from error

@@ -1,0 +1,122 @@
+"""What ingest would make of a source, and the fingerprint of its content."""
+
+import hashlib
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from components.ingest.copy import is_records, open_records
+from components.ingest.ingest import Survey, survey_source, worker_count
+from components.ingest.sources import is_sklearn
+from components.ingest.workers import Workers
+from components.shared.schema import ROLES, Manifest
+from components.shared.settings import DataSettings
+from components.shared.storage import digests
+
+
+@dataclass(frozen=True)
+class InspectedColumn:
+    """One feature: its type, and how many rows of the whole source have no value."""
+
+    name: str
+    kind: str
+    missing: int
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What ingest would make of a source.
+
+    Attributes:
+        rows: of the source.
+        bytes: of its files.
+        columns: the features.
+        ignored: the columns that are left out.
+        classes: rows per class, empty for regression.
+        roles: rows per role, after `dropped` rows were left out because their features occur in a later role.
+        duplicates: rows whose features occur more than once.
+    """
+
+    source: str
+    rows: int
+    bytes: int
+    columns: list[InspectedColumn]
+    ignored: list[str]
+    label: str
+    task: str
+    classes: dict[bool | int | str, int]
+    roles: dict[str, int]
+    dropped: dict[str, int]
+    duplicates: int
+
+
+def inspect(settings: DataSettings, seed: int, base: Path = Path(".")) -> Inspection:
+    """Looks at the source as ingest would, and writes nothing.
+
+    Raises:
+        UserError: what ingest would refuse.
+    """
+    if is_records(settings, base):
+        return _of_manifest(open_records(settings, base)[1])
+    with Workers(worker_count(settings, base)) as workers:
+        return _of_survey(survey_source(settings, seed, base, workers))
+
+
+def _of_survey(survey: Survey) -> Inspection:
+    plan = survey.plan
+    missing = {name: column.missing for name, column in survey.scan.columns.items()}
+    return Inspection(
+        source=", ".join(source.description for source in survey.sources),
+        rows=survey.scan.rows,
+        bytes=sum(source.bytes for source in survey.sources),
+        columns=[InspectedColumn(one.name, one.kind, missing.get(one.name, 0)) for one in plan.features],
+        ignored=plan.ignored,
+        label=plan.label.name,
+        task=plan.label.task,
+        classes=dict(zip(plan.label.classes or [], plan.label_counts, strict=True)),
+        roles={name: int(np.count_nonzero(survey.roles == role)) for role, name in enumerate(ROLES)},
+        dropped=survey.dropped,
+        duplicates=survey.duplicates,
+    )
+
+
+def _of_manifest(manifest: Manifest) -> Inspection:
+    """Missing values are those of the train rows: the manifest knows no others."""
+    roles = manifest.roles
+    counts = np.sum([info.class_counts for info in roles.values()], axis=0)
+    return Inspection(
+        source=manifest.source,
+        rows=sum(info.rows for info in roles.values()) + sum(manifest.dropped.values()),
+        bytes=sum(shard.bytes for info in roles.values() for shard in info.shards),
+        columns=[InspectedColumn(one.name, one.kind, one.missing) for one in manifest.columns],
+        ignored=manifest.ignored,
+        label=manifest.label.name,
+        task=manifest.label.task,
+        classes={name: int(count) for name, count in zip(manifest.label.classes or [], counts, strict=True)},
+        roles={name: info.rows for name, info in roles.items()},
+        dropped=manifest.dropped,
+        duplicates=manifest.duplicates,
+    )
+
+
+def fingerprint(settings: DataSettings, base: Path = Path(".")) -> str:
+    """sha256 over the content and the relative names of the source's files, read in blocks.
+
+    For gs:// the objects' sizes and CRC32C stand for their content; for a scikit-learn set, its name and
+    the version.
+
+    Raises:
+        UserError: the source does not exist.
+    """
+    total = hashlib.sha256()
+    if is_sklearn(settings):
+        total.update(f"{settings.source} {version('scikit-learn')}".encode())
+        return total.hexdigest()
+    locations = [settings.source] if settings.files is None else list(settings.files.model_dump().values())
+    for location in locations:
+        for name, digest in digests(location, base):
+            total.update(f"{name}\0{digest}\n".encode())
+        total.update(b"\n")
+    return total.hexdigest()

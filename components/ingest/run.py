@@ -1,0 +1,12 @@
+"""The step around `ingest`."""
+
+from components.ingest.ingest import ingest
+from components.shared.schema import Manifest
+from components.shared.settings import DataSettings
+from components.shared.step import Step, entry
+
+
+@entry("ingest")
+def run(step: Step, *, config: str, source: str, seed: int, code: str) -> Manifest:  # noqa: ARG001
+    """Ingests by the data section `config`; `source` and `code` only tell cached results apart."""
+    return ingest(DataSettings.model_validate_json(config), seed, step.out)

@@ -1,0 +1,68 @@
+"""Which reader a source needs."""
+
+from pathlib import Path
+
+from pyarrow import fs
+
+from components.ingest import arrays, images, tables
+from components.ingest.unit import Source
+from components.shared.errors import UserError, nearest
+from components.shared.schema import FILE
+from components.shared.settings import DataSettings
+from components.shared.storage import filesystem, list_files
+
+_ENDINGS = {
+    "csv": (".csv", ".csv.gz"),
+    "parquet": (".parquet", ".pq"),
+    "npz": (".npz",),
+    "images": images.ENDINGS,
+    "tfrecord": (".tfrecord", FILE),
+}
+
+
+def is_sklearn(settings: DataSettings) -> bool:
+    """Whether the source is a scikit-learn set."""
+    return settings.format in ("auto", "sklearn") and (settings.source or "").startswith("sklearn:")
+
+
+def format_of(location: str, files: list[fs.FileInfo], settings: DataSettings) -> str:
+    """The format that the settings name, or that the files' endings say.
+
+    Raises:
+        UserError: no reader knows the endings.
+    """
+    if settings.format != "auto":
+        return settings.format
+    for name, endings in _ENDINGS.items():
+        if any(info.path.lower().endswith(endings) for info in files):
+            return name
+    known = [ending for endings in _ENDINGS.values() for ending in endings]
+    ending = Path(files[0].path).suffix
+    raise UserError(
+        f'data.source: "{location}" ends in "{ending}", which no reader knows{nearest(ending, known)}; '
+        f"the known endings are {', '.join(known)}; convert it, or set data.format"
+    )
+
+
+def open_source(location: str, settings: DataSettings, base: Path) -> Source:
+    """The source at `location`: sklearn:NAME, or a file, folder or glob.
+
+    Raises:
+        UserError: it does not exist or cannot be read.
+    """
+    if is_sklearn(settings):
+        return arrays.sklearn_source(location.removeprefix("sklearn:"))
+    system, files = list_files(location, base)
+    kind = format_of(location, files, settings)
+    if kind == "images":
+        path = filesystem(location, base)[1]
+        root = path if system.get_file_info(path).type == fs.FileType.Directory else None
+        return images.image_source(location, root, system, files, settings.label or "label", settings.image_size)
+    matching = [info for info in files if info.path.lower().endswith(_ENDINGS[kind])] or files
+    if kind == "csv":
+        return tables.csv_source(location, system, matching, settings.delimiter)
+    if kind == "parquet":
+        return tables.parquet_source(location, system, matching)
+    if kind == "npz" and len(matching) == 1:
+        return arrays.npz_source(location, system, matching[0])
+    raise UserError(f'data.source: "{location}" holds {len(matching)} .npz files; name the one to read')

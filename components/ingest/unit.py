@@ -1,0 +1,47 @@
+"""What a source is to the passes over it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+BLOCK = 1 << 20
+"""Bytes of a source in one record batch, about."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A piece of a source that one worker reads: `read(*args)` yields its record batches."""
+
+    read: Callable[..., Iterator[pa.RecordBatch]]
+    args: tuple
+    file: str
+    """For messages."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table that can be read several times, always in the same units.
+
+    Attributes:
+        description: for people.
+        names: the columns.
+        typed: false where every value is text whose type is to be inferred (CSV).
+        bytes: size of the files.
+        units: called with the columns to read, yields the units in order.
+        label: the column that is the label unless the settings name one.
+        images: shapes [height, width, channels] of the image columns.
+    """
+
+    description: str
+    names: list[str]
+    typed: bool
+    bytes: int
+    units: Callable[[list[str]], Iterator[Unit]]
+    label: str | None = None
+    images: dict[str, tuple[int, int, int]] | None = None
+
+
+def given(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Reads a unit that holds its batch."""
+    yield batch

@@ -1,0 +1,39 @@
+"""promote: compare with the champion, and replace it on a win."""
+
+from kfp.dsl import Artifact, Input, Model, Output
+
+from components.shared.component import step
+
+
+@step
+def promote(
+    config: str,
+    champion: str,
+    force: bool,
+    code: str,
+    ensemble: Input[Model],
+    evaluation: Input[Artifact],
+    verdict: Output[Artifact],
+) -> None:
+    """Moves the champion pointer to the new ensemble if its test loss is surely lower than the champion's.
+
+    Args:
+        config: JSON of the run file's `promote`.
+        champion: JSON: the champion's folder, and the version that evaluate compared with or null.
+        force: Promote whatever the comparison says; recorded in the verdict.
+        code: Hash of the code that runs.
+        ensemble: The challenger.
+        evaluation: What evaluate wrote; its stored predictions are the comparison.
+        verdict: The decision with its reason.
+    """
+    from components.promote.promote import run
+
+    run(
+        out=verdict.path,
+        ensemble=ensemble.path,
+        evaluation=evaluation.path,
+        config=config,
+        champion=champion,
+        force=force,
+        code=code,
+    )

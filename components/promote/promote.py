@@ -1,0 +1,107 @@
+"""Whether the new ensemble becomes the champion, and the move of the pointer if it does."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from components.shared.files import new_folder, read_json, write_json
+from components.shared.settings import PromoteSettings
+from components.shared.step import Step, entry
+
+POINTER = "champion.json"
+"""File in the champion's folder whose `version` names the folder under `versions/` that serves."""
+
+
+@entry("promote")
+def run(
+    step: Step, *, ensemble: str, evaluation: str, config: str, champion: str, force: bool, code: str
+) -> None:
+    """Writes `verdict.json` and, on a win, copies the ensemble beside the champion and moves the pointer to it.
+
+    Args:
+        step: Of this execution.
+        ensemble: Folder of the challenger.
+        evaluation: Folder that `evaluate` wrote.
+        config: JSON of `PromoteSettings`.
+        champion: JSON with `folder`, which holds `versions/` and the pointer, and `version`, the folder of the one that
+            `evaluate` compared with, or null.
+        force: Promote whatever the comparison says; recorded in the verdict.
+        code: Hash of the code.
+    """
+    settings = PromoteSettings.model_validate_json(config)
+    folder, version = json.loads(champion)["folder"], json.loads(champion)["version"]
+    compared = read_json(Path(evaluation) / "evaluation.json")["champion"]
+    won, reason = decide(compared, settings.margin)
+    if current(Path(folder)) != (Path(version) if version else None):
+        won, reason = False, "another ensemble became champion during this run; run again to compare with it"
+    promoted = won or force
+    own = content_version(Path(ensemble))
+    if promoted:
+        target = Path(folder) / "versions" / own
+        if not target.exists():
+            with new_folder(target) as copy:
+                shutil.copytree(ensemble, copy, dirs_exist_ok=True)
+        write_json(Path(folder) / POINTER, {"version": own, "reason": reason, "forced": force and not won})
+    step.progress(
+        f"{'promoted' if promoted else 'not promoted'}: {reason}{' (forced)' if force and not won else ''}"
+    )
+    write_json(
+        step.out / "verdict.json",
+        {
+            "promoted": promoted,
+            "won": won,
+            "forced": force and not won,
+            "reason": reason,
+            "margin": settings.margin,
+            "comparison": compared,
+            "version": own,
+            "folder": folder,
+        },
+    )
+
+
+def decide(compared: dict | None, margin: float) -> tuple[bool, str]:
+    """Whether the challenger wins, and why.
+
+    It wins when the whole 95 % interval of the difference of test losses (challenger minus champion, paired by row) lies below
+    minus the margin: an ensemble that may be as good as the champion does not replace it.
+
+    Args:
+        compared: The `champion` part of evaluation.json.
+        margin: In units of the loss.
+    """
+    if compared is None:
+        return True, "there is no champion yet"
+    if "problem" in compared:
+        return False, compared["problem"]
+    difference = compared["difference"]
+    interval = (
+        f"{difference['value']:+.4f} (95 % interval {difference['low']:+.4f} to {difference['high']:+.4f})"
+    )
+    rows = f"on {difference['rows']} test rows"
+    if difference["high"] < -margin:
+        return (
+            True,
+            f"its loss differs from the champion's by {interval} {rows}, below the margin of -{margin:g}",
+        )
+    return (
+        False,
+        f"its loss differs from the champion's by {interval} {rows}, not surely below the margin of -{margin:g}",
+    )
+
+
+def current(folder: Path) -> Path | None:
+    """Folder of the version that the pointer names; None when there is no champion."""
+    pointer = folder / POINTER
+    return folder / "versions" / read_json(pointer)["version"] if pointer.exists() else None
+
+
+def content_version(ensemble: Path) -> str:
+    """12 hexadecimal digits of the hash of an ensemble's files: promoting one twice makes one version."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in ensemble.rglob("*") if path.is_file()):
+        if path.name != "step.json":  # times, which differ between equal ensembles
+            digest.update(f"{path.relative_to(ensemble)}\0".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,103 @@
+"""The final training of one member on train and validation rows, for the number of epochs that a rule gives."""
+
+import json
+import shutil
+from pathlib import Path
+
+from components.shared.files import write_json
+from components.shared.hardware import limit_threads
+from components.shared.records import Rows
+from components.shared.seeds import derive
+from components.shared.settings import RetrainSettings
+from components.shared.step import Step, entry
+from models.family import Settings, family, spec_of
+
+
+@entry("retrain")
+def run(
+    step: Step,
+    *,
+    member: str,
+    records: str,
+    weights: str,
+    families: str,
+    config: str,
+    batch_size: int,
+    hardware: str,
+    seed: int,
+    code: str,
+) -> None:
+    """Trains one member and writes it with `member.json`.
+
+    Args:
+        step: Of this execution.
+        member: JSON of the member that `weigh` chose.
+        records: Folder of the records.
+        weights: Folder that `weigh` wrote, for the train-only models when retraining is off.
+        families: JSON list made by `models.family.travelling`.
+        config: JSON of `RetrainSettings`.
+        batch_size: Rows of one optimiser step.
+        hardware: JSON of `HardwareSettings`.
+        seed: Of the run.
+        code: Hash of the code.
+    """
+    limit_threads(hardware)
+    settings, chosen = RetrainSettings.model_validate_json(config), json.loads(member)
+    step.label = chosen["id"]
+    data = step.open(records)
+    manifest = data.manifest
+    spec = spec_of(chosen["family"], families, manifest)
+    model_seed = derive(seed, "best_epoch", chosen["id"], 0)
+    roles, units = ["train"], float(chosen["best"])
+    if settings.enabled:
+        own = family(spec, manifest)
+        rows = Rows.concat([data.load("train"), data.load("validation")])
+        roles = ["train", "validation"]
+        share = manifest.roles["train"].rows / len(rows)
+        units = length(settings.epochs, chosen["best"], share if own.unit == "epoch" else 1.0)
+        model_seed = derive(seed, "retrain", chosen["id"])
+        step.progress(
+            f"{units:g} {own.unit}s on {len(rows)} rows (best {own.unit} {chosen['best']}, rule {settings.epochs})"
+        )
+
+        def progress(done: int, loss: float) -> None:
+            if done % 10 == 0:
+                step.progress(f"{own.unit} {done}: training loss {loss:.4f}", done, round(units))
+
+        # The limits are those of a training that watches validation rows; this one has a length instead.
+        model = own.refit(chosen["values"], rows, units, Settings(0, 0, batch_size, model_seed), progress)
+        own.save(model, step.out)
+    else:
+        step.progress(
+            "retraining is off: the model that best_epoch trained on the train rows is used as it is"
+        )
+        shutil.copytree(Path(weights) / "models" / chosen["id"], step.out, dirs_exist_ok=True)
+    write_json(
+        step.out / "member.json",
+        chosen
+        | {
+            "trained_units": units,
+            "rule": settings.epochs if settings.enabled else "off",
+            "seed": model_seed,
+            "roles": roles,
+            "rows": sum(manifest.roles[role].rows for role in roles),
+            "spec": spec,
+        },
+    )
+
+
+def length(rule: str, best: int, train_share: float) -> float:
+    """Epochs (or boosting rounds) of the final training.
+
+    Args:
+        rule: `book`: 1.2 times the best epoch, rounded down; `same`: the best epoch; `steps`: as many
+            optimiser steps as the best epoch took, which on more rows is a smaller number of epochs.
+        best: Best epoch on train rows, 1-based.
+        train_share: Train rows over train and validation rows; 1 for boosting, whose rounds each see all rows.
+
+    Returns:
+        At least 1 for `book` and `same`; a fraction of an epoch is possible for `steps`.
+    """
+    if rule == "book":
+        return max(1, int(best * 1.2))
+    return best * train_share if rule == "steps" else best

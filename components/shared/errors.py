@@ -1,0 +1,19 @@
+"""The one exception that is shown to a person as a single sentence."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in the run file or the data: its text is one sentence that says what to do.
+
+    Steps and the command line print the text alone, without a stack trace, and exit with status 2.
+    """
+
+
+def nearest(given: str, allowed: Iterable[str]) -> str:
+    """Returns `; did you mean "x"?` for the nearest of the allowed spellings, or nothing if none is near."""
+    allowed = [str(name) for name in allowed]
+    by_case = {name.lower(): name for name in allowed}
+    match = difflib.get_close_matches(str(given).lower(), by_case, n=1, cutoff=0.6)
+    return f'; did you mean "{by_case[match[0]]}"?' if match else ""

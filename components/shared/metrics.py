@@ -1,0 +1,122 @@
+"""Losses of stored predictions: the one definition that every step uses.
+
+Predictions of a classifier have shape [n, classes] and sum to 1; those of a regression have shape [n].
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+FLOOR = 1e-7
+"""Smallest probability that a log-loss counts: one float32 step away from certainty."""
+
+
+def row_losses(task: str, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """Loss of each row: log-loss in nats for classes, squared error in squared label units for regression.
+
+    Args:
+        task: binary, multiclass or regression.
+        labels: Class indices or numbers, shape [n].
+        predictions: Shape [n, classes] or [n].
+
+    Returns:
+        float64, shape [n]; NaN where a prediction is NaN.
+    """
+    if task == "regression":
+        return np.square(predictions.astype(np.float64) - labels)
+    return -np.log(np.maximum(true_class(labels, predictions), FLOOR))
+
+
+def true_class(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """Probability that each row's own class was given, float64 of shape [n]."""
+    return predictions[np.arange(len(labels)), labels].astype(np.float64)
+
+
+def loss(task: str, labels: np.ndarray, predictions: np.ndarray) -> float:
+    """Mean of `row_losses`."""
+    return float(np.mean(row_losses(task, labels, predictions)))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of predictions.
+
+    Attributes:
+        direction: "min" or "max": which is better.
+        tasks: The tasks that it means something for.
+        value: Function of labels [n] and predictions; binary scores read the probability of the positive class (index 1).
+    """
+
+    direction: str
+    tasks: tuple[str, ...]
+    value: Callable[[np.ndarray, np.ndarray], float]
+
+
+_CLASSES = ("binary", "multiclass")
+
+METRICS: dict[str, Metric] = {
+    "accuracy": Metric("max", _CLASSES, lambda y, p: float(np.mean(p.argmax(axis=1) == y))),
+    "roc_auc": Metric("max", ("binary",), lambda y, p: _sklearn("roc_auc_score", y, p[:, 1])),
+    "pr_auc": Metric("max", ("binary",), lambda y, p: _sklearn("average_precision_score", y, p[:, 1])),
+    "f1": Metric("max", _CLASSES, lambda y, p: _f1(y, p)),
+    "calibration_error": Metric("min", _CLASSES, lambda y, p: calibration_error(y, p)),
+    "mae": Metric("min", ("regression",), lambda y, p: float(np.mean(np.abs(y - p)))),
+    "rmse": Metric("min", ("regression",), lambda y, p: float(np.sqrt(np.mean(np.square(y - p))))),
+    "r2": Metric("max", ("regression",), lambda y, p: _r2(y, p)),
+}
+"""Metrics beside the loss. AUCs are scikit-learn's; f1 is of the positive class, or the mean over classes."""
+
+
+def metrics(task: str, labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+    """The loss and every metric of the task; NaN where the rows don't define one (an AUC of one class)."""
+    values = {"loss": loss(task, labels, predictions)}
+    return values | {name: m.value(labels, predictions) for name, m in METRICS.items() if task in m.tasks}
+
+
+def calibration_bins(labels: np.ndarray, predictions: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
+    """Reliability of the predicted class: mean confidence and accuracy in bins of equal numbers of rows."""
+    confidence = predictions.max(axis=1)
+    right = predictions.argmax(axis=1) == labels
+    order = np.argsort(confidence, kind="stable")
+    return [
+        {
+            "confidence": float(confidence[part].mean()),
+            "accuracy": float(right[part].mean()),
+            "rows": len(part),
+        }
+        for part in np.array_split(order, min(bins, len(order)))
+    ]
+
+
+def calibration_error(labels: np.ndarray, predictions: np.ndarray) -> float:
+    """Expected calibration error over `calibration_bins` (Naeini et al. 2015)."""
+    return sum(
+        bin["rows"] / len(labels) * abs(bin["confidence"] - bin["accuracy"])
+        for bin in calibration_bins(labels, predictions)
+    )
+
+
+def _sklearn(name: str, labels: np.ndarray, scores: np.ndarray) -> float:
+    from sklearn import metrics as sklearn_metrics
+
+    if len(np.unique(labels)) < 2:
+        return float("nan")
+    return float(getattr(sklearn_metrics, name)(labels, scores))
+
+
+def _f1(labels: np.ndarray, predictions: np.ndarray) -> float:
+    """Of the positive class for two classes, macro average over the classes that occur otherwise."""
+    given = predictions.argmax(axis=1)
+    classes = [1] if predictions.shape[1] == 2 else np.unique(labels)
+    scores = []
+    for cls in classes:
+        hits = np.sum((given == cls) & (labels == cls))
+        all_of_it = np.sum(given == cls) + np.sum(labels == cls)
+        scores.append(2 * hits / all_of_it if all_of_it else 0.0)
+    return float(np.mean(scores))
+
+
+def _r2(labels: np.ndarray, predictions: np.ndarray) -> float:
+    spread = np.sum(np.square(labels - np.mean(labels)))
+    return float(1 - np.sum(np.square(labels - predictions)) / spread) if spread else float("nan")

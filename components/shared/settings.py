@@ -1,0 +1,202 @@
+"""The sections of the run file. Each travels to its steps as one JSON string.
+
+The docstring under a field is its documentation: `kep init` writes it as the comment of the example run file.
+"""
+
+import json
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A section: unknown keys are refused, values are not coerced from other types."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+
+    def to_json(self) -> str:
+        """The section as one line of JSON with sorted keys: equal settings give equal bytes, so one cache key."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+
+class Files(Section):
+    """One source per role, for data that came already split."""
+
+    train: str
+    validation: str
+    test: str
+
+
+class RoleValues(Section):
+    """Which values of the split column mean which role."""
+
+    train: list[str] = ["train"]
+    validation: list[str] = ["validation"]
+    test: list[str] = ["test"]
+
+
+class Split(Section):
+    """How rows get their roles: train, validation, test."""
+
+    by: Literal["random", "group", "time", "column", "files"] = "random"
+    """random (stratified for classes) | group (a group's rows stay together) | time (train before validation
+    before test) | column (a column says the role) | files (one source per role)"""
+    column: str | None = None
+    """The column for by: group, time or column."""
+    validation: Fraction = 0.2
+    """Share of all rows (of groups for by: group)."""
+    test: Fraction = 0.2
+    """Share of all rows (of groups for by: group)."""
+    roles: RoleValues = RoleValues()
+    """For by: column, the values that mean each role."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.by in ("group", "time", "column") and not self.column:
+            raise ValueError(f'by: {self.by} needs "column", the name of the column to split by')
+        if self.by in ("random", "files") and self.column:
+            raise ValueError(
+                f'"column" has no meaning with by: {self.by}; remove it or set by: group, time or column'
+            )
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation ({self.validation}) and test ({self.test}) leave no rows to train on; "
+                "their sum must be below 1"
+            )
+        return self
+
+
+class DataSettings(Section):
+    """Where the rows come from, what they mean, and how they are split."""
+
+    source: str | None = None
+    """A file, folder or glob, local or gs://: .csv, .parquet, .npz, a folder of image folders (one per class),
+    a records folder with its manifest.json, or sklearn:digits | breast_cancer | diabetes | iris | wine"""
+    files: Files | None = None
+    """For split by: files, one source per role instead of "source"."""
+    format: Literal["auto", "csv", "parquet", "npz", "images", "tfrecord", "sklearn"] = "auto"
+    label: str | None = None
+    """The column to predict. Not needed for images (the folder's name), sklearn sets (target) and .npz (y)."""
+    task: Literal["auto", "binary", "multiclass", "regression"] = "auto"
+    """auto: binary or multiclass for strings, booleans and integers of at most 20 values, else regression."""
+    features: list[str] | None = None
+    """The columns to learn from; all but the label and the split column when not given."""
+    exclude: list[str] = []
+    """Columns to leave out."""
+    types: dict[str, Literal["numeric", "categorical", "boolean"]] = {}
+    """Overrides of the inferred type of a column, such as {zip_code: categorical}."""
+    image_size: tuple[Count, Count] | None = None
+    """Height and width in pixels that images are resized to; needed only when they differ in size."""
+    max_categories: Count = 100
+    """The most frequent categories of a column that get a code of their own; the others share one."""
+    delimiter: str = ","
+    """What separates the columns of a CSV file."""
+    split: Split = Split()
+    shard_mb: Annotated[float, Field(gt=0)] = 100
+    """Target size of one TFRecord shard in megabytes."""
+    workers: Literal["auto"] | Count = "auto"
+    """Processes that read and write; auto is one per core. The result does not depend on it."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.split.by == "files") != (self.files is not None):
+            raise ValueError('"files" and split.by: files belong together; give both or neither')
+        if (self.source is None) == (self.files is None):
+            raise ValueError('give exactly one of "source" (one data set) and "files" (one per role)')
+        if self.label is not None and self.label in (self.features or []):
+            raise ValueError(
+                f'"features" holds the label "{self.label}"; a model must not see what it predicts'
+            )
+        both = sorted(set(self.features or []) & set(self.exclude))
+        if both:
+            raise ValueError(f'"{both[0]}" is in both "features" and "exclude"')
+        return self
+
+
+class Objective(Section):
+    """The validation score that the search optimises."""
+
+    name: str = "loss"
+    """loss (log-loss for classes, mean squared error for regression), or a metric that evaluate reports:
+    accuracy, roc_auc, pr_auc, f1, mae, rmse, r2"""
+    direction: Literal["min", "max"] = "min"
+
+
+class SearchSettings(Section):
+    """The hyperparameter search."""
+
+    families: list[str] | Literal["auto"] = "auto"
+    """mlp, cnn, boosted_trees, or your own path/to/file.py:build (KerasTuner's build(hp), or a HyperModel).
+    auto: mlp and boosted_trees for tables, and cnn too for images"""
+    tuner: Literal["bayesian", "random", "grid"] = "bayesian"
+    max_trials: Count = 30
+    """Trials over all families together."""
+    max_minutes: Annotated[float, Field(gt=0)] | None = None
+    """No trial starts after this many minutes."""
+    max_epochs: Count = 30
+    """Longest training of one trial, in epochs (boosting rounds are 20 to an epoch)."""
+    patience: Count = 5
+    """Epochs without a better validation loss before a trial stops."""
+    batch_size: Count = 128
+    objective: Objective = Objective()
+    top_n: Count = 4
+    """Candidates handed on, chosen by what each adds to an ensemble."""
+    max_failures: Count = 5
+    """Infeasible trials in a row that end the search with an error."""
+
+
+class BestEpochSettings(Section):
+    """How long each candidate should train."""
+
+    max_epochs: Count = 100
+    patience: Count = 10
+    """Epochs without a better validation loss before a training stops."""
+    seeds: Count = 3
+    """Fresh trainings per candidate; the best epoch is the median over them."""
+
+
+class EnsembleSettings(Section):
+    """Which candidates become members, and with what weights."""
+
+    method: Literal["auto", "uniform", "nelder_mead", "random_search", "greedy", "exact", "exact_bagged"] = (
+        "auto"
+    )
+    """auto: the simplest method whose cross-fitted validation loss is within one standard error of the best"""
+    max_members: Count = 8
+
+
+class RetrainSettings(Section):
+    """The final training on train and validation rows."""
+
+    enabled: bool = True
+    """false: use the models that best_epoch trained on the train rows as they are."""
+    epochs: Literal["book", "same", "steps"] = "same"
+    """same: the best epoch | book: 1.2 times the best epoch | steps: as many optimiser steps as the best epoch took"""
+
+
+class EvaluateSettings(Section):
+    """The one look at the test rows."""
+
+    bootstrap: Annotated[int, Field(ge=100)] = 1000
+    """Resamples behind each 95 % interval."""
+    slices: list[str] = []
+    """Feature columns to report the metrics by, value by value (numeric columns by quartile)."""
+
+
+class PromoteSettings(Section):
+    """When the new ensemble replaces the champion."""
+
+    champion: str | None = None
+    """Folder whose `champion` pointer names the ensemble to beat; champions/<name> beside the runs when not given."""
+    margin: Annotated[float, Field(ge=0)] = 0.0
+    """How much lower the challenger's test loss must be, beyond the interval of the difference."""
+
+
+class HardwareSettings(Section):
+    """What the steps may use."""
+
+    threads: Count | None = None
+    """Threads of one training; all cores when not given."""

@@ -1,0 +1,154 @@
+"""What every step has around its logic: its log, its progress, the roles it read, its time and its memory.
+
+A component's body calls one function decorated with `entry`; the function gets a `Step`, the component never sees one.
+"""
+
+import functools
+import json
+import logging
+import os
+import platform
+import resource
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from components.shared.errors import UserError
+from components.shared.files import new_folder, write_json
+from components.shared.records import Records
+
+EVENTS = "KEP_EVENTS"
+"""Environment variable: the file to which steps append progress events, one JSON object a line."""
+WORK = "KEP_WORK"
+"""Environment variable: the folder that keeps a step's partial work, so that a killed step goes on where it was."""
+OWNER = "KEP_OWNER"
+"""Environment variable: id of the process that a step must not outlive, so that a killed run leaves nothing running."""
+PACKAGES = ("keras", "keras-tuner", "kfp", "lightgbm", "numpy", "scikit-learn", "scipy")
+
+log = logging.getLogger("kep")
+
+
+class Step:
+    """One execution of one step.
+
+    Attributes:
+        name: The step's name, as in the DAG.
+        label: Which candidate or member it works on; empty for steps without a fan-out.
+        out: Folder of the step's main output while it is being written.
+        ledger: What it read: one dictionary per role with `step`, `role`, `rows`, `fingerprint`.
+    """
+
+    def __init__(self, name: str, label: str = "") -> None:
+        self.name = name
+        self.label = label
+        self.out = Path()
+        self.ledger: list[dict] = []
+        self._started = time.time()
+
+    def open(self, folder: str | Path) -> Records:
+        """Opens the records for this step; what it reads of them lands in the ledger."""
+        records = Records(folder, self.name)
+        records.ledger = self.ledger
+        return records
+
+    def progress(self, text: str, done: int | None = None, total: int | None = None) -> None:
+        """Says how far the step is, in the log and to whoever follows the run."""
+        log.info("%s: %s", self.label or self.name, text)
+        self._event("progress", text=text, done=done, total=total)
+
+    def work(self, key: str) -> Path:
+        """The folder that keeps partial work under `key` between attempts; a new one where none is kept."""
+        root = os.environ.get(WORK)
+        folder = Path(root) / self.name / key if root else Path(tempfile.mkdtemp(prefix=f"kep-{self.name}-"))
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _event(self, kind: str, **fields: Any) -> None:
+        if path := os.environ.get(EVENTS):
+            event = {"kind": kind, "step": self.name, "label": self.label, "time": time.time()} | fields
+            # One short write to a file opened for appending: lines of parallel tasks don't mix.
+            with open(path, "ab", buffering=0) as file:
+                file.write(json.dumps(event).encode() + b"\n")
+
+    def _finish(self, folder: Path, seed: int | None) -> None:
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        seconds = time.time() - self._started
+        write_json(
+            folder / "step.json",
+            {
+                "step": self.name,
+                "label": self.label,
+                "started": self._started,
+                "seconds": seconds,
+                "peak_memory_mb": max(own, children) / 1024,
+                "cores": len(os.sched_getaffinity(0)),
+                "seed": seed,
+                "ledger": self.ledger,
+                "versions": {"python": platform.python_version()}
+                | {name: _version(name) for name in PACKAGES},
+            },
+        )
+        self._event("done", seconds=seconds)
+
+
+def entry(name: str) -> Callable:
+    """Decorates a step's function `run(step, *, out, …)`.
+
+    The decorated function takes the same keyword arguments without `step`. It logs to standard output, writes the folder
+    `out` atomically with a `step.json` inside, and ends the process with status 2 and one sentence on a `UserError`, with
+    status 1 and one sentence, after the stack trace, on anything else.
+    """
+
+    def decorate(run: Callable) -> Callable:
+        @functools.wraps(run)
+        def wrapper(*, out: str, label: str = "", seed: int | None = None, **arguments: Any) -> Any:
+            logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s", force=True)
+            end_with_owner()
+            step = Step(name, label)
+            step._event("start")
+            if seed is not None:
+                arguments["seed"] = seed
+            try:
+                with new_folder(out) as step.out:
+                    result = run(step, **arguments)
+                    step._finish(step.out, seed)
+                return result
+            except UserError as error:
+                step._event("failed", message=str(error), user=True)
+                print(f"error: {error}", flush=True)
+                # Not SystemExit from an exception being handled: its stack trace is of no use to the user.
+                sys.exit(2)
+            except Exception as error:
+                step._event("failed", message=f"{type(error).__name__}: {error}", user=False)
+                raise
+
+        return wrapper
+
+    return decorate
+
+
+def end_with_owner() -> None:
+    """Ends this process soon after the process that `OWNER` names has ended, however that one was killed."""
+    owner = os.environ.get(OWNER)
+    if not owner:
+        return
+
+    def watch() -> None:
+        while Path(f"/proc/{owner}").exists():
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

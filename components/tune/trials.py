@@ -1,0 +1,83 @@
+"""Trials are immutable records, one JSON file each; the search has no other state."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from components.shared.files import read_json, write_file, write_json
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One configuration that was trained once.
+
+    Attributes:
+        number: 0-based place in the order of suggestion.
+        family: Name of the family.
+        values: Hyperparameters by name.
+        seed: Of this training.
+        status: "complete", or "infeasible" with a reason.
+        score: Value of the objective on the validation rows; None when infeasible.
+        loss: Validation loss at the best unit; None when infeasible.
+        best: 1-based best epoch or boosting round.
+        unit: "epoch" or "round".
+        metrics: Every metric of the task on the validation rows.
+        validation_curve: Validation loss after each unit.
+        seconds: Wall time of the training.
+        worker: Process that ran it.
+    """
+
+    number: int
+    family: str
+    values: dict
+    seed: int
+    status: str
+    reason: str = ""
+    score: float | None = None
+    loss: float | None = None
+    best: int = 0
+    unit: str = "epoch"
+    metrics: dict = field(default_factory=dict)
+    validation_curve: list = field(default_factory=list)
+    seconds: float = 0.0
+    worker: int = 0
+
+    @property
+    def id(self) -> str:
+        return f"{self.family}-{self.number:03d}"
+
+    @property
+    def complete(self) -> bool:
+        return self.status == "complete"
+
+
+class Study:
+    """The trials of one search in a folder: `trials/NNNN.json`, and `predictions/NNNN.npy` of complete ones."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def load(self) -> list[Trial]:
+        """All trials in order of suggestion, without gaps: a later record than a missing one is not used."""
+        trials: list[Trial] = []
+        while (path := self._trial(len(trials))).exists():
+            try:
+                trials.append(Trial(**read_json(path)))
+            except (json.JSONDecodeError, TypeError):
+                break  # not written by this code: that trial runs again
+        return trials
+
+    def save(self, trial: Trial, predictions: np.ndarray | None) -> None:
+        """Writes the predictions (float32 [n, classes] or [n]) first: a record without them can't exist."""
+        if predictions is not None:
+            path = self.folder / "predictions" / f"{trial.number:04d}.npy"
+            write_file(path, lambda temporary: np.save(temporary, predictions))
+        write_json(self._trial(trial.number), asdict(trial))
+
+    def predictions(self, trial: Trial) -> np.ndarray:
+        return np.load(self.folder / "predictions" / f"{trial.number:04d}.npy")
+
+    def _trial(self, number: int) -> Path:
+        return self.folder / "trials" / f"{number:04d}.json"

@@ -1,0 +1,44 @@
+"""Convolutional network for images: blocks of convolution, batch normalisation and pooling."""
+
+from collections.abc import Callable
+
+import keras
+from keras import layers
+
+from components.shared.errors import UserError
+from components.shared.schema import Manifest
+from models.keras_family import compile_for, output_layer
+
+
+def build_for(manifest: Manifest) -> Callable:
+    """KerasTuner's `build(hp)` for the images and the label of `manifest`.
+
+    Raises:
+        UserError: The data are not images.
+    """
+    image = manifest.image
+    if not image:
+        raise UserError(
+            "search.families: cnn needs images, and the data are a table; use mlp or boosted_trees"
+        )
+    height, width, _ = image.shape
+
+    def build(hp) -> keras.Model:
+        model = keras.Sequential()
+        filters = hp.Int("filters", 8, 32, sampling="log", step=2)
+        size = min(height, width)
+        for block in range(hp.Int("blocks", 1, 3)):
+            model.add(layers.Conv2D(filters * 2**block, 3, padding="same", use_bias=False))
+            # Small data train few steps: averages with Keras's momentum of 0.99 would lag behind.
+            model.add(layers.BatchNormalization(momentum=0.9))
+            model.add(layers.Activation("relu"))
+            if size >= 4:
+                model.add(layers.MaxPooling2D())
+                size //= 2
+        model.add(layers.Flatten())
+        model.add(layers.Dropout(hp.Float("dropout", 0.0, 0.5, step=0.1)))
+        model.add(layers.Dense(hp.Int("units", 32, 128, sampling="log", step=2), activation="relu"))
+        model.add(output_layer(manifest))
+        return compile_for(manifest, model, hp.Float("learning_rate", 3e-4, 1e-2, sampling="log"))
+
+    return build

@@ -1,0 +1,98 @@
+"""An ensemble as one folder: members in their families' formats, their weights, and what raw features mean."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from components.shared.files import read_json, write_file, write_json
+from components.shared.records import Rows, encode_table
+from components.shared.schema import Manifest
+from models.family import Family, family
+
+
+class Ensemble:
+    """A weighted average of members.
+
+    Args:
+        folder: What `write` wrote.
+
+    Attributes:
+        manifest: Of the records that the members were trained on.
+        members: The members' descriptions, with `id` and `weight`.
+        train_ids: uint64, sorted ids of the rows that some member was trained on.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        folder = Path(folder)
+        self.manifest = Manifest.load(folder)
+        self.members: list[dict] = read_json(folder / "ensemble.json")["members"]
+        self.train_ids = np.load(folder / "train_ids.npy")
+        self._models: list[tuple[Family, Any]] = []
+        for member in self.members:
+            own = family(member["spec"], self.manifest)
+            self._models.append((own, own.load(folder / "members" / member["id"])))
+
+    def predict(self, table: pa.Table | dict[str, list]) -> np.ndarray:
+        """Predicts from raw features, as they stood in the source.
+
+        Args:
+            table: Columns by name; an image column holds uint8 pixels.
+
+        Returns:
+            Class probabilities in the order of `manifest.label.classes`, float64 [n, classes]; or [n] for a regression.
+
+        Raises:
+            UserError: A column is missing, unknown, or of a wrong type.
+        """
+        return self.average(self.predict_members(encode_table(self.manifest, table)))
+
+    def predict_members(self, rows: Rows) -> list[np.ndarray]:
+        """Each member's predictions, in order of `members`."""
+        return [own.predict(model, rows) for own, model in self._models]
+
+    def average(self, predictions: list[np.ndarray]) -> np.ndarray:
+        """The weighted average of the members' predictions, float64."""
+        weights = [member["weight"] for member in self.members]
+        return sum(weight * own.astype(np.float64) for weight, own in zip(weights, predictions, strict=True))
+
+
+def write(folder: Path, members: dict[str, Path], records: Path, train_ids: np.ndarray) -> None:
+    """Writes an ensemble into the empty `folder`.
+
+    Args:
+        folder: Where to.
+        members: Folder of each member by id, in order of weight.
+        records: Holds the manifest of the records.
+        train_ids: uint64 ids of all rows that members were trained on.
+    """
+    described = []
+    for id, source in members.items():
+        shutil.copytree(source, folder / "members" / id)
+        described.append(read_json(source / "member.json"))
+    Manifest.load(records).save(folder)
+    write_file(folder / "train_ids.npy", lambda path: np.save(path, np.unique(train_ids)))
+    write_json(folder / "ensemble.json", {"members": described})
+
+
+def raw_features(manifest: Manifest, rows: Rows) -> dict[str, Any]:
+    """`rows` as raw features, the inverse of `encode_table` up to categories outside the vocabulary.
+
+    Returns:
+        Columns by name, for `Ensemble.predict`.
+    """
+    table: dict[str, Any] = {}
+    if manifest.image is not None:
+        table[manifest.image.name] = rows.image
+    for i, column in enumerate(manifest.numeric):
+        values = [None if np.isnan(value) else float(value) for value in rows.numeric[:, i]]
+        if column.kind == "boolean":
+            values = [None if value is None else bool(value) for value in values]
+        table[column.name] = values
+    for i, column in enumerate(manifest.categorical):
+        # Any text outside the vocabulary has code 1; this one can't be in it by accident.
+        names = [None, "\N{REPLACEMENT CHARACTER} not in the vocabulary", *column.vocabulary]
+        table[column.name] = [names[code] for code in rows.categorical[:, i]]
+    return table

@@ -1,0 +1,181 @@
+"""How a Keras network is fitted: the same for the built-in families and for a user's own `build(hp)`."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import keras_tuner
+import numpy as np
+
+from components.shared.errors import UserError
+from components.shared.files import write_file
+from components.shared.metrics import loss
+from components.shared.records import Rows
+from components.shared.schema import Manifest
+from components.shared.training import Loop, predictor
+from models.encode import Encode, inputs_of
+from models.family import Fit, Progress, Settings
+
+
+def output_layer(manifest: Manifest) -> keras.layers.Layer:
+    """Softmax over the classes, or one linear unit for a regression; float32 under every precision policy."""
+    if manifest.label.task == "regression":
+        return keras.layers.Dense(1, dtype="float32")
+    return keras.layers.Dense(len(manifest.label.classes), activation="softmax", dtype="float32")
+
+
+def compile_for(manifest: Manifest, model: keras.Model, learning_rate: float) -> keras.Model:
+    """Compiles with Adam and the loss of the label's task; returns the model."""
+    regression = manifest.label.task == "regression"
+    model.compile(
+        optimizer=keras.optimizers.Adam(learning_rate),
+        loss="mean_squared_error" if regression else "sparse_categorical_crossentropy",
+    )
+    return model
+
+
+class KerasFamily:
+    """A family of Keras networks.
+
+    The network sees encoded features (`Encode`) and, for a regression, a label standardised by the train rows' mean and
+    standard deviation; predictions come back in label units.
+
+    Args:
+        name: Of the family.
+        build: KerasTuner's `build(hp)`, which returns a compiled model. Its output is a softmax over the classes, one
+            sigmoid unit for a binary label, or one linear unit for a regression.
+        manifest: Of the data.
+    """
+
+    unit = "epoch"
+
+    def __init__(self, name: str, build: Callable, manifest: Manifest) -> None:
+        self.name = name
+        self._build = build
+        self._label = manifest.label
+        self._encode = Encode.for_manifest(manifest).get_config()
+
+    def space(self, hp: keras_tuner.HyperParameters) -> None:
+        keras.backend.clear_session()
+        self._build(hp)
+
+    def check(self, train: Rows) -> None:
+        try:
+            batch = train.take(np.arange(min(32, len(train))))
+            model, train_loop = self._start({}, batch, Settings(1, 1, len(batch), seed=0))
+            train_loop.epoch(1)
+            outputs = predictor(model)(inputs_of(batch))
+            self._check_outputs(outputs)
+            self._check_saving(model, batch)
+        except UserError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(
+                f"search.families: {self.name} fails on one batch: {type(error).__name__}: {reason}"
+            ) from error
+
+    def fit(self, values: dict, train: Rows, validation: Rows, settings: Settings, progress: Progress) -> Fit:
+        model, train_loop = self._start(values, train, settings)
+        predict = predictor(model)
+        inputs = inputs_of(validation)
+        fit, weights = Fit(0, np.inf, False, [], [], np.empty(0), model), None
+        for epoch in range(1, settings.max_epochs + 1):
+            fit.train_curve.append(train_loop.epoch(epoch))
+            predictions = self._in_label_units(predict(inputs))
+            validation_loss = loss(self._label.task, validation.labels, predictions)
+            fit.validation_curve.append(validation_loss)
+            progress(epoch, validation_loss)
+            if not np.isfinite(validation_loss):
+                break
+            if validation_loss < fit.loss:
+                fit.best, fit.loss, fit.predictions = epoch, validation_loss, predictions
+                weights = model.get_weights()
+            elif epoch - fit.best >= settings.patience:
+                break
+        fit.at_cap = fit.best == settings.max_epochs
+        if weights is not None:
+            model.set_weights(weights)
+        return fit
+
+    def refit(
+        self, values: dict, rows: Rows, best: float, settings: Settings, progress: Progress
+    ) -> keras.Model:
+        model, train_loop = self._start(values, rows, settings)
+        steps = max(1, round(best * train_loop.steps_per_epoch))
+        epoch = 0
+        while steps > 0:
+            epoch += 1
+            progress(epoch, train_loop.epoch(epoch, steps))
+            steps -= train_loop.steps_per_epoch
+        return model
+
+    def predict(self, model: keras.Model, rows: Rows) -> np.ndarray:
+        return self._in_label_units(predictor(model)(inputs_of(rows)))
+
+    def save(self, model: keras.Model, folder: Path) -> None:
+        write_file(folder / "model.keras", model.save)
+
+    def load(self, folder: Path) -> keras.Model:
+        return keras.saving.load_model(folder / "model.keras", compile=False)
+
+    def _start(self, values: dict, rows: Rows, settings: Settings) -> tuple[keras.Model, Loop]:
+        """The untrained network behind its preprocessing, and the loop that trains it."""
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(settings.seed)
+        hp = keras_tuner.HyperParameters()
+        hp.values = dict(values)
+        network = self._build(hp)
+        arrays = inputs_of(rows)
+        inputs = {n: keras.Input(a.shape[1:], dtype=a.dtype.name, name=n) for n, a in arrays.items()}
+        encode = Encode.from_config(self._encode)
+        whole = keras.Model(inputs, network(encode(inputs)), name=self.name)
+        labels = rows.labels
+        if self._label.task == "regression":
+            labels = ((labels - self._label.mean) / (self._label.std or 1)).astype(np.float32)[:, None]
+        return whole, Loop(network, encode, arrays, labels, settings.batch_size, settings.seed)
+
+    def _check_outputs(self, outputs: np.ndarray) -> None:
+        """Refuses outputs that are no predictions of this label."""
+        if self._label.task == "regression":
+            if outputs.ndim != 2 or outputs.shape[1] != 1:
+                raise UserError(
+                    f"search.families: {self.name} must end in one unit for a regression, it gives {_shape(outputs)}"
+                )
+            return
+        classes = len(self._label.classes)
+        binary = classes == 2 and outputs.shape[1:] == (1,)
+        if outputs.shape[1:] != (classes,) and not binary:
+            raise UserError(
+                f"search.families: {self.name} must end in {classes} units (softmax over the classes), it gives {_shape(outputs)}"
+            )
+        sums = outputs.sum(axis=1)
+        if outputs.min() < 0 or outputs.max() > 1 or (not binary and np.abs(sums - 1).max() > 1e-3):
+            raise UserError(
+                f"search.families: the outputs of {self.name} are not probabilities; end it in softmax or sigmoid"
+            )
+
+    def _check_saving(self, model: keras.Model, batch: Rows) -> None:
+        """Refuses a model whose saved form predicts something else, or can't be read again."""
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                self.save(model, Path(folder))
+                again = self.load(Path(folder))
+            except Exception as error:
+                reason = " ".join(str(error).split())[:200]
+                raise UserError(
+                    f"search.families: a saved {self.name} can't be loaded again ({reason}); decorate its own layers with "
+                    "@keras.saving.register_keras_serializable() and give them get_config()"
+                ) from error
+        if np.abs(self.predict(again, batch) - self.predict(model, batch)).max() > 1e-5:
+            raise UserError(f"search.families: a saved and reloaded {self.name} predicts something else")
+
+    def _in_label_units(self, outputs: np.ndarray) -> np.ndarray:
+        if self._label.task == "regression":
+            return outputs[:, 0] * np.float32(self._label.std or 1) + np.float32(self._label.mean)
+        return np.concatenate([1 - outputs, outputs], axis=1) if outputs.shape[1] == 1 else outputs
+
+
+def _shape(outputs: np.ndarray) -> str:
+    return " x ".join(["rows", *(str(size) for size in outputs.shape[1:])])

@@ -1,0 +1,117 @@
+"""From the run file to the pipeline's arguments: each section travels as one JSON string."""
+
+import hashlib
+import json
+from importlib import metadata
+from pathlib import Path
+
+import components
+import models
+import pipelines
+from components.promote.promote import current
+from components.shared.errors import UserError
+from components.shared.settings import DataSettings
+from models.family import travelling
+from pipelines.config import RunFile
+
+LIBRARIES = (
+    "keras",
+    "keras-tuner",
+    "lightgbm",
+    "numpy",
+    "scikit-learn",
+    "scipy",
+    "tensorflow-cpu",
+    "tensorflow",
+)
+"""Packages whose version is part of the code hash: results change with them."""
+
+
+def arguments(run: RunFile, base: Path, champions: Path) -> dict[str, str | int]:
+    """Arguments that follow from the run file alone, without looking at the data.
+
+    Args:
+        run: The run file.
+        base: Its folder, which relative paths in it start from.
+        champions: Folder of champions, used when the run file names none.
+
+    Raises:
+        UserError: A family does not exist.
+    """
+    folder = base / run.promote.champion if run.promote.champion else champions / run.name
+    # A user's own source is in `families`; where the file lies does not change the search.
+    search = run.search.model_copy(update={"families": "auto"})
+    return {
+        "asked": kfp_safe(run.to_json()),
+        "seed": run.seed,
+        "data": kfp_safe(located(run.data, base).to_json()),
+        "families": kfp_safe(json.dumps(travelling(run.search.families, base), sort_keys=True)),
+        "search": kfp_safe(search.to_json()),
+        "best_epoch_config": kfp_safe(run.best_epoch.to_json()),
+        "batch_size": run.search.batch_size,
+        "ensemble": kfp_safe(run.ensemble.to_json()),
+        "retrain_config": kfp_safe(run.retrain.to_json()),
+        "evaluate_config": kfp_safe(run.evaluate.to_json()),
+        "promote_config": kfp_safe(run.promote.to_json()),
+        "hardware": kfp_safe(run.hardware.to_json()),
+        "champion": kfp_safe(json.dumps({"folder": str(folder), "version": None})),
+    }
+
+
+def with_champion(given: dict) -> dict:
+    """`given` arguments with the version that the champion's pointer names at this moment."""
+    folder = Path(json.loads(given["champion"])["folder"])
+    version = current(folder)
+    champion = {"folder": str(folder), "version": None if version is None else str(version)}
+    return given | {"champion": kfp_safe(json.dumps(champion))}
+
+
+def located(data: DataSettings, base: Path) -> DataSettings:
+    """`data` with local paths made absolute: steps do not run in the run file's folder."""
+
+    def absolute(source: str) -> str:
+        # sklearn:digits, gs://bucket/…
+        return source if ":" in source else str((base / Path(source).expanduser()).absolute())
+
+    if data.files is not None:
+        files = {role: absolute(source) for role, source in data.files.model_dump().items()}
+        return data.model_copy(update={"files": type(data.files)(**files)})
+    return data.model_copy(update={"source": absolute(data.source)})
+
+
+def kfp_safe(text: str) -> str:
+    """JSON text with the two sequences escaped that kfp.local replaces inside parameter values."""
+    return text.replace("python3", "python\\u0033").replace("{{$", "{{\\u0024")
+
+
+def check_path(path: Path) -> None:
+    """Refuses a folder whose path kfp.local would alter.
+
+    Raises:
+        UserError: `python3` is part of the path.
+    """
+    if "python3" in str(path):
+        raise UserError(
+            f'--runs: kfp.local replaces "python3" in paths, and {path} holds it; choose another folder'
+        )
+
+
+def code_hash() -> str:
+    """Hash of this package's source and of the versions of the libraries that results depend on."""
+    digest = hashlib.sha256()
+    for package in (components, models, pipelines):
+        root = Path(package.__file__).parent
+        for path in sorted(root.rglob("*.py")):
+            digest.update(f"{package.__name__}/{path.relative_to(root)}\0".encode())
+            digest.update(path.read_bytes())
+    for name in LIBRARIES:
+        digest.update(f"{name} {version(name)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def version(package: str) -> str | None:
+    """Installed version of a package, None when it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

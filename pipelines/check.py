@@ -1,0 +1,113 @@
+"""What a run would do, on one screen, before it does it."""
+
+import math
+from pathlib import Path
+
+from rich.console import Group
+from rich.table import Table
+
+from components.ingest.inspect import Inspection, inspect
+from components.shared.errors import UserError
+from components.shared.files import read_json
+from models.family import travelling
+from pipelines.config import RunFile
+
+MOST_COLUMNS = 20
+"""Columns that the screen has room for."""
+
+
+def check(settings: RunFile, base: Path, runs: Path) -> Group:
+    """Looks at the data and counts the trainings; nothing is written.
+
+    Raises:
+        UserError: What a run would refuse before it trains.
+    """
+    seen = inspect(settings.data, settings.seed, base)
+    families = travelling(settings.search.families, base)
+    image = any(column.kind == "image" for column in seen.columns)
+    if families == "auto":
+        families = [
+            {"name": n} for n in (("mlp", "cnn", "boosted_trees") if image else ("mlp", "boosted_trees"))
+        ]
+    if not image and any(family["name"] == "cnn" for family in families):
+        raise UserError(
+            "search.families: cnn needs images, and the data are a table; use mlp or boosted_trees"
+        )
+    return Group(_data(seen), _columns(seen), _work(settings, seen, [f["name"] for f in families], runs))
+
+
+def trainings(settings: RunFile) -> dict[str, int]:
+    """Trainings of each step, at most."""
+    candidates = min(settings.search.top_n, settings.search.max_trials)
+    return {
+        "tune": settings.search.max_trials,
+        "best_epoch": candidates * settings.best_epoch.seeds,
+        "retrain": min(candidates, settings.ensemble.max_members) if settings.retrain.enabled else 0,
+    }
+
+
+def estimate(settings: RunFile, seen: Inspection, runs: Path) -> str:
+    """Roughly how long a run takes, and where the figure comes from."""
+    latest = runs / settings.name / "latest" / "report.json"
+    if latest.is_file():
+        return f"{_minutes(read_json(latest)['run']['seconds'])} (the last run of {settings.name})"
+    epochs = {"tune": settings.search.max_epochs, "best_epoch": settings.best_epoch.max_epochs}
+    seconds = 60.0  # start of the steps
+    for step, count in trainings(settings).items():
+        # A second to compile, and some microseconds a row and epoch for a network of the default spaces; about half of the
+        # epochs are trained before a training stops early.
+        seconds += count * (1 + 0.5 * epochs.get(step, 30) * seen.roles["train"] * 2e-5)
+    return f"{_minutes(seconds)} (a guess from rows and trainings; GPUs and wide data differ)"
+
+
+def _minutes(seconds: float) -> str:
+    return f"about {math.ceil(seconds / 60)} min" if seconds < 7200 else f"about {seconds / 3600:.1f} h"
+
+
+def _data(seen: Inspection) -> Table:
+    table = _plain()
+    size = f"{seen.bytes / 1e6:,.1f} MB" if seen.bytes else ""
+    table.add_row("source", f"{seen.source}  {seen.rows:,} rows  {size}")
+    table.add_row("label", f"{seen.label}  ({seen.task})")
+    if seen.classes:
+        shown = [f"{name} {count:,}" for name, count in list(seen.classes.items())[:12]]
+        more = f" and {len(seen.classes) - 12} more" if len(seen.classes) > 12 else ""
+        table.add_row("classes", ", ".join(shown) + more)
+    table.add_row("rows", ", ".join(f"{role} {rows:,}" for role, rows in seen.roles.items()))
+    if seen.duplicates:
+        table.add_row(
+            "duplicates", f"{seen.duplicates:,} rows share their features with another; they stay in one role"
+        )
+    for role, rows in seen.dropped.items():
+        if rows:
+            table.add_row("dropped", f"{rows:,} {role} rows whose features occur in a later role")
+    if seen.ignored:
+        table.add_row("left out", ", ".join(seen.ignored))
+    return table
+
+
+def _columns(seen: Inspection) -> Table:
+    table = Table(title=f"{len(seen.columns)} features", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for title, justify in (("column", "left"), ("type", "left"), ("missing", "right")):
+        table.add_column(title, justify=justify)
+    for column in seen.columns[:MOST_COLUMNS]:
+        table.add_row(column.name, column.kind, f"{column.missing:,}" if column.missing else "")
+    if len(seen.columns) > MOST_COLUMNS:
+        table.add_row(f"… {len(seen.columns) - MOST_COLUMNS} more")
+    return table
+
+
+def _work(settings: RunFile, seen: Inspection, families: list[str], runs: Path) -> Table:
+    table = _plain()
+    counts = trainings(settings)
+    table.add_row("families", ", ".join(families))
+    words = ", ".join(f"{step} {count}" for step, count in counts.items())
+    table.add_row("trainings", f"at most {sum(counts.values())} ({words})")
+    table.add_row("time", estimate(settings, seen, runs))
+    return table
+
+
+def _plain() -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim")
+    return table

@@ -1,0 +1,138 @@
+"""The command line, `kep`. Each command is a few lines; what it does lives in the module that it calls."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from components.shared.errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="From a run file and a data set to a tuned, retrained, honestly weighted and evaluated Keras ensemble.",
+)
+console = Console(highlight=False)
+
+RunFilePath = Annotated[Path, typer.Argument(metavar="FILE", help="The run file, YAML.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as search.max_trials=5."),
+]
+Runs = Annotated[Path, typer.Option(help="Folder of all runs.")]
+
+
+@app.command(epilog="Example: kep init churn.csv --label churned")
+def init(
+    data: Annotated[str, typer.Argument(help="A data file, folder or glob, or sklearn:digits.")],
+    label: Annotated[str | None, typer.Option(help="The column to predict; guessed when not given.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The run file to write; NAME.yaml by default.")
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+) -> None:
+    """Write a commented run file for a data set."""
+    from pipelines.init import example, write
+
+    text = example(data, label, Path())
+    name = next(line for line in text.splitlines() if line.startswith("name:")).removeprefix("name:").strip()
+    path = output or Path(f"{name}.yaml")
+    write(path, text, force)
+    console.print(f"wrote {path}; `kep check {path}` says what it would do")
+
+
+@app.command(epilog="Example: kep check pipelines/configs/digits.yaml")
+def check(file: RunFilePath, overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
+    """Say what a run would do: rows, columns, types, classes, trainings, time."""
+    from pipelines import check as checking
+    from pipelines.config import load
+
+    console.print(checking.check(load(file, overrides), file.parent, runs))
+
+
+@app.command(epilog="Example: kep run pipelines/configs/digits.yaml --set search.max_trials=6")
+def run(
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The run file, YAML.")] = None,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    again_from: Annotated[
+        str | None, typer.Option("--from", metavar="STEP", help="Run this step and all after it again.")
+    ] = None,
+    cache: Annotated[bool, typer.Option(help="Reuse finished steps of earlier runs.")] = True,
+    like: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Do an earlier run again: its folder.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option(help="Promote whatever the comparison with the champion says.")
+    ] = False,
+) -> None:
+    """Run the whole pipeline on this machine; after an interruption it goes on where it stopped."""
+    from components.shared.errors import nearest
+    from pipelines import run as running
+    from pipelines.config import load
+    from pipelines.local import STEPS
+
+    if (file is None) == (like is None):
+        raise UserError("give a run file, or --like with the folder of an earlier run, not both")
+    if again_from is not None and again_from not in STEPS:
+        raise UserError(
+            f"--from: {again_from} is not a step{nearest(again_from, STEPS)}; the steps are {', '.join(STEPS)}"
+        )
+    if like is not None:
+        if overrides:
+            raise UserError("--like does an earlier run again as it was; it takes no --set")
+        settings, base = running.like(like, console)
+    else:
+        settings, base = load(file, overrides), file.parent
+    raise typer.Exit(running.run(settings, base, runs, console, again_from if cache else "ingest", force))
+
+
+@app.command(epilog="Example: kep compile pipelines/configs/digits.yaml -o pipeline.yaml")
+def compile(
+    file: RunFilePath,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The YAML to write.")] = Path(
+        "pipeline.yaml"
+    ),
+    overrides: Overrides = None,
+) -> None:
+    """Compile the pipeline to the YAML that Kubeflow Pipelines and Vertex AI take."""
+    from pipelines.arguments import arguments
+    from pipelines.compile import compile_training
+    from pipelines.config import load
+
+    compile_training(output, arguments(load(file, overrides), file.parent, Path("champions")))
+    console.print(f"wrote {output}")
+
+
+@app.command(epilog="Example: kep report digits --open")
+def report(
+    name: Annotated[
+        str, typer.Argument(metavar="RUN", help="The folder of a run, or the name in its run file.")
+    ],
+    runs: Runs = Path("runs"),
+    browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Print the path of a run's report."""
+    import webbrowser
+
+    from pipelines.run import find
+
+    path = (find(name, runs) / "report.html").resolve()
+    print(path)
+    if browser:
+        webbrowser.open(path.as_uri())
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake is one sentence and exit status 2."""
+    try:
+        app()
+    except UserError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,32 @@
+"""The compiled pipeline: one YAML for kfp.local, Kubeflow and Vertex AI. Imports neither TensorFlow nor a Google client."""
+
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kfp import compiler
+
+from components.shared.files import write_file
+from pipelines.lint import lint
+from pipelines.training import training
+
+
+def compile_training(target: Path, parameters: dict[str, Any]) -> None:
+    """Compiles the training pipeline with `parameters` as the defaults of its inputs.
+
+    Equal parameters give equal bytes.
+
+    Raises:
+        RuntimeError: The compiled file holds a shape that kfp.local runs wrongly.
+    """
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        compiled = Path(folder) / "pipeline.yaml"
+        compiler.Compiler().compile(training, str(compiled), pipeline_parameters=parameters)
+        text = compiled.read_text()
+    problems = lint(next(yaml.safe_load_all(text)))
+    if problems:
+        raise RuntimeError("the pipeline would not run alike everywhere:\n" + "\n".join(problems))
+    write_file(target, lambda path: path.write_text(text))

@@ -1,0 +1,156 @@
+"""The run file: one YAML file that says everything a run depends on.
+
+`load` is the way in. It refuses a file with mistakes with all of them at once, one sentence each.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import yaml
+from pydantic import Field, StringConstraints, ValidationError
+
+from components.shared.errors import UserError, nearest
+from components.shared.settings import (
+    BestEpochSettings,
+    DataSettings,
+    EnsembleSettings,
+    EvaluateSettings,
+    HardwareSettings,
+    PromoteSettings,
+    RetrainSettings,
+    SearchSettings,
+    Section,
+)
+
+
+class RunFile(Section):
+    """A whole run. Paths in it are relative to the folder of the run file."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?$")]
+    """Lower-case letters, digits and dashes: the name of the runs' folder and of the champion."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Every random choice follows from it."""
+    data: DataSettings
+    search: SearchSettings = SearchSettings()
+    best_epoch: BestEpochSettings = BestEpochSettings()
+    ensemble: EnsembleSettings = EnsembleSettings()
+    retrain: RetrainSettings = RetrainSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    promote: PromoteSettings = PromoteSettings()
+    hardware: HardwareSettings = HardwareSettings()
+
+
+def load(path: str | Path, overrides: list[str] | None = None) -> RunFile:
+    """Reads and validates a run file.
+
+    Args:
+        path: A YAML file.
+        overrides: `key.path=value` settings that replace or add to the file's, value as in YAML.
+
+    Raises:
+        UserError: The file is missing, is no YAML mapping, or has mistakes: one sentence per mistake, one per line.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        siblings = [other.name for other in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        raise UserError(
+            f"no run file {path}{nearest(path.name, siblings)}; `kep init DATA` writes one"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} can't be read: {error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise UserError(f"{path} is not valid YAML{place}: {getattr(error, 'problem', error)}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold sections such as name and data, `kep init DATA` writes an example")
+    for override in overrides or []:
+        _set(content, override)
+    return validate(content)
+
+
+def validate(content: dict) -> RunFile:
+    """The run file with the given content.
+
+    Raises:
+        UserError: One sentence per mistake, one per line.
+    """
+    try:
+        return RunFile.model_validate(content)
+    except ValidationError as error:
+        raise UserError("\n".join(dict.fromkeys(_sentence(mistake) for mistake in error.errors()))) from None
+
+
+def _set(content: dict, override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals:
+        raise UserError(f'--set {override}: give key=value, such as "--set search.max_trials=5"')
+    *sections, last = key.split(".")
+    for section in sections:
+        content = content.setdefault(section, {})
+        if not isinstance(content, dict):
+            raise UserError(f'--set {override}: "{section}" is not a section')
+    try:
+        content[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override}: the value is not valid YAML") from error
+
+
+def _sentence(mistake: Any) -> str:
+    """A pydantic error as one sentence with the key's path."""
+    *parents, last = [part for part in mistake["loc"] if not _is_branch(part)] or [""]
+    path = ".".join(str(part) for part in [*parents, last])
+    given, kind, limits = mistake["input"], mistake["type"], mistake.get("ctx", {})
+    shown = json.dumps(given, default=str)
+    if kind == "extra_forbidden":
+        allowed = _keys(parents)
+        near = nearest(str(last), allowed) or f"; the keys are {', '.join(allowed)}"
+        return f'{path}: unknown key "{last}"{near}'
+    if kind == "missing":
+        return f"{path}: is missing"
+    if kind == "literal_error":
+        allowed = limits["expected"].replace("'", "").replace(" or ", ", ")
+        return f"{path}: {shown} is not one of {allowed}{nearest(str(given), allowed.split(', '))}"
+    if kind == "value_error":
+        return f"{path}: {limits['error']}" if path else str(limits["error"])
+    if kind == "string_pattern_mismatch":
+        return f"{path}: {shown} must be lower-case letters, digits and dashes, at most 50"
+    bounds = {"greater_than": ("gt", "above"), "greater_than_equal": ("ge", "at least")}
+    bounds |= {"less_than": ("lt", "below"), "less_than_equal": ("le", "at most")}
+    if kind in bounds:
+        limit, words = bounds[kind]
+        return f"{path}: {shown} must be {words} {limits[limit]}"
+    wanted = {
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "string": "text",
+        "list": "a list",
+        "dict": "a section with keys",
+        "model": "a section with keys",
+        "tuple": "a list of two numbers",
+    }
+    for start, words in wanted.items():
+        if kind.startswith(start):
+            return f"{path}: expected {words}, got {shown}"
+    return f"{path}: {mistake['msg'].lower()}, got {shown}"
+
+
+def _is_branch(part: str | int) -> bool:
+    """Whether pydantic names a branch of a union, not a key: `literal['auto']`, `constrained-int`, `list[str]`."""
+    return isinstance(part, str) and (
+        "[" in part or part in ("constrained-int", "constrained-float", "int", "float")
+    )
+
+
+def _keys(parents: list) -> list[str]:
+    """Keys of the section at a path of keys."""
+    section: Any = RunFile
+    for part in parents:
+        annotation = section.model_fields[part].annotation
+        options = [annotation, *get_args(annotation)]
+        section = next(o for o in options if isinstance(o, type) and issubclass(o, Section))
+    return list(section.model_fields)

@@ -1,0 +1,102 @@
+"""An example run file for a data set, with every setting, its default and what it means as a comment."""
+
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic.fields import FieldInfo
+
+from components.shared.errors import UserError
+from components.shared.settings import Section
+from pipelines.config import RunFile
+
+LABELS = ("label", "target", "class", "y", "outcome")
+"""Names that a label column often has."""
+
+
+def example(source: str, label: str | None, base: Path) -> str:
+    """The text of a run file for `source`.
+
+    Args:
+        source: As in `data.source`.
+        label: The column to predict; guessed from the header of a CSV or Parquet file when not given.
+        base: Folder that a relative `source` starts from.
+
+    Raises:
+        UserError: The source does not exist.
+    """
+    columns = _columns(source, base)
+    if label is None and columns:
+        lower = {column.lower(): column for column in columns}
+        label = next((lower[name] for name in LABELS if name in lower), columns[-1])
+    stem = Path(source.rstrip("/").rpartition(":")[2]).name.split(".")[0]
+    name = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:50].strip("-") or "run"
+    given = {"name": name, "data": {"source": source} | ({"label": label} if label else {})}
+    lines = ["# A run file: `kep check FILE` says what it would do, `kep run FILE` does it.", ""]
+    for key, field in RunFile.model_fields.items():
+        lines += _field(key, field, given.get(key), "")
+    return "\n".join(lines) + "\n"
+
+
+def _columns(source: str, base: Path) -> list[str]:
+    """Column names of a CSV or Parquet file; none for other sources."""
+    from pyarrow import csv, parquet
+
+    from components.shared.storage import list_files
+
+    if source.startswith("sklearn:"):
+        return []
+    system, files = list_files(source, base)
+    first = files[0]
+    with system.open_input_file(first.path) as file:
+        if first.extension == "csv":
+            return csv.open_csv(file).schema.names
+        return parquet.read_schema(file).names if first.extension == "parquet" else []
+
+
+def _field(key: str, field: FieldInfo, given: Any, indent: str) -> list[str]:
+    section = (
+        field.annotation
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+        else None
+    )
+    if section is not None:
+        # A section without a given setting is a comment as a whole: an empty one is no valid YAML mapping.
+        prefix = indent if given is not None or "#" in indent else indent + "# "
+        doc = field.description or (section.__doc__ or "").split("\n")[0]
+        lines = ["", *_comment(doc, indent), f"{prefix}{key}:"]
+        inner = prefix + "  "
+        for name, inner_field in section.model_fields.items():
+            lines += _field(name, inner_field, (given or {}).get(name), inner)
+        return lines
+    lines = _comment(field.description or "", indent)
+    if given is not None:
+        return [*lines, f"{indent}{key}: {_yaml(given)}"]
+    default = None if field.is_required() else field.get_default(call_default_factory=True)
+    return [*lines, f"{indent if '#' in indent else indent + '# '}{key}: {_yaml(default)}"]
+
+
+def _comment(text: str, indent: str) -> list[str]:
+    lead = indent if "#" in indent else indent + "# "
+    return [
+        lead + ("# " if "#" in indent else "") + line for line in textwrap.wrap(" ".join(text.split()), 100)
+    ]
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, tuple):
+        value = list(value)
+    return yaml.safe_dump(value, default_flow_style=True, width=1000).replace("\n...", "").strip()
+
+
+def write(path: Path, text: str, force: bool) -> None:
+    """Writes a new run file.
+
+    Raises:
+        UserError: There is one already and `force` is not given.
+    """
+    if path.exists() and not force:
+        raise UserError(f"{path} exists already; give another name with -o, or --force to replace it")
+    path.write_text(text, encoding="utf-8")

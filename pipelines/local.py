@@ -1,0 +1,181 @@
+"""A whole run on this machine: the compiled pipeline through kfp.local, in a process of its own.
+
+kfp.local changes the process that it runs in (its print, its logging), so `run` starts `python -m pipelines.local` and
+follows the events that the steps append to a file.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fcntl import LOCK_EX, LOCK_NB, flock
+from pathlib import Path
+from typing import Any
+
+from components.shared.errors import UserError
+from components.shared.files import read_json, write_json
+from components.shared.step import EVENTS, OWNER, WORK, end_with_owner
+from pipelines.arguments import check_path
+
+STEPS = ("ingest", "tune", "best_epoch", "weigh", "retrain", "evaluate", "promote")
+"""In order of the flow."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the runs of one run file keep their things: `runs/<name>/`.
+
+    `store` holds the artifacts and kfp.local's cache, `work` the partial work of killed steps; both are shared by the
+    runs of one name, so that a run goes on where another stopped.
+    """
+
+    root: Path
+
+    @property
+    def store(self) -> Path:
+        return self.root / "store"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "store" / "cache"
+
+    @property
+    def work(self) -> Path:
+        return self.root / "work"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the place for one run; the lock goes with the process, also a killed one.
+
+        Raises:
+            UserError: Another run holds it.
+        """
+        check_path(self.root.absolute())
+        self.root.mkdir(parents=True, exist_ok=True)
+        with open(self.root / "lock", "w") as file:
+            try:
+                flock(file, LOCK_EX | LOCK_NB)
+            except OSError:
+                raise UserError(
+                    f"another run is going on in {self.root}; wait for it, or use another --runs folder"
+                ) from None
+            yield
+
+    def forget(self, step: str) -> None:
+        """Drops what is kept of `step` and of the steps after it, so that they run again."""
+        for later in STEPS[STEPS.index(step) :]:
+            shutil.rmtree(self.work / later, ignore_errors=True)
+            folder = f"/{later.replace('_', '-')}/"
+            for entry in self.cache.glob("*.json"):
+                if folder in entry.read_text():
+                    entry.unlink()
+
+
+def start(folder: Path, place: Place, template: Path, arguments: dict[str, Any]) -> subprocess.Popen:
+    """Starts the pipeline; its log goes to `folder`/log.txt, its steps' events to `folder`/events.jsonl."""
+    job = {
+        "template": str(template),
+        "arguments": arguments,
+        "store": str(place.store.absolute()),
+        "cache": str(place.cache.absolute()),
+        "outcome": str(folder.absolute() / "outcome.json"),
+    }
+    write_json(folder / "job.json", job)
+    events = folder / "events.jsonl"
+    events.touch()
+    environment = os.environ | {
+        EVENTS: str(events.absolute()),
+        WORK: str(place.work.absolute()),
+        OWNER: str(os.getpid()),
+        # The caller's environment may say otherwise; without bytecode TensorFlow takes 25 s to import instead of 5.
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONUNBUFFERED": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        # Threads that wait without spinning: two tasks of a loop share the cores.
+        "OMP_WAIT_POLICY": "passive",
+    }
+    # kfp.local runs the steps as `python3`, which must be this environment's.
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    with open(folder / "log.txt", "wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipelines.local", str(folder / "job.json")],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # one process group to stop, steps and their workers included
+        )
+
+
+def stop(process: subprocess.Popen) -> None:
+    """Ends the pipeline and everything it started."""
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, how)
+            process.wait(timeout=5)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            continue
+
+
+def follow(process: subprocess.Popen, folder: Path, show: Callable[[dict], None], pause: float = 0.1) -> int:
+    """Calls `show` with each event until the pipeline has ended; returns its exit status."""
+    with open(folder / "events.jsonl", encoding="utf-8") as events:
+        while True:
+            ended = process.poll() is not None
+            while line := events.readline():
+                if line.endswith("\n"):
+                    show(json.loads(line))
+            if ended:
+                return process.returncode
+            try:
+                process.wait(timeout=pause)
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def _main(job_file: str) -> None:
+    """Runs the compiled pipeline of a job; the child process of `start`."""
+    import logging
+
+    from kfp import components, local
+
+    end_with_owner()
+    job = read_json(job_file)
+    make_record = logging.getLogRecordFactory()
+
+    def noticing(*arguments: Any, **more: Any) -> logging.LogRecord:
+        record = make_record(*arguments, **more)
+        # kfp.local says that a task was answered from its cache in its log alone.
+        if "cache hit" in str(record.msg):
+            name = (
+                record.getMessage().split("'")[1]
+                if "'" in record.getMessage()
+                else record.getMessage().split()[1]
+            )
+            with open(os.environ[EVENTS], "ab", buffering=0) as events:
+                event = {"kind": "reused", "step": name.replace("-", "_"), "label": ""}
+                events.write(json.dumps(event).encode() + b"\n")
+        return record
+
+    logging.setLogRecordFactory(noticing)
+    local.init(
+        local.SubprocessRunner(use_venv=False),
+        pipeline_root=job["store"],
+        enable_caching=True,
+        cache_root=job["cache"],
+    )
+    task = components.load_component_from_file(job["template"])(**job["arguments"])
+    write_json(job["outcome"], {name: artifact.path for name, artifact in task.outputs.items()})
+
+
+if __name__ == "__main__":
+    try:
+        _main(sys.argv[1])
+    except RuntimeError as error:
+        # The step that failed has said why; kfp's own stack trace adds nothing.
+        sys.exit(str(error))

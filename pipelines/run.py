@@ -1,0 +1,206 @@
+"""One run from the run file to the report, on this machine."""
+
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from components.ingest.inspect import fingerprint
+from components.shared.errors import UserError
+from components.shared.files import read_json, write_file, write_json
+from pipelines import local
+from pipelines.arguments import LIBRARIES, arguments, code_hash, version, with_champion
+from pipelines.config import RunFile, validate
+from pipelines.view import View
+
+RECORD = "run.json"
+"""File in a run's folder that holds what is needed to do the run again."""
+
+
+def run(
+    settings: RunFile,
+    base: Path,
+    runs: Path,
+    console: Console,
+    again_from: str | None = None,
+    force: bool = False,
+) -> int:
+    """Runs the pipeline, shows its progress and ends with a table and the path of the report.
+
+    A run of the same name goes on where an earlier one stopped: finished steps are reused if their data, settings and code
+    are the same, and a step that was killed goes on from its partial work.
+
+    Args:
+        settings: The run file.
+        base: Its folder.
+        runs: Folder of all runs.
+        console: Where to write.
+        again_from: Step that runs again with all after it, whatever is kept of them.
+        force: Promote whatever the comparison with the champion says.
+
+    Returns:
+        Exit status: 0 done, 1 a step failed, 2 the user's mistake, 130 interrupted.
+
+    Raises:
+        UserError: The run can't start.
+    """
+    from pipelines.compile import compile_training
+
+    given = with_champion(arguments(settings, base, (runs / "champions").absolute()))
+    given |= {"source": fingerprint(settings.data, base), "code": code_hash(), "force": force}
+    place = local.Place(runs / settings.name)
+    with place.locked():
+        if again_from:
+            place.forget(again_from)
+        folder = place.root / datetime.now().strftime("%Y%m%d-%H%M%S")
+        folder.mkdir(parents=True)
+        write_json(folder / RECORD, record(settings, base, given))
+        compile_training(folder / "pipeline.yaml", given)
+        console.print(f"run {folder}", highlight=False)
+        started = time.time()
+        process = local.start(folder, place, folder / "pipeline.yaml", given)
+        try:
+            with View(console) as view:
+                status = local.follow(process, folder, view.show)
+        except KeyboardInterrupt:
+            local.stop(process)
+            console.print(
+                f"stopped; the same command goes on where this run stopped (log: {folder / 'log.txt'})"
+            )
+            return 130
+        finally:
+            local.stop(process)
+        if status:
+            return _explain(view.failure, folder, console)
+        _finish(folder, place, console, time.time() - started)
+        return 0
+
+
+def record(settings: RunFile, base: Path, given: dict) -> dict:
+    """What is needed to do a run again, and what it ran on."""
+    revision = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {
+        "run_file": settings.model_dump(mode="json"),
+        "base": str(base.absolute()),
+        "command": shlex.join(["kep", *sys.argv[1:]]),
+        "source": given["source"],
+        "code": given["code"],
+        "revision": revision.stdout.strip() or None,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+        "platform": platform.platform(),
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def like(folder: Path, console: Console) -> tuple[RunFile, Path]:
+    """The run file and its folder of an earlier run; says what has changed since.
+
+    Raises:
+        UserError: The folder is not of a run, or its run file is not valid any more.
+    """
+    if not (folder / RECORD).is_file():
+        raise UserError(
+            f"--like: {folder} has no {RECORD}; give the folder of a run, such as runs/NAME/20260131-120000"
+        )
+    earlier = read_json(folder / RECORD)
+    settings, base = validate(earlier["run_file"]), Path(earlier["base"])
+    now = {"code": code_hash(), "source": fingerprint(settings.data, base)}
+    for what, words in (("code", "the code"), ("source", "the data")):
+        if earlier[what] != now[what]:
+            console.print(
+                f"note: {words} changed since {folder.name}; the results can differ", highlight=False
+            )
+    return settings, base
+
+
+def find(name: str, runs: Path) -> Path:
+    """The folder of a finished run: a path, or the name of a run file for its latest run.
+
+    Raises:
+        UserError: There is no such run.
+    """
+    for folder in (Path(name), runs / name / "latest", runs / name):
+        if (folder / "report.html").is_file():
+            return folder
+    known = sorted(path.parent.name for path in runs.glob("*/latest")) if runs.is_dir() else []
+    finished = f"; finished runs: {', '.join(known)}" if known else "; no run has finished yet"
+    raise UserError(f"no finished run {name} in {runs}{finished}")
+
+
+def _explain(failure: dict | None, folder: Path, console: Console) -> int:
+    log = folder / "log.txt"
+    if failure is None:
+        console.print(
+            f"error: a step ended without a word, perhaps killed for want of memory; its log is {log}"
+        )
+        return 1
+    task = f"{failure['step']} {failure['label']}".strip()
+    console.print(f"error: {task} failed: {failure['message']} (log: {log})", highlight=False, soft_wrap=True)
+    return 2 if failure["user"] else 1
+
+
+def _finish(folder: Path, place: local.Place, console: Console, seconds: float) -> None:
+    from components.evaluate.report import render
+
+    outcome = {name: Path(path) for name, path in read_json(folder / "outcome.json").items()}
+    whole = read_json(outcome["evaluation"] / "report.json")
+    verdict = read_json(outcome["verdict"] / "verdict.json")
+    whole["steps"] += [read_json(outcome[name] / "step.json") for name in ("evaluation", "verdict")]
+    whole["run"] = read_json(folder / RECORD) | {"folder": str(folder), "seconds": seconds}
+    write_json(folder / "report.json", whole)
+    write_json(folder / "verdict.json", verdict)
+    write_file(folder / "report.html", lambda path: path.write_text(render(whole, verdict)))
+    _link(folder / "ensemble", outcome["ensemble"].absolute())
+    _link(place.root / "latest", Path(folder.name))
+    console.print(results_table(whole))
+    console.print(
+        f"{'promoted' if verdict['promoted'] else 'not promoted'}: {verdict['reason']}", highlight=False
+    )
+    console.print(
+        f"done in {seconds:.0f} s, report: {folder / 'report.html'}", highlight=False, soft_wrap=True
+    )
+
+
+def results_table(whole: dict) -> Table:
+    """Test metrics of every member and of the ensemble; the loss with its interval."""
+    scores = whole["evaluation"]["scores"]
+    weights = whole["weights"]["weights"]
+    table = Table(title=f"{whole['evaluation']['rows']} test rows", title_justify="left")
+    table.add_column("")
+    table.add_column("weight", justify="right")
+    names = [name for name in next(iter(scores.values())) if name != "calibration_error"]
+    for name in names:
+        table.add_column("loss (95 % interval)" if name == "loss" else name, justify="right")
+    for model, values in scores.items():
+        weight = f"{weights[model]:.3f}" if model in weights else ""
+        cells = [_cell(name, values[name]) for name in names]
+        table.add_row(model, weight, *cells, style="bold" if model == "ensemble" else "")
+    return table
+
+
+def _cell(name: str, score: dict) -> str:
+    if score["value"] is None:
+        return "–"
+    if name == "loss" and score["low"] is not None:
+        return f"{score['value']:.4g} ({score['low']:.4g} to {score['high']:.4g})"
+    return f"{score['value']:.4g}"
+
+
+def _link(path: Path, target: Path) -> None:
+    """Points a symbolic link at `target`, atomically."""
+    temporary = path.with_name(f".{path.name}-new")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(path)

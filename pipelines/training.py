@@ -1,0 +1,154 @@
+"""The training pipeline: what the README's picture shows, in code."""
+
+from typing import List, NamedTuple
+
+from kfp import dsl
+from kfp.dsl import Artifact, Dataset, Input, Model
+
+from components.best_epoch.component import best_epoch
+from components.evaluate.component import evaluate
+from components.ingest.component import ingest
+from components.promote.component import promote
+from components.retrain.component import retrain
+from components.tune.component import tune
+from components.weigh.component import weigh
+
+
+class Outcome(NamedTuple):
+    ensemble: Model
+    evaluation: Artifact
+    verdict: Artifact
+
+# A loop lives alone in a pipeline of its own, and whatever its body reads enters as that pipeline's input: kfp.local gives
+# a loop's body wrong values, without an error, for outputs of other tasks (pipelines/lint.py refuses such shapes).
+
+
+@dsl.pipeline(name="best-epochs")
+def best_epochs(
+    candidates: List[str],
+    families: str,
+    config: str,
+    batch_size: int,
+    hardware: str,
+    seed: int,
+    code: str,
+    records: Input[Dataset],
+) -> List[Artifact]:
+    """One task per candidate."""
+    with dsl.ParallelFor(candidates) as candidate:
+        one = best_epoch(
+            candidate=candidate,
+            families=families,
+            config=config,
+            batch_size=batch_size,
+            hardware=hardware,
+            seed=seed,
+            code=code,
+            records=records,
+        )
+    return dsl.Collected(one.outputs["result"])
+
+
+@dsl.pipeline(name="retrains")
+def retrains(
+    members: List[str],
+    families: str,
+    config: str,
+    batch_size: int,
+    hardware: str,
+    seed: int,
+    code: str,
+    records: Input[Dataset],
+    weights: Input[Artifact],
+) -> List[Model]:
+    """One task per member."""
+    with dsl.ParallelFor(members) as member:
+        one = retrain(
+            member=member,
+            families=families,
+            config=config,
+            batch_size=batch_size,
+            hardware=hardware,
+            seed=seed,
+            code=code,
+            records=records,
+            weights=weights,
+        )
+    return dsl.Collected(one.outputs["model"])
+
+
+@dsl.pipeline(
+    name="training", description="A data set and a search space in, an honestly weighted ensemble out."
+)
+def training(
+    asked: str,
+    seed: int,
+    data: str,
+    source: str,
+    families: str,
+    search: str,
+    best_epoch_config: str,
+    batch_size: int,
+    ensemble: str,
+    retrain_config: str,
+    evaluate_config: str,
+    promote_config: str,
+    hardware: str,
+    champion: str,
+    force: bool = False,
+    code: str = "",
+) -> Outcome:
+    """The whole flow; each section of the run file is one JSON string (pipelines/arguments.py)."""
+    ingested = ingest(config=data, source=source, seed=seed, code=code)
+    records = ingested.outputs["records"]
+    tuned = tune(families=families, config=search, hardware=hardware, seed=seed, code=code, records=records)
+    results = best_epochs(
+        candidates=tuned.outputs["Output"],
+        families=families,
+        config=best_epoch_config,
+        batch_size=batch_size,
+        hardware=hardware,
+        seed=seed,
+        code=code,
+        records=records,
+    )
+    weighed = weigh(
+        config=ensemble, retrain=retrain_config, seed=seed, code=code, results=results.output, records=records
+    )
+    members = retrains(
+        members=weighed.outputs["Output"],
+        families=families,
+        config=retrain_config,
+        batch_size=batch_size,
+        hardware=hardware,
+        seed=seed,
+        code=code,
+        records=records,
+        weights=weighed.outputs["weights"],
+    )
+    evaluated = evaluate(
+        config=evaluate_config,
+        asked=asked,
+        champion=champion,
+        seed=seed,
+        code=code,
+        records=records,
+        study=tuned.outputs["study"],
+        results=results.output,
+        weights=weighed.outputs["weights"],
+        members=members.output,
+    )
+    # Its outcome depends on the champion of the moment and it moves the pointer: never answered from a cache.
+    promoted = promote(
+        config=promote_config,
+        champion=champion,
+        force=force,
+        code=code,
+        ensemble=evaluated.outputs["ensemble"],
+        evaluation=evaluated.outputs["evaluation"],
+    ).set_caching_options(False)
+    return Outcome(
+        ensemble=evaluated.outputs["ensemble"],
+        evaluation=evaluated.outputs["evaluation"],
+        verdict=promoted.outputs["verdict"],
+    )
