@@ -18,9 +18,7 @@ def build_for(manifest: Manifest) -> Callable:
     """
     image = manifest.image
     if not image:
-        raise UserError(
-            "search.families: cnn needs images, and the data are a table; use mlp or boosted_trees"
-        )
+        raise UserError("search.families: cnn needs images, and the data are a table; use mlp or boosted_trees")
     height, width, _ = image.shape
 
     def build(hp) -> keras.Model:

@@ -1,7 +1,7 @@
 """What a family is: one search space and one way to fit it.
 
-`family` turns the name in the run file into a `Family`. The search, the best-epoch step and retraining know nothing else
-about models: a Keras network and boosted trees look the same to them.
+`family` turns the name in the run file into a `Family`. The search, the best-epoch step and retraining know nothing
+else about models: a Keras network and boosted trees look the same to them.
 """
 
 import base64
@@ -105,8 +105,8 @@ def travelling(names: list[str] | str, base: Path) -> list[dict] | str:
     """What the families of a run file are on their way to the steps: a user's own source travels with the run.
 
     Args:
-        names: Names of built-in families, or `path/to/file.py:build` relative to `base`; or "auto", which stays as it is
-            until the data are known.
+        names: Names of built-in families, or `path/to/file.py:build` relative to `base`; or "auto", which stays as
+            it is until the data are known.
         base: Folder of the run file.
 
     Returns:
@@ -136,9 +136,7 @@ def travelling(names: list[str] | str, base: Path) -> list[dict] | str:
         families.append({"name": stem.lower(), "function": function, "source": source})
     twice = {family["name"] for family in families if [f["name"] for f in families].count(family["name"]) > 1}
     if twice:
-        raise UserError(
-            f'search.families: two families are called "{min(twice)}"; rename a file or remove one'
-        )
+        raise UserError(f'search.families: two families are called "{min(twice)}"; rename a file or remove one')
     return families
 
 

@@ -99,9 +99,7 @@ class KerasFamily:
             model.set_weights(weights)
         return fit
 
-    def refit(
-        self, values: dict, rows: Rows, best: float, settings: Settings, progress: Progress
-    ) -> keras.Model:
+    def refit(self, values: dict, rows: Rows, best: float, settings: Settings, progress: Progress) -> keras.Model:
         model, train_loop = self._start(values, rows, settings)
         steps = max(1, round(best * train_loop.steps_per_epoch))
         epoch = 0
@@ -148,7 +146,8 @@ class KerasFamily:
         binary = classes == 2 and outputs.shape[1:] == (1,)
         if outputs.shape[1:] != (classes,) and not binary:
             raise UserError(
-                f"search.families: {self.name} must end in {classes} units (softmax over the classes), it gives {_shape(outputs)}"
+                f"search.families: {self.name} must end in {classes} units (softmax over the classes), "
+                f"it gives {_shape(outputs)}"
             )
         sums = outputs.sum(axis=1)
         if outputs.min() < 0 or outputs.max() > 1 or (not binary and np.abs(sums - 1).max() > 1e-3):
@@ -165,7 +164,7 @@ class KerasFamily:
             except Exception as error:
                 reason = " ".join(str(error).split())[:200]
                 raise UserError(
-                    f"search.families: a saved {self.name} can't be loaded again ({reason}); decorate its own layers with "
+                    f"search.families: a saved {self.name} can't be loaded again ({reason}); decorate its layers with "
                     "@keras.saving.register_keras_serializable() and give them get_config()"
                 ) from error
         if np.abs(self.predict(again, batch) - self.predict(model, batch)).max() > 1e-5:

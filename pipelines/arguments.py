@@ -91,9 +91,7 @@ def check_path(path: Path) -> None:
         UserError: `python3` is part of the path.
     """
     if "python3" in str(path):
-        raise UserError(
-            f'--runs: kfp.local replaces "python3" in paths, and {path} holds it; choose another folder'
-        )
+        raise UserError(f'--runs: kfp.local replaces "python3" in paths, and {path} holds it; choose another folder')
 
 
 def code_hash() -> str:

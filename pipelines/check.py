@@ -26,13 +26,9 @@ def check(settings: RunFile, base: Path, runs: Path) -> Group:
     families = travelling(settings.search.families, base)
     image = any(column.kind == "image" for column in seen.columns)
     if families == "auto":
-        families = [
-            {"name": n} for n in (("mlp", "cnn", "boosted_trees") if image else ("mlp", "boosted_trees"))
-        ]
+        families = [{"name": n} for n in (("mlp", "cnn", "boosted_trees") if image else ("mlp", "boosted_trees"))]
     if not image and any(family["name"] == "cnn" for family in families):
-        raise UserError(
-            "search.families: cnn needs images, and the data are a table; use mlp or boosted_trees"
-        )
+        raise UserError("search.families: cnn needs images, and the data are a table; use mlp or boosted_trees")
     return Group(_data(seen), _columns(seen), _work(settings, seen, [f["name"] for f in families], runs))
 
 
@@ -54,8 +50,8 @@ def estimate(settings: RunFile, seen: Inspection, runs: Path) -> str:
     epochs = {"tune": settings.search.max_epochs, "best_epoch": settings.best_epoch.max_epochs}
     seconds = 60.0  # start of the steps
     for step, count in trainings(settings).items():
-        # A second to compile, and some microseconds a row and epoch for a network of the default spaces; about half of the
-        # epochs are trained before a training stops early.
+        # A second to compile, and some microseconds a row and epoch for a network of the default spaces; about half
+        # of the epochs are trained before a training stops early.
         seconds += count * (1 + 0.5 * epochs.get(step, 30) * seen.roles["train"] * 2e-5)
     return f"{_minutes(seconds)} (a guess from rows and trainings; GPUs and wide data differ)"
 

@@ -63,12 +63,8 @@ def run(
         str | None, typer.Option("--from", metavar="STEP", help="Run this step and all after it again.")
     ] = None,
     cache: Annotated[bool, typer.Option(help="Reuse finished steps of earlier runs.")] = True,
-    like: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Do an earlier run again: its folder.")
-    ] = None,
-    force: Annotated[
-        bool, typer.Option(help="Promote whatever the comparison with the champion says.")
-    ] = False,
+    like: Annotated[Path | None, typer.Option(metavar="RUN", help="Do an earlier run again: its folder.")] = None,
+    force: Annotated[bool, typer.Option(help="Promote whatever the comparison with the champion says.")] = False,
 ) -> None:
     """Run the whole pipeline on this machine; after an interruption it goes on where it stopped."""
     from components.shared.errors import nearest
@@ -94,9 +90,7 @@ def run(
 @app.command(epilog="Example: kep compile pipelines/configs/digits.yaml -o pipeline.yaml")
 def compile(
     file: RunFilePath,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The YAML to write.")] = Path(
-        "pipeline.yaml"
-    ),
+    output: Annotated[Path, typer.Option("-o", "--output", help="The YAML to write.")] = Path("pipeline.yaml"),
     overrides: Overrides = None,
 ) -> None:
     """Compile the pipeline to the YAML that Kubeflow Pipelines and Vertex AI take."""
@@ -110,9 +104,7 @@ def compile(
 
 @app.command(epilog="Example: kep report digits --open")
 def report(
-    name: Annotated[
-        str, typer.Argument(metavar="RUN", help="The folder of a run, or the name in its run file.")
-    ],
+    name: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, or the name in its run file.")],
     runs: Runs = Path("runs"),
     browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:

@@ -1,4 +1,7 @@
-"""The compiled pipeline: one YAML for kfp.local, Kubeflow and Vertex AI. Imports neither TensorFlow nor a Google client."""
+"""The compiled pipeline, one YAML for kfp.local, Kubeflow and Vertex AI.
+
+Imports neither TensorFlow nor a Google client.
+"""
 
 import tempfile
 import warnings

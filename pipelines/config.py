@@ -56,9 +56,7 @@ def load(path: str | Path, overrides: list[str] | None = None) -> RunFile:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         siblings = [other.name for other in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        raise UserError(
-            f"no run file {path}{nearest(path.name, siblings)}; `kep init DATA` writes one"
-        ) from None
+        raise UserError(f"no run file {path}{nearest(path.name, siblings)}; `kep init DATA` writes one") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} can't be read: {error}") from error
     except yaml.YAMLError as error:
@@ -81,7 +79,9 @@ def validate(content: dict) -> RunFile:
     try:
         return RunFile.model_validate(content)
     except ValidationError as error:
-        raise UserError("\n".join(dict.fromkeys(_sentence(mistake) for mistake in error.errors()))) from None
+        # A value that fits no branch of a union is one mistake: the first branch's sentence says it.
+        first = {tuple(_path(mistake)): mistake for mistake in reversed(error.errors())}
+        raise UserError("\n".join(_sentence(mistake) for mistake in reversed(first.values()))) from None
 
 
 def _set(content: dict, override: str) -> None:
@@ -101,7 +101,7 @@ def _set(content: dict, override: str) -> None:
 
 def _sentence(mistake: Any) -> str:
     """A pydantic error as one sentence with the key's path."""
-    *parents, last = [part for part in mistake["loc"] if not _is_branch(part)] or [""]
+    *parents, last = _path(mistake) or [""]
     path = ".".join(str(part) for part in [*parents, last])
     given, kind, limits = mistake["input"], mistake["type"], mistake.get("ctx", {})
     shown = json.dumps(given, default=str)
@@ -139,11 +139,13 @@ def _sentence(mistake: Any) -> str:
     return f"{path}: {mistake['msg'].lower()}, got {shown}"
 
 
+def _path(mistake: Any) -> list[str | int]:
+    return [part for part in mistake["loc"] if not _is_branch(part)]
+
+
 def _is_branch(part: str | int) -> bool:
     """Whether pydantic names a branch of a union, not a key: `literal['auto']`, `constrained-int`, `list[str]`."""
-    return isinstance(part, str) and (
-        "[" in part or part in ("constrained-int", "constrained-float", "int", "float")
-    )
+    return isinstance(part, str) and ("[" in part or part in ("constrained-int", "constrained-float", "int", "float"))
 
 
 def _keys(parents: list) -> list[str]:

@@ -57,11 +57,7 @@ def _columns(source: str, base: Path) -> list[str]:
 
 
 def _field(key: str, field: FieldInfo, given: Any, indent: str) -> list[str]:
-    section = (
-        field.annotation
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-        else None
-    )
+    section = field.annotation if isinstance(field.annotation, type) and issubclass(field.annotation, Section) else None
     if section is not None:
         # A section without a given setting is a comment as a whole: an empty one is no valid YAML mapping.
         prefix = indent if given is not None or "#" in indent else indent + "# "
@@ -80,9 +76,7 @@ def _field(key: str, field: FieldInfo, given: Any, indent: str) -> list[str]:
 
 def _comment(text: str, indent: str) -> list[str]:
     lead = indent if "#" in indent else indent + "# "
-    return [
-        lead + ("# " if "#" in indent else "") + line for line in textwrap.wrap(" ".join(text.split()), 100)
-    ]
+    return [lead + ("# " if "#" in indent else "") + line for line in textwrap.wrap(" ".join(text.split()), 100)]
 
 
 def _yaml(value: Any) -> str:

@@ -1,7 +1,7 @@
 """What a compiled pipeline must not hold: shapes that kfp.local 2.17 runs wrongly, and references that lead nowhere.
 
-kfp.local gives a loop's body wrong values without an error, skips conditions silently, and crashes on some artifacts; the
-cloud runs the same shapes rightly. One YAML for both therefore means leaving them out.
+kfp.local gives a loop's body wrong values without an error, skips conditions silently, and crashes on some
+artifacts; the cloud runs the same shapes rightly. One YAML for both therefore means leaving them out.
 """
 
 import re
@@ -49,11 +49,11 @@ def _graph(name: str, component: dict, spec: dict) -> Iterator[str]:
             yield from _graph(task["componentRef"]["name"], called, spec)
     for output, artifact in component["dag"].get("outputs", {}).get("artifacts", {}).items():
         if len(artifact["artifactSelectors"]) > 1:
-            yield f'{name}: output "{output}" is one of several artifacts, which crashes kfp.local; decide inside a step'
+            yield f'{name}: output "{output}" is one of several artifacts, which crashes kfp.local'
 
 
 def _references(where: str, task: dict, component: dict, spec: dict) -> Iterator[str]:
-    """Inputs that no task or parameter of the graph provides; the compiler leaves such behind for resources in loops."""
+    """Inputs that nothing provides; the compiler leaves such behind for resources inside loops."""
     tasks, declared = component["dag"]["tasks"], component.get("inputDefinitions", {})
     for other in task.get("dependentTasks", []):
         if other not in tasks:
@@ -71,7 +71,8 @@ def _references(where: str, task: dict, component: dict, spec: dict) -> Iterator
                 produced = spec["components"].get(producer["componentRef"]["name"], {}) if producer else {}
                 key_name = "outputParameterKey" if kind == "parameters" else "outputArtifactKey"
                 if source[key_name] not in produced.get("outputDefinitions", {}).get(kind, {}):
-                    yield f'{where}: input "{key}" reads {source["producerTask"]}.{source[key_name]}, which does not exist'
+                    read = f"{source['producerTask']}.{source[key_name]}"
+                    yield f'{where}: input "{key}" reads {read}, which does not exist'
 
 
 def _loop(where: str, task: dict, called: dict) -> Iterator[str]:
@@ -92,7 +93,7 @@ def _loop(where: str, task: dict, called: dict) -> Iterator[str]:
                 f'{where}: the loop\'s body reads "{key}" of another task, for which kfp.local gives the loop item; '
                 "put the loop into a pipeline of its own and pass the value in"
             )
-        elif value.get("componentInputParameter", "").endswith("-loop-item"):
+        elif "-loop-item" in value.get("componentInputParameter", ""):
             yield f"{where}: an inner loop reads the outer loop's item, for which kfp.local gives the inner one"
     if any("parameterIterator" in inner for inner in called.get("dag", {}).get("tasks", {}).values()):
         yield f"{where}: a loop inside a loop; its artifacts can't be collected by kfp.local"
@@ -105,7 +106,7 @@ def _condition(where: str, task: dict) -> Iterator[str]:
         output = inputs.get(key, {}).get("taskOutputParameter", {}).get("outputParameterKey")
         if output not in (None, "Output"):
             yield f'{where}: a condition on the named output "{output}" is skipped by kfp.local; use an unnamed one'
-        if key.endswith("-loop-item"):
+        if "-loop-item" in key:
             yield f"{where}: a condition on the loop item is skipped by kfp.local; decide inside the step"
 
 

@@ -152,11 +152,7 @@ def _main(job_file: str) -> None:
         record = make_record(*arguments, **more)
         # kfp.local says that a task was answered from its cache in its log alone.
         if "cache hit" in str(record.msg):
-            name = (
-                record.getMessage().split("'")[1]
-                if "'" in record.getMessage()
-                else record.getMessage().split()[1]
-            )
+            name = record.getMessage().split("'")[1] if "'" in record.getMessage() else record.getMessage().split()[1]
             with open(os.environ[EVENTS], "ab", buffering=0) as events:
                 event = {"kind": "reused", "step": name.replace("-", "_"), "label": ""}
                 events.write(json.dumps(event).encode() + b"\n")

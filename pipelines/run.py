@@ -33,8 +33,8 @@ def run(
 ) -> int:
     """Runs the pipeline, shows its progress and ends with a table and the path of the report.
 
-    A run of the same name goes on where an earlier one stopped: finished steps are reused if their data, settings and code
-    are the same, and a step that was killed goes on from its partial work.
+    A run of the same name goes on where an earlier one stopped: finished steps are reused if their data, settings
+    and code are the same, and a step that was killed goes on from its partial work.
 
     Args:
         settings: The run file.
@@ -70,9 +70,7 @@ def run(
                 status = local.follow(process, folder, view.show)
         except KeyboardInterrupt:
             local.stop(process)
-            console.print(
-                f"stopped; the same command goes on where this run stopped (log: {folder / 'log.txt'})"
-            )
+            console.print(f"stopped; the same command goes on where this run stopped (log: {folder / 'log.txt'})")
             return 130
         finally:
             local.stop(process)
@@ -119,9 +117,7 @@ def like(folder: Path, console: Console) -> tuple[RunFile, Path]:
     now = {"code": code_hash(), "source": fingerprint(settings.data, base)}
     for what, words in (("code", "the code"), ("source", "the data")):
         if earlier[what] != now[what]:
-            console.print(
-                f"note: {words} changed since {folder.name}; the results can differ", highlight=False
-            )
+            console.print(f"note: {words} changed since {folder.name}; the results can differ", highlight=False)
     return settings, base
 
 
@@ -142,9 +138,7 @@ def find(name: str, runs: Path) -> Path:
 def _explain(failure: dict | None, folder: Path, console: Console) -> int:
     log = folder / "log.txt"
     if failure is None:
-        console.print(
-            f"error: a step ended without a word, perhaps killed for want of memory; its log is {log}"
-        )
+        console.print(f"error: a step ended without a word, perhaps killed for want of memory; its log is {log}")
         return 1
     task = f"{failure['step']} {failure['label']}".strip()
     console.print(f"error: {task} failed: {failure['message']} (log: {log})", highlight=False, soft_wrap=True)
@@ -165,12 +159,8 @@ def _finish(folder: Path, place: local.Place, console: Console, seconds: float) 
     _link(folder / "ensemble", outcome["ensemble"].absolute())
     _link(place.root / "latest", Path(folder.name))
     console.print(results_table(whole))
-    console.print(
-        f"{'promoted' if verdict['promoted'] else 'not promoted'}: {verdict['reason']}", highlight=False
-    )
-    console.print(
-        f"done in {seconds:.0f} s, report: {folder / 'report.html'}", highlight=False, soft_wrap=True
-    )
+    console.print(f"{'promoted' if verdict['promoted'] else 'not promoted'}: {verdict['reason']}", highlight=False)
+    console.print(f"done in {seconds:.0f} s, report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 
 def results_table(whole: dict) -> Table:

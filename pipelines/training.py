@@ -19,8 +19,10 @@ class Outcome(NamedTuple):
     evaluation: Artifact
     verdict: Artifact
 
-# A loop lives alone in a pipeline of its own, and whatever its body reads enters as that pipeline's input: kfp.local gives
-# a loop's body wrong values, without an error, for outputs of other tasks (pipelines/lint.py refuses such shapes).
+
+# A loop lives alone in a pipeline of its own, and whatever its body reads enters as that pipeline's input: kfp.local
+# gives a loop's body wrong values, without an error, for outputs of other tasks (pipelines/lint.py refuses such
+# shapes).
 
 
 @dsl.pipeline(name="best-epochs")
@@ -77,9 +79,7 @@ def retrains(
     return dsl.Collected(one.outputs["model"])
 
 
-@dsl.pipeline(
-    name="training", description="A data set and a search space in, an honestly weighted ensemble out."
-)
+@dsl.pipeline(name="training", description="A data set and a search space in, an honestly weighted ensemble out.")
 def training(
     asked: str,
     seed: int,

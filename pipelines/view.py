@@ -90,11 +90,7 @@ class View:
     def _table(self) -> Group:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
         for step, state in self.states.items():
-            took = (
-                (state.ended if state.state != "running" else time.time()) - state.started
-                if state.started
-                else 0
-            )
+            took = (state.ended if state.state != "running" else time.time()) - state.started if state.started else 0
             mark = Spinner("dots") if state.state == "running" else Text(MARKS[state.state])
             tasks = f"{state.finished}/{state.tasks}" if state.tasks > 1 else ""
             share = f"{state.share:4.0%}" if state.share is not None and state.state == "running" else ""

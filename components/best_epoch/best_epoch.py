@@ -33,9 +33,9 @@ def run(
 ) -> None:
     """Trains a candidate from several fresh seeds on train rows, watching validation rows.
 
-    The folder gets `best_epoch.json`, `predictions.npz` (`predictions` float32 [seeds, n, classes] or [seeds, n], `labels` [n],
-    `ids` uint64 [n], the validation rows in order), `train_ids.npy` (uint64, the rows trained on) and `models/0`, the first
-    seed's model at its best epoch. A killed step goes on after the seeds that were finished.
+    The folder gets `best_epoch.json`, `predictions.npz` (`predictions` float32 [seeds, n, classes] or [seeds, n],
+    `labels` [n], `ids` uint64 [n], the validation rows in order), `train_ids.npy` (uint64, the rows trained on) and
+    `models/0`, the first seed's model at its best epoch. A killed step goes on after the seeds that were finished.
 
     Args:
         step: Of this execution.
@@ -58,9 +58,7 @@ def run(
     train, validation = data.load("train"), data.load("validation")
     member = family(spec_of(chosen["family"], families, data.manifest), data.manifest)
 
-    work = step.work(
-        f"{data.manifest.fingerprint[:16]}-{derive(seed, code, candidate, families, config, batch_size)}"
-    )
+    work = step.work(f"{data.manifest.fingerprint[:16]}-{derive(seed, code, candidate, families, config, batch_size)}")
     for number in range(settings.seeds):
         if not (work / str(number)).exists():
             with new_folder(work / str(number)) as folder:
@@ -96,9 +94,7 @@ def run(
         },
     )
     spread = f"{min(fit['best'] for fit in fits)} to {max(fit['best'] for fit in fits)}"
-    cap = (
-        "; still improving at the cap, raise best_epoch.max_epochs" if any(f["at_cap"] for f in fits) else ""
-    )
+    cap = "; still improving at the cap, raise best_epoch.max_epochs" if any(f["at_cap"] for f in fits) else ""
     step.progress(f"best {member.unit} {best} (median of {len(fits)} seeds, {spread}){cap}")
 
 
@@ -118,9 +114,7 @@ def _train(
 
     fit = member.fit(values, train, validation, settings, progress)
     if not np.isfinite(fit.loss):
-        raise UserError(
-            f"best_epoch: {step.label} reached no finite validation loss with seed {settings.seed}"
-        )
+        raise UserError(f"best_epoch: {step.label} reached no finite validation loss with seed {settings.seed}")
     np.save(folder / "predictions.npy", fit.predictions)
     (folder / "model").mkdir()
     member.save(fit.model, folder / "model")

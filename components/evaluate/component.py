@@ -59,6 +59,5 @@ def evaluate(
         asked=asked,
         champion=champion,
         seed=seed,
-        code=code,
     )
     log(done, evaluation.path, metrics, classification, report)

@@ -1,4 +1,4 @@
-"""The one look at the test rows: every member, the plain average and the ensemble, with intervals; the ensemble as one artifact."""
+"""The one look at the test rows: metrics with intervals, the report, and the ensemble as one artifact."""
 
 import json
 from pathlib import Path
@@ -37,9 +37,9 @@ def run(
     asked: str,
     champion: str,
     seed: int,
-    code: str,
 ) -> dict:
-    """Scores on the test rows, writes the ensemble, `evaluation.json`, `predictions.npz`, `report.json` and `report.html`.
+    """Scores on the test rows, writes the ensemble, `evaluation.json`, `predictions.npz`, `report.json` and
+    `report.html`.
 
     Args:
         step: Of this execution.
@@ -53,7 +53,6 @@ def run(
         asked: JSON of the whole run file, for the report.
         champion: JSON with `version`, the folder of the ensemble to compare with, or null.
         seed: Of the run.
-        code: Hash of the code.
 
     Returns:
         `metrics` of the ensemble by name, the `classes`, and the `pictures` of the report.
@@ -85,9 +84,7 @@ def run(
     scores = {}
     for name, predicted in named.items():
         scores[name] = intervals(task, test.labels, predicted, settings.bootstrap, derive(seed, "bootstrap"))
-        step.progress(
-            f"{name}: " + ", ".join(f"{metric} {v['value']:.4f}" for metric, v in scores[name].items())
-        )
+        step.progress(f"{name}: " + ", ".join(f"{metric} {v['value']:.4f}" for metric, v in scores[name].items()))
     drawn = pictures(manifest, test.labels, named["ensemble"], derive(seed, "pictures"))
     evaluation = {
         "rows": len(test),
@@ -171,8 +168,8 @@ def _against(
     """Re-scores the champion on this run's test rows that it was not trained on.
 
     Returns:
-        `folder`, `unseen` (rows), and either `difference` (our loss minus the champion's, paired by row) or the `problem` that makes
-        a comparison impossible; None without a champion.
+        `folder`, `unseen` (rows), and either `difference` (our loss minus the champion's, paired by row) or the
+        `problem` that makes a comparison impossible; None without a champion.
     """
     if champion is None:
         return None
@@ -208,9 +205,7 @@ def _collect(
     asked: dict,
 ) -> dict:
     """Everything that the report shows, as one JSON value."""
-    results = sorted(
-        results, key=lambda folder: read_json(Path(folder) / "best_epoch.json")["candidate"]["id"]
-    )
+    results = sorted(results, key=lambda folder: read_json(Path(folder) / "best_epoch.json")["candidate"]["id"])
     steps = [records, study, *results, weights, *members]
     return {
         "asked": asked,

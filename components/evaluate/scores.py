@@ -1,6 +1,7 @@
 """Metrics with their uncertainty, and the tables behind the report's pictures."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from components.shared.records import Rows
 from components.shared.schema import Manifest
 
 MOST_ROWS = 20_000
-"""Rows of one bootstrap resample; above, intervals come from resamples of this many and are scaled (m out of n bootstrap)."""
+"""Most rows of one bootstrap resample; above, intervals of this many rows are scaled (m out of n bootstrap)."""
 POINTS = 400
 """Points of a scatter plot or a curve that the report keeps."""
 
@@ -17,15 +18,14 @@ POINTS = 400
 def intervals(
     task: str, labels: np.ndarray, predictions: np.ndarray, resamples: int, seed: int
 ) -> dict[str, dict[str, float]]:
-    """Every metric with its 95 % percentile bootstrap interval (Efron & Tibshirani 1993), rows resampled with replacement.
+    """Every metric with its 95 % percentile bootstrap interval (Efron & Tibshirani 1993), rows resampled with
+    replacement.
 
     Returns:
         By metric: `value`, `low`, `high`; the limits are NaN where most resamples don't define the metric.
     """
     values = metrics(task, labels, predictions)
-    drawn = resampled(
-        lambda rows: metrics(task, labels[rows], predictions[rows]), len(labels), resamples, seed
-    )
+    drawn = resampled(lambda rows: metrics(task, labels[rows], predictions[rows]), len(labels), resamples, seed)
     table = {}
     for name, value in values.items():
         draws = np.array([draw[name] for draw in drawn])
@@ -46,7 +46,7 @@ def resampled(value: Callable[[np.ndarray], object], rows: int, resamples: int, 
 def paired_difference(
     task: str, labels: np.ndarray, ours: np.ndarray, theirs: np.ndarray, resamples: int, seed: int
 ) -> dict[str, float]:
-    """Mean of our row losses minus theirs on the same rows, with its 95 % bootstrap interval; negative: ours is better."""
+    """Mean of our row losses minus theirs, with its 95 % bootstrap interval; negative: ours is better."""
     difference = row_losses(task, labels, ours) - row_losses(task, labels, theirs)
     rng = np.random.default_rng(seed)
     draws = [difference[rng.integers(0, len(difference), len(difference))].mean() for _ in range(resamples)]
@@ -59,9 +59,7 @@ def paired_difference(
     }
 
 
-def slices(
-    manifest: Manifest, rows: Rows, predictions: np.ndarray, columns: list[str]
-) -> dict[str, list[dict]]:
+def slices(manifest: Manifest, rows: Rows, predictions: np.ndarray, columns: list[str]) -> dict[str, list[dict]]:
     """Metrics by value of a column: categories and booleans value by value, numbers by quartile.
 
     Returns:
@@ -93,7 +91,7 @@ def _parts(manifest: Manifest, rows: Rows, name: str) -> list[tuple[str, np.ndar
     if manifest.numeric[index].kind == "boolean":
         return [*parts, ("false", values == 0), ("true", values == 1)]
     edges = np.unique(np.nanpercentile(values, [0, 25, 50, 75, 100]))
-    for i, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for i, (low, high) in enumerate(pairwise(edges)):
         inside = (values >= low) & ((values <= high) if i == len(edges) - 2 else (values < high))
         parts.append((f"{low:g} to {high:g}", inside))
     return parts
@@ -103,9 +101,9 @@ def pictures(manifest: Manifest, labels: np.ndarray, predictions: np.ndarray, se
     """What the report draws of the ensemble's predictions.
 
     Returns:
-        For classes `confusion` (rows: true class, columns: given class) and `calibration` bins; for two classes `roc`, points of
-        (false positive rate, true positive rate, threshold); for a regression `residuals`, at most `POINTS` pairs of
-        (prediction, label).
+        For classes `confusion` (rows: true class, columns: given class) and `calibration` bins; for two classes
+        `roc`, points of (false positive rate, true positive rate, threshold); for a regression `residuals`, at most
+        `POINTS` pairs of (prediction, label).
     """
     if manifest.label.task == "regression":
         kept = np.random.default_rng(seed).permutation(len(labels))[:POINTS]
@@ -122,6 +120,3 @@ def pictures(manifest: Manifest, labels: np.ndarray, predictions: np.ndarray, se
         kept = np.unique(np.linspace(0, len(points) - 1, min(POINTS, len(points))).astype(int))
         table["roc"] = points[kept].tolist()
     return table
-
-
-__all__ = ["METRICS", "intervals", "loss", "paired_difference", "pictures", "resampled", "slices"]

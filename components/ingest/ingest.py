@@ -80,7 +80,9 @@ def ingest(settings: DataSettings, seed: int, out: Path, base: Path = Path("."))
         with new_folder(out) as folder:
             manifest = _write(survey, settings, seed, folder, workers)
             manifest.save(folder)
-    log.info("wrote %s to %s", ", ".join(f"{role.rows:,} {name}" for name, role in manifest.roles.items()), out)
+    counts = ", ".join(f"{info.rows:,} {role}" for role, info in manifest.roles.items())
+    size = sum(shard.bytes for info in manifest.roles.values() for shard in info.shards)
+    log.info("wrote %s rows, %.1f MB", counts, size / 1e6)
     return manifest
 
 

@@ -7,6 +7,6 @@ from components.shared.step import Step, entry
 
 
 @entry("ingest")
-def run(step: Step, *, config: str, source: str, seed: int, code: str) -> Manifest:  # noqa: ARG001
+def run(step: Step, *, config: str, source: str, seed: int, code: str) -> Manifest:
     """Ingests by the data section `config`; `source` and `code` only tell cached results apart."""
     return ingest(DataSettings.model_validate_json(config), seed, step.out)

@@ -1,6 +1,5 @@
 """Which role each row has: a function of its content and the seed, never of its place in the source."""
 
-import itertools
 import logging
 
 import numpy as np
@@ -47,21 +46,34 @@ def random_roles(ids: np.ndarray, labels: np.ndarray, classes: list | None, spli
     """
     distinct, inverse, weights = np.unique(ids, return_inverse=True, return_counts=True)
     strata = np.zeros(len(distinct), np.int64)
-    if classes is not None:
+    if classes is None:
+        _counts(len(distinct), split, f"there are {len(distinct)} distinct rows")
+    else:
+        _check_classes(inverse, labels, classes, split)
         strata[:] = len(classes)
         np.minimum.at(strata, inverse, labels)
-    hashes = keyed(distinct, seed, "role")
-    order = np.lexsort((hashes, strata))
+        # A class may share nearly all its features with smaller labels: what is left of it is split with the rest.
+        sizes = np.bincount(strata, minlength=len(classes))
+        strata[sizes[strata] < len(ROLES)] = np.argmax(sizes)
+    order = np.lexsort((keyed(distinct, seed, "role"), strata))
     roles = np.empty(len(distinct), np.int8)
-    edges = np.searchsorted(strata[order], np.arange((len(classes) if classes else 1) + 1))
-    for stratum, (start, end) in enumerate(itertools.pairwise(edges)):
-        members = order[start:end]
-        what = (
-            f'class "{classes[stratum]}" has {end - start} distinct rows' if classes else f"{end - start} distinct rows"
-        )
-        _counts(len(members), split, what)
+    for members in np.split(order, np.flatnonzero(np.diff(strata[order])) + 1):
         roles[members] = _cut(weights[members], split)
     return roles[inverse]
+
+
+def _check_classes(inverse: np.ndarray, labels: np.ndarray, classes: list, split: Split) -> None:
+    """Refuses a class that cannot have a row in each role.
+
+    Args:
+        inverse: which distinct row each row is, int64 [n].
+        labels: class indices, [n].
+        classes: their names.
+        split: for the shares.
+    """
+    pairs = np.unique(inverse * len(classes) + labels) % len(classes)
+    for name, count in zip(classes, np.bincount(pairs, minlength=len(classes)), strict=True):
+        _counts(int(count), split, f'class "{name}" has {count} distinct rows')
 
 
 def _cut(weights: np.ndarray, split: Split) -> np.ndarray:

@@ -8,7 +8,8 @@ import numpy as np
 from components.shared.records import FOOTER, HEADER, Rows, decode, read_shard
 from components.shared.schema import Manifest
 
-_ROWS = 1 << 15
+_DECODED = 1 << 21
+"""Bytes of rows that are decoded at a time; as float64 they take up to eight times that."""
 
 
 @dataclass
@@ -41,12 +42,13 @@ class Moments:
 
 
 def _train_rows(manifest: Manifest, folder: Path):
-    """Rows of the train shards, some ten thousand at a time."""
+    """Rows of the train shards, a few megabytes at a time."""
+    step = max(1, _DECODED // manifest.record.length)
     for shard in manifest.roles["train"].shards:
         frames = np.empty((shard.rows, HEADER + manifest.record.length + FOOTER), np.uint8)
         read_shard(folder, shard, frames)
-        for start in range(0, shard.rows, _ROWS):
-            yield decode(manifest, frames[start : start + _ROWS, HEADER:-FOOTER])
+        for start in range(0, shard.rows, step):
+            yield decode(manifest, frames[start : start + step, HEADER:-FOOTER])
 
 
 def with_statistics(manifest: Manifest, folder: Path) -> Manifest:

@@ -12,7 +12,6 @@ from pyarrow import fs
 from components.ingest.unit import BLOCK, Source, Unit, given
 from components.shared.errors import UserError, nearest
 
-_BATCH_ROWS = 1 << 16
 _DELIMITERS = {";": '";"', "\t": r'"\t"', "|": '"|"', ",": '","'}
 
 
@@ -147,5 +146,6 @@ def parquet_source(location: str, system: fs.FileSystem, files: list[fs.FileInfo
 
 
 def _parquet_batches(system: fs.FileSystem, path: str, group: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    rows = max(64, 2 * BLOCK // (8 * len(columns)))
     with pq.ParquetFile(system.open_input_file(path)) as file:
-        yield from file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=columns)
+        yield from file.iter_batches(rows, row_groups=[group], columns=columns)

@@ -27,7 +27,8 @@ from components.shared.errors import UserError
 from components.shared.records import FOOTER, HEADER, Rows, vocabulary_codes
 from components.shared.schema import ID, ROLES, Column, Label, Shard
 
-_FRAMED_ROWS = 1 << 14
+_FRAMED = 1 << 23
+"""Bytes of rows that are framed at a time."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,9 @@ def finish_shard(target: Target, role: int, index: int) -> tuple[Shard, str]:
     name = f"{ROLES[role]}-{index:05d}-of-{target.shards[role]:05d}.tfrecord"
     crc, digest, size = 0, hashlib.sha256(), 0
     with open(target.folder / name, "wb") as file:
-        for start in range(0, len(order), _FRAMED_ROWS):
-            data = frame(payload[order[start : start + _FRAMED_ROWS]]).tobytes()
+        step = max(1, _FRAMED // len(blank))
+        for start in range(0, len(order), step):
+            data = frame(payload[order[start : start + step]]).reshape(-1)
             file.write(data)
             crc = google_crc32c.extend(crc, data)
             digest.update(data)

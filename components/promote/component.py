@@ -35,5 +35,4 @@ def promote(
         config=config,
         champion=champion,
         force=force,
-        code=code,
     )

@@ -14,9 +14,7 @@ POINTER = "champion.json"
 
 
 @entry("promote")
-def run(
-    step: Step, *, ensemble: str, evaluation: str, config: str, champion: str, force: bool, code: str
-) -> None:
+def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: str, force: bool) -> None:
     """Writes `verdict.json` and, on a win, copies the ensemble beside the champion and moves the pointer to it.
 
     Args:
@@ -27,7 +25,6 @@ def run(
         champion: JSON with `folder`, which holds `versions/` and the pointer, and `version`, the folder of the one that
             `evaluate` compared with, or null.
         force: Promote whatever the comparison says; recorded in the verdict.
-        code: Hash of the code.
     """
     settings = PromoteSettings.model_validate_json(config)
     folder, version = json.loads(champion)["folder"], json.loads(champion)["version"]
@@ -43,9 +40,7 @@ def run(
             with new_folder(target) as copy:
                 shutil.copytree(ensemble, copy, dirs_exist_ok=True)
         write_json(Path(folder) / POINTER, {"version": own, "reason": reason, "forced": force and not won})
-    step.progress(
-        f"{'promoted' if promoted else 'not promoted'}: {reason}{' (forced)' if force and not won else ''}"
-    )
+    step.progress(f"{'promoted' if promoted else 'not promoted'}: {reason}{' (forced)' if force and not won else ''}")
     write_json(
         step.out / "verdict.json",
         {
@@ -64,8 +59,8 @@ def run(
 def decide(compared: dict | None, margin: float) -> tuple[bool, str]:
     """Whether the challenger wins, and why.
 
-    It wins when the whole 95 % interval of the difference of test losses (challenger minus champion, paired by row) lies below
-    minus the margin: an ensemble that may be as good as the champion does not replace it.
+    It wins when the whole 95 % interval of the difference of test losses (challenger minus champion, paired by row)
+    lies below minus the margin: an ensemble that may be as good as the champion does not replace it.
 
     Args:
         compared: The `champion` part of evaluation.json.
@@ -76,9 +71,7 @@ def decide(compared: dict | None, margin: float) -> tuple[bool, str]:
     if "problem" in compared:
         return False, compared["problem"]
     difference = compared["difference"]
-    interval = (
-        f"{difference['value']:+.4f} (95 % interval {difference['low']:+.4f} to {difference['high']:+.4f})"
-    )
+    interval = f"{difference['value']:+.4f} (95 % interval {difference['low']:+.4f} to {difference['high']:+.4f})"
     rows = f"on {difference['rows']} test rows"
     if difference["high"] < -margin:
         return (

@@ -44,5 +44,4 @@ def retrain(
         batch_size=batch_size,
         hardware=hardware,
         seed=seed,
-        code=code,
     )

@@ -25,7 +25,6 @@ def run(
     batch_size: int,
     hardware: str,
     seed: int,
-    code: str,
 ) -> None:
     """Trains one member and writes it with `member.json`.
 
@@ -39,7 +38,6 @@ def run(
         batch_size: Rows of one optimiser step.
         hardware: JSON of `HardwareSettings`.
         seed: Of the run.
-        code: Hash of the code.
     """
     limit_threads(hardware)
     settings, chosen = RetrainSettings.model_validate_json(config), json.loads(member)
@@ -68,9 +66,7 @@ def run(
         model = own.refit(chosen["values"], rows, units, Settings(0, 0, batch_size, model_seed), progress)
         own.save(model, step.out)
     else:
-        step.progress(
-            "retraining is off: the model that best_epoch trained on the train rows is used as it is"
-        )
+        step.progress("retraining is off: the model that best_epoch trained on the train rows is used as it is")
         shutil.copytree(Path(weights) / "models" / chosen["id"], step.out, dirs_exist_ok=True)
     write_json(
         step.out / "member.json",

@@ -45,7 +45,8 @@ class Metric:
     Attributes:
         direction: "min" or "max": which is better.
         tasks: The tasks that it means something for.
-        value: Function of labels [n] and predictions; binary scores read the probability of the positive class (index 1).
+        value: Function of labels [n] and predictions; binary scores read the probability of the positive class
+            (index 1).
     """
 
     direction: str

@@ -58,9 +58,7 @@ class Split(Section):
         if self.by in ("group", "time", "column") and not self.column:
             raise ValueError(f'by: {self.by} needs "column", the name of the column to split by')
         if self.by in ("random", "files") and self.column:
-            raise ValueError(
-                f'"column" has no meaning with by: {self.by}; remove it or set by: group, time or column'
-            )
+            raise ValueError(f'"column" has no meaning with by: {self.by}; remove it or set by: group, time or column')
         if self.validation + self.test >= 1:
             raise ValueError(
                 f"validation ({self.validation}) and test ({self.test}) leave no rows to train on; "
@@ -107,9 +105,7 @@ class DataSettings(Section):
         if (self.source is None) == (self.files is None):
             raise ValueError('give exactly one of "source" (one data set) and "files" (one per role)')
         if self.label is not None and self.label in (self.features or []):
-            raise ValueError(
-                f'"features" holds the label "{self.label}"; a model must not see what it predicts'
-            )
+            raise ValueError(f'"features" holds the label "{self.label}"; a model must not see what it predicts')
         both = sorted(set(self.features or []) & set(self.exclude))
         if both:
             raise ValueError(f'"{both[0]}" is in both "features" and "exclude"')
@@ -161,9 +157,7 @@ class BestEpochSettings(Section):
 class EnsembleSettings(Section):
     """Which candidates become members, and with what weights."""
 
-    method: Literal["auto", "uniform", "nelder_mead", "random_search", "greedy", "exact", "exact_bagged"] = (
-        "auto"
-    )
+    method: Literal["auto", "uniform", "nelder_mead", "random_search", "greedy", "exact", "exact_bagged"] = "auto"
     """auto: the simplest method whose cross-fitted validation loss is within one standard error of the best"""
     max_members: Count = 8
 

@@ -90,8 +90,7 @@ class Step:
                 "cores": len(os.sched_getaffinity(0)),
                 "seed": seed,
                 "ledger": self.ledger,
-                "versions": {"python": platform.python_version()}
-                | {name: _version(name) for name in PACKAGES},
+                "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
             },
         )
         self._event("done", seconds=seconds)
@@ -100,9 +99,9 @@ class Step:
 def entry(name: str) -> Callable:
     """Decorates a step's function `run(step, *, out, …)`.
 
-    The decorated function takes the same keyword arguments without `step`. It logs to standard output, writes the folder
-    `out` atomically with a `step.json` inside, and ends the process with status 2 and one sentence on a `UserError`, with
-    status 1 and one sentence, after the stack trace, on anything else.
+    The decorated function takes the same keyword arguments without `step`. It logs to standard output, writes the
+    folder `out` atomically with a `step.json` inside, and ends the process with status 2 and one sentence on a
+    `UserError`, with status 1 and one sentence, after the stack trace, on anything else.
     """
 
     def decorate(run: Callable) -> Callable:

@@ -1,4 +1,4 @@
-"""Which trials go on: not the N best scores, often N times one configuration, but those that add most to an ensemble."""
+"""Which trials go on: not the N best scores, but those that add most to an ensemble."""
 
 import numpy as np
 
@@ -24,9 +24,7 @@ def choose(study: Study, trials: list[Trial], labels: np.ndarray, task: str, top
     chosen: list[Trial] = []
     total: np.ndarray | float = 0.0
     while left and len(chosen) < top_n:
-        losses = [
-            loss(task, labels, (total + study.predictions(trial)) / (len(chosen) + 1)) for trial in left
-        ]
+        losses = [loss(task, labels, (total + study.predictions(trial)) / (len(chosen) + 1)) for trial in left]
         best = left.pop(int(np.argmin(losses)))
         total = total + study.predictions(best).astype(np.float64)
         chosen.append(best)

@@ -36,9 +36,7 @@ class BayesianOracle(keras_tuner.oracles.BayesianOptimizationOracle):
             return {"status": TrialStatus.STOPPED, "values": None}
         x, y = self._vectorize_trials()
         self.gpr.fit(x, y)
-        mean, deviation = self.gpr.predict(
-            np.array([self._vector(values) for values in pool]), return_std=True
-        )
+        mean, deviation = self.gpr.predict(np.array([self._vector(values) for values in pool]), return_std=True)
         return {"status": TrialStatus.RUNNING, "values": pool[int(np.argmin(mean - self.beta * deviation))]}
 
     def _vector(self, values: dict) -> list[float]:
@@ -70,7 +68,8 @@ def suggest(
     oracle = ORACLES[tuner](
         objective=keras_tuner.Objective("score", direction),
         max_trials=len(trials) + 1,
-        # KerasTuner takes 0 for "no seed". A new seed per suggestion: what an oracle drew before is not part of the records.
+        # KerasTuner takes 0 for "no seed". A new seed per suggestion: what an oracle drew before is not part of the
+        # records.
         seed=1 + derive(seed, "suggest", len(trials)),
         hyperparameters=space.copy(),
     )

@@ -1,2 +1,130 @@
-def write_summary(folder):
-    (folder / "summary.html").write_text("<html></html>")
+"""The search as a page: what was tried, what it reached, and what went on."""
+
+import statistics
+from collections import Counter
+from pathlib import Path
+
+from components.shared import charts
+from components.shared.files import read_json, write_file
+from components.shared.page import number, render_page
+
+MOST_REASONS = 20
+"""Different reasons of infeasible trials that are listed."""
+
+
+def write_summary(folder: Path) -> None:
+    """Writes `summary.html`.
+
+    Args:
+        folder: With study.json and trials/.
+    """
+    study = read_json(folder / "study.json")
+    trials = [read_json(path) for path in sorted((folder / "trials").glob("*.json"))]
+    search = search_view(study, trials)
+    page = render_page("tune/summary.html.j2", search=search, sentence=_sentence(search), rows=_rows(study, trials))
+    write_file(folder / "summary.html", lambda path: path.write_text(page, encoding="utf-8"))
+
+
+def search_view(study: dict, trials: list[dict]) -> dict:
+    """What the search part of a page shows.
+
+    Args:
+        study: study.json.
+        trials: The trials' records, in order.
+    """
+    objective = study["objective"]
+    colours = charts.family_colours([*study["spaces"], *(trial["family"] for trial in trials)])
+    chosen = _chosen(study)
+    families = [_family(name, trials, study, colours[name]) for name in colours]
+    reached = [family["best"] for family in families if family["best"] is not None]
+    if reached:
+        best = (min if objective["direction"] == "min" else max)(reached)
+        for family in families:
+            family["winner"] = family["best"] == best
+    reasons = Counter(trial["reason"] for trial in trials if trial["status"] != "complete").most_common()
+    examples = {trial["reason"]: name_of(trial) for trial in reversed(trials)}
+    parallel = []
+    for name, colour in colours.items():
+        own = [trial for trial in trials if trial["family"] == name and trial["status"] == "complete"]
+        space = study["spaces"].get(name, [])
+        if len(own) > 1 and space:
+            drawn = charts.hyperparameters(f"space-{name}", own, space, objective, chosen, colour)
+            parallel.append({"name": name, "trials": len(own), "chart": drawn})
+    return {
+        "objective": objective["name"],
+        "lower": objective["direction"] == "min",
+        "tuner": study["tuner"],
+        "trials": study["trials"],
+        "distinct": study["distinct"],
+        "infeasible": study["infeasible"],
+        "candidates": [c | {"values": values_text(c["values"])} for c in study["candidates"]],
+        "progress": charts.search_progress("progress", trials, objective, colours),
+        "families": families,
+        "parallel": parallel,
+        "reasons": [{"text": t or "no reason given", "trials": n, "example": examples[t]} for t, n in reasons[:MOST_REASONS]],
+        "more_reasons": max(0, len(reasons) - MOST_REASONS),
+    }
+
+
+def name_of(trial: dict) -> str:
+    """The trial's id, as candidates carry it."""
+    return f"{trial['family']}-{trial['number']:03d}"
+
+
+def values_text(values: dict) -> str:
+    """Hyperparameters on one line."""
+    return ", ".join(f"{name} {number(value)}" for name, value in values.items()) or "none"
+
+
+def _chosen(study: dict) -> set[int]:
+    return {int(candidate["id"].rsplit("-", 1)[1]) for candidate in study["candidates"]}
+
+
+def _family(name: str, trials: list[dict], study: dict, colour: str) -> dict:
+    own = [trial for trial in trials if trial["family"] == name]
+    scores = [trial["score"] for trial in own if trial["status"] == "complete"]
+    best = min if study["objective"]["direction"] == "min" else max
+    return {
+        "name": name,
+        "swatch": charts.swatch(colour),
+        "trials": len(own),
+        "infeasible": len(own) - len(scores),
+        "best": best(scores) if scores else None,
+        "median": statistics.median(scores) if scores else None,
+        "candidates": sum(candidate["family"] == name for candidate in study["candidates"]),
+        "seconds": sum(trial["seconds"] for trial in own),
+        "winner": False,
+    }
+
+
+def _sentence(search: dict) -> str:
+    winners = [family for family in search["families"] if family["winner"]]
+    if not winners:
+        return f"None of {search['trials']} trials completed."
+    return (
+        f"The best validation {search['objective']} of {search['trials']} trials is {number(winners[0]['best'])}, by "
+        f"{winners[0]['name']}; {len(search['candidates'])} candidates go on."
+    )
+
+
+def _rows(study: dict, trials: list[dict]) -> list[dict]:
+    colours = charts.family_colours([*study["spaces"], *(trial["family"] for trial in trials)])
+    chosen = _chosen(study)
+    rows = []
+    for trial in trials:
+        complete, candidate = trial["status"] == "complete", trial["number"] in chosen
+        rows.append(
+            {
+                "id": name_of(trial),
+                "swatch": charts.swatch(colours[trial["family"]]),
+                "state": "candidate" if candidate else trial["status"],
+                "chosen": candidate,
+                "score": trial["score"],
+                "loss": trial["loss"],
+                "best": f"{trial['unit']} {trial['best']}" if complete else number(None),
+                "seconds": trial["seconds"],
+                "values": values_text(trial["values"]),
+                "reason": trial["reason"],
+            }
+        )
+    return rows

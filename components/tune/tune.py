@@ -27,9 +27,7 @@ from models.family import Family, Settings, family, specs
 
 
 @entry("tune")
-def run(
-    step: Step, *, records: str, families: str, config: str, hardware: str, seed: int, code: str
-) -> list[str]:
+def run(step: Step, *, records: str, families: str, config: str, hardware: str, seed: int, code: str) -> list[str]:
     """Searches and writes the study; a search that was killed goes on from its records.
 
     Args:
@@ -64,9 +62,7 @@ def run(
     trials = search.run()
     chosen = candidates.choose(study, trials, validation.labels, label.task, settings.top_n)
     if len(chosen) < settings.top_n:
-        step.progress(
-            f"{len(chosen)} candidates, fewer than top_n ({settings.top_n}): no more trials completed"
-        )
+        step.progress(f"{len(chosen)} candidates, fewer than top_n ({settings.top_n}): no more trials completed")
     items = [
         {"id": t.id, "family": t.family, "values": t.values, "loss": t.loss, "best": t.best, "unit": t.unit}
         for t in chosen
@@ -130,9 +126,7 @@ class Search:
                 break
             suggestion = self._next(trials)
             if suggestion is None:
-                self._step.progress(
-                    f"every configuration has been tried: {len(trials)} trials instead of {budget}"
-                )
+                self._step.progress(f"every configuration has been tried: {len(trials)} trials instead of {budget}")
                 break
             trials.append(self._train_one(len(trials), *suggestion))
             self._stop_if_hopeless(trials)
@@ -145,9 +139,7 @@ class Search:
             name = names[(len(trials) + turn) % len(names)]
             own = [trial for trial in trials if trial.family == name]
             direction = self._settings.objective.direction
-            values = suggest(
-                self._settings.tuner, self.spaces[name], own, direction, derive(self._seed, name)
-            )
+            values = suggest(self._settings.tuner, self.spaces[name], own, direction, derive(self._seed, name))
             if values is not None:
                 return name, values
         return None
@@ -187,9 +179,7 @@ class Search:
         trial = dataclasses.replace(trial, seconds=time.monotonic() - started)
         self._study.save(trial, predictions)
         result = (
-            f"{self._settings.objective.name} {trial.score:.4f}"
-            if trial.complete
-            else f"infeasible: {trial.reason}"
+            f"{self._settings.objective.name} {trial.score:.4f}" if trial.complete else f"infeasible: {trial.reason}"
         )
         total = self._settings.max_trials
         self._step.progress(
@@ -201,15 +191,14 @@ class Search:
         last = trials[-self._settings.max_failures :]
         if len(last) == self._settings.max_failures and not any(trial.complete for trial in last):
             raise UserError(
-                f"search: the last {len(last)} trials were all infeasible, so the search stopped; the last reason: {last[-1].reason}"
+                f"search: the last {len(last)} trials were all infeasible, so the search stopped; "
+                f"the last reason: {last[-1].reason}"
             )
 
 
 def _identity(settings: SearchSettings, families: str, fingerprint: str, seed: int, code: str) -> str:
     """Of everything that a trial depends on: a search with a larger budget goes on with the same trials."""
-    own = settings.model_dump(
-        mode="json", exclude={"max_trials", "max_minutes", "top_n", "max_failures", "families"}
-    )
+    own = settings.model_dump(mode="json", exclude={"max_trials", "max_minutes", "top_n", "max_failures", "families"})
     parts = json.dumps([own, families, fingerprint, seed, code], sort_keys=True)
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 

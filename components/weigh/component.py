@@ -40,5 +40,4 @@ def weigh(
         config=config,
         retrain=retrain,
         seed=seed,
-        code=code,
     )

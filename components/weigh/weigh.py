@@ -22,9 +22,7 @@ FOLDS = 5
 
 
 @entry("weigh")
-def run(
-    step: Step, *, results: list[str], records: str, config: str, retrain: str, seed: int, code: str
-) -> list[str]:
+def run(step: Step, *, results: list[str], records: str, config: str, retrain: str, seed: int) -> list[str]:
     """Fits the weights and writes `weights.json`; without retraining, the members' train-only models too.
 
     Args:
@@ -34,19 +32,17 @@ def run(
         config: JSON of `EnsembleSettings`.
         retrain: JSON of `RetrainSettings`.
         seed: Of the run.
-        code: Hash of the code.
 
     Returns:
         One JSON string per member, the heaviest first: the candidate with `weight` and its best epoch `best`.
 
     Raises:
-        UserError: Predictions are not those of this manifest's validation rows, or come from a model that saw one of them.
+        UserError: Predictions are not those of this manifest's validation rows, or come from a model that saw one of
+            them.
     """
     settings = EnsembleSettings.model_validate_json(config)
     manifest = Manifest.load(Path(records))
-    folders = {
-        read_json(Path(folder) / "best_epoch.json")["candidate"]["id"]: Path(folder) for folder in results
-    }
+    folders = {read_json(Path(folder) / "best_epoch.json")["candidate"]["id"]: Path(folder) for folder in results}
     folders = dict(sorted(folders.items()))
     stored = {id: load_predictions(folder, id, manifest) for id, folder in folders.items()}
     problem, rows = stack(stored, manifest.label.task)
@@ -104,8 +100,8 @@ def load_predictions(folder: Path, id: str, manifest: Manifest) -> dict[str, np.
         `predictions` [seeds, n, classes] or [seeds, n], `labels` [n], `ids` uint64 [n].
 
     Raises:
-        UserError: They have no provenance, are not of this manifest's validation rows, or the model was trained on one of
-            those rows.
+        UserError: They have no provenance, are not of this manifest's validation rows, or the model was trained on
+            one of those rows.
     """
     result = read_json(folder / "best_epoch.json")
     validation = manifest.roles["validation"]
@@ -132,8 +128,8 @@ def load_predictions(folder: Path, id: str, manifest: Manifest) -> dict[str, np.
 def stack(stored: dict[str, dict[str, np.ndarray]], task: str) -> tuple[Problem, np.ndarray]:
     """One problem over all seeds: a seed's predictions are a repeat of each row.
 
-    The weights are for members that are trained once, so they are fitted to the expected loss over seeds, not to the loss of
-    an average over seeds that nobody deploys.
+    The weights are for members that are trained once, so they are fitted to the expected loss over seeds, not to the
+    loss of an average over seeds that nobody deploys.
 
     Returns:
         The problem with a row per (seed, validation row), and the validation row's number of each.
@@ -145,9 +141,7 @@ def stack(stored: dict[str, dict[str, np.ndarray]], task: str) -> tuple[Problem,
     columns = []
     for id, own in stored.items():
         if not np.array_equal(own["ids"], first["ids"]) or not np.array_equal(own["labels"], first["labels"]):
-            raise UserError(
-                f"weigh: the predictions of {id} are of other rows, or in another order, than the others'"
-            )
+            raise UserError(f"weigh: the predictions of {id} are of other rows, or in another order, than the others'")
         if task == "regression":
             columns.append(np.concatenate([seed.astype(np.float64) for seed in own["predictions"]]))
         else:

@@ -1,8 +1,8 @@
 """Ensemble weights on the simplex from stored predictions.
 
-Everything works on one problem: `Problem(a, y)`, with `a` of shape [rows, members]. For classes `a` holds the probability that
-each member gave to the row's own class, since the log-loss of a weighted average needs nothing else; for a regression it
-holds the predictions and `y` the labels. Both losses are convex in the weights.
+Everything works on one problem: `Problem(a, y)`, with `a` of shape [rows, members]. For classes `a` holds the
+probability that each member gave to the row's own class, since the log-loss of a weighted average needs nothing
+else; for a regression it holds the predictions and `y` the labels. Both losses are convex in the weights.
 """
 
 from collections.abc import Callable
@@ -76,9 +76,7 @@ def nelder_mead(problem: Problem, seed: int) -> np.ndarray:
         positive = np.abs(free)
         return positive / max(positive.sum(), 1e-12)
 
-    found = optimize.minimize(
-        lambda free: problem.loss(scaled(free)), uniform(problem, seed), method="Nelder-Mead"
-    )
+    found = optimize.minimize(lambda free: problem.loss(scaled(free)), uniform(problem, seed), method="Nelder-Mead")
     return scaled(found.x)
 
 
@@ -147,8 +145,8 @@ METHODS: dict[str, Callable[[Problem, int], np.ndarray]] = {
 def fit(method: str, problem: Problem, max_members: int, seed: int) -> np.ndarray:
     """Weights of `method` with at most `max_members` of them positive.
 
-    Members are dropped by smallest weight (for `uniform`: those that greedy selection has least use for), then the method runs
-    again on the rest.
+    Members are dropped by smallest weight (for `uniform`: those that greedy selection has least use for), then the
+    method runs again on the rest.
 
     Returns:
         float64 [K], non-negative, sums to 1.

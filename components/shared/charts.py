@@ -1,0 +1,332 @@
+"""Charts as inline SVG: one look, one colour per role and per family, the same bytes for the same numbers.
+
+Text stays text and colours are CSS variables of the page, so that a chart follows the page's font and its light or dark scheme.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
+
+import matplotlib
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+
+INK, MUTED, GRID = "#1f2a35", "#5f6c79", "#dfe3e8"
+ROLES = {"train": "#2f6db3", "validation": "#b8730a", "test": "#c23b32"}
+_FAMILIES = ("#0c7c77", "#7b52b9", "#5a8526", "#b0467f", "#8a5a3c", "#55708f")
+_DARK = {
+    INK: "#e4e8ec",
+    MUTED: "#9aa6b2",
+    GRID: "#343c45",
+    ROLES["train"]: "#6ea8e6",
+    ROLES["validation"]: "#e0a146",
+    ROLES["test"]: "#ec7a70",
+    _FAMILIES[0]: "#45b5af",
+    _FAMILIES[1]: "#ad8be6",
+    _FAMILIES[2]: "#93c255",
+    _FAMILIES[3]: "#e07fb3",
+    _FAMILIES[4]: "#c99470",
+    _FAMILIES[5]: "#8fabca",
+}
+_NAMES = {colour: f"--c{number}" for number, colour in enumerate(_DARK)}
+WIDTH = 460
+"""Of a chart in its own units: half a desktop page, and still readable when it is scaled down to a phone."""
+_STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": MUTED,
+    "axes.grid": True,
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 11,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.size": 11,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "legend.borderaxespad": 0,
+    "legend.columnspacing": 1.2,
+    "legend.fontsize": 10.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "legend.handletextpad": 0.5,
+    "legend.labelcolor": INK,
+    "lines.linewidth": 1.5,
+    "path.simplify": True,
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "text.parse_math": False,  # a class may be called "$a$"
+    "xtick.color": MUTED,
+    "xtick.labelsize": 10.5,
+    "xtick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.color": MUTED,
+    "ytick.labelsize": 10.5,
+    "ytick.major.size": 0,
+    "ytick.minor.size": 0,
+}
+
+
+def chart(name: str, alt: str, draw: Callable[[Axes], None], height: int = 280, width: int = WIDTH) -> Markup:
+    """One chart as an `<svg>` element.
+
+    Args:
+        name: Unique on the page; part of the ids inside.
+        alt: What the chart shows, for those who don't see it.
+        draw: Fills the axes.
+        height: In the same units as `WIDTH`.
+        width: Of the chart.
+    """
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": name}), warnings.catch_warnings():
+        # A character that matplotlib's font lacks only makes its width a guess: the browser draws it with a font that has it.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure = Figure(figsize=(width / 72, height / 72), layout="constrained", facecolor="none")
+        figure.get_layout_engine().set(w_pad=4 / 72, h_pad=4 / 72)
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot(facecolor="none")
+        draw(axes)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return _inline(file.getvalue(), alt)
+
+
+def _inline(svg: str, alt: str) -> Markup:
+    """A stand-alone SVG as part of a page: no prolog, no ids without a use, the page's font and colours."""
+    svg = svg[svg.index("<svg") :]
+    box = re.search(r'viewBox="([^"]*)"', svg).group(1)
+    body = svg[svg.index(">") + 1 :]
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>", "", body, flags=re.S)
+    body = re.sub(r' id="(?:[a-zA-Z]+[0-9]?[a-zA-Z]*_[0-9]+)"', "", body)
+    body = re.sub(r"font: ([0-9.]+px) [^;\"]*", r"font-size: \1", body)
+    body = re.sub(r"<defs>\s*</defs>", "", body)
+    body = re.sub(r"\n\s*", "\n", body)
+    for colour, variable in _NAMES.items():
+        body = body.replace(colour, f"var({variable})")
+    return Markup('<svg class="chart" viewBox="{}" role="img" aria-label="{}">').format(box, alt) + Markup(body.strip())
+
+
+def palette() -> Markup:
+    """CSS that defines the charts' colours, and `--ROLE` for each role, in both schemes."""
+    light = "".join(f"{variable}:{colour};" for colour, variable in _NAMES.items())
+    roles = "".join(f"--{role}:var({_NAMES[colour]});" for role, colour in ROLES.items())
+    dark = "".join(f"{_NAMES[colour]}:{other};" for colour, other in _DARK.items())
+    ink = f"--ink:var({_NAMES[INK]});--muted:var({_NAMES[MUTED]});--line:var({_NAMES[GRID]});"
+    return Markup(f":root{{{light}{roles}{ink}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}")
+
+
+def family_colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each family, the same wherever the same families occur."""
+    return {name: _FAMILIES[number % len(_FAMILIES)] for number, name in enumerate(sorted(set(names)))}
+
+
+def swatch(colour: str) -> Markup:
+    """A dot in a chart's colour, to tie a table's line to a chart."""
+    return Markup('<span class="dot" style="background:var({})"></span>').format(_NAMES[colour])
+
+
+def short(text: object, most: int = 24) -> str:
+    """One line of at most `most` characters."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def plain(value: float, _: object = None) -> str:
+    """A tick as people write it: 0.001, 20, 1e+06."""
+    return f"{value:.10g}" if 1e-4 <= abs(value) < 1e6 or value == 0 else f"{value:.3g}"
+
+
+def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
+    """A logarithmic axis from `low` to `high` with at least two labelled ticks."""
+    axis = getattr(axes, f"{which}axis")
+    getattr(axes, f"set_{which}scale")("log")
+    getattr(axes, f"set_{which}lim")(low, high)
+    subs = (1.0,) if high / low > 1000 else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=12))
+    axis.set_minor_locator(LogLocator(subs=(), numticks=2))
+    axis.set_major_formatter(FuncFormatter(plain))
+
+
+def wide_range(values: np.ndarray) -> bool:
+    """Whether positive values spread so far that only a logarithmic axis shows them all."""
+    return len(values) > 1 and values.min() > 0 and values.max() / values.min() > 8
+
+
+def legend(axes: Axes, columns: int = 4, **more: object) -> None:
+    """A legend above the axes, where it hides nothing."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.02), ncols=columns, **more)
+
+
+def bars(
+    name: str,
+    alt: str,
+    labels: Sequence[str],
+    values: Sequence[float],
+    colours: Sequence[str],
+    unit: str,
+    texts: Sequence[str],
+) -> Markup:
+    """Horizontal bars from zero, the first on top, each with its value as text."""
+
+    def draw(axes: Axes) -> None:
+        rows = np.arange(len(labels))
+        axes.barh(rows, values, color=colours, height=0.62)
+        top = max([*values, 0]) or 1
+        for row, value, text in zip(rows, values, texts, strict=True):
+            axes.annotate(text, (value, row), (5, 0), textcoords="offset points", va="center", fontsize=10.5)
+        axes.set(yticks=rows, yticklabels=[short(label) for label in labels], xlim=(0, top * 1.22), xlabel=unit)
+        axes.set_ylim(len(labels) - 0.4, -0.6)
+        axes.grid(False, axis="y")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.tick_params(axis="y", labelcolor=INK)
+        axes.spines["bottom"].set_visible(False)
+
+    return chart(name, alt, draw, height=62 + 24 * len(labels))
+
+
+def intervals(name: str, alt: str, lines: Sequence[dict], unit: str) -> Markup:
+    """Points with their intervals, one line each, the first on top.
+
+    Args:
+        name: Of the chart.
+        alt: Its description.
+        lines: With `label`, `value`, `low`, `high` (None or NaN where there is no interval), `colour`, `strong`.
+        unit: Of the axis.
+    """
+
+    def draw(axes: Axes) -> None:
+        for row, line in enumerate(lines):
+            strong = line.get("strong", False)
+            low, high = number(line.get("low")), number(line.get("high"))
+            if np.isfinite(low) and np.isfinite(high):
+                axes.plot([low, high], [row, row], color=line["colour"], lw=3 if strong else 1.4, solid_capstyle="butt")
+            face = line["colour"] if strong else "white"
+            axes.plot([number(line["value"])], [row], "o", color=line["colour"], ms=8 if strong else 5.5, mfc=face, mew=1.6)
+        axes.set(yticks=range(len(lines)), yticklabels=[short(line["label"], 26) for line in lines], xlabel=unit)
+        axes.set_ylim(len(lines) - 0.4, -0.6)
+        axes.grid(False, axis="y")
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.tick_params(axis="y", labelcolor=INK)
+        for label, line in zip(axes.get_yticklabels(), lines, strict=True):
+            label.set_fontweight("bold" if line.get("strong") else "normal")
+
+    return chart(name, alt, draw, height=66 + 24 * len(lines))
+
+
+def number(value: float | None) -> float:
+    """`value`, NaN for None: JSON has no NaN."""
+    return float("nan") if value is None else float(value)
+
+
+def search_progress(name: str, trials: Sequence[dict], objective: dict, colours: dict[str, str]) -> Markup:
+    """Score against trial number, by family, with the best so far and a cross at each infeasible trial."""
+    complete = [trial for trial in trials if trial["status"] == "complete"]
+    scores = np.array([trial["score"] for trial in complete], float)
+    better = np.minimum if objective["direction"] == "min" else np.maximum
+
+    def draw(axes: Axes) -> None:
+        for family, colour in colours.items():
+            own = [trial for trial in complete if trial["family"] == family]
+            axes.plot([t["number"] + 1 for t in own], [t["score"] for t in own], "o", color=colour, ms=5, label=short(family))
+        if len(scores):
+            numbers = [trial["number"] + 1 for trial in complete]
+            steps = [*zip(numbers, better.accumulate(scores), strict=True), (len(trials), better.reduce(scores))]
+            axes.step(*zip(*steps, strict=True), where="post", color=INK, lw=1.2, label="best so far")
+        failed = [trial["number"] + 1 for trial in trials if trial["status"] != "complete"]
+        if failed:
+            where = axes.get_xaxis_transform()
+            axes.plot(failed, [0.97] * len(failed), "x", color=MUTED, ms=6, transform=where, label="infeasible")
+        scale = ""
+        if wide_range(scores):
+            log_axis(axes, "y", scores.min() / 1.15, scores.max() * 1.15)
+            scale = ", log scale"
+        axes.set(xlabel="trial", ylabel=f"validation {objective['name']}{scale}")
+        axes.set_xlim(0, max(len(trials), 1) + 1)
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        legend(axes, 3)
+
+    best = f"; the best is {better.reduce(scores):.4g}" if len(scores) else ""
+    alt = f"Validation {objective['name']} of {len(trials)} trials in order, {len(trials) - len(complete)} infeasible{best}"
+    return chart(name, alt, draw, height=320)
+
+
+def hyperparameters(
+    name: str, trials: Sequence[dict], space: Sequence[dict], objective: dict, chosen: set[int], colour: str
+) -> Markup:
+    """Parallel coordinates of one family: a scale per hyperparameter, the score below, a line per trial.
+
+    Scales lie side by side on paper; here they lie under each other, so that their names need no turning and a phone shows all.
+
+    Args:
+        name: Of the chart.
+        trials: Complete trials of the family.
+        space: Of the family, as KerasTuner writes it.
+        objective: `name` and `direction`.
+        chosen: Numbers of the trials that became candidates; drawn strong.
+        colour: Of the family.
+    """
+    scales = [_scale(entry) for entry in space]
+    scales = list({scale["name"]: scale for scale in reversed(scales) if scale}.values())[::-1]
+    scores = [trial["score"] for trial in trials]
+    worst_first = (max(scores), min(scores)) if objective["direction"] == "min" else (min(scores), max(scores))
+    log = wide_range(np.array(scores))
+    scales.append(_numeric(f"validation {objective['name']}", *worst_first, log))
+
+    def draw(axes: Axes) -> None:
+        for trial in sorted(trials, key=lambda trial: trial["number"] in chosen):
+            values = trial["values"] | {scales[-1]["name"]: trial["score"]}
+            places = [s["place"](values[s["name"]]) if s["name"] in values else np.nan for s in scales]
+            strong = trial["number"] in chosen
+            style = {"lw": 2, "alpha": 1.0, "ms": 4.5} if strong else {"lw": 0.9, "alpha": 0.4, "ms": 2.5}
+            axes.plot(places, range(len(scales)), "o-", color=colour, **style)
+        for row, scale in enumerate(scales):
+            axes.annotate(scale["low"], (-0.03, row), ha="right", va="center", fontsize=9.5, color=MUTED)
+            axes.annotate(scale["high"], (1.03, row), ha="left", va="center", fontsize=9.5, color=MUTED)
+            axes.plot([0, 1], [row, row], color=MUTED, lw=0.8, zorder=0)
+        names = [short(scale["name"] + (" (log)" if scale["log"] else ""), 26) for scale in scales]
+        axes.set(xlim=(-0.2, 1.2), ylim=(len(scales) - 0.5, -0.5), xticks=[], yticks=range(len(scales)), yticklabels=names)
+        axes.tick_params(axis="y", labelcolor=INK)
+        axes.get_yticklabels()[-1].set_fontweight("bold")
+        axes.grid(False)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+
+    listed = ", ".join(scale["name"] for scale in scales)
+    alt = f"Parallel coordinates of {len(trials)} trials: {listed}; the best score lies at the right end"
+    return chart(name, alt, draw, height=24 + 34 * len(scales))
+
+
+def _scale(entry: dict) -> dict | None:
+    """Where a hyperparameter's values lie between 0 and 1; None when it has one value only."""
+    kind, config = entry["class_name"], entry["config"]
+    if kind in ("Int", "Float") and config["min_value"] < config["max_value"]:
+        log = config.get("sampling") in ("log", "reverse_log")
+        return _numeric(config["name"], config["min_value"], config["max_value"], log)
+    values = {"Choice": config.get("values", []), "Boolean": [False, True]}.get(kind, [])
+    if len(values) < 2:
+        return None
+    places = {str(value): number / (len(values) - 1) for number, value in enumerate(values)}
+    return {
+        "name": config["name"],
+        "low": short(values[0], 8),
+        "high": short(values[-1], 8),
+        "log": False,
+        "place": lambda value: places.get(str(value), np.nan),
+    }
+
+
+def _numeric(name: str, low: float, high: float, log: bool) -> dict:
+    change = np.log if log else float
+    # A family whose trials all scored the same has a scale of no length.
+    length = (change(high) - change(low)) or 1.0
+    return {
+        "name": name,
+        "low": f"{low:.3g}",
+        "high": f"{high:.3g}",
+        "log": log,
+        "place": lambda value: (change(value) - change(low)) / length,
+    }
+
+

@@ -1,0 +1,77 @@
+"""What the product's HTML pages have in common: the template environment, and how numbers are written."""
+
+import math
+from pathlib import Path
+
+import jinja2
+
+from components.shared import charts
+
+COMPONENTS = Path(__file__).parents[1]
+DASH = "–"
+
+
+def render_page(template: str, **values: object) -> str:
+    """Fills a template of `components/`; everything in it is escaped unless it is a chart.
+
+    Args:
+        template: Path under `components/`.
+        values: What the template names.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(COMPONENTS),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "count": count, "short": charts.short, "seconds": seconds}
+    return environment.get_template(template).render(palette=charts.palette(), **values)
+
+
+def number(value: object, decimals: int | None = None) -> str:
+    """A number for people: `decimals` places, or four significant digits; a dash for None and NaN; other values as they are."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return DASH
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int) and decimals is None:
+        return count(value)
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if decimals is None:
+        text = f"{value:.4g}"
+    elif value and abs(value) < 10**-decimals / 2:
+        text = f"{value:.1e}"
+    else:
+        text = f"{value:,.{decimals}f}"
+    return text.replace("-", "−") if "e" not in text else text
+
+
+def count(value: int) -> str:
+    """A whole number with thousands separated."""
+    return f"{value:,}".replace("-", "−")
+
+
+def seconds(value: float) -> str:
+    """A duration: 0.03 s, 18.5 s, 1 min 47 s, 2 h 05 min."""
+    if value < 60:
+        return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
+    whole = round(value)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def decimals(width: float | None) -> int:
+    """Decimal places that show two significant digits of an interval's half width."""
+    if width is None or not math.isfinite(width) or width <= 0:
+        return 4
+    return min(6, max(0, 1 - math.floor(math.log10(width))))
+
+
+def interval(value: dict, places: int) -> str:
+    """`low to high` of a value's 95 % interval; a dash where the rows don't define one."""
+    if value.get("low") is None or value.get("high") is None:
+        return DASH
+    return f"{number(float(value['low']), places)} to {number(float(value['high']), places)}"

@@ -1,0 +1,92 @@
+"""The run file's mistakes, each as a sentence that a person can act on, all of them at once."""
+
+import pytest
+import yaml
+
+from components.shared.errors import UserError
+from pipelines.config import load, validate
+
+GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"searhc": {}}, 'searhc: unknown key "searhc"; did you mean "search"?'),
+        ({"search": {"max_trial": 5}}, 'search.max_trial: unknown key "max_trial"; did you mean "max_trials"?'),
+        ({"search": {"objective": {"nam": "x"}}}, 'search.objective.nam: unknown key "nam"; did you mean "name"?'),
+        ({"data": {"source": "a.csv", "xyzzy": 1}}, 'data.xyzzy: unknown key "xyzzy"; the keys are source'),
+        ({"search": {"max_trials": "many"}}, 'search.max_trials: expected a whole number, got "many"'),
+        ({"search": {"max_trials": 2.5}}, "search.max_trials: expected a whole number, got 2.5"),
+        ({"search": {"max_trials": 0}}, "search.max_trials: 0 must be at least 1"),
+        ({"search": {"tuner": "bayesain"}}, 'search.tuner: "bayesain" is not one of bayesian, random, grid; did you mean'),
+        ({"search": {"objective": {"direction": "up"}}}, 'search.objective.direction: "up" is not one of min, max'),
+        ({"search": 5}, "search: expected a section with keys, got 5"),
+        ({"search": {"families": "mlp"}}, 'search.families: expected a list, got "mlp"'),
+        ({"seed": -1}, "seed: -1 must be at least 0"),
+        ({"name": "My Run"}, 'name: "My Run" must be lower-case letters, digits and dashes'),
+        ({"name": None}, "name: expected text, got null"),
+        ({"data": {}}, 'data: give exactly one of "source"'),
+        ({"data": {"source": "a.csv", "split": {"by": "grup"}}}, 'data.split.by: "grup" is not one of random, group'),
+        ({"data": {"source": "a.csv", "split": {"by": "group"}}}, 'data.split: by: group needs "column"'),
+        ({"data": {"source": "a.csv", "split": {"column": "x"}}}, '"column" has no meaning with by: random'),
+        ({"data": {"source": "a.csv", "split": {"validation": 0.6, "test": 0.5}}}, "leave no rows to train on"),
+        ({"data": {"source": "a.csv", "split": {"test": 1.5}}}, "data.split.test: 1.5 must be below 1"),
+        ({"data": {"source": "a.csv", "split": {"by": "files"}}}, '"files" and split.by: files belong together'),
+        ({"data": {"source": "a.csv", "label": "y", "features": ["x", "y"]}}, '"features" holds the label "y"'),
+        ({"data": {"source": "a.csv", "features": ["x"], "exclude": ["x"]}}, '"x" is in both "features" and "exclude"'),
+        ({"data": {"source": "a.csv", "types": {"x": "number"}}}, 'data.types.x: "number" is not one of numeric'),
+        ({"retrain": {"enabled": "maybe"}}, 'retrain.enabled: expected true or false, got "maybe"'),
+        ({"promote": {"margin": -0.1}}, "promote.margin: -0.1 must be at least 0"),
+        ({"evaluate": {"bootstrap": 10}}, "evaluate.bootstrap: 10 must be at least 100"),
+        ({"evaluate": {"slices": "age"}}, 'evaluate.slices: expected a list, got "age"'),
+        ({"ensemble": {"method": "nelder-mead"}}, 'did you mean "nelder_mead"?'),
+        ({"hardware": {"threads": "all"}}, 'hardware.threads: expected a whole number, got "all"'),
+    ],
+)
+def test_a_mistake_is_one_sentence(change, sentence):
+    with pytest.raises(UserError) as error:
+        validate(GOOD | change)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_all_mistakes_are_told_at_once():
+    with pytest.raises(UserError) as error:
+        validate({"data": {"source": 5, "labl": "y"}, "sed": 1})
+    assert str(error.value).splitlines() == [
+        "name: is missing",
+        "data.source: expected text, got 5",
+        'data.labl: unknown key "labl"; did you mean "label"?',
+        'sed: unknown key "sed"; did you mean "seed"?',
+    ]
+
+
+def test_overrides_reach_nested_settings(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(GOOD))
+    run = load(path, ["search.max_trials=3", "search.families=[mlp]", "data.split.test=0.3"])
+    assert run.search.max_trials == 3
+    assert run.search.families == ["mlp"]
+    assert run.data.split.test == 0.3
+    with pytest.raises(UserError, match="give key=value"):
+        load(path, ["search.max_trials"])
+    with pytest.raises(UserError, match='"name" is not a section'):
+        load(path, ["name.first=x"])
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("name: [", "is not valid YAML in line"), ("- a", "must hold sections"), ("\xff", "can't be read")],
+)
+def test_files_that_are_no_run_file(tmp_path, text, sentence):
+    path = tmp_path / "run.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=sentence):
+        load(path)
+
+
+def test_a_missing_file_names_its_neighbour(tmp_path):
+    (tmp_path / "digits.yaml").write_text("")
+    with pytest.raises(UserError, match='did you mean "digits.yaml"'):
+        load(tmp_path / "digit.yaml")
