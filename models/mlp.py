@@ -21,6 +21,6 @@ def build_for(manifest: Manifest) -> Callable:
             if dropout:
                 model.add(layers.Dropout(dropout))
         model.add(output_layer(manifest))
-        return compile_for(manifest, model, hp.Float("learning_rate", 3e-4, 1e-2, sampling="log"))
+        return compile_for(manifest, model, hp.Float("learning_rate", 3e-4, 1e-2, sampling="log", default=2e-3))
 
     return build

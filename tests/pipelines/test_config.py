@@ -19,7 +19,10 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
         ({"search": {"max_trials": "many"}}, 'search.max_trials: expected a whole number, got "many"'),
         ({"search": {"max_trials": 2.5}}, "search.max_trials: expected a whole number, got 2.5"),
         ({"search": {"max_trials": 0}}, "search.max_trials: 0 must be at least 1"),
-        ({"search": {"tuner": "bayesain"}}, 'search.tuner: "bayesain" is not one of bayesian, random, grid; did you mean'),
+        (
+            {"search": {"tuner": "bayesain"}},
+            'search.tuner: "bayesain" is not one of bayesian, random, grid; did you mean',
+        ),
         ({"search": {"objective": {"direction": "up"}}}, 'search.objective.direction: "up" is not one of min, max'),
         ({"search": 5}, "search: expected a section with keys, got 5"),
         ({"search": {"families": "mlp"}}, 'search.families: expected a list, got "mlp"'),

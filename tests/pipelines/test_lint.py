@@ -1,6 +1,6 @@
 """Every shape that kfp.local runs wrongly is refused; the training pipeline holds none."""
 
-from typing import List, NamedTuple
+from typing import NamedTuple
 
 import pytest
 import yaml
@@ -9,18 +9,17 @@ from kfp import compiler, dsl
 from pipelines.lint import lint
 
 
-
 def component(function):
     return dsl.component(function, base_image="python:3.11", install_kfp_package=False)
 
 
 @component
-def numbers() -> List[int]:
+def numbers() -> list[int]:
     return [1, 2]
 
 
 @component
-def named() -> NamedTuple("Out", [("items", List[int]), ("flag", bool)]):
+def named() -> NamedTuple("Out", [("items", list[int]), ("flag", bool)]):
     return [1], True
 
 
