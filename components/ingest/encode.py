@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from components.ingest.scan import Plan
+from components.ingest.plan import Plan
 from components.ingest.unit import Unit
 from components.shared import columns
 from components.shared.errors import UserError

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from components.ingest import plan as planning
 from components.ingest import scan as scanning
 from components.ingest import split as splitting
 from components.ingest.copy import copy_records, is_records, open_records
 from components.ingest.encode import Keys, count_categories, read_keys, vocabulary
 from components.ingest.layout import template
-from components.ingest.scan import Plan, Scan
+from components.ingest.plan import Plan
+from components.ingest.scan import Scan
 from components.ingest.sources import open_source
 from components.ingest.statistics import with_statistics
 from components.ingest.unit import Source, Unit
@@ -75,8 +77,9 @@ def ingest(settings: DataSettings, seed: int, out: Path, base: Path = Path("."))
             copy_records(source, manifest, folder)
             manifest.save(folder)
         return manifest
-    with Workers(worker_count(settings, base)) as workers:
-        survey = survey_source(settings, seed, base, workers)
+    sources = open_sources(settings, base)
+    with Workers(worker_count(settings, sources)) as workers:
+        survey = survey_source(sources, settings, seed, workers)
         with new_folder(out) as folder:
             manifest = _write(survey, settings, seed, folder, workers)
             manifest.save(folder)
@@ -86,11 +89,11 @@ def ingest(settings: DataSettings, seed: int, out: Path, base: Path = Path("."))
     return manifest
 
 
-def worker_count(settings: DataSettings, base: Path) -> int:
+def worker_count(settings: DataSettings, sources: list[Source]) -> int:
     """The processes asked for; `auto` is one per core, but none for what one process reads in a moment."""
     if settings.workers != "auto":
         return settings.workers
-    total = sum(source.bytes for source in open_sources(settings, base))
+    total = sum(source.bytes for source in sources)
     return max(1, min(len(os.sched_getaffinity(0)), total // _WORTH_A_WORKER))
 
 
@@ -101,15 +104,14 @@ def open_sources(settings: DataSettings, base: Path) -> list[Source]:
     return [open_source(getattr(settings.files, role), settings, base) for role in ROLES]
 
 
-def survey_source(settings: DataSettings, seed: int, base: Path, workers: Workers) -> Survey:
+def survey_source(sources: list[Source], settings: DataSettings, seed: int, workers: Workers) -> Survey:
     """The first two passes: scan, then ids, labels and roles of all rows.
 
     Raises:
         UserError: the settings or the data can't be used as they are.
     """
-    sources = open_sources(settings, base)
     first = sources[0]
-    names, label = scanning.columns_to_read(first, settings)
+    names, label = planning.columns_to_read(first, settings)
     wanted = list(dict.fromkeys([*names, label, *([settings.split.column] if settings.split.column else [])]))
     per_source = []
     for source in sources:
@@ -123,7 +125,7 @@ def survey_source(settings: DataSettings, seed: int, base: Path, workers: Worker
     scan = scanning.merge_scans(scan for scans in per_source for scan in scans)
     total = sum(source.bytes for source in sources)
     log.info("scanned %s rows, %d columns, %.1f MB", f"{scan.rows:,}", len(wanted), total / 1e6)
-    plan = scanning.make_plan(scan, first, settings)
+    plan = planning.make_plan(scan, first, settings)
     columns = read_columns(plan)
     calls = ((unit, plan, settings.split) for source in sources for unit in source.units(columns))
     keys = list(workers.each(read_keys, calls))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from components.ingest.copy import is_records, open_records
-from components.ingest.ingest import Survey, survey_source, worker_count
+from components.ingest.ingest import Survey, open_sources, survey_source, worker_count
 from components.ingest.sources import is_sklearn
 from components.ingest.workers import Workers
 from components.shared.schema import ROLES, Manifest
@@ -60,8 +60,9 @@ def inspect(settings: DataSettings, seed: int, base: Path = Path(".")) -> Inspec
     """
     if is_records(settings, base):
         return _of_manifest(open_records(settings, base)[1])
-    with Workers(worker_count(settings, base)) as workers:
-        return _of_survey(survey_source(settings, seed, base, workers))
+    sources = open_sources(settings, base)
+    with Workers(worker_count(settings, sources)) as workers:
+        return _of_survey(survey_source(sources, settings, seed, workers))
 
 
 def _of_survey(survey: Survey) -> Inspection:

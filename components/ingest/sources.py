@@ -22,7 +22,8 @@ _ENDINGS = {
 
 def is_sklearn(settings: DataSettings) -> bool:
     """Whether the source is a scikit-learn set."""
-    return settings.format in ("auto", "sklearn") and (settings.source or "").startswith("sklearn:")
+    named = (settings.source or "").startswith("sklearn:")
+    return settings.format == "sklearn" or (settings.format == "auto" and named)
 
 
 def format_of(location: str, files: list[fs.FileInfo], settings: DataSettings) -> str:
@@ -63,6 +64,8 @@ def open_source(location: str, settings: DataSettings, base: Path) -> Source:
         return tables.csv_source(location, system, matching, settings.delimiter)
     if kind == "parquet":
         return tables.parquet_source(location, system, matching)
-    if kind == "npz" and len(matching) == 1:
-        return arrays.npz_source(location, system, matching[0])
-    raise UserError(f'data.source: "{location}" holds {len(matching)} .npz files; name the one to read')
+    if kind == "tfrecord":
+        raise UserError(f'data.files: "{location}" holds records, which have their roles already; give data.source')
+    if len(matching) > 1:
+        raise UserError(f'data.source: "{location}" holds {len(matching)} .npz files; name the one to read')
+    return arrays.npz_source(location, system, matching[0])

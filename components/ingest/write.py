@@ -13,18 +13,9 @@ import numpy as np
 from components.ingest.layout import frame, serialise, template
 from components.ingest.split import keyed
 from components.ingest.unit import Unit
-from components.shared.columns import (
-    category_hashes,
-    floats,
-    image_hashes,
-    label_indices,
-    number_hashes,
-    pixels,
-    row_ids,
-    texts,
-)
+from components.shared.columns import label_indices
 from components.shared.errors import UserError
-from components.shared.records import FOOTER, HEADER, Rows, vocabulary_codes
+from components.shared.records import FOOTER, HEADER, encode
 from components.shared.schema import ID, ROLES, Column, Label, Shard
 
 _FRAMED = 1 << 23
@@ -75,7 +66,9 @@ def write_pieces(unit: Unit, roles: np.ndarray, target: Target) -> None:
     for batch in unit.read(*unit.args):
         chosen = roles[start : start + batch.num_rows]
         start += batch.num_rows
-        rows = _rows(batch, target)
+        columns = {name: batch[name] for name in batch.schema.names}
+        labels = label_indices(batch[target.label.name], target.label)
+        rows = encode(target.features, columns, labels)
         payload = serialise(rows, target.features, target.label)
         kept = np.flatnonzero(chosen >= 0)
         shuffled = keyed(rows.ids[kept], target.seed, "shuffle")
@@ -88,30 +81,6 @@ def write_pieces(unit: Unit, roles: np.ndarray, target: Target) -> None:
             role, index = divmod(int(place), max(target.shards))
             with open(target.pieces / f"{role}-{index}-{os.getpid()}", "ab") as file:
                 file.write(payload[mine])
-
-
-def _rows(batch, target: Target) -> Rows:
-    """The batch's features as Rows with codes of the vocabularies."""
-    numeric, codes, image, hashes = [], [], None, []
-    for column in target.features:
-        array = batch[column.name]
-        if column.kind == "image":
-            image = pixels(array, column)
-            hashes.append(image_hashes(image))
-        elif column.kind == "categorical":
-            indices, values = texts(array, column.name)
-            hashes.append(category_hashes(indices, values, column.name))
-            codes.append(vocabulary_codes(indices, values, column.vocabulary))
-        else:
-            numeric.append(floats(array, column.name, column.kind))
-            hashes.append(number_hashes(numeric[-1], column.name))
-    return Rows(
-        numeric=np.stack(numeric, axis=1) if numeric else np.empty((batch.num_rows, 0), np.float32),
-        categorical=np.stack(codes, axis=1) if codes else np.empty((batch.num_rows, 0), np.int32),
-        image=image,
-        labels=label_indices(batch[target.label.name], target.label),
-        ids=row_ids(hashes),
-    )
 
 
 def finish_shard(target: Target, role: int, index: int) -> tuple[Shard, str]:

@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 from components.shared.errors import UserError
 from components.shared.schema import Column, Label
 
-# What a text table may hold where a value is missing (pyarrow's own list for CSV).
+# What a text table may hold where a value is missing (pyarrow's own list for CSV, and nan in any case).
 MISSING_TEXTS = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
-    "N/A", "NA", "NULL", "NaN", "n/a", "nan", "null",
+    "N/A", "NA", "NAN", "NULL", "NaN", "Nan", "n/a", "nan", "null",
 )  # fmt: skip
 _BOOLEANS = {"false": 0.0, "true": 1.0, "0": 0.0, "1": 1.0}
 _LARGEST = float(np.finfo(np.float32).max)

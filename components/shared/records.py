@@ -1,7 +1,9 @@
 """Reading records: rows of a role as NumPy arrays, for the steps that may see them, verified and counted."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -175,8 +177,23 @@ def encode_table(manifest: Manifest, table: pa.Table | pa.RecordBatch | dict[str
     for name, length in lengths.items():
         if length != count:
             raise UserError(f'column "{name}" has {length} values, "{known[0]}" has {count}; give one a row')
+    label = manifest.label
+    if label.name in given:
+        labels = columns.label_indices(as_array(given[label.name], label.name), label)
+    else:
+        labels = np.full(count, np.nan, np.float32) if label.classes is None else np.full(count, -1, np.int64)
+    return encode(manifest.columns, given, labels)
+
+
+def encode(features: list[Column], given: Mapping[str, Any], labels: np.ndarray) -> Rows:
+    """Raw columns of equal length as Rows with codes of the features' vocabularies.
+
+    Raises:
+        UserError: a value has the wrong type.
+    """
+    count = len(labels)
     numeric, codes, image, hashes = [], [], None, []
-    for column in manifest.columns:
+    for column in features:
         if column.kind == "image":
             image = columns.pixels(given[column.name], column)
             hashes.append(columns.image_hashes(image))
@@ -193,19 +210,12 @@ def encode_table(manifest: Manifest, table: pa.Table | pa.RecordBatch | dict[str
         numeric=np.stack(numeric, axis=1) if numeric else np.empty((count, 0), np.float32),
         categorical=np.stack(codes, axis=1) if codes else np.empty((count, 0), np.int32),
         image=image,
-        labels=_labels(manifest, given, count),
+        labels=labels,
         ids=columns.row_ids(hashes),
     )
 
 
-def _labels(manifest: Manifest, given: dict, count: int) -> np.ndarray:
-    label = manifest.label
-    if label.name in given:
-        return columns.label_indices(as_array(given[label.name], label.name), label)
-    return np.full(count, np.nan, np.float32) if label.classes is None else np.full(count, -1, np.int64)
-
-
-def as_array(values, name: str) -> pa.Array:
+def as_array(values: Any, name: str) -> pa.Array:
     """A column as an Arrow array.
 
     Raises:

@@ -1,0 +1,233 @@
+"""What the first pass means: which columns are features, of what type, and what the label is."""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from components.ingest.scan import MOST_CLASSES, ColumnScan, Scan
+from components.ingest.unit import Source
+from components.shared import columns
+from components.shared.errors import UserError, nearest
+from components.shared.schema import ID, Column, Label
+from components.shared.settings import DataSettings
+
+log = logging.getLogger("kep.ingest")
+
+_INTEGER_CLASSES = 20
+_IDENTIFIER_SHARE, _IDENTIFIER_ROWS = 0.9, 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which columns are features, and what the label is."""
+
+    features: list[Column]
+    label: Label
+    label_counts: list[int]
+    """Rows per class; empty for regression."""
+    key: str | None
+    """The column that the split goes by."""
+    key_type: pa.DataType | None
+    ignored: list[str]
+
+
+def columns_to_read(source: Source, settings: DataSettings) -> tuple[list[str], str]:
+    """The columns that the settings let in, and the label's name.
+
+    Raises:
+        UserError: the settings name a column that is not there, or no label.
+    """
+    label = settings.label or source.label
+    if label is None:
+        raise UserError(
+            f"data.label: no label is given; name the column to predict, one of {', '.join(source.names[:20])}"
+        )
+    wanted = {
+        "data.label": [label],
+        "data.features": settings.features or [],
+        "data.exclude": settings.exclude,
+    }
+    wanted |= {"data.types": list(settings.types), "data.split.column": [settings.split.column or label]}
+    for key, names in wanted.items():
+        for name in names:
+            if name not in source.names:
+                raise UserError(
+                    f'{key}: column "{name}" not found in {source.description}{nearest(name, source.names)}; '
+                    f"the columns are {', '.join(source.names[:20])}"
+                )
+    if label in settings.exclude:
+        raise UserError(f'data.exclude: "{label}" is the label; remove it from data.exclude or name another label')
+    features = settings.features
+    if features is None:
+        left_out = {label, settings.split.column, *settings.exclude}
+        features = [name for name in source.names if name not in left_out]
+    return features, label
+
+
+def make_plan(scan: Scan, source: Source, settings: DataSettings) -> Plan:
+    """What the scan means for features and label.
+
+    Raises:
+        UserError: there are no rows, no feature is left, or the label can't be predicted.
+    """
+    if scan.rows == 0:
+        raise UserError(f"data.source: {source.description} has no rows; give at least a few per class")
+    names, label_name = columns_to_read(source, settings)
+    label, counts = _label(label_name, scan, settings)
+    features = []
+    for name in names:
+        shape = (source.images or {}).get(name)
+        if shape:
+            features.append(Column(name=name, kind="image", shape=shape))
+            continue
+        kind = _kind(name, scan.columns[name], settings.types.get(name), source)
+        if kind is not None:
+            features.append(Column(name=name, kind=kind))
+    if not features:
+        raise UserError(
+            "data.features: no feature column is left (constant, empty and identifier columns teach "
+            "nothing); "
+            "give at least one column that varies"
+        )
+    reserved = [name for name in (label_name, *(column.name for column in features)) if name == ID]
+    if reserved:
+        raise UserError(f'data.source: the column name "{ID}" is taken by the records; rename the column')
+    used = {column.name for column in features} | {label_name}
+    key = settings.split.column
+    key_type = None
+    if key is not None:
+        found = scan.columns[key]
+        key_type = pa.float64() if found.numbers and not found.words else found.type
+    return Plan(features, label, counts, key, key_type, [name for name in source.names if name not in used])
+
+
+def _kind(name: str, scan: ColumnScan, asked: str | None, source: Source) -> str | None:
+    """The type of a feature column, or None where it is left out."""
+    if scan.missing == scan.rows or scan.constant():
+        log.warning(
+            'left out column "%s": %s',
+            name,
+            "empty" if scan.missing == scan.rows else "the same in every row",
+        )
+        return None
+    if pa.types.is_temporal(scan.type):
+        log.warning('left out column "%s": dates are no features as they are', name)
+        return None
+    if not (columns.is_text(scan.type) or columns.is_number(scan.type) or pa.types.is_boolean(scan.type)):
+        raise UserError(f'data.exclude: column "{name}" has type {scan.type}, which is no feature; exclude it')
+    if scan.infinite_at and asked != "categorical":
+        row, value = scan.infinite_at
+        raise UserError(
+            f'data.source: column "{name}" is {value} in row {row}, beyond 32-bit floats; rescale it or leave it empty'
+        )
+    if asked:
+        _check_asked(name, scan, asked)
+        return asked
+    if scan.numbers and scan.words:
+        (row, word), (other, number) = scan.word_at, scan.number_at
+        raise UserError(
+            f'data.types: column "{name}" of {source.description} mixes numbers and words ({number} in row '
+            f"{other}, "
+            f'"{word}" in row {row}); correct them, or set data.types: {{{name}: categorical}}'
+        )
+    if scan.numbers:
+        return "numeric"
+    if scan.boolean:
+        return "boolean"
+    if scan.words >= _IDENTIFIER_ROWS and scan.distinct_words() > _IDENTIFIER_SHARE * scan.words:
+        log.warning('left out column "%s": nearly every value occurs once, so it cannot generalise', name)
+        return None
+    return "categorical"
+
+
+def _check_asked(name: str, scan: ColumnScan, asked: str) -> None:
+    if asked == "numeric" and scan.words and not scan.boolean:
+        row, word = scan.word_at
+        raise UserError(
+            f'data.types: column "{name}" can\'t be numeric ("{word}" in row {row}); correct it or remove the type'
+        )
+    if asked == "boolean":
+        odd = scan.word_at if scan.words and not scan.boolean else None
+        if scan.numbers and not (scan.whole and scan.low >= 0 and scan.high <= 1):
+            odd = odd or scan.number_at
+        if odd:
+            raise UserError(
+                f'data.types: column "{name}" can\'t be boolean ("{odd[1]}" in row {odd[0]}); '
+                "give true and false, or 0 and 1"
+            )
+
+
+def _label(name: str, scan: Scan, settings: DataSettings) -> tuple[Label, list[int]]:
+    """The label's task and classes, and the rows per class."""
+    found = scan.columns[name]
+    if found.missing == found.rows:
+        raise UserError(f'data.label: column "{name}" is empty in every row; name another column or fill it')
+    if found.missing:
+        raise UserError(
+            f'data.label: column "{name}" is empty in {found.missing:,} of {found.rows:,} rows; remove '
+            "them or fill them"
+        )
+    if found.numbers and found.words:
+        (row, word), (other, number) = found.word_at, found.number_at
+        raise UserError(
+            f'data.label: column "{name}" mixes numbers and words ({number} in row {other}, "{word}" in '
+            f"row {row}); "
+            f"correct them, or set data.types: {{{name}: categorical}}"
+        )
+    if found.infinite_at:
+        row, value = found.infinite_at
+        raise UserError(f'data.label: column "{name}" is {value} in row {row}; labels must be finite 32-bit numbers')
+    return _label_of(name, found, scan, settings.task)
+
+
+def _label_of(name: str, found: ColumnScan, scan: Scan, task: str) -> tuple[Label, list[int]]:
+    counts: Counter = Counter()
+    if found.numbers:
+        for text, count in scan.label_counts.items():
+            counts[float(text)] += count
+        few = found.whole and len(counts) <= _INTEGER_CLASSES
+        if task == "regression" or (task == "auto" and not few):
+            return _regression(name, found), []
+        if not found.whole:
+            raise UserError(
+                f'data.task: column "{name}" holds fractions ({found.low:g} to {found.high:g}), which are '
+                "no classes; "
+                "set data.task: regression"
+            )
+        by_class = {int(value): count for value, count in counts.items()}
+    elif found.boolean:
+        for text, count in scan.label_counts.items():
+            counts[text.lower() == "true"] += count
+        by_class = dict(counts)
+    else:
+        by_class = dict(scan.label_counts)
+    if task == "regression":
+        raise UserError(
+            f'data.task: column "{name}" holds words ("{next(iter(scan.label_counts))}"), which regression '
+            "cannot "
+            "predict; remove data.task or name a column of numbers"
+        )
+    if len(by_class) > MOST_CLASSES:
+        raise UserError(f'data.label: column "{name}" has over {MOST_CLASSES:,} classes; name another column')
+    classes = sorted(by_class)
+    if len(classes) < 2:
+        raise UserError(
+            f'data.label: column "{name}" has one class ("{classes[0]}") in all {found.rows:,} rows; '
+            "there is nothing to predict, give rows of at least two classes"
+        )
+    if task == "binary" and len(classes) != 2:
+        raise UserError(
+            f'data.task: binary needs 2 classes, column "{name}" has {len(classes)} '
+            f"({', '.join(map(str, classes[:5]))}); "
+            "set data.task: multiclass"
+        )
+    task = "multiclass" if task == "multiclass" or len(classes) > 2 else "binary"
+    return Label(name=name, task=task, classes=classes), [by_class[value] for value in classes]
+
+
+def _regression(name: str, found: ColumnScan) -> Label:
+    if found.low == found.high:
+        raise UserError(f'data.label: column "{name}" is {found.low:g} in every row; there is nothing to predict')
+    return Label(name=name, task="regression")
