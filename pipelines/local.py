@@ -159,6 +159,7 @@ def _main(job_file: str) -> None:
         return record
 
     logging.setLogRecordFactory(noticing)
+    logging.getLogger().setLevel(logging.INFO)
     local.init(
         local.SubprocessRunner(use_venv=False),
         pipeline_root=job["store"],

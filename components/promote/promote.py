@@ -72,16 +72,10 @@ def decide(compared: dict | None, margin: float) -> tuple[bool, str]:
         return False, compared["problem"]
     difference = compared["difference"]
     interval = f"{difference['value']:+.4f} (95 % interval {difference['low']:+.4f} to {difference['high']:+.4f})"
-    rows = f"on {difference['rows']} test rows"
-    if difference["high"] < -margin:
-        return (
-            True,
-            f"its loss differs from the champion's by {interval} {rows}, below the margin of -{margin:g}",
-        )
-    return (
-        False,
-        f"its loss differs from the champion's by {interval} {rows}, not surely below the margin of -{margin:g}",
-    )
+    won = difference["high"] < -margin
+    verdict = "surely lower" if won else "not surely lower"
+    by = f" by more than the margin of {margin:g}" if margin else ""
+    return won, f"its loss is {verdict}{by} than the champion's: {interval} on {difference['rows']} test rows"
 
 
 def current(folder: Path) -> Path | None:

@@ -1,0 +1,290 @@
+"""Whole runs on real files: what they write, who read what, and that they can be done again."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from tests.pipeline.conftest import DATA, Run, command, environment, kep, write_run
+
+
+def test_every_step_ends_and_the_run_ends_with_the_report(churn):
+    for step in ("ingest", "tune", "best_epoch", "weigh", "retrain", "evaluate", "promote"):
+        assert re.search(rf"\] {step}.*: done in", churn.output), step
+    assert f"report: {churn.folder}/report.html" in churn.output.replace(str(churn.place / churn.folder.name), str(churn.folder))
+    assert "<html" in churn.page
+    assert churn.report["verdict" if "verdict" in churn.report else "steps"]
+
+
+def test_the_ledger_says_who_read_which_role(churn):
+    readers = {(line["step"], line["role"]) for line in churn.report["evaluation"]["ledger"]}
+    assert {step for step, role in readers if role == "test"} == {"evaluate"}
+    assert {step for step, role in readers if role == "train"} == {"tune", "best_epoch", "retrain"}
+    rows = {role: info["rows"] for role, info in churn.report["manifest"]["roles"].items()}
+    for line in churn.report["evaluation"]["ledger"]:
+        assert line["rows"] == rows[line["role"].split()[0]]
+
+
+def test_weights_members_and_models_carry_the_same_ids(churn):
+    weights = churn.report["weights"]
+    members = {member["id"] for member in weights["members"]}
+    assert members == {id for id, weight in weights["weights"].items() if weight > 0}
+    ensemble = Path(churn.outcome["ensemble"])
+    assert {path.name for path in (ensemble / "members").iterdir()} == members
+    assert sum(weights["weights"].values()) == pytest.approx(1)
+    for member in churn.report["members"]:
+        assert member["roles"] == ["train", "validation"]
+        result = next(b for b in churn.report["best_epochs"] if b["candidate"]["id"] == member["id"])
+        assert member["trained_units"] == result["best"]
+        assert result["best"] == sorted(seed["best"] for seed in result["seeds"])[0]
+
+
+def test_the_average_is_weighted_by_member(churn):
+    stored = np.load(churn.predictions)
+    weights = churn.report["weights"]["weights"]
+    expected = sum(w * stored[id].astype(np.float64) for id, w in weights.items() if w > 0)
+    np.testing.assert_allclose(stored["ensemble"], expected, atol=1e-12)
+    right = -np.log(stored["ensemble"][np.arange(len(stored["labels"])), stored["labels"]]).mean()
+    score = churn.report["evaluation"]["scores"]["ensemble"]["loss"]
+    assert score["value"] == pytest.approx(right, rel=1e-6)
+    assert score["low"] < score["value"] < score["high"]
+
+
+def test_slices_add_up_to_the_test_rows(churn):
+    for parts in churn.report["evaluation"]["slices"].values():
+        assert sum(part["rows"] for part in parts) == churn.report["evaluation"]["rows"]
+
+
+def test_the_ensemble_predicts_raw_features_in_a_fresh_process(churn, tmp_path):
+    program = f"""
+import json, numpy as np, pyarrow.csv
+from models.ensemble import Ensemble
+ensemble = Ensemble({churn.outcome["ensemble"]!r})
+table = pyarrow.csv.read_csv({str(DATA / "churn.csv")!r})
+np.savez({str(tmp_path / "p.npz")!r}, predictions=ensemble.predict(table))
+"""
+    subprocess.run(command()[:1] + ["-c", program], env=environment(), check=True, capture_output=True)
+    predicted = np.load(tmp_path / "p.npz")["predictions"]
+    assert predicted.shape == (600, 2)
+    evaluated = np.load(churn.predictions)["ensemble"]
+    # Every evaluated row is one of the file's rows, with the same probability.
+    distance = np.abs(evaluated[:, None, 1] - predicted[None, :, 1]).min(axis=1)
+    assert distance.max() < 1e-6
+
+
+def test_the_first_ensemble_becomes_champion_and_an_equal_one_does_not_replace_it(churn):
+    verdict = json.loads((churn.folder / "verdict.json").read_text())
+    assert verdict["promoted"]
+    assert "no champion yet" in verdict["reason"]
+    champion = churn.place.parent / "champions" / "churn"
+    pointer = (champion / "champion.json").read_text()
+    again = kep("run", churn.place.parent.parent / "churn.yaml", "--runs", churn.place.parent)
+    assert again.returncode == 0, again.stdout
+    assert "not promoted" in again.stdout
+    second = Run(churn.place.parent, "churn", again.stdout)
+    comparison = second.report["evaluation"]["champion"]["difference"]
+    assert comparison["value"] == 0
+    assert comparison["rows"] == churn.report["evaluation"]["rows"]
+    assert (champion / "champion.json").read_text() == pointer
+    # Nothing was trained for it: the steps before the comparison were reused.
+    for step in ("ingest", "tune", "best_epoch", "weigh", "retrain"):
+        assert f"{step}: reused" in again.stdout
+        assert f"{step}: started" not in again.stdout
+    forced = kep("run", churn.place.parent.parent / "churn.yaml", "--runs", churn.place.parent, "--force")
+    assert "promoted" in forced.stdout
+    assert json.loads((champion / "champion.json").read_text())["forced"]
+
+
+def test_a_changed_setting_runs_what_depends_on_it_alone(churn, tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(churn.place.parent, runs, symlinks=True)
+    file = churn.place.parent.parent / "churn.yaml"
+    # The copied cache names the artifacts of the original; they are still there.
+    changed = kep("run", file, "--runs", runs, "--set", "ensemble.method=greedy")
+    assert changed.returncode == 0, changed.stdout
+    for step in ("ingest", "tune", "best_epoch"):
+        assert f"{step}: reused" in changed.stdout
+    assert "weigh: started" in changed.stdout
+
+
+def test_like_does_a_run_again(churn):
+    again = kep("run", "--like", churn.folder, "--runs", churn.place.parent)
+    assert again.returncode == 0, again.stdout
+    assert "changed since" not in again.stdout
+    assert json.loads((Run(churn.place.parent, "churn", "").folder / "run.json").read_text())["code"]
+
+
+KILLED_IN = ["tune", "best_epoch", "retrain"]
+
+
+def test_a_run_killed_in_three_steps_ends_with_the_same_bits(churn, tmp_path):
+    """SIGKILL in tune, best_epoch and retrain; the fourth start ends with the uninterrupted run's predictions."""
+    file = write_run(
+        tmp_path,
+        "churn",
+        data={"source": str(DATA / "churn.csv"), "label": "churned"},
+        evaluate={"bootstrap": 100, "slices": ["plan", "months"]},
+    )
+    runs = tmp_path / "runs"
+    for step in KILLED_IN:
+        kill_in(step, file, runs)
+    done = kep("run", file, "--runs", runs)
+    assert done.returncode == 0, done.stdout
+    assert "ingest: reused" in done.stdout
+    assert "best_epoch: reused" in done.stdout
+    other = np.load(Run(runs, "churn", done.stdout).predictions)
+    uninterrupted = np.load(churn.predictions)
+    assert set(other) == set(uninterrupted)
+    for name in uninterrupted:
+        np.testing.assert_array_equal(other[name], uninterrupted[name])
+
+
+def kill_in(step: str, file: Path, runs: Path) -> None:
+    """Starts a run and kills all its processes once `step` has made progress."""
+    before = set((runs / "churn").glob("2*")) if (runs / "churn").exists() else set()
+    process = subprocess.Popen(
+        command("run", file, "--runs", runs), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    )
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"the run ended before {step} could be killed"
+        new = set((runs / "churn").glob("2*")) - before if (runs / "churn").exists() else set()
+        if new and any(reached(step, folder / "events.jsonl") for folder in new):
+            break
+        time.sleep(0.05)
+    family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+    for pid in family:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.wait()
+
+
+def reached(step: str, events: Path) -> bool:
+    marks = {"tune": "trial 2/", "best_epoch": "seed 2 of", "retrain": "rows (best"}
+    return events.exists() and any(
+        event["step"] == step and marks[step] in event.get("text", "")
+        for event in (json.loads(line) for line in events.read_text().splitlines() if line.endswith("}"))
+    )
+
+
+def test_a_killed_command_leaves_nothing_running(tmp_path):
+    file = write_run(tmp_path, "digits", data={"source": "sklearn:digits"})
+    process = subprocess.Popen(
+        command("run", file, "--runs", tmp_path / "runs"), env=environment(), stdout=subprocess.DEVNULL
+    )
+    events = None
+    while events is None or "start" not in events.read_text():
+        assert process.poll() is None
+        events = next(iter((tmp_path / "runs").glob("digits/2*/events.jsonl")), None)
+        time.sleep(0.05)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    process.kill()
+    process.wait()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert alive == []
+
+
+def test_ctrl_c_stops_the_steps_and_says_how_to_go_on(tmp_path):
+    file = write_run(tmp_path, "digits", data={"source": "sklearn:digits"})
+    process = subprocess.Popen(
+        command("run", file, "--runs", tmp_path / "runs"),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    for line in process.stdout:
+        if "tune: started" in line:
+            break
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    rest = process.stdout.read()
+    assert process.wait() == 130
+    assert "goes on where this run stopped" in rest
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert alive == []
+
+
+def test_a_regression(finished):
+    run = finished(
+        "houses",
+        data={"source": str(DATA / "houses.csv"), "label": "price"},
+        retrain={"enabled": False},
+        ensemble={"method": "exact"},
+    )
+    scores = run.report["evaluation"]["scores"]["ensemble"]
+    assert set(scores) == {"loss", "mae", "rmse", "r2"}
+    assert scores["r2"]["value"] > 0
+    assert all(member["roles"] == ["train"] for member in run.report["members"])
+    assert run.report["weights"]["gap"] < 1e-3
+
+
+def test_a_folder_of_images(finished):
+    run = finished(
+        "shapes",
+        data={"source": str(DATA / "shapes")},
+        search={"families": ["cnn", "boosted_trees"]},
+        retrain={"epochs": "book"},
+    )
+    assert run.report["manifest"]["label"]["classes"] == ["circle", "square"]
+    for member in run.report["members"]:
+        best = next(b["best"] for b in run.report["best_epochs"] if b["candidate"]["id"] == member["id"])
+        assert member["trained_units"] == max(1, int(best * 1.2))
+
+
+def test_a_table_split_by_time_without_tensorflow_models(finished):
+    run = finished(
+        "visits",
+        data={"source": str(DATA / "visits.csv"), "label": "outcome", "split": {"by": "time", "column": "day"}},
+        search={"families": ["boosted_trees"]},
+    )
+    assert run.report["manifest"]["split"]["rule"] == "time"
+    assert len(run.report["manifest"]["label"]["classes"]) >= 2
+    assert len(run.report["weights"]["members"]) >= 1
+
+
+def test_bad_data_is_one_sentence_and_status_2(tmp_path):
+    file = write_run(tmp_path, "bad", data={"source": str(DATA / "churn.csv"), "label": "churnd"})
+    done = kep("run", file, "--runs", tmp_path / "runs")
+    assert done.returncode == 2
+    last = done.stdout.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert 'did you mean "churned"' in last
+    assert "Traceback" not in done.stdout
+
+
+def test_a_failing_step_is_one_line_with_its_log_and_status_1(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "import keras, os\n"
+        "def build(hp):\n"
+        "    hp.Int('units', 1, 4)\n"
+        "    model = keras.Sequential([keras.layers.Dense(2, 'softmax')])\n"
+        "    model.compile('adam', 'sparse_categorical_crossentropy')\n"
+        "    if os.environ.get('KEP_EVENTS') and hp.values.get('units') is not None and 'best' in os.environ.get('PWD', ''):\n"
+        "        raise SystemExit(3)\n"
+        "    return model\n"
+    )
+    file = write_run(
+        tmp_path,
+        "fails",
+        data={"source": "sklearn:breast_cancer"},
+        search={"families": ["own.py:build"], "max_trials": 1},
+        promote={"champion": "/proc/no-such-place"},
+    )
+    done = kep("run", file, "--runs", tmp_path / "runs")
+    assert done.returncode == 1, done.stdout
+    last = done.stdout.strip().splitlines()[-1]
+    assert last.startswith("error: promote failed:")
+    log = re.search(r"log: (\S+)\)", last)[1]
+    assert Path(log).is_file()
