@@ -4,6 +4,8 @@
 RUN ?= digits
 UV ?= $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
 export PYTHONDONTWRITEBYTECODE =
+# LightGBM needs OpenMP, which a bare machine lacks; scikit-learn brings one.
+export LD_LIBRARY_PATH := $(LD_LIBRARY_PATH):$(CURDIR)/.venv/lib/openmp
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  make %-10s %s\n", $$1, $$2}'
@@ -14,6 +16,8 @@ setup: .venv/installed  ## Make the environment in .venv from uv.lock
 .venv/installed: pyproject.toml uv.lock
 	@command -v uv >/dev/null || test -x .venv/bin/uv || { python3 -m venv .venv && .venv/bin/pip install --quiet uv; }
 	$(UV) sync --locked --extra cpu --inexact --quiet
+	@mkdir -p .venv/lib/openmp
+	@ln -sf $(CURDIR)/.venv/lib/python3.*/site-packages/scikit_learn.libs/libgomp-*.so* .venv/lib/openmp/libgomp.so.1
 	@touch $@
 
 demo: setup  ## Run the pipeline on real data: make demo [RUN=digits|breast_cancer]

@@ -143,10 +143,12 @@ def travelling(names: list[str] | str, base: Path) -> list[dict] | str:
 def specs(travelled: str, manifest: Manifest) -> list[dict]:
     """The families of a JSON string made from `travelling`, with "auto" spelled out for the data."""
     families = json.loads(travelled)
-    if families == "auto":
-        names = ("mlp", "cnn", "boosted_trees") if manifest.image else ("mlp", "boosted_trees")
-        return [{"name": name} for name in names]
-    return families
+    return automatic(manifest.image is not None) if families == "auto" else families
+
+
+def automatic(images: bool) -> list[dict]:
+    """The families that "auto" means."""
+    return [{"name": name} for name in (("mlp", "cnn", "boosted_trees") if images else ("mlp", "boosted_trees"))]
 
 
 def spec_of(name: str, travelled: str, manifest: Manifest) -> dict:

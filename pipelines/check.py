@@ -7,9 +7,10 @@ from rich.console import Group
 from rich.table import Table
 
 from components.ingest.inspect import Inspection, inspect
-from components.shared.errors import UserError
+from components.shared.errors import UserError, nearest
 from components.shared.files import read_json
-from models.family import travelling
+from components.tune.objective import check_objective
+from models.family import automatic, travelling
 from pipelines.config import RunFile
 
 MOST_COLUMNS = 20
@@ -22,14 +23,28 @@ def check(settings: RunFile, base: Path, runs: Path) -> Group:
     Raises:
         UserError: What a run would refuse before it trains.
     """
-    seen = inspect(settings.data, settings.seed, base)
+    seen = survey(settings, base)
     families = travelling(settings.search.families, base)
-    image = any(column.kind == "image" for column in seen.columns)
     if families == "auto":
-        families = [{"name": n} for n in (("mlp", "cnn", "boosted_trees") if image else ("mlp", "boosted_trees"))]
-    if not image and any(family["name"] == "cnn" for family in families):
+        families = automatic(_images(seen))
+    return Group(_data(seen), _columns(seen), _work(settings, seen, [family["name"] for family in families], runs))
+
+
+def survey(settings: RunFile, base: Path) -> Inspection:
+    """Reads the source and holds the run file against it, before anything is trained.
+
+    Raises:
+        UserError: The data can't be used, or a setting names what they don't have.
+    """
+    seen = inspect(settings.data, settings.seed, base)
+    check_objective(settings.search.objective, seen.task)
+    if not _images(seen) and "cnn" in settings.search.families:
         raise UserError("search.families: cnn needs images, and the data are a table; use mlp or boosted_trees")
-    return Group(_data(seen), _columns(seen), _work(settings, seen, [f["name"] for f in families], runs))
+    columns = [column.name for column in seen.columns if column.kind != "image"]
+    for name in settings.evaluate.slices:
+        if name not in columns:
+            raise UserError(f'evaluate.slices: "{name}" is not a feature column{nearest(name, columns)}')
+    return seen
 
 
 def trainings(settings: RunFile) -> dict[str, int]:
@@ -58,6 +73,10 @@ def estimate(settings: RunFile, seen: Inspection, runs: Path) -> str:
 
 def _minutes(seconds: float) -> str:
     return f"about {math.ceil(seconds / 60)} min" if seconds < 7200 else f"about {seconds / 3600:.1f} h"
+
+
+def _images(seen: Inspection) -> bool:
+    return any(column.kind == "image" for column in seen.columns)
 
 
 def _data(seen: Inspection) -> Table:

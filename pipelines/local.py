@@ -100,6 +100,9 @@ def start(folder: Path, place: Place, template: Path, arguments: dict[str, Any])
         "OMP_WAIT_POLICY": "passive",
     }
     # kfp.local runs the steps as `python3`, which must be this environment's.
+    # LightGBM's wheel expects the system's OpenMP; `make setup` lays scikit-learn's own beside the environment.
+    openmp = Path(sys.prefix) / "lib" / "openmp"
+    environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [environment.get("LD_LIBRARY_PATH"), str(openmp)]))
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     with open(folder / "log.txt", "wb") as log:
         return subprocess.Popen(

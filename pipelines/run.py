@@ -11,14 +11,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from components.ingest.inspect import fingerprint
+from components.ingest.inspect import fingerprint, size
 from components.shared.errors import UserError
 from components.shared.files import read_json, write_file, write_json
 from pipelines import local
 from pipelines.arguments import LIBRARIES, arguments, code_hash, version, with_champion
+from pipelines.check import survey
 from pipelines.config import RunFile, validate
 from pipelines.view import View
 
+MOST_SURVEYED = 100e6
+"""Bytes of a source that is read once more before a run, so that a mistake shows before anything has started."""
 RECORD = "run.json"
 """File in a run's folder that holds what is needed to do the run again."""
 
@@ -52,6 +55,8 @@ def run(
     """
     from pipelines.compile import compile_training
 
+    if size(settings.data, base) <= MOST_SURVEYED:
+        survey(settings, base)
     given = with_champion(arguments(settings, base, (runs / "champions").absolute()))
     given |= {"source": fingerprint(settings.data, base), "code": code_hash(), "force": force}
     place = local.Place(runs / settings.name)
@@ -170,10 +175,11 @@ def results_table(whole: dict) -> Table:
     table = Table(title=f"{whole['evaluation']['rows']} test rows", title_justify="left")
     table.add_column("")
     table.add_column("weight", justify="right")
-    names = [name for name in next(iter(scores.values())) if name != "calibration_error"]
+    names = ["loss", *(name for name in scores["ensemble"] if name not in ("loss", "calibration_error"))]
     for name in names:
         table.add_column("loss (95 % interval)" if name == "loss" else name, justify="right")
-    for model, values in scores.items():
+    for model in [*(member["id"] for member in whole["weights"]["members"]), "uniform average", "ensemble"]:
+        values = scores[model]
         weight = f"{weights[model]:.3f}" if model in weights else ""
         cells = [_cell(name, values[name]) for name in names]
         table.add_row(model, weight, *cells, style="bold" if model == "ensemble" else "")

@@ -84,7 +84,6 @@ def training(
     asked: str,
     seed: int,
     data: str,
-    source: str,
     families: str,
     search: str,
     best_epoch_config: str,
@@ -95,8 +94,9 @@ def training(
     promote_config: str,
     hardware: str,
     champion: str,
-    force: bool = False,
+    source: str = "",
     code: str = "",
+    force: bool = False,
 ) -> Outcome:
     """The whole flow; each section of the run file is one JSON string (pipelines/arguments.py)."""
     ingested = ingest(config=data, source=source, seed=seed, code=code)

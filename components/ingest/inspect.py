@@ -13,7 +13,7 @@ from components.ingest.sources import is_sklearn
 from components.ingest.workers import Workers
 from components.shared.schema import ROLES, Manifest
 from components.shared.settings import DataSettings
-from components.shared.storage import digests
+from components.shared.storage import digests, list_files
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,23 @@ def fingerprint(settings: DataSettings, base: Path = Path(".")) -> str:
     if is_sklearn(settings):
         total.update(f"{settings.source} {version('scikit-learn')}".encode())
         return total.hexdigest()
-    locations = [settings.source] if settings.files is None else list(settings.files.model_dump().values())
-    for location in locations:
+    for location in _locations(settings):
         for name, digest in digests(location, base):
             total.update(f"{name}\0{digest}\n".encode())
         total.update(b"\n")
     return total.hexdigest()
+
+
+def size(settings: DataSettings, base: Path = Path(".")) -> int:
+    """Bytes of the source's files; 0 for a scikit-learn set.
+
+    Raises:
+        UserError: the source does not exist.
+    """
+    if is_sklearn(settings):
+        return 0
+    return sum(info.size for location in _locations(settings) for info in list_files(location, base)[1])
+
+
+def _locations(settings: DataSettings) -> list[str]:
+    return [settings.source] if settings.files is None else list(settings.files.model_dump().values())

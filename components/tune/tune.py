@@ -14,13 +14,14 @@ import numpy as np
 from components.shared.errors import UserError
 from components.shared.files import write_json
 from components.shared.hardware import limit_threads
-from components.shared.metrics import METRICS, metrics
+from components.shared.metrics import metrics
 from components.shared.records import Rows
 from components.shared.schema import Label
 from components.shared.seeds import derive
 from components.shared.settings import SearchSettings
 from components.shared.step import Step, entry
 from components.tune import candidates
+from components.tune.objective import check_objective
 from components.tune.suggest import suggest
 from components.tune.trials import Study, Trial
 from models.family import Family, Settings, family, specs
@@ -49,7 +50,7 @@ def run(step: Step, *, records: str, families: str, config: str, hardware: str, 
     settings = SearchSettings.model_validate_json(config)
     data = step.open(records)
     label = data.manifest.label
-    check_objective(settings, label)
+    check_objective(settings.objective, label.task)
     train, validation = data.load("train"), data.load("validation")
     members = [family(spec, data.manifest) for spec in specs(families, data.manifest)]
     for member in members:
@@ -69,24 +70,6 @@ def run(step: Step, *, records: str, families: str, config: str, hardware: str, 
     ]
     _write(step.out, study, trials, items, settings, search.spaces, identity)
     return [json.dumps(item, sort_keys=True) for item in items]
-
-
-def check_objective(settings: SearchSettings, label: Label) -> None:
-    """Refuses an objective that the task does not have, or one to be optimised the wrong way round.
-
-    Raises:
-        UserError: With the objectives that the task has.
-    """
-    name, direction = settings.objective.name, settings.objective.direction
-    known = {"loss": "min"} | {n: m.direction for n, m in METRICS.items() if label.task in m.tasks}
-    if name not in known:
-        raise UserError(
-            f'search.objective.name: "{name}" is not a metric of a {label.task} label; choose from {", ".join(known)}'
-        )
-    if known[name] != direction:
-        raise UserError(
-            f"search.objective.direction: {name} is better when it is {known[name]}imal, not {direction}imal"
-        )
 
 
 class Search:

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from tests.pipeline.conftest import DATA, Run, command, environment, kep, write_
 def test_every_step_ends_and_the_run_ends_with_the_report(churn):
     for step in ("ingest", "tune", "best_epoch", "weigh", "retrain", "evaluate", "promote"):
         assert re.search(rf"\] {step}.*: done in", churn.output), step
-    assert f"report: {churn.folder}/report.html" in churn.output.replace(str(churn.place / churn.folder.name), str(churn.folder))
-    assert "<html" in churn.page
-    assert churn.report["verdict" if "verdict" in churn.report else "steps"]
+    path = re.search(r"done in \d+ s, report: (\S+)", churn.output)[1]
+    assert Path(path).resolve() == churn.folder / "report.html"
+    assert [step["step"] for step in churn.report["steps"]][-2:] == ["evaluate", "promote"]
 
 
 def test_the_ledger_says_who_read_which_role(churn):
@@ -71,7 +72,7 @@ ensemble = Ensemble({churn.outcome["ensemble"]!r})
 table = pyarrow.csv.read_csv({str(DATA / "churn.csv")!r})
 np.savez({str(tmp_path / "p.npz")!r}, predictions=ensemble.predict(table))
 """
-    subprocess.run(command()[:1] + ["-c", program], env=environment(), check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", program], env=environment(), check=True, capture_output=True)
     predicted = np.load(tmp_path / "p.npz")["predictions"]
     assert predicted.shape == (600, 2)
     evaluated = np.load(churn.predictions)["ensemble"]
@@ -265,21 +266,11 @@ def test_bad_data_is_one_sentence_and_status_2(tmp_path):
 
 
 def test_a_failing_step_is_one_line_with_its_log_and_status_1(tmp_path):
-    (tmp_path / "own.py").write_text(
-        "import keras, os\n"
-        "def build(hp):\n"
-        "    hp.Int('units', 1, 4)\n"
-        "    model = keras.Sequential([keras.layers.Dense(2, 'softmax')])\n"
-        "    model.compile('adam', 'sparse_categorical_crossentropy')\n"
-        "    if os.environ.get('KEP_EVENTS') and hp.values.get('units') is not None and 'best' in os.environ.get('PWD', ''):\n"
-        "        raise SystemExit(3)\n"
-        "    return model\n"
-    )
     file = write_run(
         tmp_path,
         "fails",
         data={"source": "sklearn:breast_cancer"},
-        search={"families": ["own.py:build"], "max_trials": 1},
+        search={"families": ["boosted_trees"], "max_trials": 1},
         promote={"champion": "/proc/no-such-place"},
     )
     done = kep("run", file, "--runs", tmp_path / "runs")

@@ -91,5 +91,5 @@ def test_files_that_are_no_run_file(tmp_path, text, sentence):
 
 def test_a_missing_file_names_its_neighbour(tmp_path):
     (tmp_path / "digits.yaml").write_text("")
-    with pytest.raises(UserError, match='did you mean "digits.yaml"'):
+    with pytest.raises(UserError, match=r'did you mean "digits\.yaml"'):
         load(tmp_path / "digit.yaml")

@@ -35,7 +35,7 @@ def add(a: int, b: int) -> int:
 
 @component
 def make(a: int, model: dsl.Output[dsl.Model]):
-    open(model.path, "w").write(str(a))
+    model.metadata["a"] = a
 
 
 @dsl.pipeline
@@ -79,7 +79,7 @@ def one_of_artifacts() -> dsl.Model:
 
 
 @dsl.pipeline
-def optional_without_default(x: int = None):
+def optional_without_default(x: int | None = None):
     add(a=1, b=2)
 
 

@@ -76,7 +76,7 @@ def test_a_member_that_saw_a_validation_row_is_refused(results, records, tmp_pat
     with pytest.raises(SystemExit):
         weigh(results, records, tmp_path / "w")
     assert not (tmp_path / "w").exists()
-    with pytest.raises(UserError, match="mlp-001 was trained on 1 of the .* validation rows"):
+    with pytest.raises(UserError, match=r"mlp-001 was trained on 1 of the .* validation rows"):
         load_predictions(results[1], "mlp-001", Manifest.load(records))
 
 

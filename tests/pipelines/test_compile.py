@@ -1,0 +1,70 @@
+"""The compiled pipeline: the golden file, equal bytes, and what compiling must not import."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.arguments import arguments, kfp_safe
+from pipelines.compile import compile_training
+from pipelines.config import load, validate
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = Path(__file__).with_name("digits.golden.yaml")
+CONFIG = ROOT / "pipelines" / "configs" / "digits.yaml"
+
+
+def compiled(target: Path) -> str:
+    compile_training(target, arguments(load(CONFIG), CONFIG.parent, Path("champions")))
+    return target.read_text()
+
+
+def test_the_compiled_pipeline_is_the_golden_file(tmp_path):
+    """On a wanted change: kep compile pipelines/configs/digits.yaml -o tests/pipelines/digits.golden.yaml"""
+    assert compiled(tmp_path / "p.yaml") == GOLDEN.read_text()
+
+
+@pytest.mark.parametrize("seed", ["0", "1"])
+def test_equal_bytes_from_another_process_without_heavy_imports(tmp_path, seed):
+    program = (
+        "import sys; sys.argv = ['kep', 'compile', sys.argv[1], '-o', sys.argv[2]]\n"
+        "from pipelines.cli import app\n"
+        "app(standalone_mode=False)\n"
+        "heavy = {'tensorflow', 'keras', 'lightgbm', 'google.cloud.storage', 'google.cloud.aiplatform'}\n"
+        "heavy &= set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    target = tmp_path / "p.yaml"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(CONFIG), str(target)],
+        cwd=ROOT,
+        env={"PYTHONHASHSEED": seed, "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert target.read_text() == GOLDEN.read_text()
+
+
+def test_the_graph_is_the_flow():
+    tasks = yaml.safe_load(GOLDEN.read_text())["root"]["dag"]["tasks"]
+    assert set(tasks) == {"ingest", "tune", "best-epochs", "weigh", "retrains", "evaluate", "promote"}
+    assert "enableCache" not in tasks["promote"].get("cachingOptions", {})
+
+
+def test_a_step_depends_on_its_own_section_alone():
+    base = {"name": "x", "data": {"source": "sklearn:iris"}}
+    before = arguments(validate(base), Path(), Path("c"))
+    after = arguments(validate(base | {"ensemble": {"method": "greedy"}}), Path(), Path("c"))
+    assert {key for key in before if before[key] != after[key]} == {"asked", "ensemble"}
+
+
+def test_text_that_kfp_would_replace_survives():
+    text = '{"source": "/opt/python3/{{$.x}}.csv"}'
+    safe = kfp_safe(text)
+    assert "python3" not in safe
+    assert "{{$" not in safe
+    assert yaml.safe_load(safe) == yaml.safe_load(text)
