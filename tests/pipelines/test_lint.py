@@ -79,7 +79,7 @@ def one_of_artifacts() -> dsl.Model:
 
 
 @dsl.pipeline
-def optional_without_default(x: int | None = None):
+def optional_without_default(x: int = None):  # noqa: RUF013 (kfp understands no union)
     add(a=1, b=2)
 
 
