@@ -37,6 +37,6 @@ def build_for(manifest: Manifest) -> Callable:
         model.add(layers.Dropout(hp.Float("dropout", 0.0, 0.5, step=0.1)))
         model.add(layers.Dense(hp.Int("units", 32, 128, sampling="log", step=2), activation="relu"))
         model.add(output_layer(manifest))
-        return compile_for(manifest, model, hp.Float("learning_rate", 3e-4, 1e-2, sampling="log", default=2e-3))
+        return compile_for(manifest, model, hp.Float("learning_rate", 3e-4, 3e-3, sampling="log", default=1e-3))
 
     return build

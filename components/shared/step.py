@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 import resource
+import shutil
 import sys
 import tempfile
 import threading
@@ -48,6 +49,7 @@ class Step:
         self.label = label
         self.out = Path()
         self.ledger: list[dict] = []
+        self._scratch: list[Path] = []
         self._started = time.time()
 
     def open(self, folder: str | Path) -> Records:
@@ -61,11 +63,16 @@ class Step:
         log.info("%s: %s", self.label or self.name, text)
         self._event("progress", text=text, done=done, total=total)
 
-    def work(self, key: str) -> Path:
-        """The folder that keeps partial work under `key` between attempts; a new one where none is kept."""
+    def work(self, key: str, keep: bool = False) -> Path:
+        """The folder that keeps partial work under `key` between attempts; a new one where none is kept.
+
+        It is removed when the step has ended well, unless a later execution can go on from it: `keep`.
+        """
         root = os.environ.get(WORK)
         folder = Path(root) / self.name / key if root else Path(tempfile.mkdtemp(prefix=f"kep-{self.name}-"))
         folder.mkdir(parents=True, exist_ok=True)
+        if not (keep and root):
+            self._scratch.append(folder)
         return folder
 
     def _event(self, kind: str, **fields: Any) -> None:
@@ -95,6 +102,10 @@ class Step:
         )
         self._event("done", seconds=seconds)
 
+    def _clean(self) -> None:
+        for folder in self._scratch:
+            shutil.rmtree(folder, ignore_errors=True)
+
 
 def entry(name: str) -> Callable:
     """Decorates a step's function `run(step, *, out, …)`.
@@ -117,6 +128,7 @@ def entry(name: str) -> Callable:
                 with new_folder(out) as step.out:
                     result = run(step, **arguments)
                     step._finish(step.out, seed)
+                step._clean()
                 return result
             except UserError as error:
                 step._event("failed", message=str(error), user=True)

@@ -1,6 +1,7 @@
 """Trials are immutable records, one JSON file each; the search has no other state."""
 
 import json
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -72,12 +73,22 @@ class Study:
     def save(self, trial: Trial, predictions: np.ndarray | None) -> None:
         """Writes the predictions (float32 [n, classes] or [n]) first: a record without them can't exist."""
         if predictions is not None:
-            path = self.folder / "predictions" / f"{trial.number:04d}.npy"
-            write_file(path, lambda temporary: np.save(temporary, predictions))
+            write_file(self._predictions(trial), lambda temporary: np.save(temporary, predictions))
         write_json(self._trial(trial.number), asdict(trial))
 
     def predictions(self, trial: Trial) -> np.ndarray:
-        return np.load(self.folder / "predictions" / f"{trial.number:04d}.npy")
+        return np.load(self._predictions(trial))
+
+    def copy(self, trial: Trial, folder: Path) -> None:
+        """Copies the files of one trial into another study's folder."""
+        predictions = self._predictions(trial) if trial.complete else None
+        for path in filter(None, (self._trial(trial.number), predictions)):
+            target = folder / path.relative_to(self.folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+
+    def _predictions(self, trial: Trial) -> Path:
+        return self.folder / "predictions" / f"{trial.number:04d}.npy"
 
     def _trial(self, number: int) -> Path:
         return self.folder / "trials" / f"{number:04d}.json"

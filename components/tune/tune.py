@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
 import time
 from pathlib import Path
 
@@ -58,7 +57,8 @@ def run(step: Step, *, records: str, families: str, config: str, hardware: str, 
         member.check(train)
 
     identity = _identity(settings, families, data.manifest.fingerprint, seed, code)
-    study = Study(step.work(identity))
+    # A search with a larger budget goes on from these records.
+    study = Study(step.work(identity, keep=True))
     search = Search(step, study, members, settings, label, train, validation, seed)
     trials = search.run()
     chosen = candidates.choose(study, trials, validation.labels, label.task, settings.top_n)
@@ -197,7 +197,8 @@ def _write(
 ) -> None:
     from components.tune.summary import write_summary
 
-    shutil.copytree(study.folder, out, dirs_exist_ok=True)
+    for trial in trials:
+        study.copy(trial, out)
     configurations = {json.dumps([trial.family, trial.values], sort_keys=True) for trial in trials}
     write_json(
         out / "study.json",
