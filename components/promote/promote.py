@@ -32,8 +32,10 @@ def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: st
     won, reason = decide(compared, settings.margin)
     if current(Path(folder)) != (Path(version) if version else None):
         won, reason = False, "another ensemble became champion during this run; run again to compare with it"
-    promoted = won or force
     own = content_version(Path(ensemble))
+    if version and Path(version).name == own:
+        won, reason = False, "this very ensemble is the champion already"
+    promoted = won or force
     if promoted:
         target = Path(folder) / "versions" / own
         if not target.exists():
