@@ -30,19 +30,6 @@ class Encode(keras.layers.Layer):
         self.mean, self.std = list(mean), list(std)
         self.indicators, self.sizes = list(indicators), list(sizes)
 
-    @classmethod
-    def for_manifest(cls, manifest: Manifest) -> "Encode":
-        image = manifest.image
-        if image:
-            return cls(image.mean, _divisors(image.std), [], [])
-        numeric = manifest.numeric
-        return cls(
-            mean=[column.mean for column in numeric],
-            std=_divisors([column.std for column in numeric]),
-            indicators=[i for i, column in enumerate(numeric) if column.missing],
-            sizes=[len(column.vocabulary) + 2 for column in manifest.categorical],
-        )
-
     def call(self, inputs: dict):
         mean = np.asarray(self.mean, np.float32)
         scale = 1 / np.asarray(self.std, np.float32)
@@ -66,6 +53,18 @@ class Encode(keras.layers.Layer):
     def get_config(self) -> dict:
         own = {"mean": self.mean, "std": self.std, "indicators": self.indicators, "sizes": self.sizes}
         return super().get_config() | own
+
+
+def encoding(manifest: Manifest) -> dict[str, list]:
+    """The arguments of `Encode` for the records of `manifest`."""
+    if manifest.image is not None:
+        return {"mean": manifest.image.mean, "std": _divisors(manifest.image.std), "indicators": [], "sizes": []}
+    return {
+        "mean": [column.mean for column in manifest.numeric],
+        "std": _divisors([column.std for column in manifest.numeric]),
+        "indicators": [i for i, column in enumerate(manifest.numeric) if column.missing],
+        "sizes": [len(column.vocabulary) + 2 for column in manifest.categorical],
+    }
 
 
 def inputs_of(rows: Rows) -> dict[str, np.ndarray]:

@@ -162,7 +162,8 @@ def family(spec: dict, manifest: Manifest) -> Family:
     Raises:
         UserError: The user's source does not load, has no such function, or the family does not fit the data.
     """
-    if spec["name"] == "boosted_trees":
+    # A user's own may have a built-in one's name.
+    if spec["name"] == "boosted_trees" and "source" not in spec:
         from models.boosted_trees import BoostedTrees
 
         return BoostedTrees(manifest)

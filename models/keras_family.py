@@ -14,7 +14,7 @@ from components.shared.metrics import loss
 from components.shared.records import Rows
 from components.shared.schema import Manifest
 from components.shared.training import Loop, predictor
-from models.encode import Encode, inputs_of
+from models.encode import Encode, encoding, inputs_of
 from models.family import Fit, Progress, Settings
 
 
@@ -54,7 +54,7 @@ class KerasFamily:
         self.name = name
         self._build = build
         self._label = manifest.label
-        self._encode = Encode.for_manifest(manifest).get_config()
+        self._encoding = encoding(manifest)
 
     def space(self, hp: keras_tuner.HyperParameters) -> None:
         keras.backend.clear_session()
@@ -127,7 +127,7 @@ class KerasFamily:
         network = self._build(hp)
         arrays = inputs_of(rows)
         inputs = {n: keras.Input(a.shape[1:], dtype=a.dtype.name, name=n) for n, a in arrays.items()}
-        encode = Encode.from_config(self._encode)
+        encode = Encode(**self._encoding)
         whole = keras.Model(inputs, network(encode(inputs)), name=self.name)
         labels = rows.labels
         if self._label.task == "regression":

@@ -36,11 +36,12 @@ def init(
     force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
 ) -> None:
     """Write a commented run file for a data set."""
+    import yaml
+
     from pipelines.init import example, write
 
-    text = example(data, label, Path())
-    name = next(line for line in text.splitlines() if line.startswith("name:")).removeprefix("name:").strip()
-    path = output or Path(f"{name}.yaml")
+    text = example(data, label, Path(), output.parent if output else Path())
+    path = output or Path(f"{yaml.safe_load(text)['name']}.yaml")
     write(path, text, force)
     console.print(f"wrote {path}; `kep check {path}` says what it would do")
 

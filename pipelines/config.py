@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import yaml
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError, field_validator
 
 from components.shared.errors import UserError, nearest
 from components.shared.settings import (
@@ -39,6 +39,13 @@ class RunFile(Section):
     evaluate: EvaluateSettings = EvaluateSettings()
     promote: PromoteSettings = PromoteSettings()
     hardware: HardwareSettings = HardwareSettings()
+
+    @field_validator("name")
+    @classmethod
+    def _not_reserved(cls, name: str) -> str:
+        if name == "champions":
+            raise ValueError('"champions" is the folder of the champions beside the runs; choose another name')
+        return name
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> RunFile:

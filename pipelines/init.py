@@ -1,5 +1,6 @@
 """An example run file for a data set, with every setting, its default and what it means as a comment."""
 
+import os
 import re
 import textwrap
 from pathlib import Path
@@ -16,16 +17,17 @@ LABELS = ("label", "target", "class", "y", "outcome")
 """Names that a label column often has."""
 
 
-def example(source: str, label: str | None, base: Path) -> str:
+def example(source: str, label: str | None, base: Path, folder: Path | None = None) -> str:
     """The text of a run file for `source`.
 
     Args:
         source: As in `data.source`.
         label: The column to predict; guessed from the header of a CSV or Parquet file when not given.
         base: Folder that a relative `source` starts from.
+        folder: Of the run file, which a relative `source` in it starts from; `base` when not given.
 
     Raises:
-        UserError: The source does not exist.
+        UserError: The source does not exist, or its header can't be read.
     """
     columns = _columns(source, base)
     if label is None and columns:
@@ -33,16 +35,27 @@ def example(source: str, label: str | None, base: Path) -> str:
         label = next((lower[name] for name in LABELS if name in lower), columns[-1])
     stem = Path(source.rstrip("/").rpartition(":")[2]).name.split(".")[0]
     name = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:50].strip("-") or "run"
-    given = {"name": name, "data": {"source": source} | ({"label": label} if label else {})}
+    given = {
+        "name": name,
+        "data": {"source": _seen_from(folder or base, source, base)} | ({"label": label} if label else {}),
+    }
     lines = ["# A run file: `kep check FILE` says what it would do, `kep run FILE` does it.", ""]
     for key, field in RunFile.model_fields.items():
         lines += _field(key, field, given.get(key), "")
     return "\n".join(lines) + "\n"
 
 
+def _seen_from(folder: Path, source: str, base: Path) -> str:
+    """A relative path that starts from `base`, as one that starts from `folder`; other sources as they are."""
+    if ":" in source or source.startswith("~") or Path(source).is_absolute():
+        return source
+    # The folder without symbolic links: ".." leads up from where it really lies.
+    return os.path.relpath((base / source).absolute(), folder.resolve())
+
+
 def _columns(source: str, base: Path) -> list[str]:
     """Column names of a CSV or Parquet file; none for other sources."""
-    from pyarrow import csv, parquet
+    from pyarrow import ArrowInvalid, csv, parquet
 
     from components.shared.storage import list_files
 
@@ -50,10 +63,13 @@ def _columns(source: str, base: Path) -> list[str]:
         return []
     system, files = list_files(source, base)
     first = files[0]
-    with system.open_input_file(first.path) as file:
-        if first.extension == "csv":
-            return csv.open_csv(file).schema.names
-        return parquet.read_schema(file).names if first.extension == "parquet" else []
+    try:
+        with system.open_input_file(first.path) as file:
+            if first.extension == "csv":
+                return csv.open_csv(file).schema.names
+            return parquet.read_schema(file).names if first.extension == "parquet" else []
+    except ArrowInvalid as error:
+        raise UserError(f"data.source: the columns of {first.path} can't be read: {error}") from error
 
 
 def _field(key: str, field: FieldInfo, given: Any, indent: str) -> list[str]:
@@ -93,4 +109,5 @@ def write(path: Path, text: str, force: bool) -> None:
     """
     if path.exists() and not force:
         raise UserError(f"{path} exists already; give another name with -o, or --force to replace it")
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")

@@ -6,6 +6,7 @@ follows the events that the steps append to a file.
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from typing import Any
 
 from components.shared.errors import UserError
 from components.shared.files import read_json, write_json
+from components.shared.hardware import PARALLEL
 from components.shared.step import EVENTS, OWNER, WORK, end_with_owner
 from pipelines.arguments import check_path
 
@@ -70,9 +72,10 @@ class Place:
         """Drops what is kept of `step` and of the steps after it, so that they run again."""
         for later in STEPS[STEPS.index(step) :]:
             shutil.rmtree(self.work / later, ignore_errors=True)
-            folder = f"/{later.replace('_', '-')}/"
+            # An entry names its artifacts as …/<step>/<output>; a runs folder may have a step's name, too.
+            artifact = re.compile(f'/{later.replace("_", "-")}/[^/"]+"')
             for entry in self.cache.glob("*.json"):
-                if folder in entry.read_text():
+                if artifact.search(entry.read_text()):
                     entry.unlink()
 
 
@@ -92,6 +95,7 @@ def start(folder: Path, place: Place, template: Path, arguments: dict[str, Any])
         EVENTS: str(events.absolute()),
         WORK: str(place.work.absolute()),
         OWNER: str(os.getpid()),
+        PARALLEL: "2",  # what kfp.local starts of a loop, whatever its `parallelism` says
         # The caller's environment may say otherwise; without bytecode TensorFlow takes 25 s to import instead of 5.
         "PYTHONDONTWRITEBYTECODE": "",
         "PYTHONUNBUFFERED": "1",
@@ -127,12 +131,15 @@ def stop(process: subprocess.Popen) -> None:
 
 def follow(process: subprocess.Popen, folder: Path, show: Callable[[dict], None], pause: float = 0.1) -> int:
     """Calls `show` with each event until the pipeline has ended; returns its exit status."""
+    line = ""
     with open(folder / "events.jsonl", encoding="utf-8") as events:
         while True:
             ended = process.poll() is not None
-            while line := events.readline():
+            while more := events.readline():
+                line += more  # a line that is just being written comes in parts
                 if line.endswith("\n"):
                     show(json.loads(line))
+                    line = ""
             if ended:
                 return process.returncode
             try:

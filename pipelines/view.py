@@ -62,14 +62,16 @@ class View:
             state.tasks, state.finished, state.state = state.tasks + 1, state.finished + 1, "reused"
             state.ended = state.started = now
         elif event["kind"] == "start":
-            state.tasks, state.state = state.tasks + 1, "running"
+            state.tasks = state.tasks + 1
+            state.state = "failed" if state.state == "failed" else "running"
             state.started = state.started or now
         elif event["kind"] == "progress":
             state.text = f"{label}: {event['text']}" if label else event["text"]
             state.share = event["done"] / event["total"] if event.get("total") else None
         elif event["kind"] == "done":
             state.finished, state.ended = state.finished + 1, now
-            state.state = "done" if state.finished == state.tasks else "running"
+            if state.state != "failed":  # another task of the step
+                state.state = "done" if state.finished == state.tasks else "running"
         else:
             state.state, state.ended, self.failure = "failed", now, event
         if not self._console.is_terminal:

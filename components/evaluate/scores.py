@@ -90,7 +90,12 @@ def _parts(manifest: Manifest, rows: Rows, name: str) -> list[tuple[str, np.ndar
     parts = [("missing", np.isnan(values))]
     if manifest.numeric[index].kind == "boolean":
         return [*parts, ("false", values == 0), ("true", values == 1)]
-    edges = np.unique(np.nanpercentile(values, [0, 25, 50, 75, 100]))
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return parts
+    edges = np.unique(np.percentile(known, [0, 25, 50, 75, 100]))
+    if len(edges) == 1:
+        return [*parts, (f"{edges[0]:g}", values == edges[0])]
     for i, (low, high) in enumerate(pairwise(edges)):
         inside = (values >= low) & ((values <= high) if i == len(edges) - 2 else (values < high))
         parts.append((f"{low:g} to {high:g}", inside))

@@ -73,6 +73,8 @@ def decide(compared: dict | None, margin: float) -> tuple[bool, str]:
     if "problem" in compared:
         return False, compared["problem"]
     difference = compared["difference"]
+    if None in difference.values():
+        return False, "the difference of the losses is not a number: one of the two predicts none for some test rows"
     interval = f"{difference['value']:+.4f} (95 % interval {difference['low']:+.4f} to {difference['high']:+.4f})"
     won = difference["high"] < -margin
     verdict = "surely lower" if won else "not surely lower"

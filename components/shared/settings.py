@@ -140,6 +140,11 @@ class SearchSettings(Section):
     objective: Objective = Objective()
     top_n: Count = 4
     """Candidates handed on, chosen by what each adds to an ensemble."""
+    workers: Literal["auto"] | Count = "auto"
+    """Processes that train trials at the same time; auto is one per GPU, else one per core that memory allows. The
+    order of suggestion depends on their number: set it to get the same trials on another machine."""
+    trial_minutes: Annotated[float, Field(gt=0)] | None = None
+    """A trial that takes longer is stopped and infeasible."""
     max_failures: Count = 5
     """Infeasible trials in a row that end the search with an error."""
 
@@ -193,4 +198,4 @@ class HardwareSettings(Section):
     """What the steps may use."""
 
     threads: Count | None = None
-    """Threads of one training; all cores when not given."""
+    """Threads of one training; its share of the cores when not given."""

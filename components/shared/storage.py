@@ -31,7 +31,8 @@ def list_files(location: str, base: Path = Path(".")) -> tuple[fs.FileSystem, li
             folder = PurePosixPath(path)
             while _GLOB & set(str(folder)):
                 folder = folder.parent
-            infos = [info for info in _under(system, str(folder)) if fnmatchcase(info.path, path)]
+            infos = [info for info in _under(system, str(folder)) if _matches(info.path, path)]
+            root = str(folder)
         else:
             info = system.get_file_info(path)
             if info.type == fs.FileType.NotFound:
@@ -39,20 +40,26 @@ def list_files(location: str, base: Path = Path(".")) -> tuple[fs.FileSystem, li
                     f'data.source: "{location}" does not exist{_neighbour(system, path) or "; check the path"}'
                 )
             infos = [info] if info.type == fs.FileType.File else _under(system, path)
+            root = path
     except OSError as error:
         raise UserError(f'data.source: "{location}" cannot be read: {error}') from error
-    root = "" if _GLOB & set(path) else path
     files = [
         info
         for info in infos
         if info.type == fs.FileType.File
         and not any(part[0] in "._" for part in PurePosixPath(info.path[len(root) :]).parts if part != "/")
     ]
-    if root and len(infos) == 1 and infos[0].path == root:
-        files = infos
     if not files:
         raise UserError(f'data.source: "{location}" holds no files; check the path')
     return system, sorted(files, key=lambda info: info.path)
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """Whether a glob means the path: as in a shell, * stands for a part of one name and ** for folders."""
+    if "**" in pattern:
+        return fnmatchcase(path, pattern)
+    parts, wanted = path.split("/"), pattern.split("/")
+    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
 
 
 def _under(system: fs.FileSystem, folder: str) -> list[fs.FileInfo]:

@@ -19,7 +19,7 @@ class Trial:
         family: Name of the family.
         values: Hyperparameters by name.
         seed: Of this training.
-        status: "complete", or "infeasible" with a reason.
+        status: "complete", "infeasible" with a reason, or "running" (never recorded).
         score: Value of the objective on the validation rows; None when infeasible.
         loss: Validation loss at the best unit; None when infeasible.
         best: 1-based best epoch or boosting round.
@@ -60,14 +60,16 @@ class Study:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def load(self) -> list[Trial]:
-        """All trials in order of suggestion, without gaps: a later record than a missing one is not used."""
-        trials: list[Trial] = []
-        while (path := self._trial(len(trials))).exists():
+    def load(self) -> dict[int, Trial]:
+        """All trials by number; a torn or foreign file is not one, and that trial runs again."""
+        trials = {}
+        for path in (self.folder / "trials").glob("[0-9]*.json"):
             try:
-                trials.append(Trial(**read_json(path)))
-            except (json.JSONDecodeError, TypeError):
-                break  # not written by this code: that trial runs again
+                trial = Trial(**read_json(path))
+            except (json.JSONDecodeError, UnicodeDecodeError, TypeError):
+                continue
+            if path == self._trial(trial.number):
+                trials[trial.number] = trial
         return trials
 
     def save(self, trial: Trial, predictions: np.ndarray | None) -> None:

@@ -11,7 +11,7 @@ import pytest
 from components.shared.errors import UserError
 from components.shared.metrics import loss
 from components.shared.records import Records
-from models.encode import Encode, inputs_of
+from models.encode import Encode, encoding, inputs_of
 from models.ensemble import raw_features
 from models.family import Settings, family, specs, travelling
 
@@ -78,7 +78,7 @@ def test_another_seed_trains_another_model(records):
 def test_encode_is_the_train_rows_standardisation(records):
     data = Records(records("churn"), "tune")
     train = data.load("train")
-    encoded = np.asarray(Encode.for_manifest(data.manifest)(inputs_of(train)))
+    encoded = np.asarray(Encode(**encoding(data.manifest))(inputs_of(train)))
     numeric = train.numeric
     mean, std = np.nanmean(numeric, axis=0), np.nanstd(numeric, axis=0)
     width = numeric.shape[1]

@@ -87,9 +87,9 @@ def test_records_survive_a_torn_one(tmp_path):
     for number in range(3):
         study.save(Trial(number, "f", {"x": number}, 0, "complete", score=1.0), np.ones((4, 2), np.float32))
     (tmp_path / "trials" / "0001.json").write_text('{"number": 1,')
-    assert [trial.number for trial in study.load()] == [0]
+    assert set(study.load()) == {0, 2}
     study.save(Trial(1, "f", {"x": 1}, 0, "complete", score=1.0), np.ones((4, 2), np.float32))
-    assert [trial.number for trial in study.load()] == [0, 1, 2]
+    assert set(study.load()) == {0, 1, 2}
 
 
 def test_candidates_complement_each_other(tmp_path):

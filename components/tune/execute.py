@@ -1,0 +1,97 @@
+"""What a worker does: check a family with one batch, or train one trial."""
+
+import os
+import time
+from dataclasses import dataclass, replace
+
+import keras_tuner
+import numpy as np
+
+from components.shared.errors import UserError
+from components.shared.metrics import metrics
+from components.shared.records import Rows
+from components.shared.seeds import derive
+from components.shared.settings import SearchSettings
+from components.tune.trials import Trial
+from models.family import Family, Settings
+
+
+@dataclass(frozen=True)
+class Check:
+    """A job: is the family usable, and what is its space?"""
+
+    family: str
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job: train this configuration."""
+
+    number: int
+    family: str
+    values: dict
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Does jobs; every exception becomes part of the answer.
+
+    Args:
+        members: Families by name.
+        task: binary, multiclass or regression.
+        train: Rows to fit on.
+        validation: Rows to score on.
+        settings: Of the search.
+        seed: Of the run.
+    """
+
+    members: dict[str, Family]
+    task: str
+    train: Rows
+    validation: Rows
+    settings: SearchSettings
+    seed: int
+
+    def __call__(self, job: Check | Order) -> dict | UserError | tuple[Trial, np.ndarray | None]:
+        """The answer: a space's configuration or why there is none; or a trial with its validation predictions."""
+        return self._check(job) if isinstance(job, Check) else self._train(job)
+
+    def _check(self, job: Check) -> dict | UserError:
+        member, space = self.members[job.family], keras_tuner.HyperParameters()
+        try:
+            member.check(self.train)
+            member.space(space)
+        except UserError as error:
+            return error
+        return space.get_config()
+
+    def _train(self, order: Order) -> tuple[Trial, np.ndarray | None]:
+        member, started = self.members[order.family], time.monotonic()
+        seed = derive(self.seed, "trial", order.number)
+        base = Trial(order.number, order.family, order.values, seed, "infeasible", worker=os.getpid())
+        training = Settings(self.settings.max_epochs, self.settings.patience, self.settings.batch_size, seed)
+        predictions = None
+        try:
+            fit = member.fit(order.values, self.train, self.validation, training, lambda *_: None)
+            if not np.isfinite(fit.loss):
+                raise FloatingPointError("the validation loss is not a finite number")
+            measured = metrics(self.task, self.validation.labels, fit.predictions)
+            score = measured[self.settings.objective.name]
+            if not np.isfinite(score):
+                raise FloatingPointError(f"{self.settings.objective.name} is not a finite number")
+            predictions = fit.predictions
+            trial = replace(
+                base,
+                status="complete",
+                score=score,
+                loss=fit.loss,
+                best=fit.best,
+                unit=member.unit,
+                metrics=measured,
+                validation_curve=fit.validation_curve,
+            )
+        except (Exception, SystemExit) as error:
+            # Whatever goes wrong in a user's model makes this trial infeasible, and says why; the search goes on.
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+            trial = replace(base, reason=reason)
+        return replace(trial, seconds=time.monotonic() - started), predictions
