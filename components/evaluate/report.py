@@ -1,2 +1,596 @@
-def render(whole):
-    return "<html></html>"
+"""The report: one offline page that says what was asked, what was found, and which rows made every number.
+
+Each `_section` function turns a part of report.json into what the template shows; the template holds the words.
+"""
+
+import json
+import math
+import statistics
+from pathlib import PurePath
+
+from components.evaluate import charts as own_charts
+from components.shared import charts
+from components.shared.metrics import METRICS
+from components.shared.page import count, decimals, interval, number, render_page, seconds
+from components.shared.schema import ROLES
+from components.tune.summary import search_view, values_text
+
+MOST_COLUMNS = 60
+MOST_CLASSES_DRAWN = 20
+MOST_CLASSES_MATRIX = 30
+MOST_CONFUSED = 20
+MOST_ROWS_OF_CLASSES = 40
+NAMES = {
+    "accuracy": "accuracy",
+    "roc_auc": "ROC AUC",
+    "pr_auc": "PR AUC",
+    "f1": "F1",
+    "calibration_error": "calibration error",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "r2": "R²",
+}
+FIRST = {"binary": ("accuracy", "roc_auc"), "multiclass": ("accuracy", "f1"), "regression": ("rmse", "r2")}
+"""Metrics beside the loss that the head of the page shows."""
+AVERAGES = ("ensemble", "uniform average")
+
+
+def render(whole: dict, verdict: dict | None = None) -> str:
+    """The page.
+
+    Args:
+        whole: report.json of `evaluate`; at the end of a local run its `steps` also hold those of `evaluate` and
+            `promote`, and `run` what the run was started with.
+        verdict: verdict.json of `promote`; without it the page says that nothing is decided yet.
+    """
+    return render_page(
+        "evaluate/report.html.j2",
+        name=whole["asked"].get("name", "run"),
+        task=whole["manifest"]["label"]["task"],
+        label=whole["manifest"]["label"]["name"],
+        loss=_loss_name(whole["manifest"]["label"]),
+        head=_head(whole, verdict),
+        asked=_asked(whole["asked"]),
+        data=_data(whole["manifest"]),
+        search=search_view(whole["study"], whole["trials"]),
+        best_epoch=_best_epoch(whole),
+        ensemble=_ensemble(whole),
+        test=_test(whole),
+        champion=_champion(whole["evaluation"]["champion"], verdict),
+        ledger=_ledger(whole),
+        steps=_steps(whole["steps"]),
+        reproduce=_reproduce(whole, verdict),
+    )
+
+
+def _loss_name(label: dict) -> str:
+    if label["task"] == "regression":
+        return f"mean squared error (squared units of {label['name']})"
+    return "log-loss (nats per row)"
+
+
+def _metric_name(name: str, label: dict) -> str:
+    if name == "loss":
+        return "squared error" if label["task"] == "regression" else "log-loss"
+    return NAMES.get(name, name)
+
+
+def _half_width(value: dict) -> float | None:
+    if value.get("low") is None or value.get("high") is None:
+        return None
+    return (value["high"] - value["low"]) / 2
+
+
+def _places(values: list[dict]) -> int:
+    """Decimal places for a column of values with intervals: those of the narrowest."""
+    widths = [width for value in values if (width := _half_width(value))]
+    return max([decimals(width) for width in widths], default=4)
+
+
+def _members(whole: dict) -> list[str]:
+    """Ids of the members, the heaviest first."""
+    return [member["id"] for member in whole["weights"]["members"]]
+
+
+def _family_of(whole: dict) -> dict[str, str]:
+    return {result["candidate"]["id"]: result["candidate"]["family"] for result in whole["best_epochs"]}
+
+
+def _colours(whole: dict) -> dict[str, str]:
+    """By candidate id, the colour of its family, the same as in the search."""
+    families = charts.family_colours([*whole["study"]["spaces"], *(trial["family"] for trial in whole["trials"])])
+    return {id: families.get(family, charts.MUTED) for id, family in _family_of(whole).items()}
+
+
+def _head(whole: dict, verdict: dict | None) -> dict:
+    evaluation, label = whole["evaluation"], whole["manifest"]["label"]
+    scores = evaluation["scores"]
+    ours = scores["ensemble"]["loss"]
+    losses = {id: scores[id]["loss"] for id in _members(whole) if scores[id]["loss"]["value"] is not None}
+    best = min(losses, key=lambda id: losses[id]["value"], default=None)
+    places = _places([score["loss"] for score in scores.values()])
+    figures = [
+        {
+            "name": f"test {_metric_name(name, label)}",
+            "value": number(scores["ensemble"][name]["value"], own := _places([scores["ensemble"][name]])),
+            "note": f"95 %: {interval(scores['ensemble'][name], own)}",
+        }
+        for name in ("loss", *FIRST[label["task"]])
+        if name in scores["ensemble"]
+    ]
+    members = _members(whole)
+    families = len({_family_of(whole).get(id) for id in members})
+    figures.append(
+        {
+            "name": "members",
+            "value": count(len(members)),
+            "note": f"of {_plural(families, 'family', 'families')}, weights: {whole['weights']['method']}",
+        }
+    )
+    return {
+        "places": places,
+        "loss": number(ours["value"], places),
+        "interval": interval(ours, places),
+        "rows": evaluation["rows"],
+        "members": _plural(len(members), "member", "members"),
+        "best": best,
+        "best_loss": number(losses[best]["value"], places) if best else None,
+        "best_interval": interval(losses[best], places) if best else None,
+        "single": len(members) == 1,
+        "better": bool(best) and ours["value"] is not None and ours["value"] < losses[best]["value"],
+        "promotion": _promotion(verdict),
+        "figures": figures,
+    }
+
+
+def _plural(number_of: int, one: str, many: str) -> str:
+    return f"{count(number_of)} {one if number_of == 1 else many}"
+
+
+def _promotion(verdict: dict | None) -> dict:
+    if verdict is None:
+        return {"word": "not yet decided", "reason": "", "forced": False}
+    word = "promoted" if verdict["promoted"] else "not promoted"
+    return {"word": word, "reason": verdict["reason"], "forced": verdict["forced"]}
+
+
+def _asked(asked: dict) -> list[dict]:
+    """The sections of the run file with their settings; a section's most telling settings beside its name."""
+    sections = [{"name": "run", "settings": [[key, _text(asked[key])] for key in ("name", "seed") if key in asked]}]
+    for name, section in asked.items():
+        if isinstance(section, dict):
+            sections.append({"name": name, "settings": list(_flat(section))})
+    for section in sections:
+        said = [f"{key}: {charts.short(value, 28)}" for key, value in section["settings"] if value not in ("–", "none")]
+        section["brief"] = ", ".join(said[:5]) + (", …" if len(said) > 5 else "")
+    return sections
+
+
+def _flat(section: dict, prefix: str = ""):
+    for key, value in section.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _text(value)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list | dict):
+        return ", ".join(str(item) for item in value) if value else "none"
+    return number(value) if not isinstance(value, bool) else str(value).lower()
+
+
+def _data(manifest: dict) -> dict:
+    label, roles = manifest["label"], manifest["roles"]
+    total = sum(role["rows"] for role in roles.values()) or 1
+    rows = [
+        {
+            "role": role,
+            "rows": roles[role]["rows"],
+            "share": roles[role]["rows"] / total,
+            "dropped": manifest["dropped"].get(role, 0),
+            "shards": len(roles[role]["shards"]),
+        }
+        for role in ROLES
+        if role in roles
+    ]
+    columns = [_column(column) for column in manifest["columns"][:MOST_COLUMNS]]
+    split = manifest["split"]
+    by = f" by {', '.join(split['columns'])}" if split["columns"] else ""
+    shares = f"validation {split['validation']:g}, test {split['test']:g}"
+    return {
+        "source": manifest["source"],
+        "total": total,
+        "roles": rows,
+        "rows_chart": charts.bars(
+            "rows",
+            "Rows per role: " + ", ".join(f"{row['role']} {row['rows']}" for row in rows),
+            [row["role"] for row in rows],
+            [row["rows"] for row in rows],
+            [charts.ROLES[row["role"]] for row in rows],
+            "rows",
+            [f"{count(row['rows'])} ({100 * row['share']:.0f} %)" for row in rows],
+        ),
+        "columns": columns,
+        "more_columns": max(0, len(manifest["columns"]) - MOST_COLUMNS),
+        "any_missing": sum(column["missing"] > 0 for column in manifest["columns"]),
+        "ignored": manifest["ignored"],
+        "duplicates": manifest["duplicates"],
+        "split": f"{split['rule']}{by}, {shares}, seed {split['seed']}",
+        "label": label,
+        "classes": _classes(label, roles),
+    }
+
+
+def _column(column: dict) -> dict:
+    kind, content = column["kind"], "–"
+    if column["shape"]:
+        content = " × ".join(str(size) for size in column["shape"]) + " (height, width, channels)"
+    elif column["vocabulary"] is not None:
+        some = ", ".join(charts.short(value, 16) for value in column["vocabulary"][:4])
+        more = ", …" if len(column["vocabulary"]) > 4 else ""
+        content = f"{_plural(len(column['vocabulary']), 'category', 'categories')}: {some}{more}"
+    return {
+        "name": column["name"],
+        "kind": kind,
+        "missing": column["missing"],
+        "mean": _each(column["mean"]),
+        "std": _each(column["std"]),
+        "content": content,
+    }
+
+
+def _each(value: float | list[float] | None) -> str:
+    """A number, or one per channel."""
+    return ", ".join(number(float(one)) for one in value) if isinstance(value, list) else number(value)
+
+
+def _classes(label: dict, roles: dict) -> dict | None:
+    """Class counts per role; the most and the least frequent where there are many."""
+    if not label["classes"]:
+        return None
+    names = label["classes"]
+    counts = {role: roles[role]["class_counts"] for role in ROLES if role in roles}
+    shares = {role: [n / (sum(values) or 1) for n in values] for role, values in counts.items()}
+    order, hidden = list(range(len(names))), 0
+    if len(names) > MOST_ROWS_OF_CLASSES:
+        by_size = sorted(order, key=lambda index: -counts["train"][index])
+        order, hidden = by_size[:20] + by_size[-20:], len(names) - 40
+    drawn = own_charts.class_balance(names, shares) if len(names) <= MOST_CLASSES_DRAWN else None
+    rows = [
+        {
+            "name": names[index],
+            "counts": [{"rows": counts[role][index], "share": 100 * shares[role][index]} for role in counts],
+        }
+        for index in order
+    ]
+    return {"chart": drawn, "rows": rows, "roles": list(counts), "hidden": hidden, "number": len(names)}
+
+
+def _best_epoch(whole: dict) -> dict:
+    colours = _colours(whole)
+    drawn = own_charts.learning_curves(whole["best_epochs"])
+    candidates = []
+    for result, chart in zip(whole["best_epochs"], drawn, strict=True):
+        bests = [seed["best"] for seed in result["seeds"]]
+        losses = [seed["loss"] for seed in result["seeds"] if seed["loss"] is not None]
+        candidates.append(
+            {
+                "id": result["candidate"]["id"],
+                "swatch": charts.swatch(colours[result["candidate"]["id"]]),
+                "unit": result["unit"],
+                "best": result["best"],
+                "span": str(bests[0]) if len(bests) == 1 else f"{min(bests)} to {max(bests)}",
+                "at_cap": result["at_cap"],
+                "searched": result["candidate"]["loss"],
+                "loss": statistics.fmean(losses) if losses else None,
+                "spread": statistics.stdev(losses) if len(losses) > 1 else None,
+                "chart": chart,
+            }
+        )
+    return {
+        "candidates": candidates,
+        "seeds": max((len(result["seeds"]) for result in whole["best_epochs"]), default=0),
+        "capped": [candidate["id"] for candidate in candidates if candidate["at_cap"]],
+    }
+
+
+def _ensemble(whole: dict) -> dict:
+    weights, colours = whole["weights"], _colours(whole)
+    heaviest = sorted(weights["weights"].items(), key=lambda pair: (-pair[1], pair[0]))
+    trained = {member["id"]: member for member in whole["members"]}
+    methods = weights["methods"]
+    order = sorted(methods, key=lambda name: (name != "best single", methods[name]["loss"]))
+    lines = [
+        {
+            "label": f"{name} (chosen)" if name == weights["method"] else name,
+            "value": methods[name]["loss"],
+            "low": methods[name]["loss"] - methods[name]["error"],
+            "high": methods[name]["loss"] + methods[name]["error"],
+            "colour": charts.ROLES["validation"],
+            "strong": name == weights["method"],
+        }
+        for name in order
+    ]
+    return {
+        "weights_chart": charts.bars(
+            "weights",
+            "Weight of each candidate: " + ", ".join(f"{id} {weight:.3f}" for id, weight in heaviest),
+            [id for id, _ in heaviest],
+            [weight for _, weight in heaviest],
+            [colours.get(id, charts.MUTED) for id, _ in heaviest],
+            "weight",
+            [f"{weight:.3f}" if weight else "0, left out" for _, weight in heaviest],
+        ),
+        "members": [
+            {
+                "id": member["id"],
+                "swatch": charts.swatch(colours.get(member["id"], charts.MUTED)),
+                "weight": member["weight"],
+                "length": f"{number(member['trained_units'])} {member['unit']}s",
+                "best": f"{member['unit']} {member['best']}",
+                "rule": member["rule"],
+                "rows": member["rows"],
+                "roles": " + ".join(member["roles"]),
+                "values": values_text(member["values"]),
+            }
+            for member in (trained[id] for id in _members(whole) if id in trained)
+        ],
+        "methods": [{"name": name, "chosen": name == weights["method"], **_rounded(methods[name])} for name in order],
+        "methods_chart": charts.intervals(
+            "methods",
+            "Cross-fitted validation loss of each way to weigh, with its standard error",
+            lines,
+            "validation loss",
+        ),
+        "method": weights["method"],
+        "reason": weights["reason"],
+        "gap": f"{weights['gap']:.2g}" if weights["gap"] is not None else "–",
+        "single": number(methods["best single"]["loss"], 4) if "best single" in methods else "–",
+        "loss": number(methods[weights["method"]]["loss"], 4),
+    }
+
+
+def _rounded(method: dict) -> dict[str, str]:
+    places = min(6, decimals(method["error"]) + 1)
+    return {"loss": number(method["loss"], places), "error": number(method["error"], places)}
+
+
+def _test(whole: dict) -> dict:
+    evaluation, manifest = whole["evaluation"], whole["manifest"]
+    label, scores, gap = manifest["label"], evaluation["scores"], evaluation["gap"]
+    colours = _colours(whole)
+    order = [name for name in (*AVERAGES, *_members(whole)) if name in scores]
+    metrics = list(scores["ensemble"])
+    places = {metric: _places([scores[name][metric] for name in order]) for metric in metrics}
+    best = {metric: _best(metric, [scores[name][metric]["value"] for name in order]) for metric in metrics}
+    rows = [
+        {
+            "name": name,
+            "strong": name == "ensemble",
+            "swatch": charts.swatch(colours[name]) if name in colours else "",
+            "cells": [
+                {
+                    "value": number(scores[name][metric]["value"], places[metric]),
+                    "interval": interval(scores[name][metric], places[metric]),
+                    "best": scores[name][metric]["value"] is not None and scores[name][metric]["value"] == best[metric],
+                }
+                for metric in metrics
+            ],
+        }
+        for name in order
+    ]
+    unit = "test squared error" if label["task"] == "regression" else "test log-loss (nats)"
+    forest = [
+        {"label": name, "colour": charts.ROLES["test"], "strong": name == "ensemble", **scores[name]["loss"]}
+        for name in order
+    ]
+    return {
+        "rows": evaluation["rows"],
+        "metrics": [
+            {"name": _metric_name(metric, label), "lower": metric == "loss" or METRICS[metric].direction == "min"}
+            for metric in metrics
+        ],
+        "table": rows,
+        "forest": charts.intervals("forest", "Test loss of the ensemble, the average and each member", forest, unit),
+        "gap": _gap(gap, whole["weights"], unit.removeprefix("test ")),
+        "pictures": _pictures(evaluation, label),
+        "slices": _slices(evaluation["slices"], label),
+        "reload": f"{evaluation['reload_difference']:.1e}" if evaluation["reload_difference"] else "0",
+    }
+
+
+def _best(metric: str, values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None and not math.isnan(value)]
+    lower = metric == "loss" or METRICS[metric].direction == "min"
+    return (min if lower else max)(known) if known else None
+
+
+def _gap(gap: dict, weights: dict, unit: str) -> dict:
+    """Validation loss as fitted, as cross-fitted, and the loss on rows never seen before."""
+    error = weights["methods"].get(weights["method"], {}).get("error") or float("nan")
+    validation, crossed, test = gap["validation_loss"], gap["cross_fitted_loss"], gap["test_loss"]
+    amber = charts.ROLES["validation"]
+    spread = {"low": crossed - error, "high": crossed + error}
+    lines = [
+        {"label": "validation, as fitted", "value": validation, "colour": amber},
+        {"label": "validation, cross-fitted", "value": crossed, "colour": amber, "strong": True} | spread,
+        {"label": "test", "colour": charts.ROLES["test"], "strong": True} | test,
+    ]
+    places = _places([test])
+    known = test["value"] is not None and test["low"] is not None and test["high"] is not None
+    return {
+        "chart": charts.intervals("gap", "Loss of the ensemble on validation rows and on test rows", lines, unit),
+        "validation": number(validation, places),
+        "cross_fitted": number(crossed, places),
+        "test": number(test["value"], places),
+        "interval": interval(test, places),
+        "inside": test["low"] <= crossed <= test["high"] if known else None,
+        "lower": test["value"] is not None and test["value"] < crossed,
+    }
+
+
+def _pictures(evaluation: dict, label: dict) -> dict:
+    drawn, found = evaluation["pictures"], {}
+    if "confusion" in drawn:
+        matrix, names = drawn["confusion"], label["classes"]
+        if len(names) <= MOST_CLASSES_MATRIX:
+            found["matrix"] = {"names": names, "rows": [_matrix_row(names, row, i) for i, row in enumerate(matrix)]}
+        pairs = [
+            {"rows": n, "true": names[i], "given": names[j], "share": 100 * n / sum(row)}
+            for i, row in enumerate(matrix)
+            for j, n in enumerate(row)
+            if i != j and n
+        ]
+        found["confused"] = sorted(pairs, key=lambda pair: -pair["rows"])[:MOST_CONFUSED]
+        found["wrong"] = sum(pair["rows"] for pair in pairs)
+    if "calibration" in drawn:
+        found["calibration"] = own_charts.reliability(drawn["calibration"])
+    if "roc" in drawn:
+        found["roc"] = own_charts.roc(drawn["roc"], label["classes"][1])
+        found["positive"] = label["classes"][1]
+    if "residuals" in drawn:
+        found["residuals"] = own_charts.predicted_against_true(drawn["residuals"], label["name"])
+        found["histogram"] = own_charts.residuals(drawn["residuals"], label["name"])
+        found["drawn"] = len(drawn["residuals"])
+    return found
+
+
+def _matrix_row(names: list, row: list[int], true: int) -> dict:
+    total = sum(row)
+    cells = [
+        # A single error must be seen beside a full diagonal, hence the root.
+        {
+            "rows": n,
+            "colour": "train" if i == true else "test",
+            "depth": round(60 * math.sqrt(n / total)) if total else 0,
+        }
+        for i, n in enumerate(row)
+    ]
+    return {"name": names[true], "cells": cells, "total": total, "recall": 100 * row[true] / total if total else None}
+
+
+def _slices(slices: dict, label: dict) -> list[dict]:
+    tables = []
+    for column, parts in slices.items():
+        if parts:
+            metrics = [name for name in parts[0] if name not in ("value", "rows")]
+            rows = [
+                {"value": p["value"], "rows": p["rows"], "metrics": [number(p[m], 3) for m in metrics]} for p in parts
+            ]
+            tables.append({"column": column, "metrics": [_metric_name(name, label) for name in metrics], "rows": rows})
+    return tables
+
+
+def _champion(compared: dict | None, verdict: dict | None) -> dict:
+    found = _promotion(verdict) | {
+        "compared": compared is not None,
+        "problem": (compared or {}).get("problem"),
+        "unseen": (compared or {}).get("unseen"),
+        "name": PurePath(compared["folder"]).name if compared else None,
+        "margin": number(verdict["margin"]) if verdict else None,
+        "version": verdict["version"] if verdict and verdict["promoted"] else None,
+        "chart": None,
+    }
+    if compared and "difference" in compared:
+        difference = compared["difference"]
+        places = _places([difference])
+        line = {"label": "this run − champion", "colour": charts.ROLES["test"], "strong": True}
+        found |= {
+            "difference": number(difference["value"], places),
+            "interval": interval(difference, places),
+            "rows": difference["rows"],
+            "chart": charts.intervals(
+                "champion",
+                "Difference of test losses, this run minus the champion, with its 95 % interval",
+                [line | difference],
+                "difference of test loss (below 0: this run is better)",
+            ),
+        }
+    return found
+
+
+def _ledger(whole: dict) -> dict:
+    """Who read which role; whether test was opened once, by evaluate."""
+    lines = list(whole["evaluation"]["ledger"])
+    known = {line["step"] for line in lines}
+    # promote reads after evaluate has written its ledger.
+    for step in whole["steps"]:
+        if step["step"] not in known:
+            lines += [line | {"times": 1} for line in step["ledger"]]
+    opened = [line for line in lines if line["role"] == "test"]
+    once = [(line["step"], line["times"]) for line in opened] == [("evaluate", 1)]
+    readers = [f"{line['step']} ({_plural(line['times'], 'time', 'times')})" for line in opened]
+    shards = {role: info["fingerprint"] for role, info in whole["manifest"]["roles"].items()}
+    rows = [
+        {
+            "step": line["step"],
+            "role": line["role"],
+            "colour": f"--{line['role'].split()[0]}",
+            "rows": line["rows"],
+            "times": line["times"],
+            "fingerprint": line["fingerprint"][:12],
+            "same": line["fingerprint"] == shards.get(line["role"].split()[0]),
+        }
+        for line in lines
+    ]
+    return {"rows": rows, "once": once, "readers": readers, "foreign": [row for row in rows if not row["same"]]}
+
+
+def _steps(steps: list[dict]) -> dict:
+    rows = [
+        {
+            "name": f"{step['step']} {step['label']}".strip(),
+            "seconds": step["seconds"],
+            "memory": step["peak_memory_mb"],
+            "cores": step["cores"],
+        }
+        for step in steps
+    ]
+    return {
+        "rows": rows,
+        "chart": charts.bars(
+            "seconds",
+            "Seconds of each step",
+            [row["name"] for row in rows],
+            [row["seconds"] for row in rows],
+            [charts.MUTED] * len(rows),
+            "seconds",
+            [seconds(row["seconds"]) for row in rows],
+        ),
+        "total": sum(row["seconds"] for row in rows),
+        "peak": max((row["memory"] for row in rows), default=0),
+    }
+
+
+def _reproduce(whole: dict, verdict: dict | None) -> dict:
+    manifest, run = whole["manifest"], whole.get("run", {})
+    versions: dict[str, list[str]] = {}
+    for step in whole["steps"]:
+        for package, version in step["versions"].items():
+            if version and version not in versions.setdefault(package, []):
+                versions[package].append(version)
+    fingerprints = [["records", manifest["fingerprint"]]]
+    fingerprints += [
+        [f"{role} rows", manifest["roles"][role]["fingerprint"]] for role in ROLES if role in manifest["roles"]
+    ]
+    fingerprints.append(["search", whole["study"]["identity"]])
+    if verdict:
+        fingerprints.append(["ensemble", verdict["version"]])
+    fingerprints += [[name, str(run[name])] for name in ("source", "code", "revision") if run.get(name)]
+    folder = PurePath(run.get("folder", "RUN"))
+    return {
+        # An absolute path belongs to one machine; the name of the run's folder is enough to find it.
+        "folder": "RUN" if folder.is_absolute() else str(folder),
+        "run": folder.name if run.get("folder") else None,
+        "seed": whole["asked"].get("seed"),
+        "seeds": [
+            [result["candidate"]["id"], ", ".join(str(seed["seed"]) for seed in result["seeds"])]
+            for result in whole["best_epochs"]
+        ],
+        "member_seeds": {member["id"]: member["seed"] for member in whole["members"]},
+        "versions": [[package, ", ".join(found)] for package, found in sorted(versions.items())],
+        "mixed": [package for package, found in versions.items() if len(found) > 1],
+        "fingerprints": fingerprints,
+        "run_file": json.dumps(whole["asked"], indent=1, ensure_ascii=False),
+    }

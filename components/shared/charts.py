@@ -1,6 +1,7 @@
 """Charts as inline SVG: one look, one colour per role and per family, the same bytes for the same numbers.
 
-Text stays text and colours are CSS variables of the page, so that a chart follows the page's font and its light or dark scheme.
+Text stays text and colours are CSS variables of the page, so that a chart follows the page's font and its light or
+dark scheme.
 """
 
 import io
@@ -81,7 +82,8 @@ def chart(name: str, alt: str, draw: Callable[[Axes], None], height: int = 280, 
         width: Of the chart.
     """
     with matplotlib.rc_context(_STYLE | {"svg.hashsalt": name}), warnings.catch_warnings():
-        # A character that matplotlib's font lacks only makes its width a guess: the browser draws it with a font that has it.
+        # A character that matplotlib's font lacks only makes its width a guess: the browser draws it with a font
+        # that has it.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=(width / 72, height / 72), layout="constrained", facecolor="none")
         figure.get_layout_engine().set(w_pad=4 / 72, h_pad=4 / 72)
@@ -203,7 +205,9 @@ def intervals(name: str, alt: str, lines: Sequence[dict], unit: str) -> Markup:
             if np.isfinite(low) and np.isfinite(high):
                 axes.plot([low, high], [row, row], color=line["colour"], lw=3 if strong else 1.4, solid_capstyle="butt")
             face = line["colour"] if strong else "white"
-            axes.plot([number(line["value"])], [row], "o", color=line["colour"], ms=8 if strong else 5.5, mfc=face, mew=1.6)
+            axes.plot(
+                [number(line["value"])], [row], "o", color=line["colour"], ms=8 if strong else 5.5, mfc=face, mew=1.6
+            )
         axes.set(yticks=range(len(lines)), yticklabels=[short(line["label"], 26) for line in lines], xlabel=unit)
         axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.grid(False, axis="y")
@@ -229,7 +233,9 @@ def search_progress(name: str, trials: Sequence[dict], objective: dict, colours:
     def draw(axes: Axes) -> None:
         for family, colour in colours.items():
             own = [trial for trial in complete if trial["family"] == family]
-            axes.plot([t["number"] + 1 for t in own], [t["score"] for t in own], "o", color=colour, ms=5, label=short(family))
+            axes.plot(
+                [t["number"] + 1 for t in own], [t["score"] for t in own], "o", color=colour, ms=5, label=short(family)
+            )
         if len(scores):
             numbers = [trial["number"] + 1 for trial in complete]
             steps = [*zip(numbers, better.accumulate(scores), strict=True), (len(trials), better.reduce(scores))]
@@ -245,10 +251,11 @@ def search_progress(name: str, trials: Sequence[dict], objective: dict, colours:
         axes.set(xlabel="trial", ylabel=f"validation {objective['name']}{scale}")
         axes.set_xlim(0, max(len(trials), 1) + 1)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-        legend(axes, 3)
+        legend(axes)
 
     best = f"; the best is {better.reduce(scores):.4g}" if len(scores) else ""
-    alt = f"Validation {objective['name']} of {len(trials)} trials in order, {len(trials) - len(complete)} infeasible{best}"
+    failed = len(trials) - len(complete)
+    alt = f"Validation {objective['name']} of {len(trials)} trials in order, {failed} infeasible{best}"
     return chart(name, alt, draw, height=320)
 
 
@@ -257,7 +264,8 @@ def hyperparameters(
 ) -> Markup:
     """Parallel coordinates of one family: a scale per hyperparameter, the score below, a line per trial.
 
-    Scales lie side by side on paper; here they lie under each other, so that their names need no turning and a phone shows all.
+    Scales lie side by side on paper; here they lie under each other, so that their names need no turning and a phone
+    shows all.
 
     Args:
         name: Of the chart.
@@ -286,7 +294,9 @@ def hyperparameters(
             axes.annotate(scale["high"], (1.03, row), ha="left", va="center", fontsize=9.5, color=MUTED)
             axes.plot([0, 1], [row, row], color=MUTED, lw=0.8, zorder=0)
         names = [short(scale["name"] + (" (log)" if scale["log"] else ""), 26) for scale in scales]
-        axes.set(xlim=(-0.2, 1.2), ylim=(len(scales) - 0.5, -0.5), xticks=[], yticks=range(len(scales)), yticklabels=names)
+        axes.set(
+            xlim=(-0.2, 1.2), ylim=(len(scales) - 0.5, -0.5), xticks=[], yticks=range(len(scales)), yticklabels=names
+        )
         axes.tick_params(axis="y", labelcolor=INK)
         axes.get_yticklabels()[-1].set_fontweight("bold")
         axes.grid(False)
@@ -328,5 +338,3 @@ def _numeric(name: str, low: float, high: float, log: bool) -> dict:
         "log": log,
         "place": lambda value: (change(value) - change(low)) / length,
     }
-
-

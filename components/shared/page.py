@@ -30,7 +30,7 @@ def render_page(template: str, **values: object) -> str:
 
 
 def number(value: object, decimals: int | None = None) -> str:
-    """A number for people: `decimals` places, or four significant digits; a dash for None and NaN; other values as they are."""
+    """A number for people: `decimals` places, or four significant digits; a dash for None and NaN."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return DASH
     if isinstance(value, bool) or not isinstance(value, int | float):

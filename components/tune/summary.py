@@ -57,11 +57,16 @@ def search_view(study: dict, trials: list[dict]) -> dict:
         "trials": study["trials"],
         "distinct": study["distinct"],
         "infeasible": study["infeasible"],
-        "candidates": [c | {"values": values_text(c["values"])} for c in study["candidates"]],
+        "candidates": [
+            c | {"hyperparameters": values_text(c["values"]), "swatch": charts.swatch(colours[c["family"]])}
+            for c in study["candidates"]
+        ],
         "progress": charts.search_progress("progress", trials, objective, colours),
         "families": families,
         "parallel": parallel,
-        "reasons": [{"text": t or "no reason given", "trials": n, "example": examples[t]} for t, n in reasons[:MOST_REASONS]],
+        "reasons": [
+            {"text": t or "no reason given", "trials": n, "example": examples[t]} for t, n in reasons[:MOST_REASONS]
+        ],
         "more_reasons": max(0, len(reasons) - MOST_REASONS),
     }
 
@@ -123,7 +128,7 @@ def _rows(study: dict, trials: list[dict]) -> list[dict]:
                 "loss": trial["loss"],
                 "best": f"{trial['unit']} {trial['best']}" if complete else number(None),
                 "seconds": trial["seconds"],
-                "values": values_text(trial["values"]),
+                "hyperparameters": values_text(trial["values"]),
                 "reason": trial["reason"],
             }
         )
