@@ -190,8 +190,8 @@ def _cell(name: str, score: dict) -> str:
     if score["value"] is None:
         return "–"
     if name == "loss" and score["low"] is not None:
-        return f"{score['value']:.4g} ({score['low']:.4g} to {score['high']:.4g})"
-    return f"{score['value']:.4g}"
+        return f"{score['value']:.3g} ({score['low']:.2g} to {score['high']:.2g})"
+    return f"{score['value']:.3g}"
 
 
 def _link(path: Path, target: Path) -> None:

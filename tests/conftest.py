@@ -1,5 +1,6 @@
 """Records that several tests read."""
 
+import logging
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -18,6 +19,15 @@ SOURCES = {
     "churn": DataSettings(source=str(DATA / "churn.csv"), label="churned"),
     "houses": DataSettings(source=str(DATA / "houses.csv"), label="price"),
 }
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was():
+    """A step sets up logging for its process; run inside the tests' process, it must not outlive its test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
 
 
 @pytest.fixture(scope="session")
