@@ -10,7 +10,8 @@ import pyarrow as pa
 from components.shared.files import read_json, write_file, write_json
 from components.shared.records import Rows, encode_table
 from components.shared.schema import Manifest
-from models.family import Family, family
+from models.family import Family
+from models.registry import family
 
 
 class Ensemble:

@@ -11,7 +11,7 @@ import pipelines
 from components.promote.promote import current
 from components.shared.errors import UserError
 from components.shared.settings import DataSettings
-from models.family import travelling
+from models.registry import travelling
 from pipelines.config import RunFile
 
 LIBRARIES = (

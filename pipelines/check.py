@@ -10,7 +10,7 @@ from components.ingest.inspect import Inspection, inspect
 from components.shared.errors import UserError, nearest
 from components.shared.files import read_json
 from components.tune.objective import check_objective
-from models.family import automatic, travelling
+from models.registry import automatic, travelling
 from pipelines.config import RunFile
 
 MOST_COLUMNS = 20

@@ -15,7 +15,8 @@ from components.shared.records import Rows
 from components.shared.seeds import derive
 from components.shared.settings import BestEpochSettings
 from components.shared.step import Step, entry
-from models.family import Family, Settings, family, spec_of
+from models.family import Family, Settings
+from models.registry import family, spec_of
 
 
 @entry("best_epoch")
@@ -41,7 +42,7 @@ def run(
         step: Of this execution.
         candidate: JSON of the candidate that `tune` chose.
         records: Folder of the records.
-        families: JSON list made by `models.family.travelling`.
+        families: JSON list made by `models.registry.travelling`.
         config: JSON of `BestEpochSettings`.
         batch_size: Rows of one optimiser step.
         hardware: JSON of `HardwareSettings`.

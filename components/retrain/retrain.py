@@ -10,7 +10,8 @@ from components.shared.records import Rows
 from components.shared.seeds import derive
 from components.shared.settings import RetrainSettings
 from components.shared.step import Step, entry
-from models.family import Settings, family, spec_of
+from models.family import Settings
+from models.registry import family, spec_of
 
 
 @entry("retrain")
@@ -33,7 +34,7 @@ def run(
         member: JSON of the member that `weigh` chose.
         records: Folder of the records.
         weights: Folder that `weigh` wrote, for the train-only models when retraining is off.
-        families: JSON list made by `models.family.travelling`.
+        families: JSON list made by `models.registry.travelling`.
         config: JSON of `RetrainSettings`.
         batch_size: Rows of one optimiser step.
         hardware: JSON of `HardwareSettings`.

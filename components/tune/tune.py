@@ -15,7 +15,7 @@ from components.tune.objective import check_objective
 from components.tune.pool import Pool
 from components.tune.search import Search, spaces
 from components.tune.trials import Study, Trial
-from models.family import family, specs
+from models.registry import family, specs
 
 
 @entry("tune")
@@ -25,7 +25,7 @@ def run(step: Step, *, records: str, families: str, config: str, hardware: str, 
     Args:
         step: Of this execution.
         records: Folder of the records.
-        families: JSON list made by `models.family.travelling`.
+        families: JSON list made by `models.registry.travelling`.
         config: JSON of `SearchSettings`.
         hardware: JSON of `HardwareSettings`.
         seed: Of the run.

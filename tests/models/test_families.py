@@ -13,7 +13,8 @@ from components.shared.metrics import loss
 from components.shared.records import Records
 from models.encode import Encode, encoding, inputs_of
 from models.ensemble import raw_features
-from models.family import Settings, family, specs, travelling
+from models.family import Settings
+from models.registry import family, specs, travelling
 
 SETTINGS = Settings(max_epochs=15, patience=4, batch_size=32, seed=5)
 CASES = [

@@ -59,6 +59,20 @@ def test_the_average_is_weighted_by_member(churn):
     assert score["low"] < score["value"] < score["high"]
 
 
+def test_the_pipeline_pages_get_the_metrics_the_confusion_matrix_and_the_curve(churn):
+    (written,) = (churn.place / "store").glob("*/evaluate/executor_output.json")
+    artifacts = json.loads(written.read_text())["artifacts"]
+    shown = {name: artifacts[name]["artifacts"][0]["metadata"] for name in ("metrics", "classification")}
+    scores = churn.report["evaluation"]["scores"]["ensemble"]
+    assert shown["metrics"] == pytest.approx({name: score["value"] for name, score in scores.items()})
+    matrix = shown["classification"]["confusionMatrix"]
+    assert [spec["displayName"] for spec in matrix["annotationSpecs"]] == ["no", "yes"]
+    counts = [row["row"] for row in matrix["rows"]]
+    assert counts == churn.report["evaluation"]["pictures"]["confusion"]
+    assert len(shown["classification"]["confidenceMetrics"]) == len(churn.report["evaluation"]["pictures"]["roc"])
+    assert "<html" in (written.parent / "report").read_text()
+
+
 def test_slices_add_up_to_the_test_rows(churn):
     for parts in churn.report["evaluation"]["slices"].values():
         assert sum(part["rows"] for part in parts) == churn.report["evaluation"]["rows"]
