@@ -73,7 +73,7 @@ class BoostedTrees:
         return Fit(
             best=best,
             loss=loss(self._label.task, validation.labels, predictions),
-            at_cap=best == cap,
+            at_cap=best + patience > cap,
             train_curve=train_curve,
             validation_curve=validation_curve,
             predictions=predictions,

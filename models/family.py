@@ -41,7 +41,7 @@ class Fit:
     Attributes:
         best: 1-based number of the unit (epoch, or boosting round) with the lowest validation loss.
         loss: That lowest validation loss.
-        at_cap: Whether the training was still improving when it reached its limit.
+        at_cap: Whether the training reached its limit before its patience ran out.
         train_curve: Training loss after each unit.
         validation_curve: Validation loss after each unit.
         predictions: Of the validation rows at the best unit, float32 of shape [n, classes] or [n].

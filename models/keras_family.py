@@ -94,7 +94,8 @@ class KerasFamily:
                 weights = model.get_weights()
             elif epoch - fit.best >= settings.patience:
                 break
-        fit.at_cap = fit.best == settings.max_epochs
+        else:
+            fit.at_cap = True
         if weights is not None:
             model.set_weights(weights)
         return fit

@@ -95,11 +95,11 @@ def check_path(path: Path) -> None:
 
 
 def code_hash() -> str:
-    """Hash of this package's source and of the versions of the libraries that results depend on."""
+    """Hash of this package's source and templates, and of the versions of the libraries that results depend on."""
     digest = hashlib.sha256()
     for package in (components, models, pipelines):
         root = Path(package.__file__).parent
-        for path in sorted(root.rglob("*.py")):
+        for path in sorted(path for path in root.rglob("*") if path.suffix in (".py", ".j2")):
             digest.update(f"{package.__name__}/{path.relative_to(root)}\0".encode())
             digest.update(path.read_bytes())
     for name in LIBRARIES:

@@ -95,7 +95,7 @@ def run(
         },
     )
     spread = f"{min(fit['best'] for fit in fits)} to {max(fit['best'] for fit in fits)}"
-    cap = "; still improving at the cap, raise best_epoch.max_epochs" if any(f["at_cap"] for f in fits) else ""
+    cap = "; stopped by the cap, raise best_epoch.max_epochs" if any(f["at_cap"] for f in fits) else ""
     step.progress(f"best {member.unit} {best} (median of {len(fits)} seeds, {spread}){cap}")
 
 

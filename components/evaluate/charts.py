@@ -60,9 +60,9 @@ def _learning_curve(result: dict, points: int, seen: np.ndarray) -> Markup:
             spread = seen.max() - seen.min() or 1.0
             axes.set_ylim(seen.min() - 0.35 * spread, seen.max() + 0.05 * spread)
         axes.set(xlabel=unit, ylabel=f"loss{scale}")
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, 1.02 * max([1, *(len(seed["validation_curve"]) for seed in seeds)]))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        legend(axes, 3)
+        legend(axes)
 
     alt = (
         f"Loss of {id} against {unit} for {len(seeds)} seeds; the lowest validation loss lies at {unit} "
@@ -97,9 +97,24 @@ def class_balance(classes: Sequence[object], shares: dict[str, list[float]]) -> 
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         axes.tick_params(axis="y", labelcolor=INK)
         axes.grid(False, axis="y")
-        legend(axes, 3)
+        legend(axes)
 
-    return chart("classes", "Share of each class in the rows of each role", draw, height=90 + 26 * len(classes))
+    return chart("classes", "Share of each class in the rows of each role", draw, height=90 + 21 * len(classes))
+
+
+def class_sizes(counts: dict[str, list[int]]) -> Markup:
+    """Rows of each class in each role, the largest class first: for more classes than bars have room."""
+
+    def draw(axes: Axes) -> None:
+        for role, values in counts.items():
+            ranks = np.arange(1, len(values) + 1)
+            axes.plot(ranks, sorted(values, reverse=True), color=ROLES[role], drawstyle="steps-mid", label=role)
+        axes.set(xlabel="classes by size", ylabel="rows")
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        legend(axes)
+
+    return chart("classes", "Rows of each class in each role, the largest class first", draw, height=260)
 
 
 def reliability(bins: Sequence[dict]) -> Markup:
@@ -111,7 +126,7 @@ def reliability(bins: Sequence[dict]) -> Markup:
         axes.plot([low, 1], [low, 1], color=MUTED, lw=1, ls=(0, (4, 3)), label="as sure as right")
         axes.plot(confidence, accuracy, "o-", color=ROLES["test"], lw=1.2, ms=5, label="test rows")
         axes.set(xlabel="mean confidence of the predicted class", ylabel="accuracy", xlim=(low, 1.01), ylim=(low, 1.02))
-        legend(axes, 2)
+        legend(axes)
 
     return chart("reliability", f"Accuracy against confidence in {len(bins)} bins of test rows", draw, height=320)
 
@@ -123,7 +138,7 @@ def roc(points: Sequence[Sequence[float]], positive: object) -> Markup:
         axes.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=(0, (4, 3)), label="by chance")
         axes.plot([p[0] for p in points], [p[1] for p in points], color=ROLES["test"], label="ensemble")
         axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
-        legend(axes, 2)
+        legend(axes)
 
     return chart("roc", f"ROC curve of the ensemble on test rows, positive class {positive}", draw, height=320)
 
@@ -138,7 +153,7 @@ def predicted_against_true(pairs: Sequence[Sequence[float]], label: str) -> Mark
         axes.plot(values[:, 1], values[:, 0], "o", color=ROLES["test"], ms=3.5, alpha=0.55, mew=0, label="test row")
         axes.set(xlabel=f"true {short(label)}", ylabel=f"predicted {short(label)}")
         axes.xaxis.set_major_locator(MaxNLocator(6))
-        legend(axes, 2)
+        legend(axes)
 
     return chart("residuals", f"Predicted against true {label} of {len(values)} test rows", draw, height=320)
 

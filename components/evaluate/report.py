@@ -1,9 +1,9 @@
 """The report: one offline page that says what was asked, what was found, and which rows made every number.
 
-Each `_section` function turns a part of report.json into what the template shows; the template holds the words.
+Each private function named after a section turns a part of report.json into what the template shows; the template
+holds the words.
 """
 
-import json
 import math
 import statistics
 from pathlib import PurePath
@@ -11,7 +11,7 @@ from pathlib import PurePath
 from components.evaluate import charts as own_charts
 from components.shared import charts
 from components.shared.metrics import METRICS
-from components.shared.page import count, decimals, interval, number, render_page, seconds
+from components.shared.page import DASH, count, decimals, interval, loss, number, render_page, seconds
 from components.shared.schema import ROLES
 from components.tune.summary import search_view, values_text
 
@@ -32,6 +32,18 @@ NAMES = {
 }
 FIRST = {"binary": ("accuracy", "roc_auc"), "multiclass": ("accuracy", "f1"), "regression": ("rmse", "r2")}
 """Metrics beside the loss that the head of the page shows."""
+TELLING = {
+    "data": ("source", "label", "task", "split.by", "split.column"),
+    "search": ("families", "tuner", "max_trials", "max_epochs", "objective.name", "top_n"),
+    "best_epoch": ("max_epochs", "patience", "seeds"),
+    "ensemble": ("method", "max_members"),
+    "retrain": ("enabled", "epochs"),
+    "evaluate": ("bootstrap", "slices"),
+    "promote": ("margin",),
+    "hardware": ("threads",),
+}
+"""The sections of the run file in the order of the flow, and the settings that a closed section shows."""
+UNSET = (DASH, "none")
 AVERAGES = ("ensemble", "uniform average")
 
 
@@ -128,7 +140,6 @@ def _head(whole: dict, verdict: dict | None) -> dict:
         }
     )
     return {
-        "places": places,
         "loss": number(ours["value"], places),
         "interval": interval(ours, places),
         "rows": evaluation["rows"],
@@ -137,7 +148,6 @@ def _head(whole: dict, verdict: dict | None) -> dict:
         "best_loss": number(losses[best]["value"], places) if best else None,
         "best_interval": interval(losses[best], places) if best else None,
         "single": len(members) == 1,
-        "better": bool(best) and ours["value"] is not None and ours["value"] < losses[best]["value"],
         "promotion": _promotion(verdict),
         "figures": figures,
     }
@@ -156,13 +166,14 @@ def _promotion(verdict: dict | None) -> dict:
 
 def _asked(asked: dict) -> list[dict]:
     """The sections of the run file with their settings; a section's most telling settings beside its name."""
-    sections = [{"name": "run", "settings": [[key, _text(asked[key])] for key in ("name", "seed") if key in asked]}]
-    for name, section in asked.items():
-        if isinstance(section, dict):
-            sections.append({"name": name, "settings": list(_flat(section))})
-    for section in sections:
-        said = [f"{key}: {charts.short(value, 28)}" for key, value in section["settings"] if value not in ("–", "none")]
-        section["brief"] = ", ".join(said[:5]) + (", …" if len(said) > 5 else "")
+    run = [(key, _text(asked[key])) for key in ("name", "seed") if key in asked]
+    sections = [{"name": "run", "settings": run, "brief": ", ".join(f"{key}: {value}" for key, value in run)}]
+    for name, told in TELLING.items():
+        if name in asked:
+            settings = list(_flat(asked[name]))
+            said = [(key, value) for key, value in settings if key in told and value not in UNSET]
+            brief = ", ".join(f"{key}: {charts.short(value, 40)}" for key, value in said)
+            sections.append({"name": name, "settings": settings, "brief": brief})
     return sections
 
 
@@ -211,7 +222,8 @@ def _data(manifest: dict) -> dict:
             "rows",
             [f"{count(row['rows'])} ({100 * row['share']:.0f} %)" for row in rows],
         ),
-        "columns": columns,
+        "columns": _halves(columns),
+        "number_of_columns": len(manifest["columns"]),
         "more_columns": max(0, len(manifest["columns"]) - MOST_COLUMNS),
         "any_missing": sum(column["missing"] > 0 for column in manifest["columns"]),
         "ignored": manifest["ignored"],
@@ -222,8 +234,16 @@ def _data(manifest: dict) -> dict:
     }
 
 
+def _halves(columns: list[dict]) -> list[list[dict]]:
+    """Many columns that have nothing but numbers fit side by side in two tables."""
+    if len(columns) <= 10 or any(column["content"] != DASH for column in columns):
+        return [columns]
+    middle = (len(columns) + 1) // 2
+    return [columns[:middle], columns[middle:]]
+
+
 def _column(column: dict) -> dict:
-    kind, content = column["kind"], "–"
+    kind, content = column["kind"], DASH
     if column["shape"]:
         content = " × ".join(str(size) for size in column["shape"]) + " (height, width, channels)"
     elif column["vocabulary"] is not None:
@@ -256,7 +276,10 @@ def _classes(label: dict, roles: dict) -> dict | None:
     if len(names) > MOST_ROWS_OF_CLASSES:
         by_size = sorted(order, key=lambda index: -counts["train"][index])
         order, hidden = by_size[:20] + by_size[-20:], len(names) - 40
-    drawn = own_charts.class_balance(names, shares) if len(names) <= MOST_CLASSES_DRAWN else None
+    if len(names) <= MOST_CLASSES_DRAWN:
+        drawn = own_charts.class_balance(names, shares)
+    else:
+        drawn = own_charts.class_sizes(counts)
     rows = [
         {
             "name": names[index],
@@ -332,7 +355,7 @@ def _ensemble(whole: dict) -> dict:
                 "rule": member["rule"],
                 "rows": member["rows"],
                 "roles": " + ".join(member["roles"]),
-                "values": values_text(member["values"]),
+                "hyperparameters": values_text(member["values"]),
             }
             for member in (trained[id] for id in _members(whole) if id in trained)
         ],
@@ -345,9 +368,9 @@ def _ensemble(whole: dict) -> dict:
         ),
         "method": weights["method"],
         "reason": weights["reason"],
-        "gap": f"{weights['gap']:.2g}" if weights["gap"] is not None else "–",
-        "single": number(methods["best single"]["loss"], 4) if "best single" in methods else "–",
-        "loss": number(methods[weights["method"]]["loss"], 4),
+        "gap": loss(weights["gap"]),
+        "single": loss(methods["best single"]["loss"]) if "best single" in methods else "–",
+        "loss": loss(methods[weights["method"]]["loss"]),
     }
 
 
@@ -361,9 +384,13 @@ def _test(whole: dict) -> dict:
     label, scores, gap = manifest["label"], evaluation["scores"], evaluation["gap"]
     colours = _colours(whole)
     order = [name for name in (*AVERAGES, *_members(whole)) if name in scores]
-    metrics = list(scores["ensemble"])
+    metrics = [name for name in ("loss", *METRICS) if name in scores["ensemble"]]
     places = {metric: _places([scores[name][metric] for name in order]) for metric in metrics}
-    best = {metric: _best(metric, [scores[name][metric]["value"] for name in order]) for metric in metrics}
+    # Rounded: of two values that look the same, not one alone is bold.
+    best = {
+        metric: number(_best(metric, [scores[name][metric]["value"] for name in order]), places[metric])
+        for metric in metrics
+    }
     rows = [
         {
             "name": name,
@@ -373,7 +400,7 @@ def _test(whole: dict) -> dict:
                 {
                     "value": number(scores[name][metric]["value"], places[metric]),
                     "interval": interval(scores[name][metric], places[metric]),
-                    "best": scores[name][metric]["value"] is not None and scores[name][metric]["value"] == best[metric],
+                    "best": best[metric] == number(scores[name][metric]["value"], places[metric]) != DASH,
                 }
                 for metric in metrics
             ],
@@ -396,7 +423,7 @@ def _test(whole: dict) -> dict:
         "gap": _gap(gap, whole["weights"], unit.removeprefix("test ")),
         "pictures": _pictures(evaluation, label),
         "slices": _slices(evaluation["slices"], label),
-        "reload": f"{evaluation['reload_difference']:.1e}" if evaluation["reload_difference"] else "0",
+        "reload": f"{evaluation['reload_difference']:.1e}" if evaluation["reload_difference"] else None,
     }
 
 
@@ -431,10 +458,11 @@ def _gap(gap: dict, weights: dict, unit: str) -> dict:
 
 
 def _pictures(evaluation: dict, label: dict) -> dict:
-    drawn, found = evaluation["pictures"], {}
+    drawn, found = evaluation["pictures"], {"small": False}
     if "confusion" in drawn:
         matrix, names = drawn["confusion"], label["classes"]
         if len(names) <= MOST_CLASSES_MATRIX:
+            found["small"] = len(names) <= 10
             found["matrix"] = {"names": names, "rows": [_matrix_row(names, row, i) for i, row in enumerate(matrix)]}
         pairs = [
             {"rows": n, "true": names[i], "given": names[j], "share": 100 * n / sum(row)}
@@ -474,10 +502,8 @@ def _slices(slices: dict, label: dict) -> list[dict]:
     tables = []
     for column, parts in slices.items():
         if parts:
-            metrics = [name for name in parts[0] if name not in ("value", "rows")]
-            rows = [
-                {"value": p["value"], "rows": p["rows"], "metrics": [number(p[m], 3) for m in metrics]} for p in parts
-            ]
+            metrics = [name for name in ("loss", *METRICS) if name in parts[0]]
+            rows = [{"value": p["value"], "rows": p["rows"], "metrics": [loss(p[m]) for m in metrics]} for p in parts]
             tables.append({"column": column, "metrics": [_metric_name(name, label) for name in metrics], "rows": rows})
     return tables
 
@@ -592,5 +618,4 @@ def _reproduce(whole: dict, verdict: dict | None) -> dict:
         "versions": [[package, ", ".join(found)] for package, found in sorted(versions.items())],
         "mixed": [package for package, found in versions.items() if len(found) > 1],
         "fingerprints": fingerprints,
-        "run_file": json.dumps(whole["asked"], indent=1, ensure_ascii=False),
     }

@@ -101,12 +101,13 @@ def _inline(svg: str, alt: str) -> Markup:
     box = re.search(r'viewBox="([^"]*)"', svg).group(1)
     body = svg[svg.index(">") + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>", "", body, flags=re.S)
-    body = re.sub(r' id="(?:[a-zA-Z]+[0-9]?[a-zA-Z]*_[0-9]+)"', "", body)
+    body = re.sub(r' id="[a-zA-Z0-9.]+_[0-9]+"', "", body)
     body = re.sub(r"font: ([0-9.]+px) [^;\"]*", r"font-size: \1", body)
     body = re.sub(r"<defs>\s*</defs>", "", body)
     body = re.sub(r"\n\s*", "\n", body)
     for colour, variable in _NAMES.items():
         body = body.replace(colour, f"var({variable})")
+    body = body.replace("#ffffff", "var(--page)")
     return Markup('<svg class="chart" viewBox="{}" role="img" aria-label="{}">').format(box, alt) + Markup(body.strip())
 
 
@@ -135,9 +136,14 @@ def short(text: object, most: int = 24) -> str:
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
+def brief(value: float, digits: int = 3) -> str:
+    """A number in little room: 0.001, 20, 1.2e9."""
+    return re.sub(r"e([+-])0*", lambda e: "e-" if e[1] == "-" else "e", f"{value:.{digits}g}")
+
+
 def plain(value: float, _: object = None) -> str:
-    """A tick as people write it: 0.001, 20, 1e+06."""
-    return f"{value:.10g}" if 1e-4 <= abs(value) < 1e6 or value == 0 else f"{value:.3g}"
+    """A tick as people write it: all its digits unless they are many."""
+    return f"{value:.10g}" if 1e-4 <= abs(value) < 1e6 or value == 0 else brief(value)
 
 
 def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
@@ -153,12 +159,14 @@ def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
 
 def wide_range(values: np.ndarray) -> bool:
     """Whether positive values spread so far that only a logarithmic axis shows them all."""
-    return len(values) > 1 and values.min() > 0 and values.max() / values.min() > 8
+    return len(values) > 1 and values.min() > 0 and values.max() / values.min() > 5
 
 
-def legend(axes: Axes, columns: int = 4, **more: object) -> None:
-    """A legend above the axes, where it hides nothing."""
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.02), ncols=columns, **more)
+def legend(axes: Axes) -> None:
+    """A legend above the axes, where it hides nothing; in one line if it fits."""
+    _, labels = axes.get_legend_handles_labels()
+    fits = sum(len(label) + 5 for label in labels) <= 66
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.02), ncols=len(labels) if fits else 3)
 
 
 def bars(
@@ -178,7 +186,7 @@ def bars(
         top = max([*values, 0]) or 1
         for row, value, text in zip(rows, values, texts, strict=True):
             axes.annotate(text, (value, row), (5, 0), textcoords="offset points", va="center", fontsize=10.5)
-        axes.set(yticks=rows, yticklabels=[short(label) for label in labels], xlim=(0, top * 1.22), xlabel=unit)
+        axes.set(yticks=rows, yticklabels=[short(label, 34) for label in labels], xlim=(0, top * 1.22), xlabel=unit)
         axes.set_ylim(len(labels) - 0.4, -0.6)
         axes.grid(False, axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -212,6 +220,8 @@ def intervals(name: str, alt: str, lines: Sequence[dict], unit: str) -> Markup:
         axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.grid(False, axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(6))
+        if max(abs(end) for end in axes.get_xlim()) >= 1e5:
+            axes.xaxis.set_major_formatter(FuncFormatter(plain))
         axes.tick_params(axis="y", labelcolor=INK)
         for label, line in zip(axes.get_yticklabels(), lines, strict=True):
             label.set_fontweight("bold" if line.get("strong") else "normal")
@@ -295,7 +305,7 @@ def hyperparameters(
             axes.plot([0, 1], [row, row], color=MUTED, lw=0.8, zorder=0)
         names = [short(scale["name"] + (" (log)" if scale["log"] else ""), 26) for scale in scales]
         axes.set(
-            xlim=(-0.2, 1.2), ylim=(len(scales) - 0.5, -0.5), xticks=[], yticks=range(len(scales)), yticklabels=names
+            xlim=(-0.22, 1.2), ylim=(len(scales) - 0.5, -0.5), xticks=[], yticks=range(len(scales)), yticklabels=names
         )
         axes.tick_params(axis="y", labelcolor=INK)
         axes.get_yticklabels()[-1].set_fontweight("bold")
@@ -333,8 +343,8 @@ def _numeric(name: str, low: float, high: float, log: bool) -> dict:
     length = (change(high) - change(low)) or 1.0
     return {
         "name": name,
-        "low": f"{low:.3g}",
-        "high": f"{high:.3g}",
+        "low": brief(low),
+        "high": brief(high),
         "log": log,
         "place": lambda value: (change(value) - change(low)) / length,
     }

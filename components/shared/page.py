@@ -25,7 +25,7 @@ def render_page(template: str, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "count": count, "short": charts.short, "seconds": seconds}
+    environment.filters |= {"number": number, "loss": loss, "count": count, "short": charts.short, "seconds": seconds}
     return environment.get_template(template).render(palette=charts.palette(), **values)
 
 
@@ -39,13 +39,22 @@ def number(value: object, decimals: int | None = None) -> str:
         return count(value)
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    if decimals is None:
-        text = f"{value:.4g}"
-    elif value and abs(value) < 10**-decimals / 2:
-        text = f"{value:.1e}"
+    size = abs(value)
+    if size >= 1e6 or 0 < size < 1e-4:
+        text = charts.brief(value, 4 if size >= 1e6 else 2)
+    elif decimals is None:
+        text = f"{value:,.0f}" if size >= 1e4 else f"{value:.4g}"
     else:
-        text = f"{value:,.{decimals}f}"
+        text = f"{value:.2g}" if 0 < size < 10**-decimals else f"{value:,.{decimals}f}"
     return text.replace("-", "−") if "e" not in text else text
+
+
+def loss(value: float | None) -> str:
+    """A loss or another score in a table that has no intervals: four decimal places, fewer for a large one."""
+    if value is None or not math.isfinite(value):
+        return number(value)
+    digits = math.floor(math.log10(abs(value))) if value else 0
+    return number(float(value), min(4, max(0, 4 - digits)))
 
 
 def count(value: int) -> str:
@@ -55,7 +64,7 @@ def count(value: int) -> str:
 
 def seconds(value: float) -> str:
     """A duration: 0.03 s, 18.5 s, 1 min 47 s, 2 h 05 min."""
-    if value < 60:
+    if round(value, 1) < 60:
         return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
     whole = round(value)
     if whole < 3600:

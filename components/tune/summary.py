@@ -54,6 +54,8 @@ def search_view(study: dict, trials: list[dict]) -> dict:
         "objective": objective["name"],
         "lower": objective["direction"] == "min",
         "tuner": study["tuner"],
+        "lowest": study["lowest_loss"],
+        "corrected": study["corrected_loss"],
         "trials": study["trials"],
         "distinct": study["distinct"],
         "infeasible": study["infeasible"],

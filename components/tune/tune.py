@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-from pathlib import Path
 
 from components.shared.errors import UserError
 from components.shared.files import write_json
 from components.shared.hardware import Share
+from components.shared.seeds import derive
 from components.shared.settings import HardwareSettings, SearchSettings
 from components.shared.step import Step, entry
 from components.tune import candidates
@@ -14,7 +14,8 @@ from components.tune.execute import Executor
 from components.tune.objective import check_objective
 from components.tune.pool import Pool
 from components.tune.search import Search, spaces
-from components.tune.trials import Study, Trial
+from components.tune.summary import write_summary
+from components.tune.trials import Study
 from models.registry import family, specs
 
 
@@ -64,7 +65,26 @@ def run(step: Step, *, records: str, families: str, config: str, hardware: str, 
         {"id": t.id, "family": t.family, "values": t.values, "loss": t.loss, "best": t.best, "unit": t.unit}
         for t in chosen
     ]
-    _write(step.out, study, trials, items, settings, found, identity)
+    corrected = candidates.corrected_loss(study, trials, validation.labels, label.task, derive(seed, "corrected"))
+    configurations = {json.dumps([trial.family, trial.values], sort_keys=True) for trial in trials}
+    for trial in trials:
+        study.copy(trial, step.out)
+    write_json(
+        step.out / "study.json",
+        {
+            "identity": identity,
+            "objective": settings.objective.model_dump(),
+            "tuner": settings.tuner,
+            "spaces": {name: space.get_config()["space"] for name, space in found.items()},
+            "trials": len(trials),
+            "distinct": len(configurations),
+            "infeasible": sum(not trial.complete for trial in trials),
+            "lowest_loss": min(trial.loss for trial in trials if trial.complete),
+            "corrected_loss": corrected,
+            "candidates": items,
+        },
+    )
+    write_summary(step.out)
     return [json.dumps(item, sort_keys=True) for item in items]
 
 
@@ -74,33 +94,3 @@ def _identity(settings: SearchSettings, workers: int, families: str, fingerprint
     own = settings.model_dump(mode="json", exclude=budget)
     parts = json.dumps([own, workers, families, fingerprint, seed, code], sort_keys=True)
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
-
-
-def _write(
-    out: Path,
-    study: Study,
-    trials: list[Trial],
-    items: list[dict],
-    settings: SearchSettings,
-    spaces: dict,
-    identity: str,
-) -> None:
-    from components.tune.summary import write_summary
-
-    for trial in trials:
-        study.copy(trial, out)
-    configurations = {json.dumps([trial.family, trial.values], sort_keys=True) for trial in trials}
-    write_json(
-        out / "study.json",
-        {
-            "identity": identity,
-            "objective": settings.objective.model_dump(),
-            "tuner": settings.tuner,
-            "spaces": {name: space.get_config()["space"] for name, space in spaces.items()},
-            "trials": len(trials),
-            "distinct": len(configurations),
-            "infeasible": sum(not trial.complete for trial in trials),
-            "candidates": items,
-        },
-    )
-    write_summary(out)

