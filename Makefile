@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format compile clean
+.PHONY: help setup demo test lint format compile screenshot clean
 
 RUN ?= digits
 UV ?= $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
@@ -36,6 +36,14 @@ format: setup  ## Format the code
 
 compile: setup  ## Compile the pipeline: make compile [RUN=digits]
 	.venv/bin/kep compile pipelines/configs/$(RUN).yaml -o pipeline.yaml
+
+CHROMIUM = chromium --headless --no-sandbox --disable-gpu --disable-background-networking --hide-scrollbars
+
+screenshot: setup  ## Draw docs/images/report.png from the last demo (needs chromium)
+	$(CHROMIUM) --user-data-dir=$$(mktemp -d) --window-size=1280,1535 --screenshot=$(CURDIR)/docs/images/report.png \
+		file://$$(.venv/bin/kep report $(RUN)) 2>/dev/null
+	.venv/bin/python -c "from PIL import Image; p = 'docs/images/report.png'; \
+		Image.open(p).convert('RGB').quantize(64, dither=Image.Dither.NONE).save(p, optimize=True)"
 
 clean:  ## Remove the environment; runs stay
 	rm -rf .venv

@@ -91,6 +91,13 @@ def run(
         "scores": scores,
         "pictures": drawn,
         "slices": slices(manifest, test, named["ensemble"], settings.slices),
+        "against": {
+            name: paired_difference(
+                task, test.labels, named["ensemble"], predicted, settings.bootstrap, derive(seed, "against")
+            )
+            for name, predicted in named.items()
+            if name != "ensemble"
+        },
         "reload_difference": difference,
         "gap": {
             "validation_loss": weighed["validation_loss"],

@@ -359,6 +359,7 @@ def _ensemble(whole: dict) -> dict:
             }
             for member in (trained[id] for id in _members(whole) if id in trained)
         ],
+        "correlation": weights["correlation"],
         "methods": [{"name": name, "chosen": name == weights["method"], **_rounded(methods[name])} for name in order],
         "methods_chart": charts.intervals(
             "methods",
@@ -420,6 +421,16 @@ def _test(whole: dict) -> dict:
         ],
         "table": rows,
         "forest": charts.intervals("forest", "Test loss of the ensemble, the average and each member", forest, unit),
+        "against": charts.intervals(
+            "against",
+            "Difference of the ensemble's test loss from each member's and the average's, row by row",
+            [
+                {"label": name, "colour": charts.ROLES["test"], "strong": False, **evaluation["against"][name]}
+                for name in order
+                if name in evaluation["against"]
+            ],
+            f"ensemble minus the other, {unit.removeprefix('test ')}",
+        ),
         "gap": _gap(gap, whole["weights"], unit.removeprefix("test ")),
         "pictures": _pictures(evaluation, label),
         "slices": _slices(evaluation["slices"], label),

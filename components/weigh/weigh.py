@@ -86,6 +86,7 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
             "methods": {name: {k: v for k, v in e.items() if k != "losses"} for name, e in table.items()},
             "validation_loss": problem.loss(weights),
             "gap": problem.gap(weights),
+            "correlation": {"ids": list(folders), "matrix": correlation(problem)},
             "weights": {id: float(weight) for id, weight in zip(folders, weights, strict=True)},
             "members": members,
         },
@@ -149,6 +150,13 @@ def stack(stored: dict[str, dict[str, np.ndarray]], task: str) -> tuple[Problem,
     seeds = len(first["predictions"])
     labels = np.tile(first["labels"].astype(np.float64), seeds) if task == "regression" else None
     return Problem(np.stack(columns, axis=1), labels), np.tile(np.arange(len(first["ids"])), seeds)
+
+
+def correlation(problem: Problem) -> list[list[float]]:
+    """Pairwise correlation of the candidates' losses over rows, [K][K]; NaN where losses are all equal."""
+    losses = np.stack([problem.row_losses(one) for one in np.eye(problem.members)])
+    with np.errstate(invalid="ignore"):
+        return np.atleast_2d(np.corrcoef(losses)).tolist()
 
 
 def compare(problem: Problem, rows: np.ndarray, max_members: int, seed: int) -> dict[str, dict]:

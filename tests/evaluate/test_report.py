@@ -136,6 +136,7 @@ def whole(records, source: str, trials: int = 6, candidates: int = 2, epochs: in
                     "methods": methods,
                     "validation_loss": 0.3,
                     "gap": 1e-3,
+                    "correlation": {"ids": ids, "matrix": np.eye(candidates).tolist()},
                     "weights": {id: 1.0 if id == "mlp-000" else 0.0 for id in ids},
                     "members": [chosen[0] | {"weight": 1.0, "best": 3}],
                 },
@@ -149,6 +150,11 @@ def whole(records, source: str, trials: int = 6, candidates: int = 2, epochs: in
                     "scores": {n: intervals(task, labels, p, 100, 0) for n, p in predicted.items()},
                     "pictures": pictures(manifest, labels, predicted["ensemble"], 0),
                     "slices": {},
+                    "against": {
+                        name: {"value": -0.1, "low": -0.2, "high": 0.1, "rows": rows}
+                        for name in predicted
+                        if name != "ensemble"
+                    },
                     "reload_difference": 0.0,
                     "gap": {
                         "validation_loss": 0.3,

@@ -63,6 +63,15 @@ def test_weights_are_bound_to_members_whatever_their_order(results, records, tmp
     assert sum(member["weight"] for member in straight) == pytest.approx(1)
 
 
+def test_the_correlation_of_losses_is_numpys(results, records, tmp_path):
+    weigh(results, records, tmp_path / "w")
+    told = json.loads((tmp_path / "w" / "weights.json").read_text())["correlation"]
+    stored = [np.load(result / "predictions.npz") for result in sorted(results)]
+    losses = [-np.log(s["predictions"][:, np.arange(len(s["labels"])), s["labels"]]).ravel() for s in stored]
+    assert told["ids"] == ["mlp-000", "mlp-001", "mlp-002"]
+    np.testing.assert_allclose(told["matrix"], np.corrcoef(losses), atol=1e-9)
+
+
 def test_few_rows_get_the_plain_average(results, records, tmp_path):
     members = [json.loads(item) for item in weigh(results, records, tmp_path / "w", "auto")]
     assert [member["weight"] for member in members] == pytest.approx([1 / 3] * 3)
