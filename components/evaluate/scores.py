@@ -9,7 +9,7 @@ from components.shared.metrics import calibration_bins, metrics, row_losses
 from components.shared.records import Rows
 from components.shared.schema import Manifest
 
-MOST_ROWS = 20_000
+MOST_ROWS = 5_000
 """Most rows of one bootstrap resample; above, intervals of this many rows are scaled (m out of n bootstrap)."""
 POINTS = 400
 """Points of a scatter plot or a curve that the report keeps."""
