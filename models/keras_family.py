@@ -126,6 +126,9 @@ class KerasFamily:
         hp = keras_tuner.HyperParameters()
         hp.values = dict(values)
         network = self._build(hp)
+        if not isinstance(network, keras.Model) or not network.compiled:
+            given = "a model that is not compiled" if isinstance(network, keras.Model) else f"{network!r:.60}"
+            raise UserError(f"search.families: {self.name} must return a compiled Keras model, it returns {given}")
         arrays = inputs_of(rows)
         inputs = {n: keras.Input(a.shape[1:], dtype=a.dtype.name, name=n) for n, a in arrays.items()}
         encode = Encode(**self._encoding)

@@ -125,6 +125,8 @@ def _sentence(mistake: Any) -> str:
         return f"{path}: {limits['error']}" if path else str(limits["error"])
     if kind == "string_pattern_mismatch":
         return f"{path}: {shown} must be lower-case letters, digits and dashes, at most 50"
+    if kind == "too_short":
+        return f"{path}: the list is empty; give at least {limits['min_length']}"
     bounds = {"greater_than": ("gt", "above"), "greater_than_equal": ("ge", "at least")}
     bounds |= {"less_than": ("lt", "below"), "less_than_equal": ("le", "at most")}
     if kind in bounds:

@@ -58,8 +58,14 @@ class Place:
             UserError: Another run holds it.
         """
         check_path(self.root.absolute())
-        self.root.mkdir(parents=True, exist_ok=True)
-        with open(self.root / "lock", "w") as file:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            file = open(self.root / "lock", "w")  # noqa: SIM115 (closed below)
+        except OSError as error:
+            raise UserError(
+                f"--runs: {self.root} can't be written ({error.strerror}); choose another folder"
+            ) from error
+        with file:
             try:
                 flock(file, LOCK_EX | LOCK_NB)
             except OSError:

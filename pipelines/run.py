@@ -22,6 +22,8 @@ from pipelines.view import View
 
 MOST_SURVEYED = 100e6
 """Bytes of a source that is read once more before a run, so that a mistake shows before anything has started."""
+TELLING = {"binary": ("accuracy", "roc_auc"), "multiclass": ("accuracy", "f1"), "regression": ("rmse", "r2")}
+"""Metrics of the table at the end of a run, which is to fit on 80 columns; the report has them all."""
 RECORD = "run.json"
 """File in a run's folder that holds what is needed to do the run again."""
 
@@ -169,15 +171,15 @@ def _finish(folder: Path, place: local.Place, console: Console, seconds: float) 
 
 
 def results_table(whole: dict) -> Table:
-    """Test metrics of every member and of the ensemble; the loss with its interval."""
+    """The telling test metrics of every member and of the ensemble; the loss with its interval."""
     scores = whole["evaluation"]["scores"]
     weights = whole["weights"]["weights"]
     table = Table(title=f"{whole['evaluation']['rows']} test rows", title_justify="left")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     table.add_column("weight", justify="right")
-    names = ["loss", *(name for name in scores["ensemble"] if name not in ("loss", "calibration_error"))]
+    names = ["loss", *TELLING[whole["manifest"]["label"]["task"]]]
     for name in names:
-        table.add_column("loss (95 % interval)" if name == "loss" else name, justify="right")
+        table.add_column("loss (95 % interval)" if name == "loss" else name, justify="right", no_wrap=True)
     for model in [*(member["id"] for member in whole["weights"]["members"]), "uniform average", "ensemble"]:
         values = scores[model]
         weight = f"{weights[model]:.3f}" if model in weights else ""

@@ -53,10 +53,8 @@ def columns_to_read(source: Source, settings: DataSettings) -> tuple[list[str], 
     for key, names in wanted.items():
         for name in names:
             if name not in source.names:
-                raise UserError(
-                    f'{key}: column "{name}" not found in {source.description}{nearest(name, source.names)}; '
-                    f"the columns are {', '.join(source.names[:20])}"
-                )
+                hint = nearest(name, source.names) or f"; the columns are {', '.join(source.names[:20])}"
+                raise UserError(f'{key}: column "{name}" not found in {source.description}{hint}')
     if label in settings.exclude:
         raise UserError(f'data.exclude: "{label}" is the label; remove it from data.exclude or name another label')
     features = settings.features

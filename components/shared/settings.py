@@ -124,7 +124,7 @@ class Objective(Section):
 class SearchSettings(Section):
     """The hyperparameter search."""
 
-    families: list[str] | Literal["auto"] = "auto"
+    families: Annotated[list[str], Field(min_length=1)] | Literal["auto"] = "auto"
     """mlp, cnn, boosted_trees, or your own path/to/file.py:build (KerasTuner's build(hp), or a HyperModel).
     auto: mlp and boosted_trees for tables, and cnn too for images"""
     tuner: Literal["bayesian", "random", "grid"] = "bayesian"

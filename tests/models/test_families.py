@@ -123,6 +123,8 @@ def wrong_width(hp):
     return model
 def uncompiled(hp):
     return keras.Sequential([keras.layers.Dense(2, "softmax")])
+def nothing(hp):
+    return None
 def unregistered(hp):
     model = keras.Sequential([Wide(), keras.layers.Dense(2, "softmax")])
     model.compile("adam", "sparse_categorical_crossentropy")
@@ -166,7 +168,8 @@ def test_a_users_own_build_function_is_a_family(own, records, function, tmp_path
     [
         ("logits", "are not probabilities; end it in softmax or sigmoid"),
         ("wrong_width", "must end in 2 units"),
-        ("uncompiled", "fails on one batch"),
+        ("uncompiled", "must return a compiled Keras model, it returns a model that is not compiled"),
+        ("nothing", "must return a compiled Keras model, it returns None"),
         ("unregistered", "register_keras_serializable"),
         ("crashes", "no such layer"),
     ],

@@ -25,6 +25,7 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
         ),
         ({"search": {"objective": {"direction": "up"}}}, 'search.objective.direction: "up" is not one of min, max'),
         ({"search": 5}, "search: expected a section with keys, got 5"),
+        ({"search": {"families": []}}, "search.families: the list is empty; give at least 1"),
         ({"search": {"families": "mlp"}}, 'search.families: expected a list, got "mlp"'),
         ({"seed": -1}, "seed: -1 must be at least 0"),
         ({"name": "My Run"}, 'name: "My Run" must be lower-case letters, digits and dashes'),
