@@ -192,8 +192,16 @@ def _cell(name: str, score: dict) -> str:
     if score["value"] is None:
         return "–"
     if name == "loss" and score["low"] is not None:
-        return f"{score['value']:.3g} ({score['low']:.2g} to {score['high']:.2g})"
-    return f"{score['value']:.3g}"
+        return f"{_short(score['value'], 3)} ({_short(score['low'], 2)} to {_short(score['high'], 2)})"
+    return _short(score["value"], 3)
+
+
+def _short(value: float, digits: int) -> str:
+    """A number with so many significant digits, and without an exponent where it is large: 0.0316, 351, 1,070."""
+    rounded = float(f"{value:.{digits}g}")
+    if abs(rounded) < 1:
+        return f"{rounded:.{digits}g}"
+    return f"{rounded:,.{max(0, digits - len(str(abs(int(rounded)))))}f}"
 
 
 def _link(path: Path, target: Path) -> None:

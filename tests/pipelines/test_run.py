@@ -1,0 +1,54 @@
+"""What the end of a run prints."""
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from pipelines.run import _short, results_table
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (1073.4, 3, "1,070"),
+        (631.2, 2, "630"),
+        (0.03163, 3, "0.0316"),
+        (18.66, 3, "18.7"),
+        (1.0, 3, "1.00"),
+        (0.00012, 2, "0.00012"),
+        (-0.123, 2, "-0.12"),
+        (0.0, 3, "0"),
+    ],
+)
+def test_numbers_are_short_and_without_an_exponent_where_they_are_large(value, digits, text):
+    assert _short(value, digits) == text
+
+
+@pytest.mark.parametrize(
+    ("task", "metrics"),
+    [("binary", ["accuracy", "roc_auc"]), ("multiclass", ["accuracy", "f1"]), ("regression", ["rmse", "r2"])],
+)
+def test_the_table_of_results_fits_on_80_columns_members_first(task, metrics):
+    score = {"value": 1070.123456, "low": 630.123456, "high": 1700.123456}
+    names = ["boosted_trees-000", "mlp-001", "uniform average", "ensemble"]
+    unknown = {"value": None, "low": None, "high": None}
+    scores = {name: {"loss": score, metrics[0]: score, metrics[1]: unknown, "other": score} for name in names}
+    whole = {
+        "manifest": {"label": {"task": task}},
+        "evaluation": {"rows": 359, "scores": dict(sorted(scores.items()))},
+        "weights": {
+            "members": [{"id": "boosted_trees-000"}, {"id": "mlp-001"}],
+            "weights": {"boosted_trees-000": 0.75, "mlp-001": 0.25},
+        },
+    }
+    out = StringIO()
+    Console(file=out, width=80).print(results_table(whole))
+    lines = out.getvalue().splitlines()
+    rows = [line for line in lines if line.startswith("│")]
+    assert [next(name for name in names if name in row) for row in rows] == names
+    assert "1,070 (630 to 1,700)" in rows[0]
+    assert "0.750" in rows[0]
+    assert "–" in rows[0]
+    assert all(metric in lines[2] for metric in metrics)
+    assert "other" not in lines[2]
