@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 
 from rich.console import Console
@@ -65,8 +66,7 @@ def run(
     with place.locked():
         if again_from:
             place.forget(again_from)
-        folder = place.root / datetime.now().strftime("%Y%m%d-%H%M%S")
-        folder.mkdir(parents=True)
+        folder = _new_folder(place.root)
         write_json(folder / RECORD, record(settings, base, given))
         compile_training(folder / "pipeline.yaml", given)
         console.print(f"run {folder}", highlight=False)
@@ -87,26 +87,39 @@ def run(
         return 0
 
 
+def _new_folder(root: Path) -> Path:
+    """A folder named after the second; the second run of one second gets a number."""
+    folder = first = root / datetime.now().strftime("%Y%m%d-%H%M%S")
+    numbers = count(2)
+    while folder.exists():
+        folder = first.with_name(f"{first.name}-{next(numbers)}")
+    folder.mkdir(parents=True)
+    return folder
+
+
 def record(settings: RunFile, base: Path, given: dict) -> dict:
     """What is needed to do a run again, and what it ran on."""
-    revision = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     return {
         "run_file": settings.model_dump(mode="json"),
         "base": str(base.absolute()),
         "command": shlex.join(["kep", *sys.argv[1:]]),
         "source": given["source"],
         "code": given["code"],
-        "revision": revision.stdout.strip() or None,
+        "revision": _revision(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         "platform": platform.platform(),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
+
+
+def _revision() -> str | None:
+    """Of this package's checkout; None for an installed package, or without git."""
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() or None
 
 
 def like(folder: Path, console: Console) -> tuple[RunFile, Path]:

@@ -133,7 +133,7 @@ def entry(name: str) -> Callable:
             except UserError as error:
                 step._event("failed", message=str(error), user=True)
                 print(f"error: {error}", flush=True)
-                # Not SystemExit from an exception being handled: its stack trace is of no use to the user.
+                # SystemExit passes through kfp's executor without a stack trace, which is of no use here.
                 sys.exit(2)
             except Exception as error:
                 step._event("failed", message=f"{type(error).__name__}: {error}", user=False)

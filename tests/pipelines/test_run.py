@@ -5,7 +5,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from pipelines.run import _short, results_table
+from pipelines.run import _new_folder, _revision, _short, results_table
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,15 @@ def test_the_table_of_results_fits_on_80_columns_members_first(task, metrics):
     assert "–" in rows[0]
     assert all(metric in lines[2] for metric in metrics)
     assert "other" not in lines[2]
+
+
+def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path):
+    folders = {_new_folder(tmp_path / "digits") for _ in range(5)}
+    assert len(folders) == 5
+    assert all(folder.is_dir() for folder in folders)
+    assert sorted(folders)[0].name < sorted(folders)[-1].name
+
+
+def test_a_machine_without_git_has_no_revision(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert _revision() is None
