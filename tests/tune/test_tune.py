@@ -340,12 +340,12 @@ def build(hp):
 
 def test_a_worker_that_dies_or_hangs_costs_its_trial_alone(records, tmp_path):
     tune(
-        records("cancer"), tmp_path / "out", own(EATS), max_trials=8, tuner="grid", trial_minutes=5 / 60, max_failures=9
+        records("cancer"), tmp_path / "out", own(EATS), max_trials=8, tuner="grid", trial_minutes=12 / 60, max_failures=9
     )
     reasons = {how: {t.reason for t in trials(tmp_path / "out") if t.values["how"] == how} for how in HOW}
     assert reasons["works"] == {""}
     assert reasons["dies"] == {"the worker was killed by SIGKILL, perhaps for want of memory, 2 times"}
-    assert reasons["hangs"] == {"over the limit of 5 s"}
+    assert reasons["hangs"] == {"over the limit of 12 s"}
     assert reasons["exits"] == {"SystemExit: 3"}
 
 
