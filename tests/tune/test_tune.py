@@ -340,7 +340,13 @@ def build(hp):
 
 def test_a_worker_that_dies_or_hangs_costs_its_trial_alone(records, tmp_path):
     tune(
-        records("cancer"), tmp_path / "out", own(EATS), max_trials=8, tuner="grid", trial_minutes=12 / 60, max_failures=9
+        records("cancer"),
+        tmp_path / "out",
+        own(EATS),
+        max_trials=8,
+        tuner="grid",
+        trial_minutes=12 / 60,
+        max_failures=9,
     )
     reasons = {how: {t.reason for t in trials(tmp_path / "out") if t.values["how"] == how} for how in HOW}
     assert reasons["works"] == {""}
