@@ -166,10 +166,9 @@ class KerasFamily:
                 self.save(model, Path(folder))
                 again = self.load(Path(folder))
             except Exception as error:
-                reason = " ".join(str(error).split())[:200]
                 raise UserError(
-                    f"search.families: a saved {self.name} can't be loaded again ({reason}); decorate its layers with "
-                    "@keras.saving.register_keras_serializable() and give them get_config()"
+                    f"search.families: a saved {self.name} can't be loaded again ({type(error).__name__}); decorate its "
+                    "own layers with @keras.saving.register_keras_serializable() and give them get_config()"
                 ) from error
         if np.abs(self.predict(again, batch) - self.predict(model, batch)).max() > 1e-5:
             raise UserError(f"search.families: a saved and reloaded {self.name} predicts something else")
