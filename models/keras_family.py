@@ -167,8 +167,8 @@ class KerasFamily:
                 again = self.load(Path(folder))
             except Exception as error:
                 raise UserError(
-                    f"search.families: a saved {self.name} can't be loaded again ({type(error).__name__}); decorate its "
-                    "own layers with @keras.saving.register_keras_serializable() and give them get_config()"
+                    f"search.families: a saved {self.name} can't be loaded again ({type(error).__name__}); "
+                    "decorate its layers with @keras.saving.register_keras_serializable() and give them get_config()"
                 ) from error
         if np.abs(self.predict(again, batch) - self.predict(model, batch)).max() > 1e-5:
             raise UserError(f"search.families: a saved and reloaded {self.name} predicts something else")
