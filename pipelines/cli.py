@@ -127,5 +127,11 @@ def main() -> None:
     except UserError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
         sys.exit(2)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        Console(stderr=True, highlight=False, soft_wrap=True).print(
+            f"error: {place}{error.strerror or error}", markup=False
+        )
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
