@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from importlib import metadata
 from pathlib import Path
 
 import components
@@ -11,6 +10,7 @@ import pipelines
 from components.promote.promote import current
 from components.shared.errors import UserError
 from components.shared.settings import DataSettings
+from components.shared.step import version
 from models.registry import travelling
 from pipelines.config import RunFile
 
@@ -105,11 +105,3 @@ def code_hash() -> str:
     for name in LIBRARIES:
         digest.update(f"{name} {version(name)}\n".encode())
     return digest.hexdigest()[:16]
-
-
-def version(package: str) -> str | None:
-    """Installed version of a package, None when it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

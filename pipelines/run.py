@@ -15,8 +15,9 @@ from rich.table import Table
 from components.ingest.inspect import fingerprint, size
 from components.shared.errors import UserError
 from components.shared.files import read_json, write_file, write_json
+from components.shared.step import version
 from pipelines import local
-from pipelines.arguments import LIBRARIES, arguments, code_hash, version, with_champion
+from pipelines.arguments import LIBRARIES, arguments, code_hash, with_champion
 from pipelines.check import survey
 from pipelines.config import RunFile, validate
 from pipelines.view import View

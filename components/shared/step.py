@@ -97,7 +97,7 @@ class Step:
                 "cores": len(os.sched_getaffinity(0)),
                 "seed": seed,
                 "ledger": self.ledger,
-                "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+                "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
             },
         )
         self._event("done", seconds=seconds)
@@ -158,7 +158,8 @@ def end_with_owner() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """Installed version of a package, None when it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
