@@ -32,16 +32,21 @@ class BoostedTrees:
         first = len(manifest.numeric)
         self._categorical = list(range(first, first + len(manifest.categorical)))
 
-    def space(self, hp: Any) -> None:
+    def space(self) -> Any:
+        import keras_tuner  # brings TensorFlow along, which trees need for nothing else
+
+        hp = keras_tuner.HyperParameters()
         hp.Float("learning_rate", 0.02, 0.3, sampling="log")
         hp.Int("num_leaves", 4, 64, sampling="log", step=2)
         hp.Int("min_data_in_leaf", 2, 64, sampling="log", step=2)
         hp.Float("feature_fraction", 0.3, 1.0, step=0.1)
         hp.Float("bagging_fraction", 0.5, 1.0, step=0.1)
         hp.Float("lambda_l2", 1e-3, 10.0, sampling="log")
+        return hp
 
-    def check(self, train: Rows) -> None:
+    def check(self, train: Rows) -> dict[str, float]:
         """Every table and image fits."""
+        return {}
 
     def fit(self, values: dict, train: Rows, validation: Rows, settings: Settings, progress: Progress) -> Fit:
         patience = settings.patience * ROUNDS_PER_EPOCH
@@ -88,6 +93,9 @@ class BoostedTrees:
 
     def predict(self, model: Any, rows: Rows) -> np.ndarray:
         return self._predict(model, rows, None)
+
+    def reported(self, model: Any, rows: Rows) -> dict[str, float]:
+        return {}
 
     def save(self, model: Any, folder: Path) -> None:
         write_file(folder / "model.txt", lambda path: path.write_text(model.model_to_string()))

@@ -68,11 +68,14 @@ class Family(Protocol):
     name: str
     unit: str
 
-    def space(self, hp: Any) -> None:
-        """Declares the search space on a KerasTuner `HyperParameters`."""
+    def space(self) -> Any:
+        """The search space, a KerasTuner `HyperParameters`, with every branch of its conditional scopes."""
 
-    def check(self, train: Rows) -> None:
+    def check(self, train: Rows) -> dict[str, float]:
         """Builds the default model and trains it on one batch.
+
+        Returns:
+            The metrics that the model itself reports, as `reported`.
 
         Raises:
             UserError: The family can't be used with this data, with the reason.
@@ -86,6 +89,9 @@ class Family(Protocol):
 
     def predict(self, model: Any, rows: Rows) -> np.ndarray:
         """Predicts: float32 of shape [n, classes], or [n] in label units for a regression."""
+
+    def reported(self, model: Any, rows: Rows) -> dict[str, float]:
+        """Values of the metrics that the model was compiled with, by name; empty where it has none."""
 
     def save(self, model: Any, folder: Path) -> None:
         """Writes the model, preprocessing included, in the family's native format."""

@@ -13,7 +13,7 @@ from components.shared.files import write_file
 from components.shared.metrics import loss
 from components.shared.records import Rows
 from components.shared.schema import Manifest
-from components.shared.training import Loop, predictor
+from components.shared.training import Loop, predictor, reported
 from models.encode import Encode, encoding, inputs_of
 from models.family import Fit, Progress, Settings
 
@@ -56,11 +56,26 @@ class KerasFamily:
         self._label = manifest.label
         self._encoding = encoding(manifest)
 
-    def space(self, hp: keras_tuner.HyperParameters) -> None:
-        keras.backend.clear_session()
-        self._build(hp)
+    def space(self) -> keras_tuner.HyperParameters:
+        """The search space; each conditional scope is entered once, as KerasTuner's own tuner does."""
+        hp = keras_tuner.HyperParameters()
+        entered: list[list] = []
+        while True:
+            keras.backend.clear_session()
+            self._build(hp)
+            found = hp.copy()
+            entered += hp.active_scopes
+            closed = [scope for scope in hp.inactive_scopes if scope not in entered]
+            if not closed:
+                return found
+            # A scope that can't be entered would otherwise be tried for ever.
+            entered.append(closed[0])
+            hp = found
+            for condition in closed[0]:
+                hp.values[condition.name] = condition.values[0]
+            hp.ensure_active_values()
 
-    def check(self, train: Rows) -> None:
+    def check(self, train: Rows) -> dict[str, float]:
         try:
             batch = train.take(np.arange(min(32, len(train))))
             model, train_loop = self._start({}, batch, Settings(1, 1, len(batch), seed=0))
@@ -68,6 +83,7 @@ class KerasFamily:
             outputs = predictor(model)(inputs_of(batch))
             self._check_outputs(outputs)
             self._check_saving(model, batch)
+            return train_loop.reported()
         except UserError:
             raise
         except Exception as error:
@@ -113,6 +129,11 @@ class KerasFamily:
     def predict(self, model: keras.Model, rows: Rows) -> np.ndarray:
         return self._in_label_units(predictor(model)(inputs_of(rows)))
 
+    def reported(self, model: keras.Model, rows: Rows) -> dict[str, float]:
+        network = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+        encode = next(layer for layer in model.layers if isinstance(layer, Encode))
+        return reported(network, encode, inputs_of(rows), self._targets(rows))
+
     def save(self, model: keras.Model, folder: Path) -> None:
         write_file(folder / "model.keras", model.save)
 
@@ -133,10 +154,13 @@ class KerasFamily:
         inputs = {n: keras.Input(a.shape[1:], dtype=a.dtype.name, name=n) for n, a in arrays.items()}
         encode = Encode(**self._encoding)
         whole = keras.Model(inputs, network(encode(inputs)), name=self.name)
-        labels = rows.labels
-        if self._label.task == "regression":
-            labels = ((labels - self._label.mean) / (self._label.std or 1)).astype(np.float32)[:, None]
-        return whole, Loop(network, encode, arrays, labels, settings.batch_size, settings.seed)
+        return whole, Loop(network, encode, arrays, self._targets(rows), settings.batch_size, settings.seed)
+
+    def _targets(self, rows: Rows) -> np.ndarray:
+        """What the network learns: class indices [n], or standardised numbers [n, 1]."""
+        if self._label.task != "regression":
+            return rows.labels
+        return ((rows.labels - self._label.mean) / (self._label.std or 1)).astype(np.float32)[:, None]
 
     def _check_outputs(self, outputs: np.ndarray) -> None:
         """Refuses outputs that are no predictions of this label."""

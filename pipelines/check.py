@@ -9,7 +9,7 @@ from rich.table import Table
 from components.ingest.inspect import Inspection, inspect
 from components.shared.errors import UserError, nearest
 from components.shared.files import read_json
-from components.tune.objective import check_objective
+from components.tune.objective import resolve
 from models.registry import automatic, travelling
 from pipelines.config import RunFile
 
@@ -37,7 +37,7 @@ def survey(settings: RunFile, base: Path) -> Inspection:
         UserError: The data can't be used, or a setting names what they don't have.
     """
     seen = inspect(settings.data, settings.seed, base)
-    check_objective(settings.search.objective, seen.task)
+    resolve(settings.search.objective, seen.task)
     if not _images(seen) and "cnn" in settings.search.families:
         raise UserError("search.families: cnn needs images, and the data are a table; use mlp or boosted_trees")
     columns = [column.name for column in seen.columns if column.kind != "image"]
@@ -51,7 +51,7 @@ def trainings(settings: RunFile) -> dict[str, int]:
     """Trainings of each step, at most."""
     candidates = min(settings.search.top_n, settings.search.max_trials)
     return {
-        "tune": settings.search.max_trials,
+        "tune": settings.search.max_trials * settings.search.executions_per_trial,
         "best_epoch": candidates * settings.best_epoch.seeds,
         "retrain": min(candidates, settings.ensemble.max_members) if settings.retrain.enabled else 0,
     }

@@ -1,6 +1,7 @@
 """The one look at the test rows: metrics with intervals, the report, and the ensemble as one artifact."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from components.shared.schema import Manifest
 from components.shared.seeds import derive
 from components.shared.settings import EvaluateSettings
 from components.shared.step import Step, entry
+from components.tune.trials import Study, merged
 from models import ensemble as ensembles
 from models.ensemble import Ensemble
 
@@ -218,7 +220,7 @@ def _collect(
         "asked": asked,
         "manifest": read_json(Path(records) / "manifest.json"),
         "study": read_json(Path(study) / "study.json"),
-        "trials": [read_json(path) for path in sorted((Path(study) / "trials").glob("*.json"))],
+        "trials": [asdict(trial) for trial in merged(Study(Path(study)).load().values())],
         "best_epochs": [read_json(Path(folder) / "best_epoch.json") for folder in results],
         "weights": read_json(Path(weights) / "weights.json"),
         "members": [read_json(folder / "member.json") for folder in members],

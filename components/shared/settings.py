@@ -116,9 +116,10 @@ class Objective(Section):
     """The validation score that the search optimises."""
 
     name: str = "loss"
-    """loss (log-loss for classes, mean squared error for regression), or a metric that evaluate reports:
-    accuracy, roc_auc, pr_auc, f1, mae, rmse, r2"""
-    direction: Literal["min", "max"] = "min"
+    """loss (log-loss for classes, mean squared error for regression), a metric that evaluate reports (accuracy,
+    roc_auc, pr_auc, f1, calibration_error, mae, rmse, r2), or one that your model was compiled with"""
+    direction: Literal["min", "max"] | None = None
+    """Which way is better; needed only for a metric of your model."""
 
 
 class SearchSettings(Section):
@@ -127,9 +128,13 @@ class SearchSettings(Section):
     families: Annotated[list[str], Field(min_length=1)] | Literal["auto"] = "auto"
     """mlp, cnn, boosted_trees, or your own path/to/file.py:build (KerasTuner's build(hp), or a HyperModel).
     auto: mlp and boosted_trees for tables, and cnn too for images"""
-    tuner: Literal["bayesian", "random", "grid"] = "bayesian"
+    tuner: Literal["bayesian", "random", "grid", "hyperband", "evolution"] = "bayesian"
+    """bayesian (Gaussian process) | random | grid | hyperband (many short trainings, the best ones longer) |
+    evolution (the better ones of the latest trials, changed a little)"""
     max_trials: Count = 30
-    """Trials over all families together."""
+    """Trials over all families together; what a small space leaves of them goes to further executions."""
+    executions_per_trial: Count = 1
+    """Trainings of each configuration, from different seeds; its score is their mean."""
     max_minutes: Annotated[float, Field(gt=0)] | None = None
     """No trial starts after this many minutes."""
     max_epochs: Count = 30
@@ -140,6 +145,8 @@ class SearchSettings(Section):
     objective: Objective = Objective()
     top_n: Count = 4
     """Candidates handed on, chosen by what each adds to an ensemble."""
+    max_per_family: Count | None = None
+    """Most candidates of one family."""
     workers: Literal["auto"] | Count = "auto"
     """Processes that train trials at the same time; auto is one per GPU, else one per core that memory allows. The
     order of suggestion depends on their number: set it to get the same trials on another machine."""

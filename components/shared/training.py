@@ -74,6 +74,34 @@ class Loop:
             loss = float(self._run(tf.constant(order[start : start + stride])))
         return loss
 
+    def reported(self) -> dict[str, float]:
+        """The metrics of the epoch that the model itself was compiled with, by name; the loss is not one."""
+        return _numbers(self.model.get_metrics_result())
+
+
+def reported(
+    model: keras.Model, encode: Callable, inputs: dict[str, np.ndarray], targets: np.ndarray, batch_size: int = 2048
+) -> dict[str, float]:
+    """The metrics that the model was compiled with, over all rows, by its own `test_step`.
+
+    Args:
+        model: Compiled Keras model.
+        encode: Turns a dictionary of raw tensors into what the model takes.
+        inputs: Arrays by name, each of shape [n, …].
+        targets: Shape [n, …], as the model was trained with.
+        batch_size: Rows of a step; it does not change the metrics.
+    """
+    step = tf.function(lambda x, y: model.test_step((encode(x), y)), reduce_retracing=True)
+    model.reset_metrics()
+    for start in range(0, len(targets), batch_size):
+        part = slice(start, start + batch_size)
+        step({name: tf.constant(array[part]) for name, array in inputs.items()}, tf.constant(targets[part]))
+    return _numbers(model.get_metrics_result())
+
+
+def _numbers(logs: dict) -> dict[str, float]:
+    return {name: float(value) for name, value in logs.items() if name != "loss" and np.ndim(value) == 0}
+
 
 def predictor(model: keras.Model, batch_size: int = 2048) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
     """A compiled function from a dictionary of arrays [n, …] to the model's predictions of inference, float32."""

@@ -6,8 +6,12 @@ from components.shared.metrics import loss, row_losses
 from components.tune.trials import Study, Trial
 
 
-def choose(study: Study, trials: list[Trial], labels: np.ndarray, task: str, top_n: int) -> list[Trial]:
+def choose(
+    study: Study, trials: list[Trial], labels: np.ndarray, task: str, top_n: int, max_per_family: int | None = None
+) -> list[Trial]:
     """Greedy forward selection without replacement by the loss of the uniform average (Caruana et al. 2004).
+
+    Of a configuration that was a trial more than once, in several rungs, the last trial counts.
 
     Args:
         study: Holds the validation predictions.
@@ -15,12 +19,13 @@ def choose(study: Study, trials: list[Trial], labels: np.ndarray, task: str, top
         labels: Of the validation rows, shape [n].
         task: binary, multiclass or regression.
         top_n: How many to choose.
+        max_per_family: Most of one family; None for no limit.
 
     Returns:
         The chosen trials in the order in which they were chosen, the one with the lowest loss first; fewer than `top_n`
         when there are fewer complete trials.
     """
-    left = [trial for trial in trials if trial.complete]
+    left = list({trial.configuration: trial for trial in trials if trial.complete}.values())
     chosen: list[Trial] = []
     total: np.ndarray | float = 0.0
     while left and len(chosen) < top_n:
@@ -28,6 +33,8 @@ def choose(study: Study, trials: list[Trial], labels: np.ndarray, task: str, top
         best = left.pop(int(np.argmin(losses)))
         total = total + study.predictions(best).astype(np.float64)
         chosen.append(best)
+        if sum(trial.family == best.family for trial in chosen) == max_per_family:
+            left = [trial for trial in left if trial.family != best.family]
     return chosen
 
 

@@ -2,9 +2,8 @@
 
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-import keras_tuner
 import numpy as np
 
 from components.shared.errors import UserError
@@ -12,6 +11,7 @@ from components.shared.metrics import metrics
 from components.shared.records import Rows
 from components.shared.seeds import derive
 from components.shared.settings import SearchSettings
+from components.tune.objective import check_reported
 from components.tune.trials import Trial
 from models.family import Family, Settings
 
@@ -25,11 +25,31 @@ class Check:
 
 @dataclass(frozen=True)
 class Order:
-    """A job: train this configuration."""
+    """A job: train this configuration; the fields are those of `Trial`."""
 
     number: int
     family: str
     values: dict
+    execution: int = 0
+    schedule: dict = field(default_factory=dict)
+
+    def trial(self, status: str, seed: int = 0, reason: str = "", worker: int = 0) -> Trial:
+        """A trial of this configuration without figures."""
+        return Trial(
+            number=self.number,
+            family=self.family,
+            values=self.values,
+            seed=seed,
+            status=status,
+            reason=reason,
+            worker=worker,
+            execution=self.execution,
+            schedule=self.schedule,
+        )
+
+    def seed(self, run: int) -> int:
+        """Of this training, from the run's seed; executions of a trial differ in it alone."""
+        return derive(run, "trial", self.number, *([self.execution] if self.execution else []))
 
 
 @dataclass(frozen=True)
@@ -57,28 +77,31 @@ class Executor:
         return self._check(job) if isinstance(job, Check) else self._train(job)
 
     def _check(self, job: Check) -> dict | UserError:
-        member, space = self.members[job.family], keras_tuner.HyperParameters()
+        member, objective = self.members[job.family], self.settings.objective
         try:
-            member.check(self.train)
-            member.space(space)
+            reported = member.check(self.train)
+            check_reported(objective, self.task, job.family, reported)
+            return member.space().get_config()
         except UserError as error:
             return error
-        return space.get_config()
 
     def _train(self, order: Order) -> tuple[Trial, np.ndarray | None]:
         member, started = self.members[order.family], time.monotonic()
-        seed = derive(self.seed, "trial", order.number)
-        base = Trial(order.number, order.family, order.values, seed, "infeasible", worker=os.getpid())
-        training = Settings(self.settings.max_epochs, self.settings.patience, self.settings.batch_size, seed)
+        seed, objective = order.seed(self.seed), self.settings.objective.name
+        base = order.trial("infeasible", seed, worker=os.getpid())
+        epochs = order.schedule.get("epochs", self.settings.max_epochs)
+        training = Settings(epochs, self.settings.patience, self.settings.batch_size, seed)
         predictions = None
         try:
             fit = member.fit(order.values, self.train, self.validation, training, lambda *_: None)
             if not np.isfinite(fit.loss):
                 raise FloatingPointError("the validation loss is not a finite number")
             measured = metrics(self.task, self.validation.labels, fit.predictions)
-            score = measured[self.settings.objective.name]
+            if objective not in measured:
+                measured[objective] = member.reported(fit.model, self.validation)[objective]
+            score = measured[objective]
             if not np.isfinite(score):
-                raise FloatingPointError(f"{self.settings.objective.name} is not a finite number")
+                raise FloatingPointError(f"{objective} is not a finite number")
             predictions = fit.predictions
             trial = replace(
                 base,

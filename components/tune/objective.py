@@ -1,24 +1,53 @@
 """What a search may optimise."""
 
-from components.shared.errors import UserError
+from components.shared.errors import UserError, nearest
 from components.shared.metrics import METRICS
 from components.shared.settings import Objective
 
 
-def check_objective(objective: Objective, task: str) -> None:
-    """Refuses an objective that the task does not have, or one to be optimised the wrong way round.
+def measured(task: str) -> dict[str, str]:
+    """Direction of each score that is measured for every family, by name."""
+    return {"loss": "min"} | {name: metric.direction for name, metric in METRICS.items() if task in metric.tasks}
+
+
+def resolve(objective: Objective, task: str) -> Objective:
+    """The objective with its direction, which may be left out for a metric that the product measures.
 
     Raises:
-        UserError: With the objectives that the task has.
+        UserError: The direction is missing for a metric of the model, or is the wrong one for a known metric.
     """
-    known = {"loss": "min"} | {name: metric.direction for name, metric in METRICS.items() if task in metric.tasks}
-    if objective.name not in known:
+    known = measured(task)
+    direction = known.get(objective.name, objective.direction)
+    if direction is None:
         raise UserError(
-            f'search.objective.name: "{objective.name}" is not a metric of a {task} label; '
-            f"choose from {', '.join(known)}"
+            f'search.objective.name: "{objective.name}" is not one of {", ".join(known)}'
+            f"{nearest(objective.name, known)}; for a metric that your model reports, give its direction too: "
+            f"{{name: {objective.name}, direction: max}}"
         )
-    if known[objective.name] != objective.direction:
+    if objective.direction not in (None, direction):
         raise UserError(
-            f"search.objective.direction: {objective.name} is to be {known[objective.name]}imised, "
-            f"not {objective.direction}imised"
+            f"search.objective.direction: {objective.name} is to be {direction}imised, not {objective.direction}imised"
         )
+    return objective.model_copy(update={"direction": direction})
+
+
+def check_reported(objective: Objective, task: str, family: str, reported: dict[str, float]) -> None:
+    """Refuses an objective that neither the product measures nor the model reports.
+
+    Args:
+        objective: Of the search.
+        task: binary, multiclass or regression.
+        family: Whose model it is.
+        reported: Values of the metrics that the model was compiled with, after one batch.
+
+    Raises:
+        UserError: With the metrics that there are.
+    """
+    known = measured(task)
+    if objective.name in known or objective.name in reported:
+        return
+    choices = [*known, *(name for name in reported if name not in known)]
+    raise UserError(
+        f'search.objective.name: {family} does not report "{objective.name}"{nearest(objective.name, choices)}; choose '
+        f"from {', '.join(choices)}"
+    )

@@ -1,6 +1,7 @@
 """The search itself: suggest, train in the workers, record, until the budget is spent."""
 
 import time
+from dataclasses import replace
 
 import keras_tuner
 
@@ -10,8 +11,8 @@ from components.shared.settings import SearchSettings
 from components.shared.step import Step
 from components.tune.execute import Check, Order
 from components.tune.pool import Died, Pool
-from components.tune.suggest import suggest
-from components.tune.trials import Study, Trial
+from components.tune.suggest import No, suggest
+from components.tune.trials import Study, Trial, merge
 
 
 def spaces(pool: Pool, families: list[str], step: Step) -> dict[str, keras_tuner.HyperParameters]:
@@ -33,42 +34,108 @@ def spaces(pool: Pool, families: list[str], step: Step) -> dict[str, keras_tuner
     return found
 
 
+class Plan:
+    """Which training comes next: a function of the trainings so far and of what is known of them.
+
+    New configurations come first, one family after the other, each with `executions_per_trial` trainings. When the
+    spaces hold no more, the rest of the budget goes to further executions of the trials that have the fewest, so that
+    a small space ends with a mean of several seeds for each configuration.
+
+    Args:
+        spaces: Search space by family, in the order of the turns.
+        settings: Of the search, the objective with its direction.
+        seed: Of the run.
+    """
+
+    def __init__(self, spaces: dict[str, keras_tuner.HyperParameters], settings: SearchSettings, seed: int) -> None:
+        self._spaces, self._settings, self._seed = spaces, settings, seed
+
+    def next(self, orders: list[Order], known: dict[int, Trial]) -> Order | No:
+        """The next training.
+
+        Args:
+            orders: All trainings so far, in order.
+            known: The ended ones whose results may be used, by their place in `orders`.
+        """
+        if orders and orders[-1].execution + 1 < self._settings.executions_per_trial:
+            last = known.get(len(orders) - 1)
+            if last is None or last.complete:
+                return replace(orders[-1], execution=orders[-1].execution + 1)
+        trials = self._trials(orders, known)
+        names, reasons = list(self._spaces), set()
+        for turn in range(len(names)):
+            name = names[(len(trials) + turn) % len(names)]
+            found = suggest(
+                self._settings.tuner,
+                self._spaces[name],
+                [trial for trial in trials if trial.family == name],
+                self._settings.objective.direction,
+                derive(self._seed, name),
+                self._settings.max_epochs,
+            )
+            if not isinstance(found, No):
+                return Order(len(trials), name, found.values, schedule=found.schedule)
+            reasons.add(found)
+        return No.YET if No.YET in reasons else self._again(orders, trials)
+
+    def _trials(self, orders: list[Order], known: dict[int, Trial]) -> list[Trial]:
+        """The trials as far as they are known; one of which no training has ended is running."""
+        ended: dict[int, list[Trial]] = {}
+        for place, trial in known.items():
+            ended.setdefault(orders[place].number, []).append(trial)
+        first = [order for order in orders if order.execution == 0]
+        return [
+            merge(ended[order.number]) if order.number in ended else replace(order.trial("running"), executions=0)
+            for order in first
+        ]
+
+    def _again(self, orders: list[Order], trials: list[Trial]) -> Order | No:
+        """A further execution of the trial that has the fewest, of several the one with the best score."""
+        times = [0] * len(trials)
+        for order in orders:
+            times[order.number] += 1
+        sign = 1 if self._settings.objective.direction == "min" else -1
+        longest = [
+            t for t in trials if t.schedule.get("epochs", self._settings.max_epochs) == self._settings.max_epochs
+        ]
+        ready = [trial for trial in longest if trial.complete]
+        if not ready:
+            return No.YET if any(trial.status == "running" for trial in longest) else No.MORE
+        chosen = min(ready, key=lambda trial: (times[trial.number], sign * trial.score, trial.number))
+        values, schedule = chosen.values, chosen.schedule
+        return Order(chosen.number, chosen.family, values, times[chosen.number], schedule)
+
+
 class Search:
     """One search over several families that take turns.
 
-    The suggestion of trial n knows the scores of the trials before n - `lag`, and the configurations of all before
-    n. It does not depend on which worker was faster: for a seed and a number of workers the trials are the same
-    every time, also after a crash, whose missing trials are trained again.
+    The suggestion of training n knows the scores of the trainings before n - `lag`, and the configurations of all
+    before n. It does not depend on which worker was faster: for a seed and a number of workers the trials are the same
+    every time, also after a crash, whose missing trainings are done again.
 
     Args:
         step: For progress.
         study: Where the records are.
-        spaces: Search space by family, in the order of the turns.
+        plan: What comes next.
         settings: Of the search.
         seed: Of the run.
         pool: Trains the trials.
     """
 
-    def __init__(
-        self,
-        step: Step,
-        study: Study,
-        spaces: dict[str, keras_tuner.HyperParameters],
-        settings: SearchSettings,
-        seed: int,
-        pool: Pool,
-    ) -> None:
-        self._step, self._study, self._spaces = step, study, spaces
+    def __init__(self, step: Step, study: Study, plan: Plan, settings: SearchSettings, seed: int, pool: Pool) -> None:
+        self._step, self._study, self._plan = step, study, plan
         self._settings, self._seed, self._pool = settings, seed, pool
+        self._budget = settings.max_trials * settings.executions_per_trial
         # Twice the workers: a slow trial then holds up none but the trials far behind it.
         self._lag = 1 if pool.workers == 1 else 2 * pool.workers
+        self._awaited = 0
         self._orders: list[Order] = []
         self._running: set[int] = set()
         self._done: dict[int, Trial] = {}
         self._ended = False
 
     def run(self) -> list[Trial]:
-        """Trains until the budget is spent or every space is exhausted; returns all trials in order.
+        """Trains until the budget is spent or nothing is left to try; returns all executions in order.
 
         Raises:
             UserError: Too many trials in a row were infeasible.
@@ -80,75 +147,67 @@ class Search:
         while True:
             self._start_more(recorded, (time.monotonic() - started) / 60)
             if not self._running:
-                return [self._done[order.number] for order in self._orders]
+                return [self._done[place] for place in range(len(self._orders))]
             self._collect()
 
-    def _start_more(self, recorded: dict[int, Trial], minutes: float) -> None:
-        """Gives every free worker a trial, as far as the budget and the lag allow."""
-        limit, budget = self._settings.max_minutes, self._settings.max_trials
-        while not self._ended and self._pool.free and len(self._orders) < budget and self._is_known():
+    def _start_more(self, recorded: dict[tuple[int, int], Trial], minutes: float) -> None:
+        """Gives every free worker a training, as far as the budget and the lag allow."""
+        limit = self._settings.max_minutes
+        while not self._ended and self._pool.free and len(self._orders) < self._budget and self._is_known():
             if limit and minutes >= limit:
-                self._end(f"stopped after {minutes:.1f} minutes, {len(self._orders)} of {budget} trials")
+                self._end(f"stopped after {minutes:.1f} minutes, {len(self._orders)} of {self._budget} trainings")
                 return
-            order = self._next()
-            if order is None:
-                self._end(f"every configuration has been tried: {len(self._orders)} trials instead of {budget}")
+            place = len(self._orders)
+            order = self._plan.next(self._orders, {p: self._done[p] for p in range(self._horizon())})
+            if order is No.YET and self._awaited < place:
+                # The next suggestion knows all that runs now, on every machine and after every crash alike.
+                self._awaited = place
+                continue
+            if isinstance(order, No):
+                self._end(f"nothing is left to try: {place} trainings instead of {self._budget}")
                 return
             self._orders.append(order)
-            earlier = recorded.get(order.number)
+            earlier = recorded.get((order.number, order.execution))
             if earlier and (earlier.family, earlier.values) == (order.family, order.values):
-                self._done[order.number] = earlier
+                self._done[place] = earlier
             else:
-                self._running.add(order.number)
-                self._pool.submit(order.number, order)
+                self._running.add(place)
+                self._pool.submit(place, order)
 
     def _collect(self) -> None:
-        """Waits for trials to end, records them, and stops a search that gets nowhere."""
-        for number, answer in self._pool.results():
+        """Waits for trainings to end, records them, and stops a search that gets nowhere."""
+        for place, answer in self._pool.results():
             if isinstance(answer, Died):
-                order = self._orders[number]
-                seed = derive(self._seed, "trial", number)
-                answer = Trial(number, order.family, order.values, seed, "infeasible", answer.reason), None
+                order = self._orders[place]
+                answer = order.trial("infeasible", order.seed(self._seed), answer.reason), None
             trial, predictions = answer
             self._study.save(trial, predictions)
-            self._running.discard(number)
-            self._done[number] = trial
+            self._running.discard(place)
+            self._done[place] = trial
             self._tell(trial)
-        last = [self._done[number] for number in sorted(self._done)[-self._settings.max_failures :]]
+        last = [self._done[place] for place in sorted(self._done)[-self._settings.max_failures :]]
         if len(last) == self._settings.max_failures and not any(trial.complete for trial in last):
             raise UserError(
                 f"search: the last {len(last)} trials were all infeasible, so the search stopped; "
                 f"the last reason: {last[-1].reason}"
             )
 
+    def _horizon(self) -> int:
+        """How many of the first trainings the next suggestion knows."""
+        return max(self._awaited, len(self._orders) - self._lag + 1, 0)
+
     def _is_known(self) -> bool:
-        """Whether every trial whose score the next suggestion is to know has ended."""
-        return all(number in self._done for number in range(len(self._orders) - self._lag + 1))
-
-    def _next(self) -> Order | None:
-        """The families take turns; one whose space is exhausted passes its turn on."""
-        number, names = len(self._orders), list(self._spaces)
-        for turn in range(len(names)):
-            name = names[(number + turn) % len(names)]
-            own = [self._as_known(order) for order in self._orders if order.family == name]
-            direction, seed = self._settings.objective.direction, derive(self._seed, name)
-            values = suggest(self._settings.tuner, self._spaces[name], own, direction, seed)
-            if values is not None:
-                return Order(number, name, values)
-        return None
-
-    def _as_known(self, order: Order) -> Trial:
-        """The trial as the next suggestion is to know it: with its score, or as one that is still running."""
-        if order.number <= len(self._orders) - self._lag:
-            return self._done[order.number]
-        return Trial(order.number, order.family, order.values, 0, "running")
+        """Whether every training whose score the next suggestion is to know has ended."""
+        return all(place in self._done for place in range(self._horizon()))
 
     def _end(self, reason: str) -> None:
         self._ended = True
         self._step.progress(reason)
 
     def _tell(self, trial: Trial) -> None:
-        name, total = self._settings.objective.name, self._settings.max_trials
+        name = self._settings.objective.name
         result = f"{name} {trial.score:.4f}" if trial.complete else f"infeasible: {trial.reason}"
-        text = f"trial {trial.number + 1}/{total} {trial.id}: {result} ({trial.seconds:.1f} s)"
-        self._step.progress(text, len(self._done), total)
+        again = f" execution {trial.execution + 1}" if trial.execution else ""
+        rung = f" for {trial.schedule['epochs']} epochs" if trial.schedule else ""
+        text = f"trial {len(self._done)}/{self._budget} {trial.id}{again}{rung}: {result} ({trial.seconds:.1f} s)"
+        self._step.progress(text, len(self._done), self._budget)

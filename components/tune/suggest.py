@@ -4,19 +4,60 @@ The search-space language and the suggestions are KerasTuner's. Its oracles keep
 suggestion, shown the trials so far, and asked once.
 """
 
+import copy
+from dataclasses import dataclass, field
+from enum import Enum
+
 import keras_tuner
 import numpy as np
+from keras_tuner.engine.hyperparameters import Fixed
 from keras_tuner.src.engine.trial import Trial as OracleTrial
 from keras_tuner.src.engine.trial import TrialStatus
+from threadpoolctl import threadpool_limits
 
 from components.shared.seeds import derive
+from components.tune.space import active, untried
 from components.tune.trials import Trial
 
 CANDIDATES = 200
 """Random configurations among which the Gaussian process chooses."""
+POPULATION = 12
+"""Latest complete trials among which evolution looks for a parent; the first ones are random."""
+SAMPLE = 4
+"""Of the population, drawn at random; the best of them is the parent."""
+MUTATIONS = 200
+"""Mutations after which evolution, having met tried configurations alone, takes a random one."""
+FACTOR = 3
+"""Hyperband keeps one of so many trials of a rung, and trains it so many times longer."""
 
 
-class BayesianOracle(keras_tuner.oracles.BayesianOptimizationOracle):
+class _Exhaustive:
+    """Searches a small space to its end, where KerasTuner gives up after some random draws that were tried before.
+
+    It draws the values that KerasTuner draws, a tenth of the time: KerasTuner copies the space for each of them.
+    """
+
+    def _random_values(self) -> dict | None:
+        for _ in range(1 + self._max_collisions):
+            values: dict = {}
+            for hp in self.hyperparameters.space:
+                if active(hp, values):
+                    values[hp.name] = hp.random_sample(self._seed_state)
+                    self._seed_state += 1
+            if not self._duplicate(values):
+                return values
+        left = self._untried()
+        return left[self._seed_state % len(left)] if left else None
+
+    def _untried(self) -> list[dict] | None:
+        return untried(self.hyperparameters, [trial.hyperparameters.values for trial in self.trials.values()])
+
+
+class RandomOracle(_Exhaustive, keras_tuner.oracles.RandomSearchOracle):
+    """KerasTuner's random search."""
+
+
+class BayesianOracle(_Exhaustive, keras_tuner.oracles.BayesianOptimizationOracle):
     """KerasTuner's Gaussian process, with its lower confidence bound minimised over random untried configurations.
 
     KerasTuner runs 50 gradient searches over a continuous relaxation of the space, which takes about a second per
@@ -31,28 +72,121 @@ class BayesianOracle(keras_tuner.oracles.BayesianOptimizationOracle):
         scores = [trial.score for trial in self.trials.values() if trial.status == TrialStatus.COMPLETED]
         if len(scores) < max(5, len(self._nonfixed_space())):
             return self._random_populate_space()
-        pool = [values for _ in range(CANDIDATES) if (values := self._random_values()) is not None]
+        pool = self._untried()
+        if pool is None:
+            pool = [values for _ in range(CANDIDATES) if (values := self._random_values()) is not None]
         if not pool:
             return {"status": TrialStatus.STOPPED, "values": None}
         x, y = self._vectorize_trials()
-        self.gpr.fit(x, y)
-        mean, deviation = self.gpr.predict(np.array([self._vector(values) for values in pool]), return_std=True)
+        # Matrices of a few hundred rows: more threads only wait for each other.
+        with threadpool_limits(1):
+            self.gpr.fit(x, y)
+            mean, deviation = self.gpr.predict(np.array([self._vector(values) for values in pool]), return_std=True)
         return {"status": TrialStatus.RUNNING, "values": pool[int(np.argmin(mean - self.beta * deviation))]}
 
     def _vector(self, values: dict) -> list[float]:
-        return [hp.value_to_prob(values.get(hp.name, hp.default)) for hp in self._nonfixed_space()]
+        return [
+            hp.value_to_prob(values[hp.name] if hp.name in values and active(hp, values) else hp.default)
+            for hp in self._nonfixed_space()
+        ]
+
+
+class EvolutionOracle(RandomOracle):
+    """Regularised evolution (Real et al. 2019): the best of a sample of the latest trials has one value changed.
+
+    Age, not score, decides who leaves the population, so a configuration that was lucky once is forgotten.
+    """
+
+    def populate_space(self, trial_id: str) -> dict:
+        trials = [self.trials[id] for id in self.end_order]
+        population = [trial for trial in trials if trial.status == TrialStatus.COMPLETED][-POPULATION:]
+        if len(population) < POPULATION:
+            return super().populate_space(trial_id)
+        rng = np.random.default_rng(self.seed)
+        better = min if self.objective.direction == "min" else max
+        for _ in range(MUTATIONS):
+            sample = rng.choice(POPULATION, SAMPLE, replace=False)
+            parent = better((population[place] for place in sample), key=lambda trial: trial.score)
+            values = self._mutate(parent.hyperparameters.values, rng)
+            if not self._duplicate(values):
+                return {"status": TrialStatus.RUNNING, "values": values}
+        return super().populate_space(trial_id)
+
+    def _mutate(self, parent: dict, rng: np.random.Generator) -> dict:
+        """The parent's values, one of them drawn again, and drawn ones for what that makes active."""
+        free = [hp.name for hp in self.hyperparameters.space if active(hp, parent) and not isinstance(hp, Fixed)]
+        changed = rng.choice(free) if free else None
+        child: dict = {}
+        for hp in self.hyperparameters.space:
+            if hp.name in child or not active(hp, child):
+                continue
+            kept = hp.name != changed and hp.name in parent and active(hp, parent)
+            child[hp.name] = parent[hp.name] if kept else hp.random_sample(int(rng.integers(2**31)))
+        return child
+
+
+class HyperbandOracle(_Exhaustive, keras_tuner.oracles.HyperbandOracle):
+    """KerasTuner's Hyperband (Li et al. 2018), whose brackets are restored from the trials' schedules.
+
+    A promoted configuration is trained from the start for its longer time: no weights are kept between rungs.
+    """
+
+    _started = 0
+
+    def _start_new_bracket(self) -> None:
+        super()._start_new_bracket()
+        self._brackets[-1]["number"] = self._started
+        self._started += 1
+
+    def restore(self, schedule: dict, trial_id: str) -> None:
+        """Puts a trial into the place that it had when it was suggested."""
+        while self._started <= schedule["bracket"]:
+            self._increment_bracket_num()
+            self._start_new_bracket()
+        bracket = next(bracket for bracket in self._brackets if bracket["number"] == schedule["bracket"])
+        bracket["rounds"][schedule["round"]].append({"past_id": schedule.get("trial_id"), "id": trial_id})
+
+    def populate_space(self, trial_id: str) -> dict:
+        answer = super().populate_space(trial_id)
+        if answer.get("values"):
+            # KerasTuner gives the bracket that was started last, which need not be the trial's own.
+            own = (b for b in self._brackets for r in b["rounds"] for info in r if info["id"] == trial_id)
+            answer["values"]["tuner/bracket"] = next(own)["number"]
+        return answer
 
 
 ORACLES = {
     "bayesian": BayesianOracle,
-    "random": keras_tuner.oracles.RandomSearchOracle,
+    "random": RandomOracle,
     "grid": keras_tuner.oracles.GridSearchOracle,
+    "hyperband": HyperbandOracle,
+    "evolution": EvolutionOracle,
 }
 
 
+@dataclass(frozen=True)
+class Suggestion:
+    """What to try.
+
+    Attributes:
+        values: Hyperparameters by name.
+        schedule: As in `Trial`; empty for tuners without rungs.
+    """
+
+    values: dict
+    schedule: dict = field(default_factory=dict)
+
+
+class No(Enum):
+    """Why there is no suggestion."""
+
+    MORE = "the space holds no other configuration"
+    YET = "trials that are running decide what comes next"
+
+
 def suggest(
-    tuner: str, space: keras_tuner.HyperParameters, trials: list[Trial], direction: str, seed: int
-) -> dict | None:
+    tuner: str, space: keras_tuner.HyperParameters, trials: list[Trial], direction: str, seed: int, max_epochs: int
+) -> Suggestion | No:
     """The next configuration of one family.
 
     Args:
@@ -61,30 +195,40 @@ def suggest(
         trials: The family's trials so far, in order.
         direction: "min" or "max": which scores are better.
         seed: Of the family's search.
+        max_epochs: Longest training of a trial, which the rungs of Hyperband lead up to.
 
     Returns:
-        Hyperparameters by name that no trial has had, or None when the space holds no other.
+        A configuration that no trial has had, or that one had in a lower rung; or why there is none.
     """
+    rungs = {"max_epochs": max_epochs, "factor": FACTOR, "hyperband_iterations": 0}
     oracle = ORACLES[tuner](
         objective=keras_tuner.Objective("score", direction),
-        max_trials=len(trials) + 1,
         # KerasTuner takes 0 for "no seed". A new seed per suggestion: what an oracle drew before is not part of the
         # records.
         seed=1 + derive(seed, "suggest", len(trials)),
         hyperparameters=space.copy(),
+        **(rungs if tuner == "hyperband" else {"max_trials": len(trials) + 1}),
     )
     for trial in trials:
         _show(oracle, space, trial)
     if not space.space:
-        return None if trials else {}
-    values = oracle.populate_space(f"{len(trials):04d}")["values"]
-    return None if values is None else {name: _plain(value) for name, value in values.items()}
+        return No.MORE if trials else Suggestion({})
+    answer = oracle.populate_space(f"{len(trials):04d}")
+    if answer["status"] == TrialStatus.IDLE:
+        return No.YET
+    if answer.get("values"):
+        schedule = {name.removeprefix("tuner/"): v for name, v in answer["values"].items() if name.startswith("tuner/")}
+        given = {name: _plain(value) for name, value in answer["values"].items()}
+        # Grid search gives defaults to hyperparameters of branches that are not taken.
+        return Suggestion({hp.name: given[hp.name] for hp in space.space if active(hp, given)}, schedule)
+    return No.MORE
 
 
 def _show(oracle: keras_tuner.Oracle, space: keras_tuner.HyperParameters, trial: Trial) -> None:
-    parameters = space.copy()
+    # A shallow copy: KerasTuner's own copies every hyperparameter, which would take most of a suggestion's time.
+    parameters = copy.copy(space)
     parameters.values = dict(trial.values)
-    shown = OracleTrial(parameters, trial_id=f"{trial.number:04d}")
+    shown = OracleTrial(parameters, trial_id=f"{len(oracle.start_order):04d}")
     # An infeasible trial has been tried, but has no score that could rank.
     shown.status = TrialStatus.COMPLETED if trial.complete else TrialStatus.FAILED
     shown.score = trial.score
@@ -92,6 +236,10 @@ def _show(oracle: keras_tuner.Oracle, space: keras_tuner.HyperParameters, trial:
     oracle.start_order.append(shown.trial_id)
     oracle.end_order.append(shown.trial_id)
     oracle._tried_so_far.add(oracle._compute_values_hash(trial.values))
+    if isinstance(oracle, HyperbandOracle):
+        if trial.status == "running":
+            oracle.ongoing_trials[shown.trial_id] = shown
+        oracle.restore(trial.schedule, shown.trial_id)
     if isinstance(oracle, keras_tuner.oracles.GridSearchOracle):
         # One after the other: the next combination is the one after the last trial's.
         oracle._ordered_ids.insert(shown.trial_id)

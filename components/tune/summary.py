@@ -2,11 +2,13 @@
 
 import statistics
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 from components.shared import charts
 from components.shared.files import read_json, write_file
 from components.shared.page import number, render_page
+from components.tune.trials import Study, merged
 
 MOST_REASONS = 20
 """Different reasons of infeasible trials that are listed."""
@@ -19,7 +21,7 @@ def write_summary(folder: Path) -> None:
         folder: With study.json and trials/.
     """
     study = read_json(folder / "study.json")
-    trials = [read_json(path) for path in sorted((folder / "trials").glob("*.json"))]
+    trials = [asdict(trial) for trial in merged(Study(folder).load().values())]
     search = search_view(study, trials)
     page = render_page("tune/summary.html.j2", search=search, sentence=_sentence(search), rows=_rows(study, trials))
     write_file(folder / "summary.html", lambda path: path.write_text(page, encoding="utf-8"))
@@ -57,6 +59,7 @@ def search_view(study: dict, trials: list[dict]) -> dict:
         "lowest": study["lowest_loss"],
         "corrected": study["corrected_loss"],
         "trials": study["trials"],
+        "executions": study["executions"],
         "distinct": study["distinct"],
         "infeasible": study["infeasible"],
         "candidates": [

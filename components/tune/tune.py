@@ -11,11 +11,11 @@ from components.shared.settings import HardwareSettings, SearchSettings
 from components.shared.step import Step, entry
 from components.tune import candidates
 from components.tune.execute import Executor
-from components.tune.objective import check_objective
+from components.tune.objective import resolve
 from components.tune.pool import Pool
-from components.tune.search import Search, spaces
+from components.tune.search import Plan, Search, spaces
 from components.tune.summary import write_summary
-from components.tune.trials import Study
+from components.tune.trials import Study, merged
 from models.registry import family, specs
 
 
@@ -41,7 +41,7 @@ def run(step: Step, *, records: str, families: str, config: str, hardware: str, 
     settings = SearchSettings.model_validate_json(config)
     data = step.open(records)
     label = data.manifest.label
-    check_objective(settings.objective, label.task)
+    settings = settings.model_copy(update={"objective": resolve(settings.objective, label.task)})
     train, validation = data.load("train"), data.load("validation")
     members = {spec["name"]: family(spec, data.manifest) for spec in specs(families, data.manifest)}
 
@@ -54,21 +54,22 @@ def run(step: Step, *, records: str, families: str, config: str, hardware: str, 
     limit = settings.trial_minutes and 60 * settings.trial_minutes
     with Pool(executor, share.workers, limit, share.take) as pool:
         found = spaces(pool, list(members), step)
-        trials = Search(step, study, found, settings, seed, pool).run()
-    chosen = candidates.choose(study, trials, validation.labels, label.task, settings.top_n)
+        executions = Search(step, study, Plan(found, settings, seed), settings, seed, pool).run()
+    trials = merged(executions)
+    chosen = candidates.choose(study, trials, validation.labels, label.task, settings.top_n, settings.max_per_family)
     if not chosen:
         reason = f"; the last reason: {trials[-1].reason}" if trials else ""
         raise UserError(f"search: none of {len(trials)} trials was feasible, so there is no candidate{reason}")
     if len(chosen) < settings.top_n:
-        step.progress(f"{len(chosen)} candidates, fewer than top_n ({settings.top_n}): no more trials completed")
+        few = "no more configurations were feasible" if settings.max_per_family is None else "no more may be taken"
+        step.progress(f"{len(chosen)} candidates, fewer than top_n ({settings.top_n}): {few}")
     items = [
         {"id": t.id, "family": t.family, "values": t.values, "loss": t.loss, "best": t.best, "unit": t.unit}
         for t in chosen
     ]
     corrected = candidates.corrected_loss(study, trials, validation.labels, label.task, derive(seed, "corrected"))
-    configurations = {json.dumps([trial.family, trial.values], sort_keys=True) for trial in trials}
-    for trial in trials:
-        study.copy(trial, step.out)
+    for execution in executions:
+        study.copy(execution, step.out)
     write_json(
         step.out / "study.json",
         {
@@ -77,7 +78,8 @@ def run(step: Step, *, records: str, families: str, config: str, hardware: str, 
             "tuner": settings.tuner,
             "spaces": {name: space.get_config()["space"] for name, space in found.items()},
             "trials": len(trials),
-            "distinct": len(configurations),
+            "executions": len(executions),
+            "distinct": len({trial.configuration for trial in trials}),
             "infeasible": sum(not trial.complete for trial in trials),
             "lowest_loss": min(trial.loss for trial in trials if trial.complete),
             "corrected_loss": corrected,
@@ -90,7 +92,8 @@ def run(step: Step, *, records: str, families: str, config: str, hardware: str, 
 
 def _identity(settings: SearchSettings, workers: int, families: str, fingerprint: str, seed: int, code: str) -> str:
     """Of everything that a trial depends on: a search with a larger budget goes on with the same trials."""
-    budget = {"max_trials", "max_minutes", "top_n", "max_failures", "trial_minutes", "families", "workers"}
+    budget = {"max_trials", "max_minutes", "top_n", "max_per_family", "max_failures", "trial_minutes"}
+    budget |= {"families", "workers"}
     own = settings.model_dump(mode="json", exclude=budget)
     parts = json.dumps([own, workers, families, fingerprint, seed, code], sort_keys=True)
     return hashlib.sha256(parts.encode()).hexdigest()[:16]

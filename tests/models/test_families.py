@@ -4,7 +4,6 @@ import base64
 import json
 import zlib
 
-import keras_tuner
 import numpy as np
 import pytest
 
@@ -33,9 +32,7 @@ def quiet(*_):
 
 
 def defaults(member) -> dict:
-    hp = keras_tuner.HyperParameters()
-    member.space(hp)
-    return dict(hp.values)
+    return dict(member.space().values)
 
 
 @pytest.mark.parametrize(("name", "source"), CASES)

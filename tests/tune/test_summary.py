@@ -44,6 +44,7 @@ def study(trials: list[dict], direction: str = "min", chosen: tuple[int, ...] = 
         "tuner": "random",
         "spaces": {"mlp": SPACE, "trees": []},
         "trials": len(trials),
+        "executions": len(trials),
         "distinct": len(trials),
         "infeasible": sum(t["status"] != "complete" for t in trials),
         "lowest_loss": min((t["loss"] for t in trials if t["status"] == "complete"), default=None),

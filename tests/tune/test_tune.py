@@ -17,7 +17,7 @@ from components.shared.metrics import metrics
 from components.shared.records import Records
 from components.shared.settings import Objective
 from components.shared.step import WORK
-from components.tune.objective import check_objective
+from components.tune.objective import resolve
 from components.tune.trials import Study, Trial
 from components.tune.tune import run
 
@@ -107,7 +107,7 @@ def content(out: Path) -> list[tuple]:
 
 def trials(out: Path) -> list[Trial]:
     found = Study(out).load()
-    return [found[number] for number in sorted(found)]
+    return [found[key] for key in sorted(found)]
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -182,7 +182,7 @@ def test_infeasible_trials_say_why_and_never_become_candidates(records, tmp_path
         assert "not a finite number" in trial.reason
     for trial in by_kind["raises"] + by_kind["nan"]:
         assert (trial.score, trial.loss) == (None, None)
-        assert not (tmp_path / "out" / "predictions" / f"{trial.number:04d}.npy").exists()
+        assert not (tmp_path / "out" / "predictions" / f"{trial.number:04d}-0.npy").exists()
     assert {candidate["id"] for candidate in candidates} == {trial.id for trial in by_kind["good"]}
     assert study(tmp_path / "out")["infeasible"] == 6
 
@@ -209,16 +209,16 @@ def test_a_search_without_one_complete_trial_hands_on_an_error_not_an_empty_list
 @pytest.mark.parametrize(
     ("task", "name", "direction", "words"),
     [
-        ("binary", "auc", "max", '"auc" is not a metric of a binary label; choose from loss, accuracy, roc_auc'),
-        ("multiclass", "roc_auc", "max", '"roc_auc" is not a metric of a multiclass label; choose from loss, accuracy'),
-        ("regression", "accuracy", "max", "choose from loss, mae, rmse, r2"),
+        ("binary", "acuracy", None, '"acuracy" is not one of loss, accuracy, roc_auc.*did you mean "accuracy"'),
+        ("multiclass", "roc_auc", None, '"roc_auc" is not one of loss, accuracy'),
+        ("regression", "accuracy", None, "loss, mae, rmse, r2"),
         ("binary", "accuracy", "min", "accuracy is to be maximised, not minimised"),
         ("binary", "loss", "max", "loss is to be minimised, not maximised"),
     ],
 )
 def test_an_objective_that_can_not_be_meant_is_refused(task, name, direction, words):
     with pytest.raises(UserError, match=words):
-        check_objective(Objective(name=name, direction=direction), task)
+        resolve(Objective(name=name, direction=direction), task)
 
 
 @pytest.mark.parametrize(
@@ -231,12 +231,13 @@ def test_an_objective_that_can_not_be_meant_is_refused(task, name, direction, wo
     ],
 )
 def test_an_objective_of_the_task_is_taken(task, name, direction):
-    check_objective(Objective(name=name, direction=direction), task)
+    assert resolve(Objective(name=name, direction=direction), task).direction == direction
+    assert resolve(Objective(name=name), task).direction == direction
 
 
 def test_a_wrong_objective_is_refused_before_anything_is_trained(records, tmp_path, work):
     with pytest.raises(SystemExit) as error:
-        tune(records("cancer"), tmp_path / "out", objective={"name": "r2", "direction": "max"})
+        tune(records("cancer"), tmp_path / "out", objective={"name": "r2"})
     assert error.value.code == 2
     assert "search.objective.name" in said(tmp_path / "out")
     assert not work.exists()
@@ -253,14 +254,14 @@ def test_a_killed_search_goes_on_from_its_records_to_the_same_end(records, tmp_p
     # Killed while it trained the third trial.
     monkeypatch.setenv(WORK, str(tmp_path / "other work"))
     shutil.copytree(work, tmp_path / "other work")
-    for path in (tmp_path / "other work").glob("tune/*/*/000[23].*"):
+    for path in (tmp_path / "other work").glob("tune/*/*/000[23]-*"):
         path.unlink()
     resumed = tune(records("cancer"), tmp_path / "resumed", max_trials=4)
     assert resumed == whole
     assert content(tmp_path / "resumed") == content(tmp_path / "whole")
     before, after = files(tmp_path / "whole"), files(tmp_path / "resumed")
     assert set(before) == set(after)
-    assert {name for name in before if before[name] != after[name]} == {"trials/0002.json", "trials/0003.json"}
+    assert {name for name in before if before[name] != after[name]} == {"trials/0002-0.json", "trials/0003-0.json"}
 
 
 def test_a_search_that_had_ended_trains_nothing_again(records, tmp_path):
@@ -312,13 +313,87 @@ def test_another_seed_searches_elsewhere(records, tmp_path):
     assert content(tmp_path / "a")[0][2] != content(tmp_path / "b")[0][2]
 
 
-def test_a_small_space_ends_the_search_when_it_is_exhausted(records, tmp_path):
-    one = own(SOMETIMES.replace('["good", "raises", "nan"]', '["good"]').replace('hp.Int("units", 2, 4)', "pass"))
+def test_what_a_small_space_leaves_of_the_budget_goes_to_replicates(records, tmp_path):
+    one = own(SOMETIMES.replace('["good", "raises", "nan"]', '["good"]').replace('"units", 2, 4', '"units", 2, 3'))
     candidates = tune(records("cancer"), tmp_path / "out", one, max_trials=5, top_n=3)
+    found = trials(tmp_path / "out")
+    assert [(trial.number, trial.execution) for trial in found][:2] == [(0, 0), (0, 1)]
+    assert len(found) == len({trial.seed for trial in found}) == 5
+    written = study(tmp_path / "out")
+    assert (written["trials"], written["executions"], written["distinct"]) == (2, 5, 2)
+    assert "2 candidates, fewer than top_n (3)" in said(tmp_path / "out")
+    assert len(candidates) == 2
+    losses = {number: np.mean([trial.loss for trial in found if trial.number == number]) for number in (0, 1)}
+    assert {c["id"]: c["loss"] for c in candidates} == pytest.approx({f"own-{n:03d}": v for n, v in losses.items()})
+
+
+def test_each_configuration_is_trained_as_often_as_asked_and_scored_by_the_mean(records, tmp_path):
+    tune(records("cancer"), tmp_path / "out", max_trials=2, executions_per_trial=2)
+    found = trials(tmp_path / "out")
+    assert [(trial.number, trial.execution) for trial in found] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert found[0].values == found[1].values != found[2].values
+    assert found[0].loss != found[1].loss
+    assert study(tmp_path / "out")["lowest_loss"] == pytest.approx(
+        min((found[0].loss + found[1].loss) / 2, (found[2].loss + found[3].loss) / 2)
+    )
+
+
+REPORTS = """
+import keras
+def build(hp):
+    hp.Int("units", 2, 40)
+    model = keras.Sequential([keras.layers.Dense(2, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=[
+        keras.metrics.SparseTopKCategoricalAccuracy(1, name="top"),
+        keras.metrics.SparseCategoricalAccuracy(name="own_accuracy")])
+    return model
+"""
+
+
+def test_a_metric_of_the_model_can_be_the_objective(records, tmp_path):
+    objective = {"name": "own_accuracy", "direction": "max"}
+    tune(records("cancer"), tmp_path / "out", own(REPORTS), max_trials=2, objective=objective)
+    for trial in trials(tmp_path / "out"):
+        assert trial.score == trial.metrics["own_accuracy"] == pytest.approx(trial.metrics["accuracy"])
+    assert study(tmp_path / "out")["objective"] == objective
+
+
+def test_a_metric_that_no_model_reports_is_found_before_the_first_trial(records, tmp_path, work):
+    with pytest.raises(SystemExit) as error:
+        tune(records("cancer"), tmp_path / "out", own(REPORTS), objective={"name": "own_acuracy", "direction": "max"})
+    assert error.value.code == 2
     text = said(tmp_path / "out")
-    assert "every configuration has been tried: 1 trials instead of 5" in text
-    assert "1 candidates, fewer than top_n (3)" in text
-    assert len(candidates) == 1
+    assert 'search.objective.name: own does not report "own_acuracy"; did you mean "own_accuracy"?' in text
+    assert not list(work.glob("tune/*/trials/*"))
+
+
+BRANCHES = """
+import keras
+def build(hp):
+    kind = hp.Choice("kind", ["plain", "wide"])
+    with hp.conditional_scope("kind", ["wide"]):
+        if kind == "wide":
+            hp.Int("units", 2, 3)
+    units = hp.get("units") if kind == "wide" else 2
+    model = keras.Sequential([keras.layers.Dense(units), keras.layers.Dense(2, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+"""
+
+
+def test_a_branch_that_the_default_model_does_not_take_is_searched(records, tmp_path):
+    tune(records("cancer"), tmp_path / "out", own(BRANCHES), max_trials=3, tuner="grid")
+    values = [trial.values for trial in trials(tmp_path / "out")]
+    assert values == [{"kind": "plain"}, {"kind": "wide", "units": 2}, {"kind": "wide", "units": 3}]
+
+
+def test_hyperband_and_evolution_run(records, tmp_path):
+    tune(records("cancer"), tmp_path / "rungs", max_trials=13, max_epochs=9, tuner="hyperband", workers=1)
+    found = trials(tmp_path / "rungs")
+    assert [trial.schedule["epochs"] for trial in found] == [1] * 9 + [3] * 3 + [9]
+    assert all(len(trial.validation_curve) <= 20 * trial.schedule["epochs"] for trial in found)
+    tune(records("cancer"), tmp_path / "evolved", max_trials=14, tuner="evolution")
+    assert len({trial.configuration for trial in trials(tmp_path / "evolved")}) == 14
 
 
 EATS = """
@@ -368,9 +443,9 @@ def test_several_workers_share_the_trials_and_find_the_same_ones_every_time(reco
 
 def test_a_missing_record_among_others_is_trained_again(records, tmp_path, work):
     tune(records("cancer"), tmp_path / "a", max_trials=6)
-    (torn,) = work.glob("tune/*/trials/0002.json")
+    (torn,) = work.glob("tune/*/trials/0002-0.json")
     torn.write_text("{")
     tune(records("cancer"), tmp_path / "b", max_trials=6)
     before, after = files(tmp_path / "a"), files(tmp_path / "b")
-    assert {name for name in before if before[name] != after[name]} == {"trials/0002.json"}
+    assert {name for name in before if before[name] != after[name]} == {"trials/0002-0.json"}
     assert content(tmp_path / "a") == content(tmp_path / "b")
