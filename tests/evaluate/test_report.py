@@ -112,6 +112,7 @@ def whole(records, source: str, trials: int = 6, candidates: int = 2, epochs: in
                     "tuner": "bayesian",
                     "spaces": {"mlp": space},
                     "trials": trials,
+                    "executions": trials,
                     "distinct": trials,
                     "infeasible": 1,
                     "lowest_loss": 0.25,
@@ -274,7 +275,7 @@ def test_the_summary_lists_every_trial_with_its_reason(records, tmp_path):
     told = whole(records, "cancer")
     write_json(tmp_path / "study.json", told["study"])
     for trial in told["trials"]:
-        write_json(tmp_path / "trials" / f"{trial['number']:04d}.json", trial)
+        write_json(tmp_path / "trials" / f"{trial['number']:04d}-0.json", trial)
     write_summary(tmp_path)
     page = (tmp_path / "summary.html").read_text()
     text = "".join(Page(page).text)
