@@ -44,6 +44,10 @@ class BoostedTrees:
         hp.Float("lambda_l2", 1e-3, 10.0, sampling="log")
         return hp
 
+    def sample(self) -> str:
+        values = ", ".join(f"{name} {value:g}" for name, value in self.space().values.items())
+        return f"LightGBM, objective {self._label.task}: {values}"
+
     def check(self, train: Rows) -> dict[str, float]:
         """Every table and image fits."""
         return {}

@@ -5,21 +5,13 @@ from collections.abc import Callable
 import keras
 from keras import layers
 
-from components.shared.errors import UserError
 from components.shared.schema import Manifest
 from models.keras_family import compile_for, output_layer
 
 
 def build_for(manifest: Manifest) -> Callable:
-    """KerasTuner's `build(hp)` for the images and the label of `manifest`.
-
-    Raises:
-        UserError: The data are not images.
-    """
-    image = manifest.image
-    if not image:
-        raise UserError("search.families: cnn needs images, and the data are a table; use mlp or boosted_trees")
-    height, width, _ = image.shape
+    """KerasTuner's `build(hp)` for the images and the label of `manifest`."""
+    height, width, _ = manifest.image.shape
 
     def build(hp) -> keras.Model:
         model = keras.Sequential()

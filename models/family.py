@@ -4,6 +4,7 @@ The search, the best-epoch step and retraining know nothing else about models: a
 the same to them.
 """
 
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,16 @@ class Fit:
     model: Any = field(repr=False)
 
 
+def place(error: BaseException) -> str:
+    """Where in a user's own file an error arose, such as " in line 12 of wide.py"; empty where it was elsewhere.
+
+    A user's source is compiled under its bare name; every other file has an absolute path.
+    """
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if not Path(frame.filename).is_absolute()]
+    own = [frame for frame in own if frame.filename.endswith(".py")]
+    return f" in line {own[-1].lineno} of {own[-1].filename}" if own else ""
+
+
 class Family(Protocol):
     """One search space and one way to fit it.
 
@@ -70,6 +81,9 @@ class Family(Protocol):
 
     def space(self) -> Any:
         """The search space, a KerasTuner `HyperParameters`, with every branch of its conditional scopes."""
+
+    def sample(self) -> str:
+        """The default model, as a text for people."""
 
     def check(self, train: Rows) -> dict[str, float]:
         """Builds the default model and trains it on one batch.

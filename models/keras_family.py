@@ -11,11 +11,11 @@ import numpy as np
 from components.shared.errors import UserError
 from components.shared.files import write_file
 from components.shared.metrics import loss
-from components.shared.records import Rows
+from components.shared.records import Rows, blank_row
 from components.shared.schema import Manifest
 from components.shared.training import Loop, predictor, reported
 from models.encode import Encode, encoding, inputs_of
-from models.family import Fit, Progress, Settings
+from models.family import Fit, Progress, Settings, place
 
 
 def output_layer(manifest: Manifest) -> keras.layers.Layer:
@@ -55,6 +55,7 @@ class KerasFamily:
         self._build = build
         self._label = manifest.label
         self._encoding = encoding(manifest)
+        self._blank = blank_row(manifest)
 
     def space(self) -> keras_tuner.HyperParameters:
         """The search space; each conditional scope is entered once, as KerasTuner's own tuner does."""
@@ -75,6 +76,12 @@ class KerasFamily:
                 hp.values[condition.name] = condition.values[0]
             hp.ensure_active_values()
 
+    def sample(self) -> str:
+        lines: list[str] = []
+        model, _ = self._start({}, self._blank, Settings(1, 1, 1, seed=0))
+        model.summary(print_fn=lines.append, expand_nested=True, line_length=80)
+        return "\n".join(lines)
+
     def check(self, train: Rows) -> dict[str, float]:
         try:
             batch = train.take(np.arange(min(32, len(train))))
@@ -89,7 +96,7 @@ class KerasFamily:
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise UserError(
-                f"search.families: {self.name} fails on one batch: {type(error).__name__}: {reason}"
+                f"search.families: {self.name} fails on one batch{place(error)}: {type(error).__name__}: {reason}"
             ) from error
 
     def fit(self, values: dict, train: Rows, validation: Rows, settings: Settings, progress: Progress) -> Fit:

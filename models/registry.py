@@ -1,17 +1,21 @@
 """Which families there are: from the name in the run file to a `Family`, a user's own source included."""
 
+import ast
 import base64
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from components.shared.errors import UserError, nearest
 from components.shared.schema import Manifest
-from models.family import Family
+from models.family import Family, place
 
-BUILT_IN = ("mlp", "cnn", "boosted_trees")
+PREMADE = ("hyperresnet", "hyperxception", "hyperefficientnet")
+"""KerasTuner's own spaces (models/premade.py)."""
+_IMPORT = ast.Import | ast.ImportFrom
+BUILT_IN = ("mlp", "cnn", "boosted_trees", *PREMADE)
 
 
 def travelling(names: list[str] | str, base: Path) -> list[dict] | str:
@@ -23,7 +27,8 @@ def travelling(names: list[str] | str, base: Path) -> list[dict] | str:
         base: Folder of the run file.
 
     Returns:
-        One dictionary per family with `name`, and `function` and `source` (compressed, base64) for a user's own.
+        One dictionary per family with `name`, and `file` (its name), `function` and `source` (compressed, base64) for
+        a user's own.
 
     Raises:
         UserError: A name is neither, a file does not exist, or two families share a name.
@@ -44,13 +49,54 @@ def travelling(names: list[str] | str, base: Path) -> list[dict] | str:
         path = base / file
         if not path.is_file():
             raise UserError(f"search.families: no file {file} in {base}")
+        _check_source(path, function)
         source = base64.b64encode(zlib.compress(path.read_bytes(), 9)).decode()
         stem = path.stem if function == "build" else f"{path.stem}_{function}"
-        families.append({"name": stem.lower(), "function": function, "source": source})
+        families.append({"name": stem.lower(), "file": path.name, "function": function, "source": source})
     twice = {family["name"] for family in families if [f["name"] for f in families].count(family["name"]) > 1}
     if twice:
         raise UserError(f'search.families: two families are called "{min(twice)}"; rename a file or remove one')
     return families
+
+
+def _check_source(path: Path, function: str) -> None:
+    """Reads a user's file without running it.
+
+    Raises:
+        UserError: It is not Python, or nothing in it has the name of the function.
+    """
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError as error:
+        raise UserError(f"search.families: {path.name} is not Python: {error.msg} in line {error.lineno}") from None
+    except ValueError as error:
+        raise UserError(f"search.families: {path.name} is not Python: {error}") from None
+    named = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    named |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    named |= {
+        alias.asname or alias.name for node in ast.walk(tree) if isinstance(node, _IMPORT) for alias in node.names
+    }
+    if function not in named:
+        defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        raise UserError(f"search.families: {path.name} has no function {function}{nearest(function, defined)}")
+
+
+def check_fit(names: Iterable[str], images: bool, task: str) -> None:
+    """Refuses built-in families that can't learn this data.
+
+    Args:
+        names: Of families without a source of their own.
+        images: Whether the features are images.
+        task: binary, multiclass or regression.
+
+    Raises:
+        UserError: With the families that can.
+    """
+    for name in names:
+        if name in ("cnn", *PREMADE) and not images:
+            raise UserError(f"search.families: {name} needs images, and the data are a table; use mlp or boosted_trees")
+        if name in PREMADE and task == "regression":
+            raise UserError(f"search.families: {name} is for classes, and the label is a number; use cnn or mlp")
 
 
 def specs(travelled: str, manifest: Manifest) -> list[dict]:
@@ -76,6 +122,8 @@ def family(spec: dict, manifest: Manifest) -> Family:
         UserError: The user's source does not load, has no such function, or the family does not fit the data.
     """
     # A user's own may have a built-in one's name.
+    if "source" not in spec:
+        check_fit([spec["name"]], manifest.image is not None, manifest.label.task)
     if spec["name"] == "boosted_trees" and "source" not in spec:
         from models.boosted_trees import BoostedTrees
 
@@ -90,6 +138,11 @@ def family(spec: dict, manifest: Manifest) -> Family:
 
         return KerasFamily("mlp", mlp.build_for(manifest), manifest)
 
+    if spec["name"] in PREMADE:
+        from models import premade
+
+        return KerasFamily(spec["name"], premade.build_for(spec["name"], manifest), manifest)
+
     from models import cnn
 
     return KerasFamily("cnn", cnn.build_for(manifest), manifest)
@@ -98,13 +151,15 @@ def family(spec: dict, manifest: Manifest) -> Family:
 def _user_build(spec: dict) -> Callable:
     import keras_tuner
 
-    file, function = f"{spec['name']}.py", spec["function"]
+    file, function = spec["file"], spec["function"]
     source = zlib.decompress(base64.b64decode(spec["source"]))
     namespace: dict[str, Any] = {"__name__": spec["name"]}
     try:
         exec(compile(source, file, "exec"), namespace)
     except Exception as error:
-        raise UserError(f"search.families: {file} does not load: {type(error).__name__}: {error}") from error
+        raise UserError(
+            f"search.families: {file} does not load{place(error)}: {type(error).__name__}: {error}"
+        ) from error
     if function not in namespace:
         defined = [name for name, value in namespace.items() if callable(value)]
         raise UserError(f"search.families: {file} has no function {function}{nearest(function, defined)}")

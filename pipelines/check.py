@@ -10,7 +10,7 @@ from components.ingest.inspect import Inspection, inspect
 from components.shared.errors import UserError, nearest
 from components.shared.files import read_json
 from components.tune.objective import resolve
-from models.registry import automatic, travelling
+from models.registry import automatic, check_fit, travelling
 from pipelines.config import RunFile
 
 MOST_COLUMNS = 20
@@ -38,8 +38,7 @@ def survey(settings: RunFile, base: Path) -> Inspection:
     """
     seen = inspect(settings.data, settings.seed, base)
     resolve(settings.search.objective, seen.task)
-    if not _images(seen) and "cnn" in settings.search.families:
-        raise UserError("search.families: cnn needs images, and the data are a table; use mlp or boosted_trees")
+    check_fit(settings.search.families, _images(seen), seen.task)
     columns = [column.name for column in seen.columns if column.kind != "image"]
     for name in settings.evaluate.slices:
         if name not in columns:

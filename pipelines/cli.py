@@ -1,6 +1,9 @@
 """The command line, `kep`. Each command is a few lines; what it does lives in the module that it calls."""
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +56,20 @@ def check(file: RunFilePath, overrides: Overrides = None, runs: Runs = Path("run
     from pipelines.config import load
 
     console.print(checking.check(load(file, overrides), file.parent, runs))
+
+
+@app.command(epilog="Example: kep space pipelines/configs/digits.yaml")
+def space(file: RunFilePath, overrides: Overrides = None) -> None:
+    """Show what the search can try: each family's hyperparameters, how many configurations, and a sample model."""
+    from pipelines.config import load
+    from pipelines.local import enter_step_environment
+
+    settings = load(file, overrides)
+    enter_step_environment()
+    with _quiet():
+        from pipelines.space import show
+
+    console.print(show(settings, file.parent))
 
 
 @app.command(epilog="Example: kep run pipelines/configs/digits.yaml --set search.max_trials=6")
@@ -120,6 +137,19 @@ def report(
         webbrowser.open(path.as_uri())
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """TensorFlow greets on the standard error when it is imported, whatever its log level."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def main() -> None:
     """Runs the command line; a user's mistake is one sentence and exit status 2."""
     try:
@@ -135,3 +165,7 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -26,6 +26,8 @@ from pipelines.arguments import check_path
 
 STEPS = ("ingest", "tune", "best_epoch", "weigh", "retrain", "evaluate", "promote")
 """In order of the flow."""
+ENTERED = "KEP_ENTERED"
+"""Environment variable: set in a process that has the steps' environment."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,32 @@ class Place:
                     entry.unlink()
 
 
+def step_environment() -> dict[str, str]:
+    """The environment of a process that trains or predicts; libraries read it when the process starts."""
+    # LightGBM's wheel expects the system's OpenMP; `make setup` lays scikit-learn's own beside the environment.
+    openmp = Path(sys.prefix) / "lib" / "openmp"
+    return os.environ | {
+        "LD_LIBRARY_PATH": os.pathsep.join(filter(None, [os.environ.get("LD_LIBRARY_PATH"), str(openmp)])),
+        # kfp.local runs the steps as `python3`, which must be this environment's.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        # The caller's environment may say otherwise; without bytecode TensorFlow takes 25 s to import instead of 5.
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONUNBUFFERED": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        # Threads that wait without spinning: two tasks of a loop share the cores.
+        "OMP_WAIT_POLICY": "passive",
+    }
+
+
+def enter_step_environment() -> None:
+    """Goes on in a process that has the steps' environment, with the same command line."""
+    if os.environ.get(ENTERED):
+        return
+    sys.stdout.flush()
+    command = [sys.executable, "-m", "pipelines.cli", *sys.argv[1:]]
+    os.execve(sys.executable, command, step_environment() | {ENTERED: "1"})
+
+
 def start(folder: Path, place: Place, template: Path, arguments: dict[str, Any]) -> subprocess.Popen:
     """Starts the pipeline; its log goes to `folder`/log.txt, its steps' events to `folder`/events.jsonl."""
     job = {
@@ -97,23 +125,12 @@ def start(folder: Path, place: Place, template: Path, arguments: dict[str, Any])
     write_json(folder / "job.json", job)
     events = folder / "events.jsonl"
     events.touch()
-    environment = os.environ | {
+    environment = step_environment() | {
         EVENTS: str(events.absolute()),
         WORK: str(place.work.absolute()),
         OWNER: str(os.getpid()),
         PARALLEL: "2",  # what kfp.local starts of a loop, whatever its `parallelism` says
-        # The caller's environment may say otherwise; without bytecode TensorFlow takes 25 s to import instead of 5.
-        "PYTHONDONTWRITEBYTECODE": "",
-        "PYTHONUNBUFFERED": "1",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        # Threads that wait without spinning: two tasks of a loop share the cores.
-        "OMP_WAIT_POLICY": "passive",
     }
-    # kfp.local runs the steps as `python3`, which must be this environment's.
-    # LightGBM's wheel expects the system's OpenMP; `make setup` lays scikit-learn's own beside the environment.
-    openmp = Path(sys.prefix) / "lib" / "openmp"
-    environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [environment.get("LD_LIBRARY_PATH"), str(openmp)]))
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     with open(folder / "log.txt", "wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "pipelines.local", str(folder / "job.json")],

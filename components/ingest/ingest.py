@@ -26,7 +26,7 @@ from components.ingest.workers import Workers
 from components.ingest.write import Target, check_disk, finish_shard, shard_counts, write_pieces
 from components.shared.errors import UserError
 from components.shared.files import new_folder
-from components.shared.schema import ROLES, Column, Manifest, RoleInfo, SplitInfo
+from components.shared.schema import ROLES, Column, Manifest, RecordLayout, RoleInfo, SplitInfo
 from components.shared.settings import DataSettings
 
 log = logging.getLogger("kep.ingest")
@@ -191,10 +191,22 @@ def _write(survey: Survey, settings: DataSettings, seed: int, folder: Path, work
             shards=[shard for shard, _ in mine],
             fingerprint=hashlib.sha256("".join(digest for _, digest in mine).encode()).hexdigest(),
         )
+    return with_fingerprint(with_statistics(_manifest(survey, settings, seed, features, record, roles), folder))
+
+
+def _manifest(
+    survey: Survey,
+    settings: DataSettings,
+    seed: int,
+    features: list[Column],
+    record: RecordLayout,
+    roles: dict[str, RoleInfo],
+) -> Manifest:
+    """The manifest without what is learned from written rows: statistics and the fingerprint."""
     split = settings.split
-    manifest = Manifest(
+    return Manifest(
         columns=features,
-        label=label,
+        label=survey.plan.label,
         roles=roles,
         split=SplitInfo(
             rule=split.by,
@@ -210,7 +222,38 @@ def _write(survey: Survey, settings: DataSettings, seed: int, folder: Path, work
         dropped=survey.dropped,
         record=record,
     )
-    return with_fingerprint(with_statistics(manifest, folder))
+
+
+def outline(settings: DataSettings, seed: int, base: Path = Path(".")) -> Manifest:
+    """The manifest that `ingest` would write, without shards, statistics and fingerprint: what shapes a model.
+
+    Raises:
+        UserError: the settings or the data can't be used as they are.
+    """
+    if is_records(settings, base):
+        return open_records(settings, base)[1]
+    sources = open_sources(settings, base)
+    with Workers(worker_count(settings, sources)) as workers:
+        survey = survey_source(sources, settings, seed, workers)
+        features = _with_vocabularies(survey, settings, workers)
+    missing = {name: column.missing for name, column in survey.scan.columns.items()}
+    features = [_neutral(column, missing.get(column.name, 0)) for column in features]
+    roles = {
+        name: RoleInfo(rows=int((survey.roles == role).sum()), class_counts=[], shards=[], fingerprint="")
+        for role, name in enumerate(ROLES)
+    }
+    record = template(features, survey.plan.label)[1]
+    manifest = _manifest(survey, settings, seed, features, record, roles)
+    return manifest.model_copy(update={"label": manifest.label.model_copy(update={"mean": 0.0, "std": 1.0})})
+
+
+def _neutral(column: Column, missing: int) -> Column:
+    """The column with statistics that change nothing."""
+    if column.kind == "categorical":
+        return column
+    channels = column.shape[-1] if column.shape else None
+    mean, std = ([0.0] * channels, [1.0] * channels) if channels else (0.0, 1.0)
+    return column.model_copy(update={"missing": missing, "mean": mean, "std": std})
 
 
 def with_fingerprint(manifest: Manifest) -> Manifest:

@@ -60,6 +60,18 @@ class Rows:
         return Rows(*(None if array[0] is None else np.concatenate(array) for array in arrays))
 
 
+def blank_row(manifest: Manifest) -> Rows:
+    """One row of zeros, for shapes."""
+    image = manifest.image
+    return Rows(
+        numeric=np.zeros((1, len(manifest.numeric)), np.float32),
+        categorical=np.zeros((1, len(manifest.categorical)), np.int32),
+        image=None if image is None else np.zeros((1, *image.shape), np.uint8),
+        labels=np.zeros(1, np.float32 if manifest.label.classes is None else np.int64),
+        ids=np.zeros(1, np.uint64),
+    )
+
+
 class Records:
     """A records folder as one step may see it.
 

@@ -126,8 +126,8 @@ class SearchSettings(Section):
     """The hyperparameter search."""
 
     families: Annotated[list[str], Field(min_length=1)] | Literal["auto"] = "auto"
-    """mlp, cnn, boosted_trees, or your own path/to/file.py:build (KerasTuner's build(hp), or a HyperModel).
-    auto: mlp and boosted_trees for tables, and cnn too for images"""
+    """mlp, cnn, boosted_trees, hyperresnet, hyperxception, hyperefficientnet, or your own path/to/file.py:build
+    (KerasTuner's build(hp), or a HyperModel). auto: mlp and boosted_trees for tables, and cnn too for images"""
     tuner: Literal["bayesian", "random", "grid", "hyperband", "evolution"] = "bayesian"
     """bayesian (Gaussian process) | random | grid | hyperband (many short trainings, the best ones longer) |
     evolution (the better ones of the latest trials, changed a little)"""

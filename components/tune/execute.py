@@ -13,7 +13,7 @@ from components.shared.seeds import derive
 from components.shared.settings import SearchSettings
 from components.tune.objective import check_reported
 from components.tune.trials import Trial
-from models.family import Family, Settings
+from models.family import Family, Settings, place
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,6 @@ class Executor:
             )
         except (Exception, SystemExit) as error:
             # Whatever goes wrong in a user's model makes this trial infeasible, and says why; the search goes on.
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+            reason = " ".join(f"{type(error).__name__}{place(error)}: {error}".split())[:500]
             trial = replace(base, reason=reason)
         return replace(trial, seconds=time.monotonic() - started), predictions

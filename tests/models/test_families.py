@@ -13,7 +13,7 @@ from components.shared.records import Records
 from models.encode import Encode, encoding, inputs_of
 from models.ensemble import raw_features
 from models.family import Settings
-from models.registry import family, specs, travelling
+from models.registry import check_fit, family, specs, travelling
 
 SETTINGS = Settings(max_epochs=15, patience=4, batch_size=32, seed=5)
 CASES = [
@@ -183,7 +183,7 @@ def test_a_model_that_does_not_fit_is_refused_after_one_batch(own, records, func
         ("mpl", 'did you mean "mlp"'),
         ("gone.py:build", "no file gone.py"),
         ("own.py:biuld", 'has no function biuld; did you mean "build"'),
-        ("broken.py:build", "broken.py does not load: SyntaxError"),
+        ("broken.py:build", "broken.py is not Python: .* in line 1"),
     ],
 )
 def test_a_family_that_does_not_exist_is_refused(own, records, name, words):
@@ -213,3 +213,28 @@ def test_auto_families_follow_the_data(records):
         for source in ("digits", "churn")
     }
     assert names == {"digits": ["mlp", "cnn", "boosted_trees"], "churn": ["mlp", "boosted_trees"]}
+
+
+@pytest.mark.parametrize("name", ["hyperresnet", "hyperxception", "hyperefficientnet"])
+def test_a_premade_space_learns_from_images_of_any_size_and_channels(name, records, tmp_path):
+    """One batch through the real thing, saved and loaded again; nothing is downloaded."""
+    data = Records(records("digits"), "tune")
+    assert family({"name": name}, data.manifest).check(data.load("train")).keys() == {"accuracy"}
+
+
+def test_premade_spaces_refuse_tables_and_numbers(records):
+    with pytest.raises(UserError, match="hyperresnet needs images"):
+        family({"name": "hyperresnet"}, Records(records("cancer"), "tune").manifest)
+    with pytest.raises(UserError, match="hyperxception is for classes"):
+        check_fit(["hyperxception"], images=True, task="regression")
+
+
+def test_a_mistake_in_a_users_file_is_named_by_file_and_line(own, records):
+    data = Records(records("cancer"), "tune")
+    (own / "wide.py").write_text("import keras\n\ndef build(hp):\n    hp.Int('units', 1, 2)\n    return gone(hp)\n")
+    member = family(travelling(["wide.py:build"], own)[0], data.manifest)
+    with pytest.raises(UserError, match=r"wide fails on one batch in line 5 of wide\.py: NameError"):
+        member.check(data.load("train"))
+    (own / "wide.py").write_text("import keras\n\nkeras.gone()\ndef build(hp): ...\n")
+    with pytest.raises(UserError, match=r"wide does not load in line 3 of wide\.py: AttributeError"):
+        family(travelling(["wide.py:build"], own)[0], data.manifest)

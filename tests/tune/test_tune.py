@@ -47,7 +47,14 @@ def build(hp):
 
 
 def own(source: str, name: str = "own") -> list[dict]:
-    return [{"name": name, "function": "build", "source": b64encode(zlib.compress(source.encode())).decode()}]
+    return [
+        {
+            "name": name,
+            "file": f"{name}.py",
+            "function": "build",
+            "source": b64encode(zlib.compress(source.encode())).decode(),
+        }
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -176,7 +183,7 @@ def test_infeasible_trials_say_why_and_never_become_candidates(records, tmp_path
     assert all(trial.complete for trial in by_kind["good"])
     for trial in by_kind["raises"]:
         assert trial.status == "infeasible"
-        assert trial.reason == "ValueError: no such kind of layer"
+        assert trial.reason == "ValueError in line 7 of own.py: no such kind of layer"
     for trial in by_kind["nan"]:
         assert trial.status == "infeasible"
         assert "not a finite number" in trial.reason
