@@ -158,7 +158,7 @@ def _user_build(spec: dict) -> Callable:
         exec(compile(source, file, "exec"), namespace)
     except Exception as error:
         raise UserError(
-            f"search.families: {file} does not load{place(error)}: {type(error).__name__}: {error}"
+            f"search.families: {spec['name']} does not load{place(error)}: {type(error).__name__}: {error}"
         ) from error
     if function not in namespace:
         defined = [name for name, value in namespace.items() if callable(value)]

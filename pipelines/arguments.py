@@ -46,7 +46,7 @@ def arguments(run: RunFile, base: Path, champions: Path) -> dict[str, str | int]
         "seed": run.seed,
         "data": kfp_safe(located(run.data, base).to_json()),
         "families": kfp_safe(json.dumps(travelling(run.search.families, base), sort_keys=True)),
-        "search": kfp_safe(search.to_json()),
+        "search_config": kfp_safe(search.to_json()),
         "best_epoch_config": kfp_safe(run.best_epoch.to_json()),
         "batch_size": run.search.batch_size,
         "ensemble": kfp_safe(run.ensemble.to_json()),

@@ -50,7 +50,7 @@ def trainings(settings: RunFile) -> dict[str, int]:
     """Trainings of each step, at most."""
     candidates = min(settings.search.top_n, settings.search.max_trials)
     return {
-        "tune": settings.search.max_trials * settings.search.executions_per_trial,
+        "tune": settings.search.trainings,
         "best_epoch": candidates * settings.best_epoch.seeds,
         "retrain": min(candidates, settings.ensemble.max_members) if settings.retrain.enabled else 0,
     }

@@ -3,6 +3,7 @@
 Imports neither TensorFlow nor a Google client.
 """
 
+import json
 import tempfile
 import warnings
 from pathlib import Path
@@ -19,15 +20,16 @@ from pipelines.training import training
 def compile_training(target: Path, parameters: dict[str, Any]) -> None:
     """Compiles the training pipeline with `parameters` as the defaults of its inputs.
 
-    Equal parameters give equal bytes.
+    Equal parameters give equal bytes. The graph follows from `search.rounds` among them, and from nothing else.
 
     Raises:
         RuntimeError: The compiled file holds a shape that kfp.local runs wrongly.
     """
+    pipeline = training(json.loads(parameters["search_config"])["rounds"])
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         compiled = Path(folder) / "pipeline.yaml"
-        compiler.Compiler().compile(training, str(compiled), pipeline_parameters=parameters)
+        compiler.Compiler().compile(pipeline, str(compiled), pipeline_parameters=parameters)
         text = compiled.read_text()
     problems = lint(next(yaml.safe_load_all(text)))
     if problems:

@@ -26,6 +26,8 @@ from pipelines.arguments import check_path
 
 STEPS = ("ingest", "tune", "best_epoch", "weigh", "retrain", "evaluate", "promote")
 """In order of the flow."""
+PARTS = {"tune": ("tune", "suggest", "trial")}
+"""Components of a step that has several."""
 ENTERED = "KEP_ENTERED"
 """Environment variable: set in a process that has the steps' environment."""
 
@@ -81,7 +83,9 @@ class Place:
         for later in STEPS[STEPS.index(step) :]:
             shutil.rmtree(self.work / later, ignore_errors=True)
             # An entry names its artifacts as …/<step>/<output>; a runs folder may have a step's name, too.
-            artifact = re.compile(f'/{later.replace("_", "-")}/[^/"]+"')
+            names = "|".join(PARTS.get(later, (later,))).replace("_", "-")
+            # With a number where the pipeline holds the component more than once.
+            artifact = re.compile(f'/({names})(-\\d+)?/[^/"]+"')
             for entry in self.cache.glob("*.json"):
                 if artifact.search(entry.read_text()):
                     entry.unlink()
@@ -171,6 +175,12 @@ def follow(process: subprocess.Popen, folder: Path, show: Callable[[dict], None]
                 continue
 
 
+def step_of(task: str) -> str:
+    """The step that a task of the compiled pipeline belongs to: tune for suggest-2."""
+    name = re.sub(r"-\d+$", "", task).replace("-", "_")
+    return next((step for step, parts in PARTS.items() if name in parts), name)
+
+
 def _main(job_file: str) -> None:
     """Runs the compiled pipeline of a job; the child process of `start`."""
     import logging
@@ -187,7 +197,7 @@ def _main(job_file: str) -> None:
         if "cache hit" in str(record.msg):
             name = record.getMessage().split("'")[1] if "'" in record.getMessage() else record.getMessage().split()[1]
             with open(os.environ[EVENTS], "ab", buffering=0) as events:
-                event = {"kind": "reused", "step": name.replace("-", "_"), "label": ""}
+                event = {"kind": "reused", "step": step_of(name), "label": ""}
                 events.write(json.dumps(event).encode() + b"\n")
         return record
 

@@ -1,6 +1,6 @@
 """The training pipeline: what the README's picture shows, in code."""
 
-from typing import List, NamedTuple
+from typing import Any, List, NamedTuple
 
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Model
@@ -10,7 +10,7 @@ from components.evaluate.component import evaluate
 from components.ingest.component import ingest
 from components.promote.component import promote
 from components.retrain.component import retrain
-from components.tune.component import tune
+from components.tune.component import suggest, trial, tune
 from components.weigh.component import weigh
 
 
@@ -23,6 +23,24 @@ class Outcome(NamedTuple):
 # A loop lives alone in a pipeline of its own, and whatever its body reads enters as that pipeline's input: kfp.local
 # gives a loop's body wrong values, without an error, for outputs of other tasks (pipelines/lint.py refuses such
 # shapes).
+
+
+@dsl.pipeline(name="trials")
+def trials(
+    orders: List[str],
+    families: str,
+    config: str,
+    hardware: str,
+    seed: int,
+    code: str,
+    records: Input[Dataset],
+) -> List[Artifact]:
+    """One task per trial of a round."""
+    with dsl.ParallelFor(orders) as order:
+        one = trial(
+            order=order, families=families, config=config, hardware=hardware, seed=seed, code=code, records=records
+        )
+    return dsl.Collected(one.outputs["record"])
 
 
 @dsl.pipeline(name="best-epochs")
@@ -79,76 +97,96 @@ def retrains(
     return dsl.Collected(one.outputs["model"])
 
 
-@dsl.pipeline(name="training", description="A data set and a search space in, an honestly weighted ensemble out.")
-def training(
-    asked: str,
-    seed: int,
-    data: str,
-    families: str,
-    search: str,
-    best_epoch_config: str,
-    batch_size: int,
-    ensemble: str,
-    retrain_config: str,
-    evaluate_config: str,
-    promote_config: str,
-    hardware: str,
-    champion: str,
-    source: str = "",
-    code: str = "",
-    force: bool = False,
-) -> Outcome:
-    """The whole flow; each section of the run file is one JSON string (pipelines/arguments.py)."""
-    ingested = ingest(config=data, source=source, seed=seed, code=code)
-    records = ingested.outputs["records"]
-    tuned = tune(families=families, config=search, hardware=hardware, seed=seed, code=code, records=records)
-    results = best_epochs(
-        candidates=tuned.outputs["Output"],
-        families=families,
-        config=best_epoch_config,
-        batch_size=batch_size,
-        hardware=hardware,
-        seed=seed,
-        code=code,
-        records=records,
-    )
-    weighed = weigh(
-        config=ensemble, retrain=retrain_config, seed=seed, code=code, results=results.output, records=records
-    )
-    members = retrains(
-        members=weighed.outputs["Output"],
-        families=families,
-        config=retrain_config,
-        batch_size=batch_size,
-        hardware=hardware,
-        seed=seed,
-        code=code,
-        records=records,
-        weights=weighed.outputs["weights"],
-    )
-    evaluated = evaluate(
-        config=evaluate_config,
-        asked=asked,
-        champion=champion,
-        seed=seed,
-        code=code,
-        records=records,
-        study=tuned.outputs["study"],
-        results=results.output,
-        weights=weighed.outputs["weights"],
-        members=members.output,
-    )
-    # Its outcome depends on the champion of the moment and it moves the pointer: never answered from a cache.
-    promoted = promote(
-        config=promote_config,
-        champion=champion,
-        force=force,
-        code=code,
-        ensemble=evaluated.outputs["ensemble"],
-        evaluation=evaluated.outputs["evaluation"],
-    ).set_caching_options(False)
-    return Outcome(
-        ensemble=evaluated.outputs["ensemble"],
-        evaluation=evaluated.outputs["evaluation"],
-        verdict=promoted.outputs["verdict"],
-    )
+def search(rounds: int | None, families: Any, config: Any, hardware: Any, seed: Any, code: Any, records: Any) -> Any:
+    """The search as one task, or in rounds whose trials are tasks."""
+    common = {"families": families, "config": config, "seed": seed, "code": code, "records": records}
+    before: dict[str, Any] = {}
+    for _ in range(rounds or 0):
+        suggested = suggest(**common, **before)
+        one_round = trials(orders=suggested.outputs["Output"], hardware=hardware, **common)
+        before = {"searched": suggested.outputs["search"], "trials": one_round.output}
+    return tune(hardware=hardware, **common, **before)
+
+
+def training(rounds: int | None = None) -> Any:
+    """The pipeline.
+
+    Args:
+        rounds: Rounds of the search (`search.rounds`); None for a search in one task.
+    """
+
+    @dsl.pipeline(name="training", description="A data set and a search space in, an honestly weighted ensemble out.")
+    def training(
+        asked: str,
+        seed: int,
+        data: str,
+        families: str,
+        search_config: str,
+        best_epoch_config: str,
+        batch_size: int,
+        ensemble: str,
+        retrain_config: str,
+        evaluate_config: str,
+        promote_config: str,
+        hardware: str,
+        champion: str,
+        source: str = "",
+        code: str = "",
+        force: bool = False,
+    ) -> Outcome:
+        """The whole flow; each section of the run file is one JSON string (pipelines/arguments.py)."""
+        ingested = ingest(config=data, source=source, seed=seed, code=code)
+        records = ingested.outputs["records"]
+        tuned = search(rounds, families, search_config, hardware, seed, code, records)
+        results = best_epochs(
+            candidates=tuned.outputs["Output"],
+            families=families,
+            config=best_epoch_config,
+            batch_size=batch_size,
+            hardware=hardware,
+            seed=seed,
+            code=code,
+            records=records,
+        )
+        weighed = weigh(
+            config=ensemble, retrain=retrain_config, seed=seed, code=code, results=results.output, records=records
+        )
+        members = retrains(
+            members=weighed.outputs["Output"],
+            families=families,
+            config=retrain_config,
+            batch_size=batch_size,
+            hardware=hardware,
+            seed=seed,
+            code=code,
+            records=records,
+            weights=weighed.outputs["weights"],
+        )
+        evaluated = evaluate(
+            config=evaluate_config,
+            asked=asked,
+            champion=champion,
+            seed=seed,
+            code=code,
+            records=records,
+            study=tuned.outputs["study"],
+            results=results.output,
+            weights=weighed.outputs["weights"],
+            members=members.output,
+        )
+        # Its outcome depends on the champion of the moment and it moves the pointer: never answered from a cache.
+        promoted = promote(
+            config=promote_config,
+            champion=champion,
+            force=force,
+            code=code,
+            ensemble=evaluated.outputs["ensemble"],
+            evaluation=evaluated.outputs["evaluation"],
+        ).set_caching_options(False)
+        return Outcome(
+            ensemble=evaluated.outputs["ensemble"],
+            evaluation=evaluated.outputs["evaluation"],
+            verdict=promoted.outputs["verdict"],
+        )
+
+    return training

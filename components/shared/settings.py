@@ -150,10 +150,38 @@ class SearchSettings(Section):
     workers: Literal["auto"] | Count = "auto"
     """Processes that train trials at the same time; auto is one per GPU, else one per core that memory allows. The
     order of suggestion depends on their number: set it to get the same trials on another machine."""
+    rounds: Count | None = None
+    """Search in so many rounds, whose trials are tasks of the pipeline engine, on other machines too; a round knows
+    the scores of the rounds before. Then max_trials follows from rounds and parallel_trials."""
+    parallel_trials: Count = 4
+    """Trainings of one round."""
     trial_minutes: Annotated[float, Field(gt=0)] | None = None
     """A trial that takes longer is stopped and infeasible."""
     max_failures: Count = 5
     """Infeasible trials in a row that end the search with an error."""
+
+    @model_validator(mode="after")
+    def _rounds(self) -> Self:
+        if self.rounds is None:
+            return self
+        if self.max_minutes is not None:
+            raise ValueError('"max_minutes" has no meaning with rounds, whose tasks the engine starts; remove one')
+        trials = -(-self.rounds * self.parallel_trials // self.executions_per_trial)
+        if "max_trials" in self.model_fields_set and self.max_trials != trials:
+            raise ValueError(
+                f"max_trials ({self.max_trials}) does not fit rounds ({self.rounds}) of parallel_trials "
+                f"({self.parallel_trials}) trainings, which are {trials} trials; remove it"
+            )
+        # The way of pydantic's documentation to complete a frozen model.
+        object.__setattr__(self, "max_trials", trials)
+        return self
+
+    @property
+    def trainings(self) -> int:
+        """Trainings that the search may take."""
+        if self.rounds is not None:
+            return self.rounds * self.parallel_trials
+        return self.max_trials * self.executions_per_trial
 
 
 class BestEpochSettings(Section):

@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 
 import keras_tuner
+import numpy as np
 
 from components.shared.errors import UserError
 from components.shared.seeds import derive
@@ -32,6 +33,39 @@ def spaces(pool: Pool, families: list[str], step: Step) -> dict[str, keras_tuner
             raise answer
         found[name] = keras_tuner.HyperParameters.from_config(answer)
     return found
+
+
+def result(order: Order, answer: tuple[Trial, np.ndarray | None] | Died, seed: int) -> tuple[Trial, np.ndarray | None]:
+    """What a worker's answer says of a training: its record, and its validation predictions if it is complete."""
+    if isinstance(answer, Died):
+        return order.trial("infeasible", order.seed(seed), answer.reason), None
+    return answer
+
+
+def check_failures(trials: list[Trial], most: int) -> None:
+    """Stops a search that gets nowhere.
+
+    Args:
+        trials: The executions that have ended, in order.
+        most: Infeasible ones in a row that are too many.
+
+    Raises:
+        UserError: With the last reason.
+    """
+    last = trials[-most:]
+    if len(last) == most and not any(trial.complete for trial in last):
+        raise UserError(
+            f"search: the last {most} trials were all infeasible, so the search stopped; the last reason: "
+            f"{last[-1].reason}"
+        )
+
+
+def told(trial: Trial, objective: str) -> str:
+    """One execution, for people."""
+    again = f" execution {trial.execution + 1}" if trial.execution else ""
+    rung = f" for {trial.schedule['epochs']} epochs" if trial.schedule else ""
+    figure = f"{objective} {trial.score:.4f}" if trial.complete else f"infeasible: {trial.reason}"
+    return f"{trial.id}{again}{rung}: {figure} ({trial.seconds:.1f} s)"
 
 
 class Plan:
@@ -125,7 +159,7 @@ class Search:
     def __init__(self, step: Step, study: Study, plan: Plan, settings: SearchSettings, seed: int, pool: Pool) -> None:
         self._step, self._study, self._plan = step, study, plan
         self._settings, self._seed, self._pool = settings, seed, pool
-        self._budget = settings.max_trials * settings.executions_per_trial
+        self._budget = settings.trainings
         # Twice the workers: a slow trial then holds up none but the trials far behind it.
         self._lag = 1 if pool.workers == 1 else 2 * pool.workers
         self._awaited = 0
@@ -177,20 +211,12 @@ class Search:
     def _collect(self) -> None:
         """Waits for trainings to end, records them, and stops a search that gets nowhere."""
         for place, answer in self._pool.results():
-            if isinstance(answer, Died):
-                order = self._orders[place]
-                answer = order.trial("infeasible", order.seed(self._seed), answer.reason), None
-            trial, predictions = answer
+            trial, predictions = result(self._orders[place], answer, self._seed)
             self._study.save(trial, predictions)
             self._running.discard(place)
             self._done[place] = trial
             self._tell(trial)
-        last = [self._done[place] for place in sorted(self._done)[-self._settings.max_failures :]]
-        if len(last) == self._settings.max_failures and not any(trial.complete for trial in last):
-            raise UserError(
-                f"search: the last {len(last)} trials were all infeasible, so the search stopped; "
-                f"the last reason: {last[-1].reason}"
-            )
+        check_failures([self._done[place] for place in sorted(self._done)], self._settings.max_failures)
 
     def _horizon(self) -> int:
         """How many of the first trainings the next suggestion knows."""
@@ -205,9 +231,5 @@ class Search:
         self._step.progress(reason)
 
     def _tell(self, trial: Trial) -> None:
-        name = self._settings.objective.name
-        result = f"{name} {trial.score:.4f}" if trial.complete else f"infeasible: {trial.reason}"
-        again = f" execution {trial.execution + 1}" if trial.execution else ""
-        rung = f" for {trial.schedule['epochs']} epochs" if trial.schedule else ""
-        text = f"trial {len(self._done)}/{self._budget} {trial.id}{again}{rung}: {result} ({trial.seconds:.1f} s)"
+        text = f"trial {len(self._done)}/{self._budget} {told(trial, self._settings.objective.name)}"
         self._step.progress(text, len(self._done), self._budget)

@@ -13,6 +13,7 @@ from components.tune import candidates
 from components.tune.execute import Executor
 from components.tune.objective import resolve
 from components.tune.pool import Pool
+from components.tune.rounds import gather, load_spaces
 from components.tune.search import Plan, Search, spaces
 from components.tune.summary import write_summary
 from components.tune.trials import Study, merged
@@ -20,7 +21,18 @@ from models.registry import family, specs
 
 
 @entry("tune")
-def run(step: Step, *, records: str, families: str, config: str, hardware: str, seed: int, code: str) -> list[str]:
+def run(
+    step: Step,
+    *,
+    records: str,
+    families: str,
+    config: str,
+    hardware: str,
+    seed: int,
+    code: str,
+    searched: str | None = None,
+    trials: list[str] | None = None,
+) -> list[str]:
     """Searches and writes the study; a search that was killed goes on from its records.
 
     Args:
@@ -31,6 +43,9 @@ def run(step: Step, *, records: str, families: str, config: str, hardware: str, 
         hardware: JSON of `HardwareSettings`.
         seed: Of the run.
         code: Hash of the code, part of the study's identity.
+        searched: Folder of the last round, when the trials were tasks of their own (`rounds`): then nothing is left to
+            search.
+        trials: Folders of that round's trials.
 
     Returns:
         One JSON string per candidate: `id`, `family`, `values`, `loss`, `best`, `unit`.
@@ -46,20 +61,26 @@ def run(step: Step, *, records: str, families: str, config: str, hardware: str, 
     members = {spec["name"]: family(spec, data.manifest) for spec in specs(families, data.manifest)}
 
     share = Share.of_machine(settings.workers, HardwareSettings.model_validate_json(hardware))
-    step.progress(f"{share.workers} workers: {share.reason}")
     identity = _identity(settings, share.workers, families, data.manifest.fingerprint, seed, code)
-    # A search with a larger budget goes on from these records.
-    study = Study(step.work(identity, keep=True))
-    executor = Executor(members, label.task, train, validation, settings, seed)
-    limit = settings.trial_minutes and 60 * settings.trial_minutes
-    with Pool(executor, share.workers, limit, share.take) as pool:
-        found = spaces(pool, list(members), step)
-        executions = Search(step, study, Plan(found, settings, seed), settings, seed, pool).run()
-    trials = merged(executions)
-    chosen = candidates.choose(study, trials, validation.labels, label.task, settings.top_n, settings.max_per_family)
+    if searched:
+        study, found = Study(step.out), load_spaces(searched)
+        _, executions = gather(searched, trials or [], step.out)
+    else:
+        step.progress(f"{share.workers} workers: {share.reason}")
+        # A search with a larger budget goes on from these records.
+        study = Study(step.work(identity, keep=True))
+        executor = Executor(members, label.task, train, validation, settings, seed)
+        limit = settings.trial_minutes and 60 * settings.trial_minutes
+        with Pool(executor, share.workers, limit, share.take) as pool:
+            found = spaces(pool, list(members), step)
+            executions = Search(step, study, Plan(found, settings, seed), settings, seed, pool).run()
+        for execution in executions:
+            study.copy(execution, step.out)
+    whole = merged(executions)
+    chosen = candidates.choose(study, whole, validation.labels, label.task, settings.top_n, settings.max_per_family)
     if not chosen:
-        reason = f"; the last reason: {trials[-1].reason}" if trials else ""
-        raise UserError(f"search: none of {len(trials)} trials was feasible, so there is no candidate{reason}")
+        reason = f"; the last reason: {whole[-1].reason}" if whole else ""
+        raise UserError(f"search: none of {len(whole)} trials was feasible, so there is no candidate{reason}")
     if len(chosen) < settings.top_n:
         few = "no more configurations were feasible" if settings.max_per_family is None else "no more may be taken"
         step.progress(f"{len(chosen)} candidates, fewer than top_n ({settings.top_n}): {few}")
@@ -67,9 +88,7 @@ def run(step: Step, *, records: str, families: str, config: str, hardware: str, 
         {"id": t.id, "family": t.family, "values": t.values, "loss": t.loss, "best": t.best, "unit": t.unit}
         for t in chosen
     ]
-    corrected = candidates.corrected_loss(study, trials, validation.labels, label.task, derive(seed, "corrected"))
-    for execution in executions:
-        study.copy(execution, step.out)
+    corrected = candidates.corrected_loss(study, whole, validation.labels, label.task, derive(seed, "corrected"))
     write_json(
         step.out / "study.json",
         {
@@ -77,11 +96,11 @@ def run(step: Step, *, records: str, families: str, config: str, hardware: str, 
             "objective": settings.objective.model_dump(),
             "tuner": settings.tuner,
             "spaces": {name: space.get_config()["space"] for name, space in found.items()},
-            "trials": len(trials),
+            "trials": len(whole),
             "executions": len(executions),
-            "distinct": len({trial.configuration for trial in trials}),
-            "infeasible": sum(not trial.complete for trial in trials),
-            "lowest_loss": min(trial.loss for trial in trials if trial.complete),
+            "distinct": len({trial.configuration for trial in whole}),
+            "infeasible": sum(not trial.complete for trial in whole),
+            "lowest_loss": min(trial.loss for trial in whole if trial.complete),
             "corrected_loss": corrected,
             "candidates": items,
         },

@@ -55,6 +55,14 @@ def test_the_graph_is_the_flow():
     assert "enableCache" not in tasks["promote"].get("cachingOptions", {})
 
 
+def test_rounds_unroll_into_the_graph(tmp_path):
+    settings = validate({"name": "x", "data": {"source": "sklearn:iris"}, "search": {"rounds": 2}})
+    compile_training(tmp_path / "p.yaml", arguments(settings, tmp_path, Path("c")))
+    tasks = yaml.safe_load((tmp_path / "p.yaml").read_text())["root"]["dag"]["tasks"]
+    assert {"suggest", "trials", "suggest-2", "trials-2", "tune"} <= set(tasks)
+    assert {"suggest-2", "trials-2"} <= set(tasks["tune"]["dependentTasks"])
+
+
 def test_a_step_depends_on_its_own_section_alone():
     base = {"name": "x", "data": {"source": "sklearn:iris"}}
     before = arguments(validate(base), Path(), Path("c"))

@@ -24,6 +24,8 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
             'search.tuner: "bayesain" is not one of bayesian, random, grid, hyperband, evolution; did you mean',
         ),
         ({"search": {"objective": {"direction": "up"}}}, 'search.objective.direction: "up" is not one of min, max'),
+        ({"search": {"rounds": 3, "max_trials": 30}}, "search: max_trials (30) does not fit rounds (3)"),
+        ({"search": {"rounds": 3, "max_minutes": 5}}, '"max_minutes" has no meaning with rounds'),
         ({"search": 5}, "search: expected a section with keys, got 5"),
         ({"search": {"families": []}}, "search.families: the list is empty; give at least 1"),
         ({"search": {"families": "mlp"}}, 'search.families: expected a list, got "mlp"'),

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from components.shared.errors import UserError
-from pipelines.local import STEPS, Place, follow, stop
+from pipelines.local import STEPS, Place, follow, step_of, stop
 
 COMPONENTS = {
     "ingest": ["records"],
@@ -180,3 +180,25 @@ def test_follow_waits_for_the_rest_of_a_line(tmp_path):
     shown = []
     follow(Run(), tmp_path, shown.append)
     assert shown == [{"number": 1}, {"number": 2}, {"number": 3}]
+
+
+def test_tasks_of_a_step_with_several_components_count_as_that_step():
+    assert [step_of(task) for task in ("suggest", "suggest-2", "trial", "tune", "best-epoch", "weigh")] == [
+        "tune",
+        "tune",
+        "tune",
+        "tune",
+        "best_epoch",
+        "weigh",
+    ]
+
+
+def test_a_search_in_rounds_is_forgotten_with_its_trials(place):
+    fill(place)
+    entry = (place.cache / "tune-0123abcd.json").read_text()
+    for task in ("suggest", "suggest-2", "for-loop-1-iteration-0/trial"):
+        (place.cache / f"{task.rpartition('/')[2]}-x.json").write_text(entry.replace("/tune/", f"/{task}/"))
+    place.forget("best_epoch")
+    assert len(list(place.cache.glob("suggest*"))) == 2
+    place.forget("tune")
+    assert not list(place.cache.glob("suggest*")) + list(place.cache.glob("trial*"))

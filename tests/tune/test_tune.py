@@ -427,13 +427,13 @@ def test_a_worker_that_dies_or_hangs_costs_its_trial_alone(records, tmp_path):
         own(EATS),
         max_trials=8,
         tuner="grid",
-        trial_minutes=12 / 60,
+        trial_minutes=20 / 60,
         max_failures=9,
     )
     reasons = {how: {t.reason for t in trials(tmp_path / "out") if t.values["how"] == how} for how in HOW}
     assert reasons["works"] == {""}
     assert reasons["dies"] == {"the worker was killed by SIGKILL, perhaps for want of memory, 2 times"}
-    assert reasons["hangs"] == {"over the limit of 12 s"}
+    assert reasons["hangs"] == {"over the limit of 20 s"}
     assert reasons["exits"] == {"SystemExit: 3"}
 
 

@@ -1,0 +1,145 @@
+"""The search as tasks of the pipeline engine: rounds of trials, on as many machines as the engine gives them.
+
+A round's suggestions know the records of all rounds before; each trial is a task of its own. Suggestions, trainings and
+records are those of the search on one machine.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import keras_tuner
+
+from components.shared.errors import UserError
+from components.shared.files import read_json, write_json
+from components.shared.hardware import limit_threads
+from components.shared.settings import SearchSettings
+from components.shared.step import Step, entry
+from components.tune.execute import Executor, Order
+from components.tune.objective import resolve
+from components.tune.pool import Pool
+from components.tune.search import Plan, check_failures, result, spaces, told
+from components.tune.suggest import No
+from components.tune.trials import Study, Trial
+from models.registry import family, specs
+
+ORDERS, SPACES = "orders.json", "spaces.json"
+"""Files of a search between two rounds: the trainings so far in order, and the families' search spaces."""
+
+
+@entry("tune")
+def suggest(
+    step: Step, *, records: str, families: str, config: str, seed: int, searched: str | None, trials: list[str]
+) -> list[str]:
+    """Gathers the last round's records and suggests the next round's trainings.
+
+    Args:
+        step: Of this execution; its folder gets all records so far.
+        records: Folder of the records.
+        families: JSON list made by `models.registry.travelling`.
+        config: JSON of `SearchSettings`.
+        seed: Of the run.
+        searched: Folder of the round before; None for the first round, which checks the families with one batch.
+        trials: Folders of the trials that the round before suggested.
+
+    Returns:
+        One JSON string per training, at least one.
+
+    Raises:
+        UserError: A family does not fit the data, the objective does not exist, or the trials fail.
+    """
+    data = step.open(records)
+    task = data.manifest.label.task
+    settings = _settings(config, task)
+    if searched is None:
+        members = {spec["name"]: family(spec, data.manifest) for spec in specs(families, data.manifest)}
+        train = data.load("train")
+        with Pool(Executor(members, task, train, train, settings, seed), workers=1) as pool:
+            found = spaces(pool, list(members), step)
+        orders, ended = [], []
+    else:
+        found = load_spaces(searched)
+        orders, ended = gather(searched, trials, step.out)
+        for trial in ended[-len(trials) :]:
+            step.progress(told(trial, settings.objective.name), len(ended), settings.trainings)
+        check_failures(ended, settings.max_failures)
+    plan, known, new = Plan(found, settings, seed), dict(enumerate(ended)), []
+    while len(new) < settings.parallel_trials:
+        order = plan.next([*orders, *new], known)
+        if isinstance(order, No):
+            break
+        new.append(order)
+    if not new:
+        raise UserError(f"search: none of {len(ended)} trials was feasible; the last reason: {ended[-1].reason}")
+    write_json(step.out / SPACES, {name: space.get_config() for name, space in found.items()})
+    write_json(step.out / ORDERS, [asdict(order) for order in [*orders, *new]])
+    return [json.dumps(asdict(order), sort_keys=True) for order in new]
+
+
+@entry("tune")
+def trial(step: Step, *, order: str, records: str, families: str, config: str, hardware: str, seed: int) -> None:
+    """Does one training and writes its record.
+
+    A training that kills its process is infeasible, as in the search on one machine.
+
+    Args:
+        step: Of this execution.
+        order: JSON of `Order`.
+        records: Folder of the records.
+        families: JSON list made by `models.registry.travelling`.
+        config: JSON of `SearchSettings`.
+        hardware: JSON of `HardwareSettings`.
+        seed: Of the run.
+    """
+    limit_threads(hardware)
+    asked = Order(**json.loads(order))
+    step.label = asked.trial("running").id
+    data = step.open(records)
+    settings = _settings(config, data.manifest.label.task)
+    members = {spec["name"]: family(spec, data.manifest) for spec in specs(families, data.manifest)}
+    task, train, validation = data.manifest.label.task, data.load("train"), data.load("validation")
+    executor = Executor(members, task, train, validation, settings, seed)
+    with Pool(executor, 1, settings.trial_minutes and 60 * settings.trial_minutes) as pool:
+        pool.submit(0, asked)
+        ((_, answer),) = pool.results()
+    done, predictions = result(asked, answer, seed)
+    Study(step.out).save(done, predictions)
+    step.progress(told(done, settings.objective.name))
+
+
+def gather(searched: str, trials: list[str], folder: Path) -> tuple[list[Order], list[Trial]]:
+    """Copies all records into `folder`.
+
+    Args:
+        searched: Folder that `suggest` wrote.
+        trials: Folders of the trials that it suggested, in any order.
+        folder: Of the study that is to hold all of them.
+
+    Returns:
+        All trainings in order, and what became of each.
+
+    Raises:
+        UserError: A record is missing.
+    """
+    records = {}
+    for source in [searched, *trials]:
+        study = Study(Path(source))
+        for key, one in study.load().items():
+            study.copy(one, folder)
+            records[key] = one
+    orders = [Order(**order) for order in read_json(Path(searched) / ORDERS)]
+    missing = [order for order in orders if (order.number, order.execution) not in records]
+    if missing:
+        raise UserError(f"tune: {missing[0].trial('running').id} left no record; run the step again")
+    return orders, [records[order.number, order.execution] for order in orders]
+
+
+def load_spaces(searched: str) -> dict[str, keras_tuner.HyperParameters]:
+    """The families' search spaces, in the order of their turns."""
+    found = read_json(Path(searched) / SPACES)
+    return {name: keras_tuner.HyperParameters.from_config(config) for name, config in found.items()}
+
+
+def _settings(config: str, task: str) -> SearchSettings:
+    settings = SearchSettings.model_validate_json(config)
+    return settings.model_copy(update={"objective": resolve(settings.objective, task)})
