@@ -434,7 +434,7 @@ def test_a_worker_that_dies_or_hangs_costs_its_trial_alone(records, tmp_path):
     assert reasons["works"] == {""}
     assert reasons["dies"] == {"the worker was killed by SIGKILL, perhaps for want of memory, 2 times"}
     assert reasons["hangs"] == {"over the limit of 20 s"}
-    assert reasons["exits"] == {"SystemExit: 3"}
+    assert reasons["exits"] == {"SystemExit in line 13 of own.py: 3"}
 
 
 HOW = ("works", "dies", "hangs", "exits")
