@@ -11,7 +11,7 @@ from components.shared.errors import UserError, nearest
 from components.shared.files import read_json
 from components.tune.objective import resolve
 from models.registry import automatic, check_fit, travelling
-from pipelines.config import RunFile
+from pipelines.config import RunFile, validate
 
 MOST_COLUMNS = 20
 """Columns that the screen has room for."""
@@ -59,8 +59,8 @@ def trainings(settings: RunFile) -> dict[str, int]:
 def estimate(settings: RunFile, seen: Inspection, runs: Path) -> str:
     """Roughly how long a run takes, and where the figure comes from."""
     latest = runs / settings.name / "latest" / "report.json"
-    if latest.is_file():
-        return f"{_minutes(read_json(latest)['run']['seconds'])} (the last run of {settings.name})"
+    if latest.is_file() and (seconds := _as_last_time(settings, seen, read_json(latest))) is not None:
+        return f"{_minutes(seconds)} (from the steps of the last run of {settings.name}; none reused)"
     epochs = {"tune": settings.search.max_epochs, "best_epoch": settings.best_epoch.max_epochs}
     seconds = 60.0  # start of the steps
     for step, count in trainings(settings).items():
@@ -68,6 +68,35 @@ def estimate(settings: RunFile, seen: Inspection, runs: Path) -> str:
         # of the epochs are trained before a training stops early.
         seconds += count * (1 + 0.5 * epochs.get(step, 30) * seen.roles["train"] * 2e-5)
     return f"{_minutes(seconds)} (a guess from rows and trainings; GPUs and wide data differ)"
+
+
+def _as_last_time(settings: RunFile, seen: Inspection, last: dict) -> float | None:
+    """Seconds from what each training took in an earlier run; None where it trained otherwise.
+
+    The seconds of a step are its own, also where the earlier run reused it.
+    """
+    try:
+        asked = validate(last["asked"])
+    except UserError:  # of an earlier version of the run file
+        return None
+    number = {"max_trials", "rounds", "parallel_trials", "executions_per_trial", "top_n", "max_per_family"}
+    for section, counts in (("search", number), ("best_epoch", {"seeds"}), ("hardware", set())):
+        ours, theirs = (getattr(one, section).model_dump(exclude=counts) for one in (settings, asked))
+        if ours != theirs:
+            return None
+    done = {
+        "tune": last["study"]["executions"],
+        "best_epoch": sum(len(one["seeds"]) for one in last["best_epochs"]),
+        "retrain": len(last["members"]),
+    }
+    rows = seen.roles["train"] / last["manifest"]["roles"]["train"]["rows"]
+    wanted, seconds = trainings(settings), 0.0
+    for step in {entry["step"] for entry in last["steps"]}:
+        took = [entry["seconds"] for entry in last["steps"] if entry["step"] == step]
+        more = rows * wanted[step] / max(1, done[step]) if step in done else rows
+        # Two tasks of a loop run at a time, and each task takes some seconds to start.
+        seconds += sum(took) * more / min(2, len(took)) + 4 * -(-len(took) // 2)
+    return seconds
 
 
 def _minutes(seconds: float) -> str:

@@ -48,6 +48,20 @@ class RunFile(Section):
         return name
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a section, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value]
+        twice = next((key for key, _ in node.value if keys.count(key.value) > 1), None)
+        if twice is not None:
+            problem = f'the key "{twice.value}" stands twice in one section'
+            raise yaml.constructor.ConstructorError(
+                None, None, problem, node.value[keys.index(twice.value)][0].start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
 def load(path: str | Path, overrides: list[str] | None = None) -> RunFile:
     """Reads and validates a run file.
 
@@ -60,12 +74,14 @@ def load(path: str | Path, overrides: list[str] | None = None) -> RunFile:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         siblings = [other.name for other in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         raise UserError(f"no run file {path}{nearest(path.name, siblings)}; `kep init DATA` writes one") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} can't be read: {error}") from error
+        reason = "it is a folder" if path.is_dir() else "it is no text in UTF-8"
+        reason = error.strerror if isinstance(error, PermissionError) else reason
+        raise UserError(f"{path} can't be read: {reason}; give a run file, `kep init DATA` writes one") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -144,7 +160,8 @@ def _sentence(mistake: Any) -> str:
     }
     for start, words in wanted.items():
         if kind.startswith(start):
-            return f"{path}: expected {words}, got {shown}"
+            hint = f", such as [{given}]" if start == "list" and isinstance(given, str) else ""
+            return f"{path}: expected {words}{hint}, got {shown}"
     return f"{path}: {mistake['msg'].lower()}, got {shown}"
 
 

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from components.ingest.inspect import fingerprint, size
-from components.shared.errors import UserError
+from components.promote.promote import current
+from components.shared.errors import UserError, nearest
 from components.shared.files import read_json, write_file, write_json
 from components.shared.step import version
 from pipelines import local
@@ -64,6 +65,7 @@ def run(
     given = with_champion(arguments(settings, base, (runs / "champions").absolute()))
     given |= {"source": fingerprint(settings.data, base), "code": code_hash(), "force": force}
     place = local.Place(runs / settings.name)
+    _note_champion(settings, base, console)
     with place.locked():
         if again_from:
             place.forget(again_from)
@@ -86,6 +88,21 @@ def run(
             return _explain(view.failure, folder, console)
         _finish(folder, place, console, time.time() - started)
         return 0
+
+
+def _note_champion(settings: RunFile, base: Path, console: Console) -> None:
+    """Says so where the run file names a champion's folder that holds none: a misspelt path would promote anything."""
+    if settings.promote.champion is None:
+        return
+    folder = base / settings.promote.champion
+    if current(folder) is None:
+        siblings = [path.name for path in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        hint = nearest(folder.name, siblings)
+        console.print(
+            f"note: promote.champion: {folder} holds no champion{hint}; this run's ensemble will be the first",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _new_folder(root: Path) -> Path:
@@ -151,6 +168,10 @@ def find(name: str, runs: Path) -> Path:
     for folder in (Path(name), runs / name / "latest", runs / name):
         if (folder / "report.html").is_file():
             return folder
+    for folder in (Path(name), runs / name):
+        logs = sorted([folder / "log.txt", *folder.glob("*/log.txt")])
+        if logs and logs[-1].is_file():
+            raise UserError(f"{logs[-1].parent} has not finished, so it has no report; its log is {logs[-1]}")
     known = sorted(path.parent.name for path in runs.glob("*/latest")) if runs.is_dir() else []
     finished = f"; finished runs: {', '.join(known)}" if known else "; no run has finished yet"
     raise UserError(f"no finished run {name} in {runs}{finished}")

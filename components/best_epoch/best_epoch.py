@@ -94,14 +94,14 @@ def run(
             "seeds": fits,
         },
     )
-    spread = f"{min(fit['best'] for fit in fits)} to {max(fit['best'] for fit in fits)}"
+    spread = f" (median of {len(fits)} seeds, {min(f['best'] for f in fits)} to {max(f['best'] for f in fits)})"
     cap = "; stopped by the cap, raise best_epoch.max_epochs" if any(f["at_cap"] for f in fits) else ""
-    step.progress(f"best {member.unit} {best} (median of {len(fits)} seeds, {spread}){cap}")
+    step.progress(f"best {member.unit} {best}{spread if len(fits) > 1 else ''}{cap}")
 
 
 def median(fits: list[dict]) -> int:
-    """Median of the seeds' 1-based best units; the lower one of the two middle ones for an even number."""
-    return statistics.median_low(fit["best"] for fit in fits)
+    """Median of the seeds' 1-based best units; half a unit is rounded up."""
+    return int(statistics.median(fit["best"] for fit in fits) + 0.5)
 
 
 def _train(

@@ -69,7 +69,7 @@ def decide(compared: dict | None, margin: float) -> tuple[bool, str]:
         margin: In units of the loss.
     """
     if compared is None:
-        return True, "there is no champion yet"
+        return True, "it is the first champion"
     if "problem" in compared:
         return False, compared["problem"]
     difference = compared["difference"]

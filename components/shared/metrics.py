@@ -107,15 +107,15 @@ def _sklearn(name: str, labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def _f1(labels: np.ndarray, predictions: np.ndarray) -> float:
-    """Of the positive class for two classes, macro average over the classes that occur otherwise."""
+    """Of the positive class for two classes, NaN where no row has it; the mean over classes that occur otherwise."""
     given = predictions.argmax(axis=1)
-    classes = [1] if predictions.shape[1] == 2 else np.unique(labels)
-    scores = []
-    for cls in classes:
-        hits = np.sum((given == cls) & (labels == cls))
-        all_of_it = np.sum(given == cls) + np.sum(labels == cls)
-        scores.append(2 * hits / all_of_it if all_of_it else 0.0)
-    return float(np.mean(scores))
+    classes = np.unique(labels)
+    if predictions.shape[1] == 2:
+        classes = classes[classes == 1]
+    scores = [
+        2 * np.sum((given == cls) & (labels == cls)) / (np.sum(given == cls) + np.sum(labels == cls)) for cls in classes
+    ]
+    return float(np.mean(scores)) if scores else float("nan")
 
 
 def _r2(labels: np.ndarray, predictions: np.ndarray) -> float:

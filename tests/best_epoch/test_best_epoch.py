@@ -57,9 +57,9 @@ def seen(monkeypatch) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("bests", "expected"), [([9], 9), ([9, 1, 4], 4), ([7, 3], 3), ([8, 2, 6, 4], 4), ([5, 5, 1], 5)]
+    ("bests", "expected"), [([9], 9), ([9, 1, 4], 4), ([7, 3], 5), ([8, 3, 6, 4], 5), ([8, 2, 7, 4], 6), ([5, 5, 1], 5)]
 )
-def test_the_median_of_an_even_number_is_the_lower_middle_one(bests, expected):
+def test_the_median_of_an_even_number_is_rounded_up(bests, expected):
     assert median([{"best": best} for best in bests]) == expected
 
 

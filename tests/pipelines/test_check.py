@@ -92,11 +92,39 @@ def test_trainings_are_counted_as_the_steps_will_do_them(sections, expected):
     assert trainings(settings(**sections)) == expected
 
 
-def test_the_time_is_the_last_runs_where_there_was_one(tmp_path):
-    write_json(tmp_path / "demo" / "latest" / "report.json", {"run": {"seconds": 601.0}})
-    assert line(screen(tmp_path), "time") == "time about 11 min (the last run of demo)"
-    write_json(tmp_path / "demo" / "latest" / "report.json", {"run": {"seconds": 9000.0}})
-    assert line(screen(tmp_path), "time") == "time about 2.5 h (the last run of demo)"
+def last_run(runs, **asked) -> None:
+    """The report of a run of 10 trials of 6 s, 2 candidates of 3 seeds of 20 s, and 2 members of 30 s."""
+    steps = [("ingest", 2.0), ("tune", 60.0), ("best_epoch", 60.0), ("best_epoch", 60.0), ("retrain", 30.0)]
+    report = {
+        "asked": settings(**asked).model_dump(mode="json"),
+        "study": {"executions": 10},
+        "best_epochs": [{"seeds": [{}] * 3}] * 2,
+        "members": [{}] * 2,
+        "manifest": {"roles": {"train": {"rows": ROWS}}},
+        "steps": [{"step": step, "seconds": seconds} for step, seconds in [*steps, ("retrain", 30.0)]],
+        "run": {"seconds": 1.0},
+    }
+    write_json(runs / "demo" / "latest" / "report.json", report)
+
+
+ROWS = 360
+"""Train rows of churn.csv under the default split."""
+
+
+def test_the_time_follows_from_what_trainings_took_in_the_last_run(tmp_path):
+    last_run(tmp_path, search={"max_trials": 10, "top_n": 2})
+    same = screen(tmp_path, search={"max_trials": 10, "top_n": 2})
+    # 2 + 60 + 120 / 2 + 60 / 2 seconds, and 4 for each pair of tasks to start.
+    assert "train 360" in line(same, "rows")
+    assert line(same, "time") == "time about 3 min (from the steps of the last run of demo; none reused)"
+    more = screen(tmp_path, search={"max_trials": 100, "top_n": 2})
+    assert line(more, "time").startswith("time about 12 min (from the steps")
+
+
+@pytest.mark.parametrize("change", [{"search": {"max_epochs": 7}}, {"best_epoch": {"max_epochs": 7}}])
+def test_a_last_run_that_trained_otherwise_says_nothing(tmp_path, change):
+    last_run(tmp_path)
+    assert "a guess" in line(screen(tmp_path, **change), "time")
 
 
 def test_more_trainings_are_guessed_to_take_longer(tmp_path):

@@ -28,7 +28,7 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
         ({"search": {"rounds": 3, "max_minutes": 5}}, '"max_minutes" has no meaning with rounds'),
         ({"search": 5}, "search: expected a section with keys, got 5"),
         ({"search": {"families": []}}, "search.families: the list is empty; give at least 1"),
-        ({"search": {"families": "mlp"}}, 'search.families: expected a list, got "mlp"'),
+        ({"search": {"families": "mlp"}}, 'search.families: expected a list, such as [mlp], got "mlp"'),
         ({"seed": -1}, "seed: -1 must be at least 0"),
         ({"name": "My Run"}, 'name: "My Run" must be lower-case letters, digits and dashes'),
         ({"name": "champions"}, 'name: "champions" is the folder of the champions'),
@@ -46,7 +46,7 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
         ({"retrain": {"enabled": "maybe"}}, 'retrain.enabled: expected true or false, got "maybe"'),
         ({"promote": {"margin": -0.1}}, "promote.margin: -0.1 must be at least 0"),
         ({"evaluate": {"bootstrap": 10}}, "evaluate.bootstrap: 10 must be at least 100"),
-        ({"evaluate": {"slices": "age"}}, 'evaluate.slices: expected a list, got "age"'),
+        ({"evaluate": {"slices": "age"}}, 'evaluate.slices: expected a list, such as [age], got "age"'),
         ({"ensemble": {"method": "nelder-mead"}}, 'did you mean "nelder_mead"?'),
         ({"hardware": {"threads": "all"}}, 'hardware.threads: expected a whole number, got "all"'),
     ],
@@ -97,3 +97,18 @@ def test_a_missing_file_names_its_neighbour(tmp_path):
     (tmp_path / "digits.yaml").write_text("")
     with pytest.raises(UserError, match=r'did you mean "digits\.yaml"'):
         load(tmp_path / "digit.yaml")
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("name: x\ndata:\n  source: a.csv\n  label: y\n  source: b.csv\n")
+    with pytest.raises(UserError, match='line 3, column 3: the key "source" stands twice in one section'):
+        load(path)
+
+
+def test_what_is_no_run_file_is_said(tmp_path):
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="no text in UTF-8; give a run file"):
+        load(tmp_path / "binary.yaml")
+    with pytest.raises(UserError, match="it is a folder"):
+        load(tmp_path)

@@ -20,7 +20,7 @@ def difference(value: float | None, low: float | None, high: float | None) -> di
 @pytest.mark.parametrize(
     ("compared", "margin", "won", "words"),
     [
-        (None, 0.0, True, "there is no champion yet"),
+        (None, 0.0, True, "it is the first champion"),
         (PROBLEM, 0.0, False, "the champion predicts another label"),
         (WIN, 0.0, True, "surely lower than the champion's: -0.2000 (95 % interval -0.3000 to -0.1000) on 100 test"),
         (WIN, 0.05, True, "surely lower by more than the margin of 0.05"),
@@ -100,7 +100,7 @@ def test_the_first_ensemble_becomes_champion_as_a_copy(place):
     assert Path(place.current) == place.champions / "versions" / verdict["version"]
     assert (Path(place.current) / "members" / "a" / "model.txt").read_text() == "one"
     pointer = json.loads(place.pointer.read_text())
-    assert pointer == {"version": verdict["version"], "reason": "there is no champion yet", "forced": False}
+    assert pointer == {"version": verdict["version"], "reason": "it is the first champion", "forced": False}
 
 
 def test_a_win_moves_the_pointer_and_keeps_the_old_version(place):

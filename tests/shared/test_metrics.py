@@ -73,10 +73,6 @@ def test_f1_of_many_classes_is_the_mean_over_those_that_occur():
     assert metrics("multiclass", labels, predictions)["f1"] == pytest.approx(expected)
 
 
-def test_f1_without_a_positive_row_or_prediction_is_0():
-    assert metrics("binary", np.zeros(3, int), np.tile([0.9, 0.1], (3, 1)))["f1"] == 0
-
-
 def test_the_better_direction_is_the_one_of_perfect_predictions():
     for task, count in (("binary", 2), ("multiclass", 3), ("regression", 0)):
         labels, predictions = classes(count) if count else numbers()
@@ -134,3 +130,10 @@ def test_every_row_is_in_one_calibration_bin_also_of_few_rows():
         assert len(bins) == min(rows, 10)
         confidence = [bin["confidence"] for bin in bins]
         assert confidence == sorted(confidence)
+
+
+def test_f1_of_rows_without_a_positive_one_is_undefined():
+    predictions = np.array([[0.9, 0.1], [0.2, 0.8]])
+    assert np.isnan(metrics("binary", np.array([0, 0]), predictions)["f1"])
+    assert metrics("binary", np.array([0, 1]), predictions)["f1"] == 1
+    assert metrics("binary", np.array([1, 0]), predictions)["f1"] == 0
