@@ -9,7 +9,7 @@ from components.ingest.unit import Source
 from components.shared.errors import UserError, nearest
 from components.shared.schema import FILE
 from components.shared.settings import DataSettings
-from components.shared.storage import filesystem, list_files
+from components.shared.storage import fetch, path_of
 
 _ENDINGS = {
     "csv": (".csv", ".csv.gz"),
@@ -45,18 +45,18 @@ def format_of(location: str, files: list[fs.FileInfo], settings: DataSettings) -
     )
 
 
-def open_source(location: str, settings: DataSettings, base: Path) -> Source:
-    """The source at `location`: sklearn:NAME, or a file, folder or glob.
+def open_source(location: str, settings: DataSettings, base: Path, scratch: Path) -> Source:
+    """The source at `location`: sklearn:NAME, or a file, folder or glob; objects are downloaded to `scratch`.
 
     Raises:
         UserError: it does not exist or cannot be read.
     """
     if is_sklearn(settings):
         return arrays.sklearn_source(location.removeprefix("sklearn:"))
-    system, files = list_files(location, base)
+    system, files = fetch(location, base, scratch)
     kind = format_of(location, files, settings)
     if kind == "images":
-        path = filesystem(location, base)[1]
+        path = path_of(location, base)
         root = path if system.get_file_info(path).type == fs.FileType.Directory else None
         return images.image_source(location, root, system, files, settings.label or "label", settings.image_size)
     matching = [info for info in files if info.path.lower().endswith(_ENDINGS[kind])] or files

@@ -14,6 +14,7 @@ import struct
 import threading
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -69,7 +70,7 @@ class Fault:
     hits: int = 0
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """An answer other than success."""
 
     def __init__(self, status: int, message: str = "", headers: dict | None = None):
@@ -146,7 +147,7 @@ class Server:
     def find(self, bucket: str, name: str, query: dict) -> Object:
         found = self.objects.get((bucket, name))
         if found is None or int(query.get("generation", found.generation)) != found.generation:
-            raise Refused(404, f"No such object: {bucket}/{name}")
+            raise RefusedError(404, f"No such object: {bucket}/{name}")
         self.check(found, query)
         return found
 
@@ -154,9 +155,9 @@ class Server:
         """Preconditions; generation 0 means that there is no object."""
         now = found.generation if found else 0
         if "ifGenerationMatch" in query and int(query["ifGenerationMatch"]) != now:
-            raise Refused(412, "At least one of the pre-conditions you specified did not hold.")
+            raise RefusedError(412, "At least one of the pre-conditions you specified did not hold.")
         if "ifGenerationNotMatch" in query and int(query["ifGenerationNotMatch"]) == now:
-            raise Refused(304)
+            raise RefusedError(304)
 
     def resource(self, bucket: str, name: str) -> dict:
         found = self.objects[bucket, name]
@@ -178,7 +179,7 @@ class Server:
 
     def list(self, bucket: str, query: dict) -> dict:
         if bucket not in self.buckets:
-            raise Refused(404, "The specified bucket does not exist.")
+            raise RefusedError(404, "The specified bucket does not exist.")
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter")
         entries = {}
         for of, name in sorted(self.objects):
@@ -216,21 +217,21 @@ class Server:
         start = int(first) if first else max(0, size - int(last))
         end = min(int(last), size - 1) if first and last else size - 1
         if start >= size:
-            raise Refused(416, "Range", {"Content-Range": f"bytes */{size}"})
+            raise RefusedError(416, "Range", {"Content-Range": f"bytes */{size}"})
         headers["Content-Range"] = f"bytes {start}-{end}/{size}"
         return Answer(found.data[start : end + 1], headers, 206)
 
     def store(self, bucket: str, meta: dict, data: bytes, query: dict, hashes: str = "") -> dict:
         """The end of every upload: preconditions and checksums first."""
         if bucket not in self.buckets:
-            raise Refused(404, "The specified bucket does not exist.")
+            raise RefusedError(404, "The specified bucket does not exist.")
         name = meta.get("name") or query["name"]
         given = dict(part.strip().split("=", 1) for part in hashes.split(",") if part)
         given |= {short: meta[long] for long, short in (("md5Hash", "md5"), ("crc32c", "crc32c")) if meta.get(long)}
         new = Object(data, 0)
         for kind, value in given.items():
             if value != getattr(new, kind):
-                raise Refused(400, f"Provided {kind} hash {value} doesn't match calculated {getattr(new, kind)}.")
+                raise RefusedError(400, f"Provided {kind} hash {value} doesn't match calculated {getattr(new, kind)}.")
         with self.lock:
             self.check(self.objects.get((bucket, name)), query)
             kept = {key: meta[key] for key in ("contentType", "contentEncoding", "metadata") if key in meta}
@@ -240,12 +241,12 @@ class Server:
     def resume(self, upload: str, span: str, body: bytes, hashes: str) -> Answer:
         """One chunk of a resumable upload, or (an empty one) the question how much has come."""
         if upload not in self.uploads:
-            raise Refused(410, "The upload is gone.")
+            raise RefusedError(410, "The upload is gone.")
         bucket, meta, query, data = self.uploads[upload]
         first, _, total = re.fullmatch(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)", span or "bytes */*").groups()
         if first is not None:
             if int(first) > len(data):
-                raise Refused(400, "The chunk does not start where the last one ended.")
+                raise RefusedError(400, "The chunk does not start where the last one ended.")
             data[int(first) :] = body
         if total != "*" and len(data) == int(total):
             answer = self.store(bucket, meta, bytes(data), query, hashes)
@@ -265,33 +266,34 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """The journal is enough."""
 
-    def _answer(self) -> None:
-        try:
-            body = self._body()
-            fault = self.storage.due(f"{self.command} {self.path}")
-            kind = fault.kind if fault else None
-            if kind == "stall":
-                time.sleep(fault.value)
-            if kind == "reset":
-                self._reset()
-                return
-            try:
-                if kind == "status":
-                    raise Refused(int(fault.value), "injected fault")
-                answer = self._route(body)
-            except Refused as refused:
-                reason = REASONS.get(refused.status, "backendError")
-                content = {"code": refused.status, "message": str(refused), "errors": [{"reason": reason}]}
-                text = json.dumps({"error": content}).encode() if refused.status != 304 else b""
-                answer = Answer(text, refused.headers, refused.status)
-            if kind == "lose":
-                self._reset()
-                return
-            self._send(answer, fault)
-        except (ConnectionError, TimeoutError):
-            self.close_connection = True  # the client has gone, as one that timed out does
+    def handle(self) -> None:
+        with suppress(ConnectionError, TimeoutError):  # of a client that has gone, as one that timed out does
+            super().handle()
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = _answer
+    def _answer(self) -> None:
+        body = self._body()
+        fault = self.storage.due(f"{self.command} {self.path}")
+        kind = fault.kind if fault else None
+        if kind == "stall":
+            time.sleep(fault.value)
+        if kind == "reset":
+            self._reset()
+            return
+        try:
+            if kind == "status":
+                raise RefusedError(int(fault.value), "injected fault")
+            answer = self._route(body)
+        except RefusedError as refused:
+            reason = REASONS.get(refused.status, "backendError")
+            content = {"code": refused.status, "message": str(refused), "errors": [{"reason": reason}]}
+            text = json.dumps({"error": content}).encode() if refused.status != 304 else b""
+            answer = Answer(text, refused.headers, refused.status)
+        if kind == "lose":
+            self._reset()
+        else:
+            self._send(answer, fault)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = _answer  # noqa: N815
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":
@@ -363,10 +365,10 @@ class _Handler(BaseHTTPRequestHandler):
         if method == "POST":
             bucket = json.loads(body)["name"]
             if bucket in self.storage.buckets:
-                raise Refused(409, "The bucket exists.")
+                raise RefusedError(409, "The bucket exists.")
             self.storage.buckets.add(bucket)
         if bucket not in self.storage.buckets:
-            raise Refused(404, "The specified bucket does not exist.")
+            raise RefusedError(404, "The specified bucket does not exist.")
         return _json({"kind": "storage#bucket", "name": bucket, "id": bucket})
 
     def _upload(self, bucket: str, query: dict, body: bytes) -> Answer:
