@@ -16,27 +16,24 @@ from components.shared.storage import fetch, list_files, path_of
 log = logging.getLogger("kep.ingest")
 
 
-def is_records(settings: DataSettings, base: Path) -> bool:
-    """Whether the source is a folder of TFRecords."""
-    if settings.source is None or is_sklearn(settings):
-        return False
-    return format_of(settings.source, list_files(settings.source, base), settings) == "tfrecord"
-
-
-def open_records(settings: DataSettings, base: Path, scratch: Path) -> Manifest:
-    """The manifest of the records folder that is the source.
+def own_manifest(settings: DataSettings, base: Path, scratch: Path) -> Manifest | None:
+    """The manifest of a source that is a records folder, None for any other source.
 
     Raises:
-        UserError: its manifest is absent or not one that ingest wrote, or the settings ask for another label.
+        UserError: the manifest is damaged, or the settings ask for another label.
     """
-    paths = [info.path for info in list_files(settings.source, base)]
-    if f"{path_of(settings.source, base)}/{FILE}" not in paths:
-        raise UserError(
-            f'data.source: "{settings.source}" holds TFRecords without the {FILE} that ingest writes, so '
-            "their columns "
-            "are unknown; give the table that they were made from"
-        )
-    manifest = Manifest.load(_fetched(f"{settings.source.rstrip('/')}/{FILE}", base, scratch).parent)
+    if settings.source is None or is_sklearn(settings):
+        return None
+    files = list_files(settings.source, base)
+    if format_of(settings.source, files, settings) != "tfrecord":
+        return None
+    if f"{path_of(settings.source, base)}/{FILE}" not in [info.path for info in files]:
+        return None
+    path = _fetched(f"{settings.source.rstrip('/')}/{FILE}", base, scratch)
+    # Other tools call a file so too; one that names roles and shards is ours, and must be whole.
+    if b'"shards"' not in path.read_bytes():
+        return None
+    manifest = Manifest.load(path.parent)
     if settings.label not in (None, manifest.label.name):
         raise UserError(
             f'data.label: the records in "{settings.source}" have the label "{manifest.label.name}", not '

@@ -14,7 +14,7 @@ import numpy as np
 from components.ingest import plan as planning
 from components.ingest import scan as scanning
 from components.ingest import split as splitting
-from components.ingest.copy import copy_records, is_records, open_records
+from components.ingest.copy import copy_records, own_manifest
 from components.ingest.encode import Keys, count_categories, read_keys, vocabulary
 from components.ingest.layout import template
 from components.ingest.plan import Plan
@@ -75,8 +75,8 @@ def ingest(
         UserError: the settings or the data can't be used as they are.
     """
     with scratch_folder(scratch) as scratch:
-        if is_records(settings, base):
-            manifest = open_records(settings, base, scratch)
+        manifest = own_manifest(settings, base, scratch)
+        if manifest is not None:
             with new_folder(out) as folder:
                 copy_records(settings, base, scratch, manifest, folder)
                 manifest.save(folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.ingest.copy import is_records, open_records
+from components.ingest.copy import own_manifest
 from components.ingest.ingest import Survey, open_sources, survey_source, worker_count
 from components.ingest.sources import is_sklearn
 from components.ingest.workers import Workers
@@ -60,8 +60,9 @@ def inspect(settings: DataSettings, seed: int, base: Path = Path(".")) -> Inspec
         UserError: what ingest would refuse.
     """
     with scratch_folder() as scratch:
-        if is_records(settings, base):
-            return _of_manifest(open_records(settings, base, scratch))
+        manifest = own_manifest(settings, base, scratch)
+        if manifest is not None:
+            return _of_manifest(manifest)
         sources = open_sources(settings, base, scratch)
         with Workers(worker_count(settings, sources)) as workers:
             return _of_survey(survey_source(sources, settings, seed, workers))
