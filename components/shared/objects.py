@@ -6,11 +6,12 @@ source several times; one verified download of one generation makes all of its p
 """
 
 import base64
+import gzip
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import google_crc32c
@@ -18,7 +19,7 @@ import requests
 from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound, RetryError, Unauthorized
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, InvalidOperation, RefreshError
 from google.cloud.storage import Blob, Client, transfer_manager
-from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+from google.cloud.storage.exceptions import InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from components.shared.errors import UserError, nearest
@@ -85,30 +86,44 @@ def download(blobs: dict[str, Blob], folder: Path) -> None:
 
 
 def _download(path: Path, blob: Blob) -> None:
-    with _explained(f"gs://{blob.bucket.name}/{blob.name}"):
+    location = f"gs://{blob.bucket.name}/{blob.name}"
+    with _explained(location):
         if path.is_file() and _crc32c(path) == blob.crc32c:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Stored bytes as they are, except where the object is a .csv that was compressed for its way only.
-        raw = blob.content_encoding != "gzip" or blob.name.endswith(".gz")
-        options = {"raw_download": raw, "retry": _RETRY}
-        if raw and blob.size > _PART:
-            fetch = partial(
-                transfer_manager.download_chunks_concurrently,
-                chunk_size=_PART,
-                download_kwargs=options,
-                worker_type=transfer_manager.THREAD,
-                max_workers=_THREADS,
-            )
+        # The client checks no download that it resumed after a broken connection, so the file on disk is checked.
+        for _ in range(_CORRUPT):
+            options = {"raw_download": True, "retry": _RETRY}
+            if blob.size > _PART:
+                transfer_manager.download_chunks_concurrently(
+                    blob,
+                    str(path),
+                    chunk_size=_PART,
+                    download_kwargs=options,
+                    worker_type=transfer_manager.THREAD,
+                    max_workers=_THREADS,
+                    crc32c_checksum=False,
+                )
+            else:
+                blob.download_to_filename(str(path), checksum=None, **options)
+            if _crc32c(path) == blob.crc32c:
+                break
         else:
-            fetch = partial(Blob.download_to_filename, **options)
-        for attempt in range(1, _CORRUPT + 1):
-            try:
-                fetch(blob, str(path))
-                return
-            except DataCorruption:
-                if attempt == _CORRUPT:
-                    raise
+            raise UserError(
+                f'data.source: "{location}" arrived {_CORRUPT} times with a wrong checksum; '
+                "check the network and run again"
+            )
+        if blob.content_encoding == "gzip" and not blob.name.endswith(".gz"):
+            _unpack(path)
+
+
+def _unpack(path: Path) -> None:
+    """Decompresses in place a file that was compressed for its way only, such as a .csv that is no .csv.gz."""
+    packed = path.with_name(f"{path.name}.packed")
+    path.rename(packed)
+    with gzip.open(packed) as source, open(path, "wb") as target:
+        shutil.copyfileobj(source, target)
+    packed.unlink()
 
 
 def _crc32c(path: Path) -> str:
@@ -150,9 +165,9 @@ def _explained(location: str) -> Iterator[None]:
         ) from error
     except NotFound as error:
         raise UserError(f'data.source: "{location}" was changed or deleted while it was read; run again') from error
-    except DataCorruption as error:
+    except (EOFError, zlib.error) as error:
         raise UserError(
-            f'data.source: "{location}" arrived {_CORRUPT} times with a wrong checksum; check the network, run again'
+            f'data.source: "{location}" has Content-Encoding: gzip, but its GZIP data are damaged; upload it again'
         ) from error
     except (GoogleAPICallError, GoogleAuthError, RetryError, requests.RequestException, OSError) as error:
         cause = error.cause if isinstance(error, RetryError) else error

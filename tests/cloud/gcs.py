@@ -93,6 +93,7 @@ class Server:
         objects: by (bucket, name).
         journal: "METHOD path?query" of every request, in order.
         faults: given to `fault`.
+        page: entries in one answer to a list, at most.
     """
 
     def __init__(self, *buckets: str):
@@ -100,6 +101,7 @@ class Server:
         self.buckets = set(buckets)
         self.journal: list[str] = []
         self.faults: list[Fault] = []
+        self.page = 1000
         self.uploads: dict[str, tuple[str, dict, dict, bytearray]] = {}
         self.lock = threading.RLock()
         self._generation = time.time_ns() // 1000
@@ -189,7 +191,7 @@ class Server:
             entries[name if end < 0 else name[: end + len(delimiter)]] = end < 0
         after = base64.urlsafe_b64decode(query.get("pageToken", "")).decode()
         left = [name for name in sorted(entries) if name > after]
-        page = left[: min(int(query.get("maxResults", 1000)), 1000)]
+        page = left[: min(int(query.get("maxResults", self.page)), self.page)]
         answer = {
             "kind": "storage#objects",
             "items": [self.resource(bucket, name) for name in page if entries[name]],

@@ -23,6 +23,7 @@ from pipelines.check import check
 from pipelines.config import validate
 from tests.cloud.gcs import Server
 from tests.conftest import DATA
+from tests.examples import write_examples
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +68,11 @@ def make(folder: Path, kind: str) -> tuple[str, dict]:
     if kind == "npz":
         np.savez(folder / "rows.npz", x=rng.normal(size=(90, 3)), y=np.arange(90) % 3)
         return "rows.npz", {}
+    if kind == "tfrecord":
+        rows = [{"a": float(index), "b": "uvw"[index % 3], "y": index % 2} for index in range(90)]
+        for place in range(2):
+            write_examples(folder / f"rows.tfrecord-0000{place}-of-00002", rows[place::2], "GZIP")
+        return "", {"label": "y"}
     for index in range(40):
         path = folder / ("cats", "dogs")[index % 2] / f"{index}.png"
         path.parent.mkdir(exist_ok=True)
@@ -74,7 +80,7 @@ def make(folder: Path, kind: str) -> tuple[str, dict]:
     return "", {}
 
 
-@pytest.mark.parametrize("kind", ["csv", "csv.gz", "glob", "parquet folder", "npz", "images"])
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "glob", "parquet folder", "npz", "tfrecord", "images"])
 def test_the_same_records_as_from_local_files(gcs, tmp_path, kind):
     name, settings = make(tmp_path / "set", kind)
     upload(gcs, tmp_path / "set")
@@ -199,7 +205,7 @@ def test_what_is_not_there_is_one_sentence(gcs, tmp_path, location, sentence):
         ("alt=media", "status", 410, "cannot be read (Cloud Storage answered 410); try again later"),
         ("alt=media", "status", 404, "was changed or deleted while it was read; run again"),
         ("", "reset", 0, "cannot be read (ConnectionError); try again later"),
-        ("alt=media", "flip", 100, "arrived 3 times with a wrong checksum; check the network, run again"),
+        ("alt=media", "flip", 100, "arrived 3 times with a wrong checksum; check the network and run again"),
     ],
 )
 def test_a_permanent_fault_is_one_sentence(gcs, tmp_path, pattern, kind, value, sentence):
@@ -269,3 +275,30 @@ def test_damaged_records_are_refused(gcs, tmp_path):
     with pytest.raises(UserError, match=f"{shard.name} cannot be read"):
         ingest(DataSettings(source="gs://data/records"), 1, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
+
+
+def test_forty_faults_leave_no_trace(gcs, tmp_path):
+    """Every kind of fault, on every page of a list and every object: the same bytes, and few more requests."""
+    header, *rows = (DATA / "churn.csv").read_text().splitlines()
+    for place in range(24):
+        text = "\n".join([header, *rows[place::24]]) + "\n"
+        gcs.put("data", f"set/part-{place:02d}.csv", text.encode())
+    gcs.page = 5
+    settings = DataSettings(source="gs://data/set", label="churned", workers=2)
+    ingest(settings, 1, tmp_path / "quiet")
+    before = fingerprint(settings)
+    quiet = len(gcs.journal)
+    gcs.journal.clear()
+    kinds = [("status", 503), ("status", 429), ("reset", 0), ("cut", 300), ("flip", 200), ("stall", 0.1), ("lose", 0)]
+    for place in range(24):
+        gcs.fault(f"part-{place:02d}.csv.*alt=media", *kinds[place % 7])
+        gcs.fault(f"part-{place:02d}.csv.*alt=media", *kinds[(place // 7 + place) % 7])
+    for kind in (("status", 500), ("status", 503), ("reset", 0), ("cut", 50), ("stall", 0.1), ("lose", 0)):
+        gcs.fault(r"/o\?", *kind, skip=len(gcs.faults) % 4)
+    ingest(settings, 1, tmp_path / "faulty")
+    assert fingerprint(settings) == before
+    hits = sum(fault.hits for fault in gcs.faults)
+    assert hits >= 40
+    assert content(tmp_path / "quiet") == content(tmp_path / "faulty")
+    assert Manifest.load(tmp_path / "quiet") == Manifest.load(tmp_path / "faulty")
+    assert len(gcs.journal) <= quiet + hits
