@@ -18,7 +18,7 @@ import google_crc32c
 import requests
 from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound, RetryError, Unauthorized
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, InvalidOperation, RefreshError
-from google.cloud.storage import Blob, Client, transfer_manager
+from google.cloud.storage import Blob, Client
 from google.cloud.storage.exceptions import InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
@@ -30,7 +30,7 @@ _CORRUPT = 3
 """Downloads of one object of which each may arrive with a wrong checksum."""
 _THREADS = 8
 _PART = 32 << 20
-"""Bytes; a larger object is downloaded in parts of this size, so that a fault costs a part, not the whole."""
+"""Bytes that one request reads, so that a fault late in a large object costs a part of it."""
 
 
 def find(location: str, chosen: Callable[[str], bool] | None) -> list[Blob]:
@@ -71,50 +71,56 @@ def download(blobs: dict[str, Blob], folder: Path) -> None:
     Raises:
         UserError: an object cannot be read, has changed or arrives damaged, or the disk can't hold them.
     """
-    needed, free = sum(blob.size for blob in blobs.values()), shutil.disk_usage(folder).free
+    wanted = {folder / path: blob for path, blob in blobs.items()}
+    left = {path: blob for path, blob in wanted.items() if not (path.is_file() and _intact(path, blob))}
+    needed, free = sum(blob.size for blob in left.values()), shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
             f"data.source: not enough disk: the source needs {needed / 1e9:.2f} GB under {folder}, {free / 1e9:.2f} GB "
             "are free; free some, or name another folder in the environment variable TMPDIR"
         )
-    for large in (True, False):
-        some = [(folder / path, blob) for path, blob in blobs.items() if (blob.size > _PART) == large]
-        # A large object has threads of its own.
-        with ThreadPoolExecutor(1 if large else _THREADS) as pool:
-            for _ in pool.map(_download, *zip(*some, strict=True)) if some else ():
+    for _ in range(_CORRUPT):
+        for path, blob in left.items():
+            with _explained(_location(blob)):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(b"")
+        parts = [(path, blob, start) for path, blob in left.items() for start in range(0, blob.size, _PART)]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for _ in pool.map(lambda part: _download(*part), parts):
                 pass
-
-
-def _download(path: Path, blob: Blob) -> None:
-    location = f"gs://{blob.bucket.name}/{blob.name}"
-    with _explained(location):
-        if path.is_file() and _crc32c(path) == blob.crc32c:
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The client checks no download that it resumed after a broken connection, so the file on disk is checked.
-        for _ in range(_CORRUPT):
-            options = {"raw_download": True, "retry": _RETRY}
-            if blob.size > _PART:
-                transfer_manager.download_chunks_concurrently(
-                    blob,
-                    str(path),
-                    chunk_size=_PART,
-                    download_kwargs=options,
-                    worker_type=transfer_manager.THREAD,
-                    max_workers=_THREADS,
-                    crc32c_checksum=False,
-                )
-            else:
-                blob.download_to_filename(str(path), checksum=None, **options)
-            if _crc32c(path) == blob.crc32c:
-                break
-        else:
-            raise UserError(
-                f'data.source: "{location}" arrived {_CORRUPT} times with a wrong checksum; '
-                "check the network and run again"
-            )
+        left = {path: blob for path, blob in left.items() if not _intact(path, blob)}
+    for blob in left.values():
+        raise UserError(
+            f'data.source: "{_location(blob)}" arrived {_CORRUPT} times with a wrong checksum; '
+            "check the network and run again"
+        )
+    for path, blob in wanted.items():
         if blob.content_encoding == "gzip" and not blob.name.endswith(".gz"):
-            _unpack(path)
+            with _explained(_location(blob)):
+                _unpack(path)
+
+
+def _download(path: Path, blob: Blob, start: int) -> None:
+    """Writes one part to its place in the file; nobody has verified it yet.
+
+    The client verifies no range, and no download that it resumed after a broken connection.
+    """
+    with _explained(_location(blob)), open(path, "r+b") as file:
+        file.seek(start)
+        end = min(start + _PART, blob.size) - 1
+        blob.download_to_file(file, start=start, end=end, raw_download=True, checksum=None, retry=_RETRY)
+
+
+def _intact(path: Path, blob: Blob) -> bool:
+    checksum = google_crc32c.Checksum()
+    with open(path, "rb") as file:
+        for _ in checksum.consume(file, 1 << 20):
+            pass
+    return base64.b64encode(checksum.digest()).decode() == blob.crc32c
+
+
+def _location(blob: Blob) -> str:
+    return f"gs://{blob.bucket.name}/{blob.name}"
 
 
 def _unpack(path: Path) -> None:
@@ -124,14 +130,6 @@ def _unpack(path: Path) -> None:
     with gzip.open(packed) as source, open(path, "wb") as target:
         shutil.copyfileobj(source, target)
     packed.unlink()
-
-
-def _crc32c(path: Path) -> str:
-    checksum = google_crc32c.Checksum()
-    with open(path, "rb") as file:
-        for _ in checksum.consume(file, 1 << 20):
-            pass
-    return base64.b64encode(checksum.digest()).decode()
 
 
 def _client() -> Client:
@@ -165,7 +163,7 @@ def _explained(location: str) -> Iterator[None]:
         ) from error
     except NotFound as error:
         raise UserError(f'data.source: "{location}" was changed or deleted while it was read; run again') from error
-    except (EOFError, zlib.error) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(
             f'data.source: "{location}" has Content-Encoding: gzip, but its GZIP data are damaged; upload it again'
         ) from error
@@ -175,5 +173,5 @@ def _explained(location: str) -> Iterator[None]:
             status = cause.code if isinstance(cause, GoogleAPICallError) else cause.response.status_code
             what = f"Cloud Storage answered {int(status)}"
         else:
-            what = type(cause).__name__
+            what = getattr(cause, "strerror", None) or type(cause).__name__
         raise UserError(f'data.source: "{location}" cannot be read ({what}); try again later') from error

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from components.ingest.ingest import ingest
 from components.ingest.inspect import fingerprint, inspect, size
+from components.ingest.run import run
 from components.shared import objects
 from components.shared.errors import UserError
 from components.shared.schema import Manifest
@@ -236,6 +237,22 @@ def test_without_credentials_public_buckets_are_read(gcs, monkeypatch):
     assert [info.size for info in list_files("gs://data/x.csv")] == [1]
 
 
+def test_a_damaged_gzip_object_is_one_sentence(gcs):
+    gcs.put("data", "x.csv", gzip.compress(bytes(9999))[:-9], contentEncoding="gzip")
+    gcs.put("data", "y.csv", b"a,y", contentEncoding="gzip")
+    for name in "xy":
+        with pytest.raises(UserError, match=f'"gs://data/{name}.csv" has Content-Encoding: gzip, but its GZIP data'):
+            inspect(DataSettings(source=f"gs://data/{name}.csv", label="y"), 1)
+
+
+def test_a_full_disk_is_one_sentence(gcs, monkeypatch):
+    gcs.put("data", "x.csv", bytes(2000))
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(UserError, match=r"not enough disk: the source needs .* TMPDIR"):
+        inspect(DataSettings(source="gs://data/x.csv", label="y"), 1)
+
+
 def test_what_an_earlier_attempt_downloaded_is_kept(gcs, tmp_path):
     for name in ("a", "b"):
         gcs.put("data", f"{name}.csv", (DATA / "churn.csv").read_bytes())
@@ -248,6 +265,21 @@ def test_what_an_earlier_attempt_downloaded_is_kept(gcs, tmp_path):
     gcs.journal.clear()
     ingest(settings, 1, tmp_path / "out", scratch=tmp_path / "kept")
     assert [line for line in gcs.journal if "alt=media" in line and "a.csv" in line] == []
+
+
+def test_the_step_goes_on_from_what_it_downloaded(gcs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KEP_WORK", str(tmp_path / "work"))
+    for name in ("a", "b"):
+        gcs.put("data", f"{name}.csv", (DATA / "churn.csv").read_bytes())
+    config = DataSettings(source="gs://data/*.csv", label="churned").to_json()
+    gcs.fault("b.csv.*alt=media", "status", 403)
+    with pytest.raises(SystemExit, match="2"):
+        run(out=str(tmp_path / "out"), config=config, source="abc", seed=1, code="")
+    assert 'error: data.source: "gs://data/b.csv" may not be read' in capsys.readouterr().out
+    assert list((tmp_path / "work").rglob("*.csv"))
+    run(out=str(tmp_path / "out"), config=config, source="abc", seed=1, code="")
+    assert not list((tmp_path / "work").rglob("*.csv"))
+    assert Manifest.load(tmp_path / "out").source == "gs://data/*.csv"
 
 
 def test_records_are_copied_with_their_roles(gcs, tmp_path):
