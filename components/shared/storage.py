@@ -1,6 +1,7 @@
 """One way to reach files: a local path or gs://, as a file, a folder or a glob."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -75,9 +76,12 @@ def _objects(location: str) -> dict[str, "Blob"]:
     from components.shared import objects
 
     path = path_of(location)
+    bucket = path.partition("/")[0]
+    if not bucket or _GLOB & set(bucket):
+        raise UserError(f'data.source: "{location}" names no bucket; give gs://BUCKET/NAME')
     if _GLOB & set(path):
         root = _fixed(path)
-        blobs = objects.find(f"{_CLOUD}{root}/", lambda name: _matches(name, path))
+        blobs = objects.find(_CLOUD + re.split(r"[*?\[]", path)[0], lambda name: _matches(name, path))
     else:
         root = path
         blobs = objects.find(location, None)

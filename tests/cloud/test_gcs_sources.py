@@ -29,8 +29,8 @@ from tests.examples import write_examples
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch):
-    """Retries as in use, with shorter pauses and a nearer end."""
-    monkeypatch.setattr(objects, "_RETRY", objects._RETRY.with_delay(initial=0.05, maximum=0.2).with_timeout(2))
+    """Retries as in use, with shorter pauses."""
+    monkeypatch.setattr(objects, "_RETRY", objects._RETRY.with_delay(initial=0.05, maximum=0.2))
 
 
 def upload(server: Server, folder: Path, prefix: str = "set/") -> None:
@@ -182,6 +182,9 @@ def test_locations(gcs):
         ("gs://data/se", '"gs://data/se" does not exist; did you mean "set"?'),
         ("gs://data/*.parquet", '"gs://data/*.parquet" holds no files; check the path'),
         ("gs://dota/churn.csv", 'bucket "dota" does not exist; check "gs://dota/churn.csv"'),
+        ("gs://", '"gs://" names no bucket; give gs://BUCKET/NAME'),
+        ("gs:///x.csv", '"gs:///x.csv" names no bucket; give gs://BUCKET/NAME'),
+        ("gs://da*/x.csv", '"gs://da*/x.csv" names no bucket; give gs://BUCKET/NAME'),
         ("gs://data/odd", 'the object "gs://data/odd//x.csv" has a name that is no path; rename it'),
         ("gs://data/set/x.txt", '"gs://data/set/x.txt" ends in ".txt", which no reader knows; the known'),
     ],
@@ -209,7 +212,8 @@ def test_what_is_not_there_is_one_sentence(gcs, tmp_path, location, sentence):
         ("alt=media", "flip", 100, "arrived 3 times with a wrong checksum; check the network and run again"),
     ],
 )
-def test_a_permanent_fault_is_one_sentence(gcs, tmp_path, pattern, kind, value, sentence):
+def test_a_permanent_fault_is_one_sentence(gcs, tmp_path, monkeypatch, pattern, kind, value, sentence):
+    monkeypatch.setattr(objects, "_RETRY", objects._RETRY.with_timeout(1))
     gcs.put("data", "churn.csv", (DATA / "churn.csv").read_bytes())
     fault = gcs.fault(pattern, kind, value, times=float("inf"))
     with pytest.raises(UserError) as error:
