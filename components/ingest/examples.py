@@ -90,7 +90,7 @@ class _Found:
                 self._problem(name, f"has {len(values)} values in {where}; a column has one value a row")
             elif self.kinds.setdefault(name, kind) != kind:
                 self._problem(name, f"holds {kind} values in {where}, {self.kinds[name]} before; give it one type")
-            elif kind == "bytes_list":
+            elif kind == "bytes_list" and values[0]:
                 self._picture(name, values[0], where)
 
     def _problem(self, name: str, text: str) -> None:
@@ -130,16 +130,11 @@ def example_source(location: str, system: fs.FileSystem, files: list[fs.FileInfo
     if not names:
         raise UserError(f'data.source: "{location}" holds no records with features; check the path')
     images = {}
-    pictures = [name for name in names if found.pictures.get(name) and name not in found.problems]
-    if len(pictures) > 1:
-        raise UserError(
-            f'data.source: "{pictures[0]}" and "{pictures[1]}" of "{location}" hold images; '
-            "a row has one, name the others in data.exclude"
-        )
+    image = _image(found, names, location)
     label = settings.label or ("label" if "label" in names else None)
-    if pictures and label in names:
-        images[pictures[0]] = found.pictures[pictures[0]].shape(settings.image_size)
-        kept = {pictures[0], label, settings.split.column}
+    if image and label in names:
+        images[image] = found.pictures[image].shape(settings.image_size)
+        kept = {image, label, settings.split.column}
         log.info("left out beside the images: %s", ", ".join(sorted(set(names) - kept)) or "nothing")
         names = [name for name in names if name in kept]
 
@@ -154,6 +149,17 @@ def example_source(location: str, system: fs.FileSystem, files: list[fs.FileInfo
     # Excluded columns stay in the names: the settings may speak of what is there only.
     listed = sorted({*names, *(found.kinds.keys() & set(settings.exclude))})
     return Source(location, listed, True, sum(info.size for info in files), units, label, images or None)
+
+
+def _image(found: _Found, names: list[str], location: str) -> str | None:
+    """The one feature, if any, that holds images."""
+    pictures = [name for name in names if found.pictures.get(name) and name not in found.problems]
+    if len(pictures) > 1:
+        raise UserError(
+            f'data.source: "{pictures[0]}" and "{pictures[1]}" of "{location}" hold images; '
+            "a row has one, name the others in data.exclude"
+        )
+    return pictures[0] if pictures else None
 
 
 def _batches(

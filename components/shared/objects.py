@@ -7,6 +7,7 @@ source several times; one verified download of one generation makes all of its p
 
 import base64
 import gzip
+import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
@@ -136,7 +137,11 @@ def _client() -> Client:
     """A client with Application Default Credentials; anonymous, as public buckets allow, where there are none."""
     try:
         return Client(project=None)
-    except DefaultCredentialsError:
+    except DefaultCredentialsError as error:
+        if named := os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
+            raise UserError(
+                f'GOOGLE_APPLICATION_CREDENTIALS: "{named}" holds no credentials; correct the path, or unset it'
+            ) from error
         return Client.create_anonymous_client()
 
 

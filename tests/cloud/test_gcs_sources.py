@@ -237,8 +237,12 @@ def test_without_credentials_public_buckets_are_read(gcs, monkeypatch):
             super().__init__(project=project, credentials=credentials, **more)
 
     monkeypatch.setattr(objects, "Client", Bare)
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     gcs.put("data", "x.csv", b"a")
     assert [info.size for info in list_files("gs://data/x.csv")] == [1]
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/no/such.json")
+    with pytest.raises(UserError, match=r'GOOGLE_APPLICATION_CREDENTIALS: "/no/such\.json" holds no credentials'):
+        list_files("gs://data/x.csv")
 
 
 def test_a_damaged_gzip_object_is_one_sentence(gcs):

@@ -276,6 +276,11 @@ CASES = {
         {},
         "image in record 9 of rows.tfrecord cannot be read (UnidentifiedImageError); replace or remove it",
     ),
+    "an empty image": (
+        written(*rows(a=lambda i: PNG if i < 8 else b"")),
+        {},
+        "image in record 9 of rows.tfrecord cannot be read (UnidentifiedImageError); replace or remove it",
+    ),
     "images of two sizes": (
         written(*rows(a=lambda i: PNG if i else encoded(np.zeros((5, 4), np.uint8)))),
         {},
