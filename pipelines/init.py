@@ -57,19 +57,23 @@ def _columns(source: str, base: Path) -> list[str]:
     """Column names of a CSV or Parquet file; none for other sources."""
     from pyarrow import ArrowInvalid, csv, parquet
 
-    from components.shared.storage import list_files
+    from components.shared.files import scratch_folder
+    from components.shared.storage import fetch, list_files
 
     if source.startswith("sklearn:"):
         return []
-    system, files = list_files(source, base)
-    first = files[0]
-    try:
-        with system.open_input_file(first.path) as file:
-            if first.extension == "csv":
-                return csv.open_csv(file).schema.names
-            return parquet.read_schema(file).names if first.extension == "parquet" else []
-    except ArrowInvalid as error:
-        raise UserError(f"data.source: the columns of {first.path} can't be read: {error}") from error
+    first = list_files(source, base)[0]
+    if first.extension not in ("csv", "parquet"):
+        return []
+    location = f"gs://{first.path}" if source.startswith("gs://") else first.path
+    with scratch_folder() as scratch:
+        system, _ = fetch(location, base, scratch)
+        try:
+            with system.open_input_file(first.path) as file:
+                read = csv.open_csv(file).schema if first.extension == "csv" else parquet.read_schema(file)
+        except ArrowInvalid as error:
+            raise UserError(f"data.source: the columns of {first.path} can't be read: {error}") from error
+    return read.names
 
 
 def _field(key: str, field: FieldInfo, given: Any, indent: str) -> list[str]:

@@ -11,48 +11,50 @@ from components.shared.errors import UserError
 from components.shared.records import FOOTER, HEADER, read_shard
 from components.shared.schema import FILE, Manifest
 from components.shared.settings import DataSettings
-from components.shared.storage import list_files
+from components.shared.storage import fetch, list_files, path_of
 
 log = logging.getLogger("kep.ingest")
 
 
-def is_records(settings: DataSettings, base: Path) -> bool:
-    """Whether the source is a folder of TFRecords."""
-    if settings.source is None or is_sklearn(settings):
-        return False
-    return format_of(settings.source, list_files(settings.source, base)[1], settings) == "tfrecord"
-
-
-def open_records(settings: DataSettings, base: Path) -> tuple[Path, Manifest]:
-    """The records folder and its manifest.
+def own_manifest(settings: DataSettings, base: Path, scratch: Path) -> Manifest | None:
+    """The manifest of a source that is a records folder, None for any other source.
 
     Raises:
-        UserError: its manifest is absent or not one that ingest wrote, or the settings ask for another label.
+        UserError: the manifest is damaged, or the settings ask for another label.
     """
-    if settings.source.startswith("gs://"):
-        raise UserError(f'data.source: records are read from a local folder; copy "{settings.source}" to one first')
-    folder = (base / Path(settings.source).expanduser()).absolute()
-    if not (folder / FILE).is_file():
-        raise UserError(
-            f'data.source: "{settings.source}" holds TFRecords without the {FILE} that ingest writes, so '
-            "their columns "
-            "are unknown; give the table that they were made from"
-        )
-    manifest = Manifest.load(folder)
+    if settings.source is None or is_sklearn(settings):
+        return None
+    files = list_files(settings.source, base)
+    if format_of(settings.source, files, settings) != "tfrecord":
+        return None
+    if f"{path_of(settings.source, base)}/{FILE}" not in [info.path for info in files]:
+        return None
+    path = _fetched(f"{settings.source.rstrip('/')}/{FILE}", base, scratch)
+    # Other tools call a file so too; one that names roles and shards is ours, and must be whole.
+    if b'"shards"' not in path.read_bytes():
+        return None
+    manifest = Manifest.load(path.parent)
     if settings.label not in (None, manifest.label.name):
         raise UserError(
             f'data.label: the records in "{settings.source}" have the label "{manifest.label.name}", not '
             f'"{settings.label}"; remove data.label or give the original table'
         )
-    return folder, manifest
+    return manifest
 
 
-def copy_records(source: Path, manifest: Manifest, folder: Path) -> None:
+def _fetched(location: str, base: Path, scratch: Path) -> Path:
+    """Where the file or folder lies, after a download for gs://."""
+    fetch(location, base, scratch)
+    return scratch / path_of(location, base)  # a local path is absolute, which leaves nothing of the scratch folder
+
+
+def copy_records(settings: DataSettings, base: Path, scratch: Path, manifest: Manifest, folder: Path) -> None:
     """Verifies each shard's CRC32C and copies it.
 
     Raises:
         UserError: a shard is missing or damaged.
     """
+    source = _fetched(settings.source, base, scratch)
     for info in manifest.roles.values():
         for shard in info.shards:
             read_shard(source, shard, np.empty((shard.rows, HEADER + manifest.record.length + FOOTER), np.uint8))

@@ -1,8 +1,8 @@
 """A folder of image folders, one per class, as units of decoded images."""
 
 import math
-from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -16,6 +16,34 @@ from components.shared.errors import UserError
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 _GREY = ("1", "L", "LA", "I;16", "I")
+
+
+@dataclass
+class Shapes:
+    """Sizes in pixels of all images with an example of each, and whether all are grey."""
+
+    examples: dict[tuple[int, int], str] = field(default_factory=dict)
+    grey: bool = True
+
+    def add(self, image: Image.Image, name: str) -> None:
+        """Adds one image."""
+        self.examples.setdefault(image.size, name)
+        self.grey = self.grey and image.mode in _GREY
+
+    def shape(self, size: tuple[int, int] | None) -> tuple[int, int, int]:
+        """Height, width and channels that all images get.
+
+        Raises:
+            UserError: they differ in size and no size is asked for.
+        """
+        if size is None and len(self.examples) > 1:
+            (first, one), (second, other) = list(self.examples.items())[:2]
+            raise UserError(
+                f"data.image_size: the images differ in size ({one} has {first[0]}x{first[1]} pixels, {other} "
+                f"{second[0]}x{second[1]}); set data.image_size: [height, width]"
+            )
+        width, height = next(iter(self.examples)) if size is None else (size[1], size[0])
+        return height, width, 1 if self.grey else 3
 
 
 def image_source(
@@ -41,23 +69,11 @@ def image_source(
     """
     pictures = [info for info in files if info.path.lower().endswith(ENDINGS)]
     classes = _classes(pictures, root, system)
-    sizes: Counter = Counter()
-    grey = True
-    example = {}
+    shapes = Shapes()
     for info in pictures:
         with _open(system, info.path) as image:
-            sizes[image.size] += 1
-            grey = grey and image.mode in _GREY
-            example.setdefault(image.size, info.base_name)
-    if size is None and len(sizes) > 1:
-        first, second = list(example.items())[:2]
-        raise UserError(
-            f"data.image_size: the images differ in size ({first[1]} has {first[0][0]}x{first[0][1]} "
-            f"pixels, {second[1]} "
-            f"{second[0][0]}x{second[0][1]}); set data.image_size: [height, width]"
-        )
-    width, height = next(iter(sizes)) if size is None else (size[1], size[0])
-    shape = (height, width, 1 if grey else 3)
+            shapes.add(image, info.base_name)
+    shape = shapes.shape(size)
     step = max(1, min(512, BLOCK // math.prod(shape)))
 
     def units(columns: list[str]) -> Iterator[Unit]:
@@ -94,15 +110,16 @@ def _open(system: fs.FileSystem, path: str) -> Image.Image:
     try:
         return Image.open(system.open_input_file(path))
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(_short(path), error) from error
 
 
-def _unreadable(path: str, error: Exception) -> UserError:
-    return UserError(
-        f"data.source: image {'/'.join(PurePosixPath(path).parts[-2:])} cannot be read "
-        f"({type(error).__name__}); "
-        "replace or remove it"
-    )
+def unreadable(name: str, error: Exception) -> UserError:
+    """The sentence for a damaged image."""
+    return UserError(f"data.source: image {name} cannot be read ({type(error).__name__}); replace or remove it")
+
+
+def _short(path: str) -> str:
+    return "/".join(PurePosixPath(path).parts[-2:])
 
 
 def _read(
@@ -115,16 +132,16 @@ def _read(
 ) -> Iterator[pa.RecordBatch]:
     arrays: dict[str, pa.Array] = {}
     if "image" in columns:
-        arrays["image"] = image_array(np.stack([_pixels(system, path, shape) for path in paths]))
+        arrays["image"] = image_array(np.stack([as_pixels(_open(system, path), shape, _short(path)) for path in paths]))
     arrays[label] = pa.array(classes)
     yield pa.record_batch({name: arrays[name] for name in columns})
 
 
-def _pixels(system: fs.FileSystem, path: str, shape: tuple[int, int, int]) -> np.ndarray:
-    """One image as uint8 [h, w, c], resized by area averaging where its size differs."""
+def as_pixels(image: Image.Image, shape: tuple[int, int, int], name: str) -> np.ndarray:
+    """One image as uint8 [h, w, c], resized by area averaging where its size differs; `name` is for messages."""
     height, width, channels = shape
     try:
-        with _open(system, path) as image:
+        with image:
             if image.mode in ("I;16", "I"):
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             image = image.convert("L" if channels == 1 else "RGB")
@@ -132,4 +149,4 @@ def _pixels(system: fs.FileSystem, path: str, shape: tuple[int, int, int]) -> np
                 image = image.resize((width, height), Image.Resampling.BOX)
             return np.asarray(image, np.uint8).reshape(shape)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(name, error) from error

@@ -14,7 +14,7 @@ import numpy as np
 from components.ingest import plan as planning
 from components.ingest import scan as scanning
 from components.ingest import split as splitting
-from components.ingest.copy import copy_records, is_records, open_records
+from components.ingest.copy import copy_records, own_manifest
 from components.ingest.encode import Keys, count_categories, read_keys, vocabulary
 from components.ingest.layout import template
 from components.ingest.plan import Plan
@@ -25,7 +25,7 @@ from components.ingest.unit import Source, Unit
 from components.ingest.workers import Workers
 from components.ingest.write import Target, check_disk, finish_shard, shard_counts, write_pieces
 from components.shared.errors import UserError
-from components.shared.files import new_folder
+from components.shared.files import new_folder, scratch_folder
 from components.shared.schema import ROLES, Column, Manifest, RecordLayout, RoleInfo, SplitInfo
 from components.shared.settings import DataSettings
 
@@ -56,7 +56,9 @@ class Survey:
             start += rows
 
 
-def ingest(settings: DataSettings, seed: int, out: Path, base: Path = Path(".")) -> Manifest:
+def ingest(
+    settings: DataSettings, seed: int, out: Path, base: Path = Path("."), scratch: Path | None = None
+) -> Manifest:
     """Writes the source's rows as records under `out`.
 
     Args:
@@ -64,6 +66,7 @@ def ingest(settings: DataSettings, seed: int, out: Path, base: Path = Path("."))
         seed: decides roles and the order of rows, with the rows' content and nothing else.
         out: the records folder; it appears whole or, on an error, not at all.
         base: what local paths of the settings are relative to.
+        scratch: folder that keeps objects of gs:// between attempts; a temporary one when not given.
 
     Returns:
         the manifest, also written to `out`/manifest.json.
@@ -71,18 +74,19 @@ def ingest(settings: DataSettings, seed: int, out: Path, base: Path = Path("."))
     Raises:
         UserError: the settings or the data can't be used as they are.
     """
-    if is_records(settings, base):
-        source, manifest = open_records(settings, base)
-        with new_folder(out) as folder:
-            copy_records(source, manifest, folder)
-            manifest.save(folder)
-        return manifest
-    sources = open_sources(settings, base)
-    with Workers(worker_count(settings, sources)) as workers:
-        survey = survey_source(sources, settings, seed, workers)
-        with new_folder(out) as folder:
-            manifest = _write(survey, settings, seed, folder, workers)
-            manifest.save(folder)
+    with scratch_folder(scratch) as scratch:
+        manifest = own_manifest(settings, base, scratch)
+        if manifest is not None:
+            with new_folder(out) as folder:
+                copy_records(settings, base, scratch, manifest, folder)
+                manifest.save(folder)
+            return manifest
+        sources = open_sources(settings, base, scratch)
+        with Workers(worker_count(settings, sources)) as workers:
+            survey = survey_source(sources, settings, seed, workers)
+            with new_folder(out) as folder:
+                manifest = _write(survey, settings, seed, folder, workers)
+                manifest.save(folder)
     counts = ", ".join(f"{info.rows:,} {role}" for role, info in manifest.roles.items())
     size = sum(shard.bytes for info in manifest.roles.values() for shard in info.shards)
     log.info("wrote %s rows, %.1f MB", counts, size / 1e6)
@@ -97,11 +101,11 @@ def worker_count(settings: DataSettings, sources: list[Source]) -> int:
     return max(1, min(len(os.sched_getaffinity(0)), total // _WORTH_A_WORKER))
 
 
-def open_sources(settings: DataSettings, base: Path) -> list[Source]:
-    """The one source, or one per role for split by: files."""
+def open_sources(settings: DataSettings, base: Path, scratch: Path) -> list[Source]:
+    """The one source, or one per role for split by: files; objects are downloaded to `scratch`."""
     if settings.files is None:
-        return [open_source(settings.source, settings, base)]
-    return [open_source(getattr(settings.files, role), settings, base) for role in ROLES]
+        return [open_source(settings.source, settings, base, scratch)]
+    return [open_source(getattr(settings.files, role), settings, base, scratch) for role in ROLES]
 
 
 def survey_source(sources: list[Source], settings: DataSettings, seed: int, workers: Workers) -> Survey:
@@ -230,12 +234,14 @@ def outline(settings: DataSettings, seed: int, base: Path = Path(".")) -> Manife
     Raises:
         UserError: the settings or the data can't be used as they are.
     """
-    if is_records(settings, base):
-        return open_records(settings, base)[1]
-    sources = open_sources(settings, base)
-    with Workers(worker_count(settings, sources)) as workers:
-        survey = survey_source(sources, settings, seed, workers)
-        features = _with_vocabularies(survey, settings, workers)
+    with scratch_folder() as scratch:
+        manifest = own_manifest(settings, base, scratch)
+        if manifest is not None:
+            return manifest
+        sources = open_sources(settings, base, scratch)
+        with Workers(worker_count(settings, sources)) as workers:
+            survey = survey_source(sources, settings, seed, workers)
+            features = _with_vocabularies(survey, settings, workers)
     missing = {name: column.missing for name, column in survey.scan.columns.items()}
     features = [_neutral(column, missing.get(column.name, 0)) for column in features]
     roles = {

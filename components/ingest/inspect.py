@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from components.ingest.copy import is_records, open_records
+from components.ingest.copy import own_manifest
 from components.ingest.ingest import Survey, open_sources, survey_source, worker_count
 from components.ingest.sources import is_sklearn
 from components.ingest.workers import Workers
+from components.shared.files import scratch_folder
 from components.shared.schema import ROLES, Manifest
 from components.shared.settings import DataSettings
 from components.shared.storage import digests, list_files
@@ -58,11 +59,13 @@ def inspect(settings: DataSettings, seed: int, base: Path = Path(".")) -> Inspec
     Raises:
         UserError: what ingest would refuse.
     """
-    if is_records(settings, base):
-        return _of_manifest(open_records(settings, base)[1])
-    sources = open_sources(settings, base)
-    with Workers(worker_count(settings, sources)) as workers:
-        return _of_survey(survey_source(sources, settings, seed, workers))
+    with scratch_folder() as scratch:
+        manifest = own_manifest(settings, base, scratch)
+        if manifest is not None:
+            return _of_manifest(manifest)
+        sources = open_sources(settings, base, scratch)
+        with Workers(worker_count(settings, sources)) as workers:
+            return _of_survey(survey_source(sources, settings, seed, workers))
 
 
 def _of_survey(survey: Survey) -> Inspection:
@@ -130,7 +133,7 @@ def size(settings: DataSettings, base: Path = Path(".")) -> int:
     """
     if is_sklearn(settings):
         return 0
-    return sum(info.size for location in _locations(settings) for info in list_files(location, base)[1])
+    return sum(info.size for location in _locations(settings) for info in list_files(location, base))
 
 
 def _locations(settings: DataSettings) -> list[str]:

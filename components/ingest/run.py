@@ -8,5 +8,5 @@ from components.shared.step import Step, entry
 
 @entry("ingest")
 def run(step: Step, *, config: str, source: str, seed: int, code: str) -> Manifest:
-    """Ingests by the data section `config`; `source` and `code` only tell cached results apart."""
-    return ingest(DataSettings.model_validate_json(config), seed, step.out)
+    """Ingests by the data section `config`; `code` only tells cached results apart."""
+    return ingest(DataSettings.model_validate_json(config), seed, step.out, scratch=step.work(source))

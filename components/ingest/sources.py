@@ -1,23 +1,25 @@
 """Which reader a source needs."""
 
+import re
 from pathlib import Path
 
 from pyarrow import fs
 
-from components.ingest import arrays, images, tables
+from components.ingest import arrays, examples, images, tables
 from components.ingest.unit import Source
 from components.shared.errors import UserError, nearest
-from components.shared.schema import FILE
 from components.shared.settings import DataSettings
-from components.shared.storage import filesystem, list_files
+from components.shared.storage import fetch, path_of
 
 _ENDINGS = {
     "csv": (".csv", ".csv.gz"),
     "parquet": (".parquet", ".pq"),
     "npz": (".npz",),
     "images": images.ENDINGS,
-    "tfrecord": (".tfrecord", FILE),
+    "tfrecord": (".tfrecord", ".tfrecords", ".tfrecord.gz", ".tfrecords.gz"),
 }
+_SHARD = re.compile(r"-\d+-of-\d+$")
+"""What TensorFlow puts behind the ending of each shard."""
 
 
 def is_sklearn(settings: DataSettings) -> bool:
@@ -35,7 +37,7 @@ def format_of(location: str, files: list[fs.FileInfo], settings: DataSettings) -
     if settings.format != "auto":
         return settings.format
     for name, endings in _ENDINGS.items():
-        if any(info.path.lower().endswith(endings) for info in files):
+        if any(_ends(info, endings) for info in files):
             return name
     known = [ending for endings in _ENDINGS.values() for ending in endings]
     ending = Path(files[0].path).suffix
@@ -45,27 +47,31 @@ def format_of(location: str, files: list[fs.FileInfo], settings: DataSettings) -
     )
 
 
-def open_source(location: str, settings: DataSettings, base: Path) -> Source:
-    """The source at `location`: sklearn:NAME, or a file, folder or glob.
+def _ends(info: fs.FileInfo, endings: tuple[str, ...]) -> bool:
+    return _SHARD.sub("", info.path.lower()).endswith(endings)
+
+
+def open_source(location: str, settings: DataSettings, base: Path, scratch: Path) -> Source:
+    """The source at `location`: sklearn:NAME, or a file, folder or glob; objects are downloaded to `scratch`.
 
     Raises:
         UserError: it does not exist or cannot be read.
     """
     if is_sklearn(settings):
         return arrays.sklearn_source(location.removeprefix("sklearn:"))
-    system, files = list_files(location, base)
+    system, files = fetch(location, base, scratch)
     kind = format_of(location, files, settings)
     if kind == "images":
-        path = filesystem(location, base)[1]
+        path = path_of(location, base)
         root = path if system.get_file_info(path).type == fs.FileType.Directory else None
         return images.image_source(location, root, system, files, settings.label or "label", settings.image_size)
-    matching = [info for info in files if info.path.lower().endswith(_ENDINGS[kind])] or files
+    matching = [info for info in files if _ends(info, _ENDINGS[kind])] or files
     if kind == "csv":
         return tables.csv_source(location, system, matching, settings.delimiter)
     if kind == "parquet":
         return tables.parquet_source(location, system, matching)
     if kind == "tfrecord":
-        raise UserError(f'data.files: "{location}" holds records, which have their roles already; give data.source')
+        return examples.example_source(location, system, matching, settings)
     if len(matching) > 1:
         raise UserError(f'data.source: "{location}" holds {len(matching)} .npz files; name the one to read')
     return arrays.npz_source(location, system, matching[0])

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,6 +46,16 @@ def write_file(path: str | Path, write: Callable[[Path], Any]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_folder(kept: Path | None = None) -> Iterator[Path]:
+    """The folder `kept`, or without one a temporary folder that is removed when the block ends."""
+    if kept is not None:
+        yield kept
+        return
+    with tempfile.TemporaryDirectory(prefix="kep-") as folder:
+        yield Path(folder)
 
 
 @contextmanager

@@ -71,13 +71,15 @@ class DataSettings(Section):
     """Where the rows come from, what they mean, and how they are split."""
 
     source: str | None = None
-    """A file, folder or glob, local or gs://: .csv, .parquet, .npz, a folder of image folders (one per class),
-    a records folder with its manifest.json, or sklearn:digits | breast_cancer | diabetes | iris | wine"""
+    """A file, folder or glob, local or gs://: .csv, .parquet, .npz, .tfrecord (of tf.train.Example), a folder of image
+    folders (one per class), a records folder with its manifest.json, or sklearn:digits | breast_cancer | diabetes |
+    iris | wine"""
     files: Files | None = None
     """For split by: files, one source per role instead of "source"."""
     format: Literal["auto", "csv", "parquet", "npz", "images", "tfrecord", "sklearn"] = "auto"
     label: str | None = None
-    """The column to predict. Not needed for images (the folder's name), sklearn sets (target) and .npz (y)."""
+    """The column to predict. Not needed for images (the folder's name), sklearn sets (target), .npz (y) and TFRecords
+    with a feature named "label"."""
     task: Literal["auto", "binary", "multiclass", "regression"] = "auto"
     """auto: binary or multiclass for strings, booleans and integers of at most 20 values, else regression."""
     features: list[str] | None = None

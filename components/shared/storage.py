@@ -1,57 +1,116 @@
-"""One way to reach files: a local path or gs://, as an Arrow filesystem and a path in it."""
+"""One way to reach files: a local path or gs://, as a file, a folder or a glob."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from pyarrow import fs
 
 from components.shared.errors import UserError, nearest
 
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob
+
 _GLOB = frozenset("*?[")
+_CLOUD = "gs://"
 
 
-def filesystem(location: str, base: Path = Path(".")) -> tuple[fs.FileSystem, str]:
-    """The filesystem that holds `location`, and the path in it; local paths are relative to `base`."""
-    if location.startswith("gs://"):
-        return fs.GcsFileSystem(), location.removeprefix("gs://")
-    return fs.LocalFileSystem(), (base / Path(location).expanduser()).absolute().as_posix()
+def path_of(location: str, base: Path = Path(".")) -> str:
+    """The path that a location has in its filesystem; local paths are relative to `base`."""
+    if location.startswith(_CLOUD):
+        return location.removeprefix(_CLOUD).rstrip("/")
+    return (base / Path(location).expanduser()).absolute().as_posix()
 
 
-def list_files(location: str, base: Path = Path(".")) -> tuple[fs.FileSystem, list[fs.FileInfo]]:
+def list_files(location: str, base: Path = Path(".")) -> list[fs.FileInfo]:
     """The files that a file, folder or glob means, sorted by path; hidden ones are passed over.
 
     Raises:
         UserError: there are none, or they cannot be reached.
     """
-    system, path = filesystem(location, base)
+    if location.startswith(_CLOUD):
+        return [fs.FileInfo(path, fs.FileType.File, size=blob.size) for path, blob in _objects(location).items()]
+    path = path_of(location, base)
+    system = fs.LocalFileSystem()
     try:
         if _GLOB & set(path):
-            folder = PurePosixPath(path)
-            while _GLOB & set(str(folder)):
-                folder = folder.parent
-            infos = [info for info in _under(system, str(folder)) if _matches(info.path, path)]
-            root = str(folder)
+            root = _fixed(path)
+            infos = [info for info in _under(system, root) if _matches(info.path, path)]
         else:
+            root = path
             info = system.get_file_info(path)
             if info.type == fs.FileType.NotFound:
                 raise UserError(
                     f'data.source: "{location}" does not exist{_neighbour(system, path) or "; check the path"}'
                 )
             infos = [info] if info.type == fs.FileType.File else _under(system, path)
-            root = path
     except OSError as error:
         raise UserError(f'data.source: "{location}" cannot be read: {error}') from error
-    files = [
-        info
-        for info in infos
-        if info.type == fs.FileType.File
-        and not any(part[0] in "._" for part in PurePosixPath(info.path[len(root) :]).parts if part != "/")
-    ]
+    files = [info for info in infos if info.type == fs.FileType.File and not _hidden(info.path, root)]
     if not files:
-        raise UserError(f'data.source: "{location}" holds no files; check the path')
-    return system, sorted(files, key=lambda info: info.path)
+        raise _holds_nothing(location)
+    return sorted(files, key=lambda info: info.path)
+
+
+def fetch(location: str, base: Path, scratch: Path) -> tuple[fs.FileSystem, list[fs.FileInfo]]:
+    """The files of `list_files` and a filesystem to read them from: objects are downloaded to the folder `scratch`.
+
+    Raises:
+        UserError: there are none, or they cannot be read.
+    """
+    if not location.startswith(_CLOUD):
+        return fs.LocalFileSystem(), list_files(location, base)
+    from components.shared import objects  # a second to import, and only gs:// needs it
+
+    found = _objects(location)
+    objects.download(found, scratch)
+    system = fs.SubTreeFileSystem(str(scratch), fs.LocalFileSystem())
+    return system, system.get_file_info(list(found))
+
+
+def _objects(location: str) -> dict[str, "Blob"]:
+    """The objects that a location means, by path."""
+    from components.shared import objects
+
+    path = path_of(location)
+    bucket = path.partition("/")[0]
+    if not bucket or _GLOB & set(bucket):
+        raise UserError(f'data.source: "{location}" names no bucket; give gs://BUCKET/NAME')
+    if _GLOB & set(path):
+        root = _fixed(path)
+        blobs = objects.find(_CLOUD + re.split(r"[*?\[]", path)[0], lambda name: _matches(name, path))
+    else:
+        root = path
+        blobs = objects.find(location, None)
+    paths = {f"{blob.bucket.name}/{blob.name}": blob for blob in blobs}
+    # A name that ends in a slash is what a console shows as an empty folder.
+    paths = {path: blob for path, blob in sorted(paths.items()) if path[-1] != "/" and not _hidden(path, root)}
+    if not paths:
+        raise _holds_nothing(location)
+    wrong = next((path for path in paths if {"", ".", ".."} & set(path.split("/"))), None)
+    if wrong:
+        raise UserError(f'data.source: the object "{_CLOUD}{wrong}" has a name that is no path; rename it')
+    return paths
+
+
+def _fixed(pattern: str) -> str:
+    """The folder above the first part of a glob that stands for several."""
+    folder = PurePosixPath(pattern)
+    while _GLOB & set(str(folder)):
+        folder = folder.parent
+    return str(folder)
+
+
+def _hidden(path: str, root: str) -> bool:
+    """Whether a part of the path under the root begins with a dot or an underscore."""
+    return any(part[0] in "._" for part in path[len(root) :].split("/") if part)
+
+
+def _holds_nothing(location: str) -> UserError:
+    return UserError(f'data.source: "{location}" holds no files; check the path')
 
 
 def _matches(path: str, pattern: str) -> bool:
@@ -77,13 +136,13 @@ def digests(location: str, base: Path = Path(".")) -> Iterator[tuple[str, str]]:
 
     The digest is the sha256 of a local file, and what Cloud Storage knows of an object: size and CRC32C.
     """
-    if location.startswith("gs://"):
-        yield from _object_digests(location, base)
+    if location.startswith(_CLOUD):
+        for path, blob in _objects(location).items():
+            yield _relative(path, location, base), f"{blob.size} {blob.crc32c}"
         return
-    system, files = list_files(location, base)
-    for info in files:
+    for info in list_files(location, base):
         digest = hashlib.sha256()
-        with system.open_input_file(info.path) as file:
+        with open(info.path, "rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
         yield _relative(info.path, location, base), digest.hexdigest()
@@ -91,17 +150,5 @@ def digests(location: str, base: Path = Path(".")) -> Iterator[tuple[str, str]]:
 
 def _relative(path: str, location: str, base: Path) -> str:
     """The path under the folder that the location names; the base name for a file or a glob."""
-    root = filesystem(location, base)[1].rstrip("/") + "/"
+    root = path_of(location, base).rstrip("/") + "/"
     return path.removeprefix(root) if path.startswith(root) else path.rpartition("/")[2]
-
-
-def _object_digests(location: str, base: Path) -> Iterator[tuple[str, str]]:
-    from google.cloud import storage  # a second to import, and only gs:// needs it
-
-    paths = {info.path for info in list_files(location, base)[1]}
-    bucket, _, prefix = location.removeprefix("gs://").partition("/")
-    prefix = prefix[: next((place for place, mark in enumerate(prefix) if mark in _GLOB), len(prefix))]
-    for blob in storage.Client().list_blobs(bucket, prefix=prefix):
-        path = f"{bucket}/{blob.name}"
-        if path in paths:
-            yield _relative(path, location, base), f"{blob.size} {blob.crc32c}"

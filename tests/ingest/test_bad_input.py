@@ -185,7 +185,8 @@ CASES = {
         {"source": "rows.xlsx"},
         'data.source: "rows.xlsx" ends in ".xlsx", which no reader knows; the known endings are .csv, '
         ".csv.gz, "
-        ".parquet, .pq, .npz, .png, .jpg, .jpeg, .tfrecord, manifest.json; convert it, or set data.format",
+        ".parquet, .pq, .npz, .png, .jpg, .jpeg, .tfrecord, .tfrecords, .tfrecord.gz, "
+        ".tfrecords.gz; convert it, or set data.format",
     ),
     "not Parquet": (
         csv("PAR", "rows.parquet"),
@@ -324,11 +325,6 @@ CASES = {
         'data.source: "x" of rows.npz holds Python objects; save np.ascontiguousarray of numbers or fixed-length '
         "strings",
     ),
-    "records as files": (
-        csv(b"", "rows.tfrecord"),
-        {"files": Files(train="rows.tfrecord", validation="b", test="c"), "split": Split(by="files")},
-        'data.files: "rows.tfrecord" holds records, which have their roles already; give data.source',
-    ),
     "npz of two lengths": (
         npz(x=np.zeros((9, 2)), y=np.zeros(8)),
         NPZ,
@@ -374,12 +370,6 @@ CASES = {
         pictures("1.png", "a/2.png"),
         IMAGES,
         "data.source: image 1.png lies in no class folder; put each image in a folder named by its class",
-    ),
-    "records without a manifest": (
-        csv(b"", "rows.tfrecord"),
-        {"source": "."},
-        'data.source: "." holds TFRecords without the manifest.json that ingest writes, so their columns are '
-        "unknown; give the table that they were made from",
     ),
 }
 

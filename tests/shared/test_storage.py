@@ -20,7 +20,7 @@ def tree(tmp_path):
 
 def listed(location: str, base) -> list[str]:
     root = f"{base.as_posix()}/"
-    return [info.path.removeprefix(root) for info in list_files(location, base)[1]]
+    return [info.path.removeprefix(root) for info in list_files(location, base)]
 
 
 @pytest.mark.parametrize(
