@@ -31,7 +31,7 @@ def read_keys(unit: Unit, plan: Plan, split: Split) -> Keys:
         labels = columns.label_indices(batch[plan.label.name], plan.label)
         if plan.label.classes is not None:
             labels = labels.astype(np.int32)
-        parts.append((columns.row_ids(hashes), labels, _split_keys(batch, plan, split)))
+        parts.append((columns.row_ids(hashes), labels, split_keys(batch, plan, split)))
     ids, labels, keys = zip(*parts, strict=True)
     return Keys(np.concatenate(ids), np.concatenate(labels), None if plan.key is None else np.concatenate(keys))
 
@@ -46,7 +46,21 @@ def feature_hashes(batch: pa.RecordBatch, column: Column) -> np.ndarray:
     return columns.number_hashes(columns.floats(array, column.name, column.kind), column.name)
 
 
-def _split_keys(batch: pa.RecordBatch, plan: Plan, split: Split) -> np.ndarray | None:
+def groups(batch: pa.RecordBatch, plan: Plan, split: Split) -> np.ndarray | None:
+    """uint64 [n]: hashes of groups, or times whose order is kept; None where rows are split by neither."""
+    if split.by not in ("group", "time"):
+        return None
+    keys = split_keys(batch, plan, split)
+    if keys.dtype == np.uint64:
+        return keys
+    # Of numbers of either sign as unsigned integers: flip the sign's bit, and all the others of a negative float.
+    keys = keys + keys.dtype.type(0)  # of the two zeros of floats one
+    bits, sign = keys.view(np.uint64), np.uint64(1 << 63)
+    flipped = ~bits if keys.dtype == np.float64 else bits ^ sign
+    return np.where(keys < 0, flipped, bits ^ sign)
+
+
+def split_keys(batch: pa.RecordBatch, plan: Plan, split: Split) -> np.ndarray | None:
     """Hashes of groups, sortable times, or roles."""
     if plan.key is None:
         return None

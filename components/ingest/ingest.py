@@ -6,7 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ from components.ingest import scan as scanning
 from components.ingest import split as splitting
 from components.ingest.copy import copy_records, own_manifest
 from components.ingest.encode import Keys, count_categories, read_keys, vocabulary
-from components.ingest.layout import template
 from components.ingest.plan import Plan
 from components.ingest.scan import Scan
 from components.ingest.sources import open_source
@@ -174,11 +173,12 @@ def _with_roles(
 
 def _write(survey: Survey, settings: DataSettings, seed: int, folder: Path, workers: Workers) -> Manifest:
     features = _with_vocabularies(survey, settings, workers)
-    label = survey.plan.label
-    blank, record = template(features, label)
+    plan = replace(survey.plan, features=features)
+    target = Target(folder, plan, settings.split, seed, (0, 0, 0))
+    blank, record = target.template
     counts = [int((survey.roles == role).sum()) for role in range(len(ROLES))]
     check_disk(folder, sum(counts), len(blank))
-    target = Target(folder, features, label, seed, shard_counts(counts, len(blank), settings.shard_mb))
+    target = replace(target, shards=shard_counts(counts, len(blank), settings.shard_mb))
     target.pieces.mkdir()
     calls = ((unit, roles, target) for unit, roles in survey.units(read_columns(survey.plan)))
     for _ in workers.each(write_pieces, calls):
@@ -248,7 +248,8 @@ def outline(settings: DataSettings, seed: int, base: Path = Path(".")) -> Manife
         name: RoleInfo(rows=int((survey.roles == role).sum()), class_counts=[], shards=[], fingerprint="")
         for role, name in enumerate(ROLES)
     }
-    record = template(features, survey.plan.label)[1]
+    plan = replace(survey.plan, features=features)
+    record = Target(Path(), plan, settings.split, seed, (0, 0, 0)).template[1]
     manifest = _manifest(survey, settings, seed, features, record, roles)
     return manifest.model_copy(update={"label": manifest.label.model_copy(update={"mean": 0.0, "std": 1.0})})
 

@@ -6,7 +6,7 @@ import google_crc32c
 import numpy as np
 
 from components.shared.records import FOOTER, HEADER, Rows
-from components.shared.schema import ID, Column, Label, RecordLayout, Slot
+from components.shared.schema import GROUP, ID, Column, Label, RecordLayout, Slot
 
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3
 """Field numbers of tf.train.Feature (tensorflow/core/example/feature.proto)."""
@@ -32,14 +32,22 @@ def width_of_codes(largest: int) -> int:
     return len(_varint(largest, 1))
 
 
-def template(features: list[Column], label: Label) -> tuple[bytes, RecordLayout]:
-    """One serialised Example with zeros for values, and where the values lie in it."""
+def template(features: list[Column], label: Label, grouped: bool) -> tuple[bytes, RecordLayout]:
+    """One serialised Example with zeros for values, and where the values lie in it.
+
+    Args:
+        features: The columns, categorical ones with their vocabulary.
+        label: What is predicted.
+        grouped: Whether rows carry what they were split by.
+    """
     kinds = [(column.name, *_cell(column)) for column in features]
     if label.classes is None:
         kinds.append((label.name, _FLOAT_LIST, 4))
     else:
         kinds.append((label.name, _INT64_LIST, width_of_codes(len(label.classes) - 1)))
     kinds.append((ID, _BYTES_LIST, 8))
+    if grouped:
+        kinds.append((GROUP, _BYTES_LIST, 8))
     entries, slots, position = [], {}, 0
     for name, number, size in kinds:
         blank = _varint(0, size) if number == _INT64_LIST else bytes(size)
@@ -64,7 +72,7 @@ def _cell(column: Column) -> tuple[int, int]:
 
 def serialise(rows: Rows, features: list[Column], label: Label) -> np.ndarray:
     """Rows as uint8 [n, length], each a serialised Example."""
-    blank, record = template(features, label)
+    blank, record = template(features, label, rows.groups is not None)
     out = np.tile(np.frombuffer(blank, np.uint8), (len(rows), 1))
 
     def put(name: str, values: np.ndarray) -> None:
@@ -86,6 +94,8 @@ def serialise(rows: Rows, features: list[Column], label: Label) -> np.ndarray:
     else:
         put(label.name, _codes(rows.labels, record.slots[label.name].bytes))
     put(ID, _bytes(rows.ids, "<u8"))
+    if rows.groups is not None:
+        put(GROUP, _bytes(rows.groups, "<u8"))
     return out
 
 

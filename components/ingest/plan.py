@@ -10,7 +10,7 @@ from components.ingest.scan import MOST_CLASSES, ColumnScan, Scan
 from components.ingest.unit import Source
 from components.shared import columns
 from components.shared.errors import UserError, nearest
-from components.shared.schema import ID, Column, Label
+from components.shared.schema import GROUP, ID, Column, Label
 from components.shared.settings import DataSettings
 
 log = logging.getLogger("kep.ingest")
@@ -89,9 +89,9 @@ def make_plan(scan: Scan, source: Source, settings: DataSettings) -> Plan:
             "nothing); "
             "give at least one column that varies"
         )
-    reserved = [name for name in (label_name, *(column.name for column in features)) if name == ID]
+    reserved = [name for name in (label_name, *(column.name for column in features)) if name in (ID, GROUP)]
     if reserved:
-        raise UserError(f'data.source: the column name "{ID}" is taken by the records; rename the column')
+        raise UserError(f'data.source: the column name "{reserved[0]}" is taken by the records; rename the column')
     used = {column.name for column in features} | {label_name}
     key = settings.split.column
     key_type = None

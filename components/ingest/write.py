@@ -10,13 +10,16 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 
+from components.ingest.encode import groups
 from components.ingest.layout import frame, serialise, template
+from components.ingest.plan import Plan
 from components.ingest.split import keyed
 from components.ingest.unit import Unit
 from components.shared.columns import label_indices
 from components.shared.errors import UserError
 from components.shared.records import FOOTER, HEADER, encode
-from components.shared.schema import ID, ROLES, Column, Label, Shard
+from components.shared.schema import ID, ROLES, Column, Label, RecordLayout, Shard
+from components.shared.settings import Split
 
 _FRAMED = 1 << 23
 """Bytes of rows that are framed at a time."""
@@ -24,13 +27,26 @@ _FRAMED = 1 << 23
 
 @dataclass(frozen=True)
 class Target:
-    """Where rows go: the folder, the columns with vocabularies, the seed, and the shards of each role."""
+    """Where rows go: the folder, the plan with vocabularies, how rows are split, the seed, and each role's shards."""
 
     folder: Path
-    features: list[Column]
-    label: Label
+    plan: Plan
+    split: Split
     seed: int
     shards: tuple[int, int, int]
+
+    @property
+    def features(self) -> list[Column]:
+        return self.plan.features
+
+    @property
+    def label(self) -> Label:
+        return self.plan.label
+
+    @property
+    def template(self) -> tuple[bytes, RecordLayout]:
+        """Of the serialised rows."""
+        return template(self.features, self.label, self.split.by in ("group", "time"))
 
     @property
     def pieces(self) -> Path:
@@ -69,6 +85,7 @@ def write_pieces(unit: Unit, roles: np.ndarray, target: Target) -> None:
         columns = {name: batch[name] for name in batch.schema.names}
         labels = label_indices(batch[target.label.name], target.label)
         rows = encode(target.features, columns, labels)
+        rows.groups = groups(batch, target.plan, target.split)
         payload = serialise(rows, target.features, target.label)
         kept = np.flatnonzero(chosen >= 0)
         shuffled = keyed(rows.ids[kept], target.seed, "shuffle")
@@ -89,7 +106,7 @@ def finish_shard(target: Target, role: int, index: int) -> tuple[Shard, str]:
     Returns:
         the shard, and the sha256 of the file.
     """
-    blank, record = template(target.features, target.label)
+    blank, record = target.template
     pieces = sorted(target.pieces.glob(f"{role}-{index}-*"))
     payload = np.concatenate(
         [np.fromfile(piece, np.uint8).reshape(-1, len(blank)) for piece in pieces]

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from components.shared import columns
 from components.shared.errors import UserError, nearest
-from components.shared.schema import ID, ROLES, Column, Manifest, RecordLayout, Shard
+from components.shared.schema import GROUP, ID, ROLES, Column, Manifest, RecordLayout, Shard
 
 __all__ = ["READERS", "ROLES", "Records", "Rows", "encode_table"]
 
@@ -37,6 +37,8 @@ class Rows:
         image: uint8 [n, height, width, channels], or None.
         labels: int64 [n] class indices, or float32 [n]; -1 or NaN where not known.
         ids: uint64 [n], a hash of each row's features: equal for equal features.
+        groups: uint64 [n], equal for rows of one group, or ordered as the rows are in time; None where rows were split
+            by neither.
     """
 
     numeric: np.ndarray
@@ -44,6 +46,7 @@ class Rows:
     image: np.ndarray | None
     labels: np.ndarray
     ids: np.ndarray
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -163,6 +166,7 @@ def decode(manifest: Manifest, payload: np.ndarray) -> Rows:
         image=None if image is None else cells(image.name).reshape(-1, *image.shape),
         labels=read_floats(label).copy() if manifest.label.classes is None else _varints(label),
         ids=cells(ID).view("<u8")[:, 0].copy(),
+        groups=cells(GROUP).view("<u8")[:, 0].copy() if GROUP in record.slots else None,
     )
 
 

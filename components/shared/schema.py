@@ -12,6 +12,8 @@ ROLES = ("train", "validation", "test")
 VERSION = 1
 FILE = "manifest.json"
 ID = "__id__"
+GROUP = "__group__"
+"""Feature keys of a row's own hash, and of what it was split by."""
 
 
 class _Model(BaseModel):
@@ -90,7 +92,7 @@ class RecordLayout(_Model):
 
     length: int
     slots: dict[str, Slot]
-    """By feature key: the columns, the label's name, and the row's id."""
+    """By feature key: the columns, the label's name, the row's id, and its group where rows were split by one."""
 
 
 class Manifest(_Model):

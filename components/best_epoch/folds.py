@@ -1,0 +1,93 @@
+"""Which rows a candidate trains on, and which ones it then predicts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+from components.shared.errors import UserError
+from components.shared.records import Rows
+from components.shared.schema import Manifest
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One way to part the rows.
+
+    Attributes:
+        train: Rows to fit on.
+        held: Rows to watch and to predict; none has the features of a train row.
+    """
+
+    train: Rows
+    held: Rows
+
+
+def folds(train: Rows, validation: Rows, manifest: Manifest, count: int | None, seed: int) -> list[Fold]:
+    """The folds of a candidate, the same for every candidate.
+
+    Without `count` it is one: train rows to fit on, validation rows held out. Otherwise the two roles are pooled, and
+    every row is predicted once by a model that did not see it: stratified by class; whole groups held out where rows
+    were split by group; forward in time where they were split by time, each of `count` later parts predicted by a model
+    of all rows before it (so the earliest rows are not predicted).
+
+    Args:
+        train: Rows of the train role.
+        validation: Rows of the validation role.
+        manifest: Of the records.
+        count: Number of folds.
+        seed: Of the assignment.
+
+    Raises:
+        UserError: There are fewer groups, times or rows of a class than folds.
+    """
+    if count is None:
+        return [Fold(train, validation)]
+    rows = Rows.concat([train, validation])
+    rule = manifest.split.rule
+    if rule in ("group", "time") and rows.groups is None:
+        raise UserError(
+            f"best_epoch.folds: these records do not hold what their rows were split by ({rule}); run ingest again"
+        )
+    if rule == "time":
+        pairs = _forward(rows.groups, count)
+    else:
+        pairs = _crosswise(rows, rows.groups if rule == "group" else rows.ids, manifest, count, seed)
+    parts = []
+    for fitted, held in pairs:
+        # Equal features in two groups, or at two times, would be known already.
+        fitted = fitted[~np.isin(rows.ids[fitted], rows.ids[held])]
+        parts.append(Fold(rows.take(fitted), rows.take(held)))
+    return parts
+
+
+def _crosswise(rows: Rows, groups: np.ndarray, manifest: Manifest, count: int, seed: int) -> list[tuple]:
+    classes = manifest.label.classes
+    distinct = len(np.unique(groups))
+    if distinct < count:
+        raise UserError(f"best_epoch.folds: {count} folds of {distinct} groups of rows leave some empty; ask for fewer")
+    if classes is None:
+        return list(GroupKFold(count, shuffle=True, random_state=seed).split(groups, groups=groups))
+    least = np.bincount(rows.labels, minlength=len(classes))
+    if least.min() < count:
+        raise UserError(
+            f'best_epoch.folds: class "{classes[int(least.argmin())]}" has {least.min()} train and validation rows, '
+            f"fewer than {count} folds; ask for fewer"
+        )
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    return list(splitter.split(groups, rows.labels, groups))
+
+
+def _forward(times: np.ndarray, count: int) -> list[tuple]:
+    """Parts of about equal numbers of rows, cut between times: the first is only learnt from."""
+    distinct, sizes = np.unique(times, return_counts=True)
+    if len(distinct) <= count:
+        raise UserError(
+            f"best_epoch.folds: {count} folds forward in time need more than {len(distinct)} distinct times; ask for "
+            "fewer"
+        )
+    before = np.cumsum(sizes) - sizes
+    part_of_time = np.minimum(before * (count + 1) // len(times), count)
+    part = part_of_time[np.searchsorted(distinct, times)]
+    held = [number for number in np.unique(part) if number > 0]
+    return [(np.flatnonzero(part < number), np.flatnonzero(part == number)) for number in held]
