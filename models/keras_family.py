@@ -55,6 +55,7 @@ class KerasFamily:
         self._build = build
         self._label = manifest.label
         self._encoding = encoding(manifest)
+        self._compiled: tuple[keras.Model | None, Callable | None] = (None, None)
 
     def space(self, hp: keras_tuner.HyperParameters) -> None:
         keras.backend.clear_session()
@@ -111,7 +112,10 @@ class KerasFamily:
         return model
 
     def predict(self, model: keras.Model, rows: Rows) -> np.ndarray:
-        return self._in_label_units(predictor(model)(inputs_of(rows)))
+        # Compiling takes much longer than predicting: once per model.
+        if self._compiled[0] is not model:
+            self._compiled = (model, predictor(model))
+        return self._in_label_units(self._compiled[1](inputs_of(rows)))
 
     def save(self, model: keras.Model, folder: Path) -> None:
         write_file(folder / "model.keras", model.save)
