@@ -30,7 +30,7 @@ GREEDY_PATIENCE = 10
 GAP = 1e-7
 """The solver stops when it is surely no further than this above the optimum; relative to the loss for a regression."""
 NEWTON_STEPS = 100
-SMALL = 1e-3
+SMALL = 0.01
 """Weights below this share of the largest one are not worth a member."""
 NODES = 500
 """Problems that the search for the best members within the limits solves at most."""
