@@ -32,8 +32,10 @@ GAP = 1e-7
 NEWTON_STEPS = 100
 SMALL = 0.01
 """Weights below this share of the largest one are not worth a member."""
+SLACK = 1e-4
+"""Members within the limits are the best up to this much validation loss, relative to the loss for a regression."""
 NODES = 500
-"""Problems that the search for the best members within the limits solves at most."""
+"""Problems that the search for them solves at most."""
 
 
 @dataclass(frozen=True)
@@ -292,7 +294,7 @@ def members_within(problem: Problem, limits: Limits, weighted: bool) -> np.ndarr
 
     Forward selection by the loss of the plain average, or by the metric, finds a good choice. For weights it is then
     improved by branch and bound: the optimum over all candidates that are still open bounds what any choice among them
-    can reach. The result is the best choice, up to the solver's tolerance, unless `NODES` problems did not suffice.
+    can reach. The result is the best choice up to `SLACK`, unless `NODES` problems did not suffice to prove it.
 
     Args:
         problem: Of all candidates.
@@ -314,7 +316,7 @@ def members_within(problem: Problem, limits: Limits, weighted: bool) -> np.ndarr
         weights[list(open_)] = exact(own, 0)
         return problem.loss(weights), weights
 
-    lowest, tolerance = solved(tuple(np.flatnonzero(best)))[0], problem.tolerance
+    lowest, slack = solved(tuple(np.flatnonzero(best)))[0], SLACK * problem.tolerance / GAP
     waiting: list[tuple[frozenset, frozenset]] = [(frozenset(range(problem.members)), frozenset())]
     while waiting and solved.cache_info().misses < NODES:
         open_, sure = waiting.pop()
@@ -322,7 +324,7 @@ def members_within(problem: Problem, limits: Limits, weighted: bool) -> np.ndarr
         if not open_:
             continue
         value, weights = solved(tuple(sorted(open_)))
-        if value >= lowest - tolerance:
+        if value >= lowest - slack:
             continue
         support = weights > 0
         if limits.allow(support):
