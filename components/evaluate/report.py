@@ -390,7 +390,7 @@ def _ensemble(whole: dict) -> dict:
 
 def _way_name(name: str) -> str:
     """A way to weigh, with what an average is over."""
-    averages = {"uniform": "uniform (all candidates)", "greedy_uniform": "uniform (greedily chosen)"}
+    averages = {"uniform": "uniform (all within the limits)", "greedy_uniform": "uniform (greedily chosen)"}
     way, _, pooling = name.partition(", ")
     return ", ".join(part for part in (averages.get(way, way), pooling) if part)
 

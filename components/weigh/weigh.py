@@ -67,7 +67,7 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
     chosen, pooling_reason = method, "as set"
     if settings.pooling == "auto":
         chosen, pooling_reason = choose_pooling(method, problem, table, limits, derive(seed, "cross-fit"))
-        problem = dataclasses.replace(problem, pooling="arithmetic" if chosen == method else "geometric")
+        problem = problem.with_pooling("arithmetic" if chosen == method else "geometric")
     for name, way in table.items():
         score = f", {settings.metric} {way['score']:.4f}" if "score" in way else ""
         step.progress(
@@ -290,7 +290,7 @@ def choose_pooling(method: str, problem: Problem, table: dict[str, dict], limits
     if problem.full is None:
         return method, "geometric is not tried for a regression or very many probabilities"
     name = f"{method}, geometric"
-    table[name] = _entry(_way(method, limits, seed), dataclasses.replace(problem, pooling="geometric"), seed)
+    table[name] = _entry(_way(method, limits, seed), problem.with_pooling("geometric"), seed)
     difference = table[name]["losses"] - table[method]["losses"]
     told = f"geometric minus arithmetic {difference.mean():+.4f}, standard error {_error(difference):.4f}"
     # Of one member both pools are the same up to rounding.

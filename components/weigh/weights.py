@@ -76,6 +76,9 @@ class Problem:
         full = None if self.full is None else self.full[..., members]
         return dataclasses.replace(self, a=self.a[..., members], full=full)
 
+    def with_pooling(self, pooling: str) -> "Problem":
+        return dataclasses.replace(self, pooling=pooling)
+
     def losses(self, weights: np.ndarray) -> np.ndarray:
         """Loss of every prediction under every column of `weights` [K, M], shape [S, n, M]."""
         if self._regression:
@@ -251,7 +254,10 @@ def nelder_mead(problem: Problem, seed: int) -> np.ndarray:
 def random_search(problem: Problem, seed: int) -> np.ndarray:
     """The best of `DRAWS` random weight vectors, uniform on the simplex, and the plain average."""
     draws = np.random.default_rng(seed).dirichlet(np.ones(problem.members), DRAWS)
-    return min([uniform(problem, seed), *draws], key=lambda weights: problem.values(weights[:, None])[0])
+    draws = np.vstack([uniform(problem, seed), draws])
+    # In parts, since the losses of all draws on all rows may not fit in memory.
+    values = np.concatenate([problem.values(part.T) for part in np.array_split(draws, 50)])
+    return draws[values.argmin()]
 
 
 METHODS: dict[str, Callable[[Problem, int], np.ndarray]] = {
