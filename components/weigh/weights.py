@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg, optimize, special
+from scipy import linalg, optimize
 
 from components.shared.metrics import METRICS
 from components.shared.pooling import pool
@@ -85,7 +85,8 @@ class Problem:
             return np.square(self._errors @ weights)
         if self.pooling == "arithmetic":
             return -np.log(self.a @ weights)
-        return special.logsumexp(self._logs @ weights, axis=2) - np.log(self.a) @ weights
+        # Logarithms lie between log(FLOOR) and 0, and so do their averages: their powers need no care.
+        return np.log(np.exp(self._logs @ weights).sum(axis=2)) - np.log(self.a) @ weights
 
     def row_losses(self, weights: np.ndarray) -> np.ndarray:
         """Loss of each row under `weights` [K], the mean over its trainings, shape [n]."""
@@ -124,7 +125,8 @@ class Problem:
         if self.pooling == "arithmetic":
             ratios = (self.a / (self.a @ weights)[..., None]).reshape(count, -1)
             return -ratios.mean(axis=0), ratios.T @ ratios / count
-        shares = special.softmax(self._logs @ weights, axis=2)
+        shares = np.exp(self._logs @ weights)
+        shares /= shares.sum(axis=2, keepdims=True)
         expected = np.einsum("snc,snck->snk", shares, self._logs)
         spread = (self._logs - expected[:, :, None]) * np.sqrt(shares)[..., None]
         spread = spread.reshape(-1, self.members)
