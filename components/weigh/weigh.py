@@ -15,7 +15,7 @@ from components.shared.schema import Label, Manifest
 from components.shared.seeds import derive
 from components.shared.settings import EnsembleSettings, RetrainSettings
 from components.shared.step import Step, entry
-from components.weigh.weights import AVERAGES, METHODS, OF_METRICS, Limits, Problem, cross_fitted, excess, fit
+from components.weigh.weights import AVERAGES, BOOK, METHODS, OF_METRICS, Limits, Problem, cross_fitted, excess, fit
 
 FEW_ROWS = 200
 """Below this many validation rows fitted weights follow noise; a plain average of chosen members does not."""
@@ -264,8 +264,9 @@ def simplest(table: dict[str, dict]) -> tuple[str, str]:
     Returns:
         The method and why.
     """
-    best = min(METHODS, key=lambda name: table[name]["loss"])
-    for name in METHODS:
+    names = [name for name in METHODS if name not in BOOK]
+    best = min(names, key=lambda name: table[name]["loss"])
+    for name in names:
         difference = table[name]["losses"] - table[best]["losses"]
         if difference.mean() <= _error(difference):
             break
@@ -289,6 +290,8 @@ def choose_pooling(method: str, problem: Problem, table: dict[str, dict], limits
         return method, f"geometric is tried for the loss alone, and the metric is {problem.metric}"
     if problem.full is None:
         return method, "geometric is not tried for a regression or very many probabilities"
+    if problem.rows < FEW_ROWS:
+        return method, f"geometric is not tried on {problem.rows} validation rows, too few to tell"
     name = f"{method}, geometric"
     table[name] = _entry(_way(method, limits, seed), problem.with_pooling("geometric"), seed)
     difference = table[name]["losses"] - table[method]["losses"]

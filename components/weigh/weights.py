@@ -8,7 +8,7 @@ are not.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ DRAWS = 1000
 """Weight vectors that random search tries."""
 GREEDY_STEPS = 50
 """Additions of greedy selection; weights are multiples of one over their number."""
+FEWEST_AVERAGED = 3
+"""Members that a plain average is taken over at least: on few rows one member alone often looks the best by luck."""
 GREEDY_PATIENCE = 10
 """Additions without a gain that end greedy selection for a metric, whose every value costs a pass over the rows."""
 GAP = 1e-7
@@ -190,8 +192,8 @@ def uniform(problem: Problem, seed: int) -> np.ndarray:
 
 
 def greedy_uniform(problem: Problem, seed: int) -> np.ndarray:
-    """The plain average of the members that forward selection without replacement chooses, best prefix kept."""
-    return min(_forward(problem, problem.members, again=False), key=lambda step: step[1])[0]
+    """The plain average of the members that forward selection without replacement chooses: its best prefix."""
+    return _best_average(_forward(problem, problem.members, again=False))
 
 
 def greedy(problem: Problem, seed: int) -> np.ndarray:
@@ -273,6 +275,8 @@ METHODS: dict[str, Callable[[Problem, int], np.ndarray]] = {
     "random_search": random_search,
 }
 """From the simplest and steadiest to the one that trusts the validation rows most; the last two are the book's."""
+BOOK = ("nelder_mead", "random_search")
+"""Methods that are never chosen automatically: what they find depends on where they give up."""
 AVERAGES = ("uniform", "greedy_uniform")
 """Methods whose members weigh the same: nothing but the choice of members is fitted."""
 OF_METRICS = ("uniform", "greedy_uniform", "greedy_bagged", "greedy")
@@ -312,8 +316,7 @@ def members_within(problem: Problem, limits: Limits, weighted: bool) -> np.ndarr
     Returns:
         Indices of the members, ascending.
     """
-    steps = list(_forward(problem, limits.members, again=False, limits=limits))
-    best = min(steps, key=lambda step: step[1])[0] > 0
+    best = _best_average(_forward(problem, limits.members, again=False, limits=limits)) > 0
     if not weighted:
         return np.flatnonzero(best)
 
@@ -405,6 +408,12 @@ def _forward(
         lowest, since = (values[added], 0) if values[added] < lowest else (lowest, since + 1)
         if problem.metric != "loss" and since == GREEDY_PATIENCE:
             return
+
+
+def _best_average(steps: Iterable[tuple[np.ndarray, float]]) -> np.ndarray:
+    """The best of the averages of at least `FEWEST_AVERAGED` members, of the most members where there are fewer."""
+    found = list(steps)
+    return min(found[min(FEWEST_AVERAGED, len(found)) - 1 :], key=lambda step: step[1])[0]
 
 
 def _without_small(method: str, problem: Problem, seed: int) -> np.ndarray:

@@ -134,7 +134,14 @@ def test_greedy_uniform_is_the_best_average_of_a_nested_choice():
     for _ in range(6):
         members.append(min(set(range(6)) - set(members), key=lambda k: problem.loss(average([*members, k]))))
         nested.append(problem.loss(average(members)))
-    assert problem.loss(weights) == pytest.approx(min(nested))
+    assert problem.loss(weights) == pytest.approx(min(nested[ways.FEWEST_AVERAGED - 1 :]))
+
+
+def test_an_average_has_at_least_three_members_where_there_are_three():
+    a = np.column_stack([np.full(30, 0.99), *[np.full(30, 0.2)] * 4])[None]
+    assert (greedy_uniform(Problem(a), 0) > 0).sum() == 3
+    assert greedy_uniform(Problem(a[..., :2]), 0) == pytest.approx([0.5, 0.5])
+    assert fit("greedy_uniform", Problem(a), Limits(1), 0) == pytest.approx([1, 0, 0, 0, 0])
 
 
 def test_greedy_bagged_is_the_mean_of_its_bags(monkeypatch):
@@ -212,7 +219,7 @@ def test_every_method_prefers_a_perfect_member(method):
     weights = fit(method, Problem(a), FREE, seed=1)
     assert weights.sum() == pytest.approx(1)
     assert (weights >= 0).all()
-    if method != "uniform":
+    if method not in ways.AVERAGES:
         assert weights.argmax() == 0
         assert Problem(a).loss(weights) < Problem(a).loss(np.full(4, 0.25))
 
