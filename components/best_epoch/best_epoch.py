@@ -20,7 +20,7 @@ from components.shared.step import Step, entry
 from models.family import Family, Settings
 from models.registry import family, spec_of
 
-CALLS = 20
+CALLS = 100
 """Timed calls behind a latency: their median."""
 
 
