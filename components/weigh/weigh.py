@@ -310,7 +310,9 @@ def without(
         `error`, paired by row; empty for a single candidate.
     """
     left_out = {}
-    for number in np.flatnonzero(weights > 0) if problem.members > 1 else []:
+    if problem.members == 1 or problem.metric != "loss":
+        return left_out
+    for number in np.flatnonzero(weights > 0):
         rest = problem.only(np.delete(np.arange(problem.members), number))
         own = limits.without(number)
         if not any(own.allow(one > 0) for one in np.eye(rest.members)):

@@ -21,6 +21,8 @@ BAGS = 20
 """Samples that the bagged methods average over."""
 BAG_MEMBERS = 8
 """Fewest candidates in a bag (all of them where there are fewer): a bag of few is forced to use poor ones."""
+BAG_ROWS = 2_000
+"""Most rows of a bag for another metric than the loss: ranking many rows thousands of times takes minutes."""
 DRAWS = 1000
 """Weight vectors that random search tries."""
 GREEDY_STEPS = 50
@@ -208,10 +210,11 @@ def greedy_bagged(problem: Problem, seed: int) -> np.ndarray:
     """
     rng = np.random.default_rng(seed)
     size = max(-(-problem.members // 2), min(problem.members, BAG_MEMBERS))
+    drawn = problem.rows if problem.metric == "loss" else min(problem.rows, BAG_ROWS)
     total = np.zeros(problem.members)
     for _ in range(BAGS):
         members = np.sort(rng.choice(problem.members, size, replace=False))
-        rows = rng.integers(0, problem.rows, problem.rows)
+        rows = rng.integers(0, problem.rows, drawn)
         total[members] += greedy(problem.only(members).take(rows), seed)
     return total / BAGS
 
