@@ -307,7 +307,7 @@ def without(
 
     Returns:
         By member id `loss`, `difference` from the whole ensemble's (above 0: the member helps) and its standard
-        `error`, paired by row; empty for a single candidate.
+        `error`, paired by row; empty for a single candidate, and for another metric, whose fits would take too long.
     """
     left_out = {}
     if problem.members == 1 or problem.metric != "loss":
