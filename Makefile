@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format compile screenshot clean
+.PHONY: help setup demo test lint format compile bench bench-full screenshot clean
 
 RUN ?= digits
 UV ?= $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
@@ -36,6 +36,12 @@ format: setup  ## Format the code
 
 compile: setup  ## Compile the pipeline: make compile [RUN=digits]
 	.venv/bin/kep compile pipelines/configs/$(RUN).yaml -o pipeline.yaml
+
+bench: setup  ## Compare ways to weigh and solvers, in two minutes: tables to standard output
+	.venv/bin/python -m benchmarks.ensemble weights solver
+
+bench-full: setup  ## The tables of docs/ensembling.md, in a quarter of an hour
+	.venv/bin/python -m benchmarks.ensemble --splits 20
 
 CHROMIUM = chromium --headless --no-sandbox --disable-gpu --disable-background-networking --hide-scrollbars
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from components.shared.files import read_json, write_file, write_json
+from components.shared.pooling import pool
 from components.shared.records import Rows, encode_table
 from components.shared.schema import Manifest
 from models.family import Family
@@ -15,7 +16,7 @@ from models.registry import family
 
 
 class Ensemble:
-    """A weighted average of members.
+    """Members whose predictions are pooled with weights.
 
     Args:
         folder: What `write` wrote.
@@ -23,13 +24,17 @@ class Ensemble:
     Attributes:
         manifest: Of the records that the members were trained on.
         members: The members' descriptions, with `id` and `weight`.
+        pooling: How `components.shared.pooling.pool` makes one prediction of theirs.
         train_ids: uint64, sorted ids of the rows that some member was trained on.
     """
 
     def __init__(self, folder: str | Path) -> None:
         folder = Path(folder)
         self.manifest = Manifest.load(folder)
-        self.members: list[dict] = read_json(folder / "ensemble.json")["members"]
+        described = read_json(folder / "ensemble.json")
+        self.members: list[dict] = described["members"]
+        # Ensembles from before there was a choice have no such key.
+        self.pooling: str = described.get("pooling", "arithmetic")
         self.train_ids = np.load(folder / "train_ids.npy")
         self._models: list[tuple[Family, Any]] = []
         for member in self.members:
@@ -48,19 +53,18 @@ class Ensemble:
         Raises:
             UserError: A column is missing, unknown, or of a wrong type.
         """
-        return self.average(self.predict_members(encode_table(self.manifest, table)))
+        return self.combine(self.predict_members(encode_table(self.manifest, table)))
 
     def predict_members(self, rows: Rows) -> list[np.ndarray]:
         """Each member's predictions, in order of `members`."""
         return [own.predict(model, rows) for own, model in self._models]
 
-    def average(self, predictions: list[np.ndarray]) -> np.ndarray:
-        """The weighted average of the members' predictions, float64."""
-        weights = [member["weight"] for member in self.members]
-        return sum(weight * own.astype(np.float64) for weight, own in zip(weights, predictions, strict=True))
+    def combine(self, predictions: list[np.ndarray]) -> np.ndarray:
+        """The members' predictions, in order of `members`, as the ensemble's, float64."""
+        return pool(predictions, [member["weight"] for member in self.members], self.pooling)
 
 
-def write(folder: Path, members: dict[str, Path], records: Path, train_ids: np.ndarray) -> None:
+def write(folder: Path, members: dict[str, Path], records: Path, train_ids: np.ndarray, pooling: str) -> None:
     """Writes an ensemble into the empty `folder`.
 
     Args:
@@ -68,6 +72,7 @@ def write(folder: Path, members: dict[str, Path], records: Path, train_ids: np.n
         members: Folder of each member by id, in order of weight.
         records: Holds the manifest of the records.
         train_ids: uint64 ids of all rows that members were trained on.
+        pooling: `arithmetic` or `geometric`.
     """
     described = []
     for id, source in members.items():
@@ -75,7 +80,7 @@ def write(folder: Path, members: dict[str, Path], records: Path, train_ids: np.n
         described.append(read_json(source / "member.json"))
     Manifest.load(records).save(folder)
     write_file(folder / "train_ids.npy", lambda path: np.save(path, np.unique(train_ids)))
-    write_json(folder / "ensemble.json", {"members": described})
+    write_json(folder / "ensemble.json", {"members": described, "pooling": pooling})
 
 
 def raw_features(manifest: Manifest, rows: Rows) -> dict[str, Any]:

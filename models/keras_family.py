@@ -56,6 +56,7 @@ class KerasFamily:
         self._label = manifest.label
         self._encoding = encoding(manifest)
         self._blank = blank_row(manifest)
+        self._compiled: tuple[keras.Model | None, Callable | None] = (None, None)
 
     def space(self) -> keras_tuner.HyperParameters:
         """The search space; each conditional scope is entered once, as KerasTuner's own tuner does."""
@@ -134,7 +135,10 @@ class KerasFamily:
         return model
 
     def predict(self, model: keras.Model, rows: Rows) -> np.ndarray:
-        return self._in_label_units(predictor(model)(inputs_of(rows)))
+        # Compiling takes much longer than predicting: once per model.
+        if self._compiled[0] is not model:
+            self._compiled = (model, predictor(model))
+        return self._in_label_units(self._compiled[1](inputs_of(rows)))
 
     def reported(self, model: keras.Model, rows: Rows) -> dict[str, float]:
         network = next(layer for layer in model.layers if isinstance(layer, keras.Model))

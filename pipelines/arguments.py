@@ -9,7 +9,7 @@ import models
 import pipelines
 from components.promote.promote import current
 from components.shared.errors import UserError
-from components.shared.settings import DataSettings
+from components.shared.settings import BestEpochTask, DataSettings
 from components.shared.step import version
 from models.registry import travelling
 from pipelines.config import RunFile
@@ -41,13 +41,15 @@ def arguments(run: RunFile, base: Path, champions: Path) -> dict[str, str | int]
     folder = base / run.promote.champion if run.promote.champion else champions / run.name
     # A user's own source is in `families`; where the file lies does not change the search.
     search = run.search.model_copy(update={"families": "auto"})
+    budget = run.ensemble.max_latency_ms is not None
+    timed = BestEpochTask(**run.best_epoch.model_dump(), latency_rows=run.ensemble.latency_rows if budget else None)
     return {
         "asked": kfp_safe(run.to_json()),
         "seed": run.seed,
         "data": kfp_safe(located(run.data, base).to_json()),
         "families": kfp_safe(json.dumps(travelling(run.search.families, base), sort_keys=True)),
         "search_config": kfp_safe(search.to_json()),
-        "best_epoch_config": kfp_safe(run.best_epoch.to_json()),
+        "best_epoch_config": kfp_safe(timed.to_json()),
         "batch_size": run.search.batch_size,
         "ensemble": kfp_safe(run.ensemble.to_json()),
         "retrain_config": kfp_safe(run.retrain.to_json()),

@@ -207,15 +207,19 @@ def _finish(folder: Path, place: local.Place, console: Console, seconds: float) 
 
 def results_table(whole: dict) -> Table:
     """The telling test metrics of every member and of the ensemble; the loss with its interval."""
+    from components.evaluate.report import AVERAGE, BASELINE
+
     scores = whole["evaluation"]["scores"]
     weights = whole["weights"]["weights"]
-    table = Table(title=f"{whole['evaluation']['rows']} test rows", title_justify="left")
+    label = whole["manifest"]["label"]
+    positive = f", positive class: {label['classes'][1]}" if label["task"] == "binary" else ""
+    table = Table(title=f"{whole['evaluation']['rows']} test rows{positive}", title_justify="left")
     table.add_column("", no_wrap=True)
     table.add_column("weight", justify="right")
-    names = ["loss", *TELLING[whole["manifest"]["label"]["task"]]]
+    names = ["loss", *TELLING[label["task"]]]
     for name in names:
         table.add_column("loss (95 % interval)" if name == "loss" else name, justify="right", no_wrap=True)
-    for model in [*(member["id"] for member in whole["weights"]["members"]), "uniform average", "ensemble"]:
+    for model in [BASELINE, *(member["id"] for member in whole["weights"]["members"]), AVERAGE, "ensemble"]:
         values = scores[model]
         weight = f"{weights[model]:.3f}" if model in weights else ""
         cells = [_cell(name, values[name]) for name in names]

@@ -3,7 +3,9 @@
 import json
 import shutil
 import statistics
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,10 +15,13 @@ from components.shared.hardware import limit_threads
 from components.shared.metrics import metrics
 from components.shared.records import Rows
 from components.shared.seeds import derive
-from components.shared.settings import BestEpochSettings
+from components.shared.settings import BestEpochTask
 from components.shared.step import Step, entry
 from models.family import Family, Settings
 from models.registry import family, spec_of
+
+CALLS = 100
+"""Timed calls behind a latency: their median."""
 
 
 @entry("best_epoch")
@@ -43,7 +48,7 @@ def run(
         candidate: JSON of the candidate that `tune` chose.
         records: Folder of the records.
         families: JSON list made by `models.registry.travelling`.
-        config: JSON of `BestEpochSettings`.
+        config: JSON of `BestEpochTask`.
         batch_size: Rows of one optimiser step.
         hardware: JSON of `HardwareSettings`.
         seed: Of the run.
@@ -53,7 +58,7 @@ def run(
         UserError: A training did not reach a finite validation loss.
     """
     limit_threads(hardware)
-    settings, chosen = BestEpochSettings.model_validate_json(config), json.loads(candidate)
+    settings, chosen = BestEpochTask.model_validate_json(config), json.loads(candidate)
     step.label = chosen["id"]
     data = step.open(records)
     train, validation = data.load("train"), data.load("validation")
@@ -83,9 +88,17 @@ def run(
     write_file(step.out / "train_ids.npy", lambda path: np.save(path, train.ids))
     shutil.copytree(work / "0" / "model", step.out / "models" / "0")
     best = median(fits)
+    timed = {}
+    if settings.latency_rows is not None:
+        model = member.load(work / "0" / "model")
+        timed["latency_ms"] = latency(
+            member, model, validation.take(np.arange(settings.latency_rows) % len(validation))
+        )
+        step.progress(f"predicts {settings.latency_rows} row(s) in {timed['latency_ms']:.3g} ms")
     write_json(
         step.out / "best_epoch.json",
-        {
+        timed
+        | {
             "candidate": chosen,
             "unit": member.unit,
             "best": best,
@@ -102,6 +115,17 @@ def run(
 def median(fits: list[dict]) -> int:
     """Median of the seeds' 1-based best units; half a unit is rounded up."""
     return int(statistics.median(fit["best"] for fit in fits) + 0.5)
+
+
+def latency(member: Family, model: Any, rows: Rows) -> float:
+    """Milliseconds that the model takes to predict `rows`: the median over `CALLS` calls, after one that compiles."""
+    member.predict(model, rows)
+    seconds = []
+    for _ in range(CALLS):
+        start = time.perf_counter()
+        member.predict(model, rows)
+        seconds.append(time.perf_counter() - start)
+    return 1000 * statistics.median(seconds)
 
 
 def _train(

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from components.evaluate.report import render
+from components.evaluate.report import AVERAGE, BASELINE, render
 from components.evaluate.scores import intervals, paired_difference, pictures, slices
 from components.shared.errors import UserError, nearest
 from components.shared.files import new_folder, read_json, write_file, write_json
+from components.shared.metrics import loss
+from components.shared.pooling import pool
 from components.shared.records import Rows
 from components.shared.schema import Manifest
 from components.shared.seeds import derive
@@ -70,19 +72,22 @@ def run(
     by_id = {read_json(Path(folder) / "member.json")["id"]: Path(folder) for folder in members}
     ordered = {member["id"]: by_id[member["id"]] for member in weighed["members"]}
     with new_folder(ensemble) as folder:
-        ensembles.write(folder, ordered, Path(records), _trained_on(results))
+        ensembles.write(folder, ordered, Path(records), _trained_on(results), weighed["pooling"])
 
     test = data.load("test")
     own = Ensemble(ensemble)
     predictions = dict(zip(ordered, own.predict_members(test), strict=True))
     named = predictions | {
-        "uniform average": np.mean([p.astype(np.float64) for p in predictions.values()], axis=0),
-        "ensemble": own.average(list(predictions.values())),
+        BASELINE: baseline(manifest, len(test)),
+        AVERAGE: np.mean([p.astype(np.float64) for p in predictions.values()], axis=0),
+        "ensemble": own.combine(list(predictions.values())),
     }
     difference = _check_reloaded(ensemble, manifest, test, named["ensemble"])
     step.progress(
         f"ensemble of {len(ordered)} reloaded: raw features give the evaluated predictions within {difference:.1e}"
     )
+    if task == "binary":
+        step.progress(f"positive class: {manifest.label.classes[1]}")
     scores = {}
     for name, predicted in named.items():
         scores[name] = intervals(task, test.labels, predicted, settings.bootstrap, derive(seed, "bootstrap"))
@@ -100,10 +105,11 @@ def run(
             for name, predicted in named.items()
             if name != "ensemble"
         },
+        "without": without(predictions, own, task, test.labels, settings.bootstrap, derive(seed, "without")),
         "reload_difference": difference,
         "gap": {
             "validation_loss": weighed["validation_loss"],
-            "cross_fitted_loss": weighed["methods"][weighed["method"]]["loss"],
+            "cross_fitted_loss": weighed["methods"][weighed["chosen"]]["loss"],
             "test_loss": scores["ensemble"]["loss"],
         },
         "champion": _against(
@@ -126,6 +132,34 @@ def run(
         "classes": manifest.label.classes,
         "pictures": drawn,
     }
+
+
+def baseline(manifest: Manifest, rows: int) -> np.ndarray:
+    """What one predicts without a model: the class shares of the train rows, or their mean label."""
+    label = manifest.label
+    if label.task == "regression":
+        return np.full(rows, label.mean)
+    counts = np.array(manifest.roles["train"].class_counts, np.float64)
+    return np.tile(counts / counts.sum(), (rows, 1))
+
+
+def without(
+    predictions: dict[str, np.ndarray], own: Ensemble, task: str, labels: np.ndarray, resamples: int, seed: int
+) -> dict[str, dict]:
+    """What each member adds on test rows: the ensemble without it, the others' weights renormalised.
+
+    Returns:
+        By member id, the loss without it as `loss`, and that loss minus the whole ensemble's, paired by row, as
+        `value`, `low`, `high` (above 0: the member helps); empty for an ensemble of one.
+    """
+    weights = {member["id"]: member["weight"] for member in own.members}
+    whole, left_out = own.combine(list(predictions.values())), {}
+    for id in weights if len(weights) > 1 else []:
+        rest = {other: weight / (1 - weights[id]) for other, weight in weights.items() if other != id}
+        fewer = pool([predictions[other] for other in rest], list(rest.values()), own.pooling)
+        difference = paired_difference(task, labels, fewer, whole, resamples, seed)
+        left_out[id] = {"loss": loss(task, labels, fewer)} | difference
+    return left_out
 
 
 def ledger(folders: list[str], own: list[dict]) -> list[dict]:

@@ -36,7 +36,7 @@ TELLING = {
     "data": ("source", "label", "task", "split.by", "split.column"),
     "search": ("families", "tuner", "max_trials", "max_epochs", "objective.name", "top_n"),
     "best_epoch": ("max_epochs", "patience", "seeds"),
-    "ensemble": ("method", "max_members"),
+    "ensemble": ("method", "metric", "pooling", "max_members", "max_latency_ms"),
     "retrain": ("enabled", "epochs"),
     "evaluate": ("bootstrap", "slices"),
     "promote": ("margin",),
@@ -44,7 +44,11 @@ TELLING = {
 }
 """The sections of the run file in the order of the flow, and the settings that a closed section shows."""
 UNSET = (DASH, "none")
-AVERAGES = ("ensemble", "uniform average")
+AVERAGE = "average of members"
+"""The plain average of the members, whatever their weights: not that of all candidates, which weigh calls uniform."""
+BASELINE = "baseline"
+"""What one predicts without a model."""
+TOGETHER = ("ensemble", AVERAGE)
 
 
 def render(whole: dict, verdict: dict | None = None) -> str:
@@ -326,15 +330,16 @@ def _ensemble(whole: dict) -> dict:
     order = sorted(methods, key=lambda name: (name != "best single", methods[name]["loss"]))
     lines = [
         {
-            "label": f"{name} (chosen)" if name == weights["method"] else name,
+            "label": _way_name(name) + (" (chosen)" if name == weights["chosen"] else ""),
             "value": methods[name]["loss"],
             "low": methods[name]["loss"] - methods[name]["error"],
             "high": methods[name]["loss"] + methods[name]["error"],
             "colour": charts.ROLES["validation"],
-            "strong": name == weights["method"],
+            "strong": name == weights["chosen"],
         }
         for name in order
     ]
+    retrained = all(member["rule"] != "off" for member in whole["members"])
     return {
         "weights_chart": charts.bars(
             "weights",
@@ -360,31 +365,74 @@ def _ensemble(whole: dict) -> dict:
             for member in (trained[id] for id in _members(whole) if id in trained)
         ],
         "correlation": weights["correlation"],
-        "methods": [{"name": name, "chosen": name == weights["method"], **_rounded(methods[name])} for name in order],
+        "retrained": retrained,
+        "without": _without(weights["without"], whole["evaluation"]["without"], weights["weights"]),
+        "methods": [
+            {"name": _way_name(name), "chosen": name == weights["chosen"], **_rounded(methods[name])} for name in order
+        ],
         "methods_chart": charts.intervals(
             "methods",
             "Cross-fitted validation loss of each way to weigh, with its standard error",
             lines,
             "validation loss",
         ),
-        "method": weights["method"],
+        "metric": None if weights["metric"] == "loss" else _metric_name(weights["metric"], whole["manifest"]["label"]),
+        "method": _way_name(weights["method"]),
         "reason": weights["reason"],
-        "gap": loss(weights["gap"]),
-        "single": loss(methods["best single"]["loss"]) if "best single" in methods else "–",
-        "loss": loss(methods[weights["method"]]["loss"]),
+        "pooling": weights["pooling"] if len(weights["members"]) > 1 else None,
+        "pooling_reason": weights["pooling_reason"],
+        "latency": _latency(weights, whole["asked"]["ensemble"]),
+        "gap": f"{weights['gap']:.1e}" if weights["fitted"] and weights["gap"] is not None else None,
+        "single": loss(methods["best single"]["loss"]),
+        "loss": loss(methods[weights["chosen"]]["loss"]),
     }
+
+
+def _way_name(name: str) -> str:
+    """A way to weigh, with what an average is over."""
+    averages = {"uniform": "uniform (all within the limits)", "greedy_uniform": "uniform (greedily chosen)"}
+    way, _, pooling = name.partition(", ")
+    return ", ".join(part for part in (averages.get(way, way), pooling) if part)
+
+
+def _without(validation: dict, test: dict, weights: dict) -> list[dict]:
+    """What each member adds, the heaviest first: the loss without it minus that of the whole ensemble."""
+    rows = []
+    for id in sorted(test, key=lambda id: (-weights[id], id)):
+        own, places = validation.get(id), _places([test[id]])
+        rows.append(
+            {
+                "id": id,
+                "weight": weights[id],
+                "validation": number(own["difference"], min(6, decimals(own["error"]) + 1)) if own else DASH,
+                "error": number(own["error"], min(6, decimals(own["error"]) + 1)) if own else DASH,
+                "test": number(test[id]["value"], places),
+                "interval": interval(test[id], places),
+            }
+        )
+    return rows
+
+
+def _latency(weights: dict, asked: dict) -> dict | None:
+    """What the members' predictions cost, where there is a budget."""
+    if weights["latency_ms"] is None:
+        return None
+    spent = sum(weights["latency_ms"][member["id"]] for member in weights["members"])
+    return {"spent": number(spent), "budget": number(asked["max_latency_ms"]), "rows": asked["latency_rows"]}
 
 
 def _rounded(method: dict) -> dict[str, str]:
     places = min(6, decimals(method["error"]) + 1)
-    return {"loss": number(method["loss"], places), "error": number(method["error"], places)}
+    rounded = {"loss": number(method["loss"], places), "error": number(method["error"], places)}
+    return rounded | {"score": loss(method["score"]) if "score" in method else None}
 
 
 def _test(whole: dict) -> dict:
     evaluation, manifest = whole["evaluation"], whole["manifest"]
     label, scores, gap = manifest["label"], evaluation["scores"], evaluation["gap"]
     colours = _colours(whole)
-    order = [name for name in (*AVERAGES, *_members(whole)) if name in scores]
+    baseline = "baseline (mean of train)" if label["task"] == "regression" else "baseline (class shares of train)"
+    order = [name for name in (*TOGETHER, *_members(whole), BASELINE) if name in scores]
     metrics = [name for name in ("loss", *METRICS) if name in scores["ensemble"]]
     places = {metric: _places([scores[name][metric] for name in order]) for metric in metrics}
     # Rounded: of two values that look the same, not one alone is bold.
@@ -394,7 +442,7 @@ def _test(whole: dict) -> dict:
     }
     rows = [
         {
-            "name": name,
+            "name": baseline if name == BASELINE else name,
             "strong": name == "ensemble",
             "swatch": charts.swatch(colours[name]) if name in colours else "",
             "cells": [
@@ -409,12 +457,15 @@ def _test(whole: dict) -> dict:
         for name in order
     ]
     unit = "test squared error" if label["task"] == "regression" else "test log-loss (nats)"
+    # Beside the baseline the differences between models would be too small to see.
+    models = [name for name in order if name != BASELINE]
     forest = [
         {"label": name, "colour": charts.ROLES["test"], "strong": name == "ensemble", **scores[name]["loss"]}
-        for name in order
+        for name in models
     ]
     return {
         "rows": evaluation["rows"],
+        "positive": label["classes"][1] if label["task"] == "binary" else None,
         "metrics": [
             {"name": _metric_name(metric, label), "lower": metric == "loss" or METRICS[metric].direction == "min"}
             for metric in metrics
@@ -426,7 +477,7 @@ def _test(whole: dict) -> dict:
             "Difference of the ensemble's test loss from each member's and the average's, row by row",
             [
                 {"label": name, "colour": charts.ROLES["test"], "strong": False, **evaluation["against"][name]}
-                for name in order
+                for name in models
                 if name in evaluation["against"]
             ],
             f"ensemble minus the other, {unit.removeprefix('test ')}",
@@ -446,7 +497,7 @@ def _best(metric: str, values: list[float | None]) -> float | None:
 
 def _gap(gap: dict, weights: dict, unit: str) -> dict:
     """Validation loss as fitted, as cross-fitted, and the loss on rows never seen before."""
-    error = weights["methods"].get(weights["method"], {}).get("error") or float("nan")
+    error = weights["methods"][weights["chosen"]]["error"] or float("nan")
     validation, crossed, test = gap["validation_loss"], gap["cross_fitted_loss"], gap["test_loss"]
     amber = charts.ROLES["validation"]
     spread = {"low": crossed - error, "high": crossed + error}

@@ -196,12 +196,50 @@ class BestEpochSettings(Section):
     """Fresh trainings per candidate; the best epoch is the median over them."""
 
 
+class BestEpochTask(BestEpochSettings):
+    """What the step gets: how to train, and what `ensemble` asks of it."""
+
+    latency_rows: Count | None = None
+    """Rows of the calls that are timed; None where no latency budget is set, since times are not reproducible."""
+
+
 class EnsembleSettings(Section):
     """Which candidates become members, and with what weights."""
 
-    method: Literal["auto", "uniform", "nelder_mead", "random_search", "greedy", "exact", "exact_bagged"] = "auto"
-    """auto: the simplest method whose cross-fitted validation loss is within one standard error of the best"""
+    method: Literal[
+        "auto",
+        "uniform",
+        "greedy_uniform",
+        "greedy_bagged",
+        "greedy",
+        "exact_bagged",
+        "exact",
+        "nelder_mead",
+        "random_search",
+    ] = "auto"
+    """auto: the simplest method whose cross-fitted validation loss is within one standard error of the best; for
+    another metric than the loss, greedy_bagged"""
+    metric: str = "loss"
+    """What the weights are for: loss (log-loss, or mean squared error for regression), or a metric that evaluate
+    reports: accuracy, roc_auc, pr_auc, f1, calibration_error, mae, rmse, r2"""
+    pooling: Literal["auto", "arithmetic", "geometric"] = "auto"
+    """arithmetic: the weighted average of the probabilities | geometric: of their logarithms, made to sum to 1 |
+    auto: geometric where its cross-fitted validation loss is lower by more than one standard error"""
     max_members: Count = 8
+    max_latency_ms: Annotated[float, Field(gt=0)] | None = None
+    """Most milliseconds that all members together may take to predict latency_rows rows, one after the other, as
+    measured on the machine that trained them."""
+    latency_rows: Count = 1
+    """Rows of one call for max_latency_ms."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.metric != "loss" and self.method in ("exact", "exact_bagged"):
+            raise ValueError(
+                f"method: {self.method} finds the optimum of the loss, and metric is {self.metric}; "
+                "use method: greedy_bagged, or auto"
+            )
+        return self
 
 
 class RetrainSettings(Section):

@@ -1,72 +1,248 @@
 """Ensemble weights on the simplex from stored predictions.
 
-Everything works on one problem: `Problem(a, y)`, with `a` of shape [rows, members]. For classes `a` holds the
-probability that each member gave to the row's own class, since the log-loss of a weighted average needs nothing
-else; for a regression it holds the predictions and `y` the labels. Both losses are convex in the weights.
+Everything works on one `Problem`. For classes `Problem.a` holds the probability that each member gave to the row's own
+class, since the log-loss of a weighted average needs nothing else; a geometric pool and other metrics need `full`, the
+probabilities of all classes. The losses are convex in the weights, so their optimum can be certified; other metrics
+are not.
 """
 
-from collections.abc import Callable
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize
+from scipy import linalg, optimize
 
-from components.shared.metrics import FLOOR
+from components.shared.metrics import METRICS
+from components.shared.pooling import pool
 
 BAGS = 20
-"""Row samples that the bagged method averages over."""
+"""Samples that the bagged methods average over."""
+BAG_MEMBERS = 8
+"""Fewest candidates in a bag (all of them where there are fewer): a bag of few is forced to use poor ones."""
+BAG_ROWS = 2_000
+"""Most rows of a bag for another metric than the loss: ranking many rows thousands of times takes minutes."""
 DRAWS = 1000
 """Weight vectors that random search tries."""
 GREEDY_STEPS = 50
 """Additions of greedy selection; weights are multiples of one over their number."""
+FEWEST_AVERAGED = 3
+"""Members that a plain average is taken over at least: on few rows one member alone often looks the best by luck."""
+GREEDY_PATIENCE = 10
+"""Additions without a gain that end greedy selection for a metric, whose every value costs a pass over the rows."""
+GAP = 1e-7
+"""The solver stops when it is surely no further than this above the optimum; relative to the loss for a regression."""
+NEWTON_STEPS = 100
+SMALL = 0.01
+"""Weights below this share of the largest one are not worth a member."""
+SLACK = 1e-4
+"""Members within the limits are the best up to this much validation loss, relative to the loss for a regression."""
+NODES = 500
+"""Problems that the search for them solves at most."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Predictions of K members on n rows.
+    """Predictions of K members on n rows, by S trainings of each member that differ in their seed.
 
     Attributes:
-        a: float64 [n, K]: probabilities of the true class, or predictions of a regression.
-        y: float64 [n] labels of a regression; None for classes.
+        a: float64 [S, n, K]: probabilities of the true class, or predictions of a regression. Probabilities are at
+            least `FLOOR`, since cutting their average off instead would make the loss non-convex.
+        y: [n]: labels of a regression, or class indices beside `full`.
+        full: float64 [S, n, C, K]: probabilities of all classes, at least `FLOOR`.
+        metric: What the weights are for: `loss`, or one of `METRICS`.
+        pooling: `arithmetic` or `geometric`.
     """
 
     a: np.ndarray
     y: np.ndarray | None = None
+    full: np.ndarray | None = None
+    metric: str = "loss"
+    pooling: str = "arithmetic"
 
     @property
     def members(self) -> int:
+        return self.a.shape[-1]
+
+    @property
+    def rows(self) -> int:
         return self.a.shape[1]
 
     def take(self, rows: np.ndarray) -> "Problem":
-        return Problem(self.a[rows], None if self.y is None else self.y[rows])
+        """The problem of some rows, each with all its trainings."""
+        y = None if self.y is None else self.y[rows]
+        full = None if self.full is None else self.full[:, rows]
+        return dataclasses.replace(self, a=self.a[:, rows], y=y, full=full)
+
+    def only(self, members: np.ndarray) -> "Problem":
+        """The problem of some members."""
+        full = None if self.full is None else self.full[..., members]
+        return dataclasses.replace(self, a=self.a[..., members], full=full)
+
+    def with_pooling(self, pooling: str) -> "Problem":
+        return dataclasses.replace(self, pooling=pooling)
+
+    def losses(self, weights: np.ndarray) -> np.ndarray:
+        """Loss of every prediction under every column of `weights` [K, M], shape [S, n, M]."""
+        if self._regression:
+            return np.square(self._errors @ weights)
+        if self.pooling == "arithmetic":
+            return -np.log(self.a @ weights)
+        # Logarithms lie between log(FLOOR) and 0, and so do their averages: their powers need no care.
+        return np.log(np.exp(self._logs @ weights).sum(axis=2)) - np.log(self.a) @ weights
 
     def row_losses(self, weights: np.ndarray) -> np.ndarray:
-        """Loss of each row under the weighted average, shape [n]."""
-        mean = self.a @ weights
-        return -np.log(np.maximum(mean, FLOOR)) if self.y is None else np.square(mean - self.y)
+        """Loss of each row under `weights` [K], the mean over its trainings, shape [n]."""
+        return self.losses(weights[:, None])[..., 0].mean(axis=0)
 
     def loss(self, weights: np.ndarray) -> float:
         return float(np.mean(self.row_losses(weights)))
 
-    def gradient(self, weights: np.ndarray) -> np.ndarray:
-        """Of `loss`, shape [K]."""
-        mean = self.a @ weights
-        if self.y is None:
-            return -(self.a / np.maximum(mean, FLOOR)[:, None]).mean(axis=0)
-        return 2 * (self.a * (mean - self.y)[:, None]).mean(axis=0)
+    def values(self, weights: np.ndarray) -> np.ndarray:
+        """What is to be minimised, for every column of `weights` [K, M]: the loss, or the metric where less is better.
+
+        Shape [M].
+        """
+        if self.metric == "loss":
+            return self.losses(weights).mean(axis=(0, 1))
+        sign = 1 if METRICS[self.metric].direction == "min" else -1
+        found = np.array([sign * self.score(self.pooled(one)) for one in weights.T])
+        return np.where(np.isnan(found), np.inf, found)
+
+    def pooled(self, weights: np.ndarray) -> np.ndarray:
+        """The ensemble's predictions, [S, n, C] or [S, n]; of classes they need `full`."""
+        members = self.a if self._regression else self.full
+        return pool(np.moveaxis(members, -1, 0), weights, self.pooling)
+
+    def score(self, predictions: np.ndarray) -> float:
+        """The metric of predictions, the mean over the trainings: rows of two trainings are not ranked together."""
+        return float(np.mean([METRICS[self.metric].value(self.y, own) for own in predictions]))
+
+    def derivatives(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Gradient [K] and Hessian [K, K] of `loss`, up to a constant that no step on the simplex sees."""
+        count = self.a.shape[0] * self.a.shape[1]
+        if self._regression:
+            errors = self._errors.reshape(count, -1)
+            hessian = 2 * errors.T @ errors / count
+            return hessian @ weights, hessian
+        if self.pooling == "arithmetic":
+            ratios = (self.a / (self.a @ weights)[..., None]).reshape(count, -1)
+            return -ratios.mean(axis=0), ratios.T @ ratios / count
+        shares = np.exp(self._logs @ weights)
+        shares /= shares.sum(axis=2, keepdims=True)
+        expected = np.einsum("snc,snck->snk", shares, self._logs)
+        spread = (self._logs - expected[:, :, None]) * np.sqrt(shares)[..., None]
+        spread = spread.reshape(-1, self.members)
+        return (expected - np.log(self.a)).mean(axis=(0, 1)), spread.T @ spread / count
 
     def gap(self, weights: np.ndarray) -> float:
         """A bound on how far `loss(weights)` is above the optimum over the simplex (Frank-Wolfe duality gap).
 
-        For the log-loss it is `max_k mean(a_k / (a @ w)) - 1` (Cover 1984).
+        For the log-loss of an average it is `max_k mean(a_k / (a @ w)) - 1` (Cover 1984).
         """
-        gradient = self.gradient(weights)
+        gradient, _ = self.derivatives(weights)
         return float(gradient @ weights - gradient.min())
+
+    @property
+    def tolerance(self) -> float:
+        """`GAP` in the units of the loss, and the same for a label in metres and in millimetres."""
+        return GAP * (self.losses(np.eye(self.members)).mean(axis=(0, 1)).min() if self._regression else 1.0)
+
+    @property
+    def _regression(self) -> bool:
+        return self.y is not None and self.full is None
+
+    # Kept, since a fit asks for them at every step.
+    @functools.cached_property
+    def _errors(self) -> np.ndarray:
+        return self.a - self.y[:, None]
+
+    @functools.cached_property
+    def _logs(self) -> np.ndarray:
+        return np.log(self.full)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an ensemble may cost.
+
+    Attributes:
+        members: Most members.
+        latency: float64 [K]: milliseconds that each candidate takes to predict; None when time is of no concern.
+        budget: Most milliseconds of all members together.
+    """
+
+    members: int
+    latency: np.ndarray | None = None
+    budget: float = np.inf
+
+    def allow(self, members: np.ndarray) -> bool:
+        """Whether the members [K] that are true may form an ensemble."""
+        spent = 0.0 if self.latency is None else self.latency[members].sum()
+        return bool(members.sum() <= self.members and spent <= self.budget)
+
+    def without(self, member: int) -> "Limits":
+        """The limits of a problem without a candidate."""
+        latency = None if self.latency is None else np.delete(self.latency, member)
+        return dataclasses.replace(self, latency=latency)
 
 
 def uniform(problem: Problem, seed: int) -> np.ndarray:
     """The plain average."""
     return np.full(problem.members, 1 / problem.members)
+
+
+def greedy_uniform(problem: Problem, seed: int) -> np.ndarray:
+    """The plain average of the members that forward selection without replacement chooses: its best prefix."""
+    return _best_average(_forward(problem, problem.members, again=False))
+
+
+def greedy(problem: Problem, seed: int) -> np.ndarray:
+    """Forward selection with replacement, best prefix kept (Caruana et al. 2004)."""
+    return min(_forward(problem, GREEDY_STEPS, again=True), key=lambda step: step[1])[0]
+
+
+def greedy_bagged(problem: Problem, seed: int) -> np.ndarray:
+    """Mean of greedy selections on `BAGS` bootstrap samples of the rows, each of half of the candidates at random.
+
+    Caruana et al. 2004, section 2.3, samples candidates alone; rows too, since few candidates leave little to sample.
+    """
+    rng = np.random.default_rng(seed)
+    size = max(-(-problem.members // 2), min(problem.members, BAG_MEMBERS))
+    drawn = problem.rows if problem.metric == "loss" else min(problem.rows, BAG_ROWS)
+    total = np.zeros(problem.members)
+    for _ in range(BAGS):
+        members = np.sort(rng.choice(problem.members, size, replace=False))
+        rows = rng.integers(0, problem.rows, drawn)
+        total[members] += greedy(problem.only(members).take(rows), seed)
+    return total / BAGS
+
+
+def exact(problem: Problem, seed: int) -> np.ndarray:
+    """The optimum of the loss over the simplex by Newton's method; `Problem.gap` certifies it.
+
+    Each step minimises the second-order model over the whole simplex, so that weights become exactly 0 (the active
+    set of mixSQP, Kim et al. 2020), and is halved until the loss falls enough. For a regression the model is the loss.
+    """
+    weights, tolerance = uniform(problem, seed), problem.tolerance
+    for _ in range(NEWTON_STEPS):
+        gradient, hessian = problem.derivatives(weights)
+        if gradient @ weights - gradient.min() <= tolerance:
+            break
+        step = _quadratic(gradient, hessian, weights) - weights
+        before, slope, share = problem.loss(weights), gradient @ step, 1.0
+        while problem.loss(weights + share * step) > before + 1e-4 * share * slope and share > 1e-9:
+            share /= 2
+        weights = weights + share * step
+    return weights
+
+
+def exact_bagged(problem: Problem, seed: int) -> np.ndarray:
+    """Mean of the optima on `BAGS` bootstrap samples of the rows: less sure of single rows than the optimum itself."""
+    rng = np.random.default_rng(seed)
+    rows = [rng.integers(0, problem.rows, problem.rows) for _ in range(BAGS)]
+    return np.mean([exact(problem.take(bag), seed) for bag in rows], axis=0)
 
 
 def nelder_mead(problem: Problem, seed: int) -> np.ndarray:
@@ -76,63 +252,25 @@ def nelder_mead(problem: Problem, seed: int) -> np.ndarray:
         positive = np.abs(free)
         return positive / max(positive.sum(), 1e-12)
 
-    found = optimize.minimize(lambda free: problem.loss(scaled(free)), uniform(problem, seed), method="Nelder-Mead")
+    found = optimize.minimize(
+        lambda free: problem.values(scaled(free)[:, None])[0], uniform(problem, seed), method="Nelder-Mead"
+    )
     return scaled(found.x)
 
 
 def random_search(problem: Problem, seed: int) -> np.ndarray:
     """The best of `DRAWS` random weight vectors, uniform on the simplex, and the plain average."""
     draws = np.random.default_rng(seed).dirichlet(np.ones(problem.members), DRAWS)
-    return min([uniform(problem, seed), *draws], key=problem.loss)
-
-
-def greedy(problem: Problem, seed: int) -> np.ndarray:
-    """Forward selection with replacement, best prefix kept (Caruana et al. 2004)."""
-    counts, total = np.zeros(problem.members), np.zeros(len(problem.a))
-    best, best_loss = uniform(problem, seed), np.inf
-    for size in range(1, GREEDY_STEPS + 1):
-        sums = total[:, None] + problem.a
-        mean = sums / size
-        if problem.y is None:
-            losses = -np.log(np.maximum(mean, FLOOR)).mean(axis=0)
-        else:
-            losses = np.square(mean - problem.y[:, None]).mean(axis=0)
-        added = int(np.argmin(losses))
-        counts[added] += 1
-        total = sums[:, added]
-        if losses[added] < best_loss:
-            best, best_loss = counts / size, losses[added]
-    return best
-
-
-def exact(problem: Problem, seed: int) -> np.ndarray:
-    """The optimum over the simplex, by sequential least squares; `Problem.gap` certifies it."""
-    start = uniform(problem, seed)
-    if problem.members == 1:
-        return start
-    found = optimize.minimize(
-        problem.loss,
-        start,
-        jac=problem.gradient,
-        method="SLSQP",
-        bounds=[(0, 1)] * problem.members,
-        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like},
-        options={"ftol": 1e-12, "maxiter": 200},
-    )
-    weights = np.where(found.x > 1e-6, found.x, 0)
-    weights = weights / weights.sum()
-    return weights if problem.loss(weights) <= problem.loss(start) else start
-
-
-def exact_bagged(problem: Problem, seed: int) -> np.ndarray:
-    """Mean of the optima on `BAGS` bootstrap samples of the rows: less sure of single rows than the optimum itself."""
-    rng = np.random.default_rng(seed)
-    rows = len(problem.a)
-    return np.mean([exact(problem.take(rng.integers(0, rows, rows)), seed) for _ in range(BAGS)], axis=0)
+    draws = np.vstack([uniform(problem, seed), draws])
+    # In parts, since the losses of all draws on all rows may not fit in memory.
+    values = np.concatenate([problem.values(part.T) for part in np.array_split(draws, 50)])
+    return draws[values.argmin()]
 
 
 METHODS: dict[str, Callable[[Problem, int], np.ndarray]] = {
     "uniform": uniform,
+    "greedy_uniform": greedy_uniform,
+    "greedy_bagged": greedy_bagged,
     "greedy": greedy,
     "exact_bagged": exact_bagged,
     "exact": exact,
@@ -140,45 +278,173 @@ METHODS: dict[str, Callable[[Problem, int], np.ndarray]] = {
     "random_search": random_search,
 }
 """From the simplest and steadiest to the one that trusts the validation rows most; the last two are the book's."""
+BOOK = ("nelder_mead", "random_search")
+"""Methods that are never chosen automatically: what they find depends on where they give up."""
+AVERAGES = ("uniform", "greedy_uniform")
+"""Methods whose members weigh the same: nothing but the choice of members is fitted."""
+OF_METRICS = ("uniform", "greedy_uniform", "greedy_bagged", "greedy")
+"""Methods that are compared for a metric other than the loss."""
 
 
-def fit(method: str, problem: Problem, max_members: int, seed: int) -> np.ndarray:
-    """Weights of `method` with at most `max_members` of them positive.
+def fit(method: str, problem: Problem, limits: Limits, seed: int) -> np.ndarray:
+    """Weights of `method` within the limits.
 
-    Members are dropped by smallest weight (for `uniform`: those that greedy selection has least use for), then the
-    method runs again on the rest.
+    Where the method's own members are within them, those are the members. Otherwise the members are chosen for the
+    lowest loss that is possible within the limits (`members_within`), and the method weighs them again.
 
     Returns:
         float64 [K], non-negative, sums to 1.
     """
-    ranking = greedy(problem, seed) if method == "uniform" else METHODS[method](problem, seed)
-    kept = np.argsort(-ranking, kind="stable")[:max_members]
-    if method != "uniform":
-        kept = kept[ranking[kept] > 1e-3]
+    weights = _without_small(method, problem, seed)
+    if limits.allow(weights > 0):
+        return weights
+    kept = members_within(problem, limits, weighted=method not in AVERAGES and problem.metric == "loss")
     weights = np.zeros(problem.members)
-    weights[np.sort(kept)] = METHODS[method](Problem(problem.a[:, np.sort(kept)], problem.y), seed)
-    return weights / weights.sum()
+    weights[kept] = _without_small(method, problem.only(kept), seed)
+    return weights
+
+
+def members_within(problem: Problem, limits: Limits, weighted: bool) -> np.ndarray:
+    """The members within the limits whose ensemble is the best.
+
+    Forward selection by the loss of the plain average, or by the metric, finds a good choice. For weights it is then
+    improved by branch and bound: the optimum over all candidates that are still open bounds what any choice among them
+    can reach. The result is the best choice up to `SLACK`, unless `NODES` problems did not suffice to prove it.
+
+    Args:
+        problem: Of all candidates.
+        limits: At least one candidate alone is within them.
+        weighted: Whether the members will get weights of their own.
+
+    Returns:
+        Indices of the members, ascending.
+    """
+    best = _best_average(_forward(problem, limits.members, again=False, limits=limits)) > 0
+    if not weighted:
+        return np.flatnonzero(best)
+
+    @functools.cache
+    def solved(open_: tuple[int, ...]) -> tuple[float, np.ndarray]:
+        own = problem.only(np.array(open_))
+        weights = np.zeros(problem.members)
+        weights[list(open_)] = exact(own, 0)
+        return problem.loss(weights), weights
+
+    lowest, slack = solved(tuple(np.flatnonzero(best)))[0], SLACK * problem.tolerance / GAP
+    waiting: list[tuple[frozenset, frozenset]] = [(frozenset(range(problem.members)), frozenset())]
+    while waiting and solved.cache_info().misses < NODES:
+        open_, sure = waiting.pop()
+        open_ = frozenset(k for k in open_ if limits.allow(np.isin(np.arange(problem.members), [*sure, k])))
+        if not open_:
+            continue
+        value, weights = solved(tuple(sorted(open_)))
+        if value >= lowest - slack:
+            continue
+        support = weights > 0
+        if limits.allow(support):
+            lowest, best = value, support
+            continue
+        heaviest = max(set(np.flatnonzero(support)) - sure, key=lambda k: weights[k])
+        waiting += [(open_ - {heaviest}, sure), (open_, sure | {heaviest})]
+    return np.flatnonzero(best)
+
+
+def excess(problem: Problem, weights: np.ndarray) -> float:
+    """A proven bound on how far the loss of any `weights` is above the optimum over the simplex."""
+    optimum = exact(problem, 0)
+    return problem.loss(weights) - problem.loss(optimum) + problem.gap(optimum)
 
 
 def cross_fitted(
-    fit_on: Callable[[Problem], np.ndarray], problem: Problem, rows: np.ndarray, folds: int, seed: int
-) -> np.ndarray:
+    fit_on: Callable[[Problem], np.ndarray], problem: Problem, folds: int, seed: int
+) -> tuple[np.ndarray, float | None]:
     """Losses of rows under weights that were fitted without them.
 
     Args:
         fit_on: Weights from a problem.
         problem: Of all rows.
-        rows: Which data row each row of the problem is, shape [n]: a data row is in one fold with all its repeats.
-        folds: Number of folds.
+        folds: Number of folds; a row is in one fold with all its trainings.
         seed: Of the assignment to folds.
 
     Returns:
-        Loss of each data row (mean over its repeats), in order of the row's number.
+        Loss of each row (mean over its trainings), shape [n], and the metric where that is not the loss.
     """
-    unique, position = np.unique(rows, return_inverse=True)
-    fold_of_row = np.random.default_rng(seed).permutation(np.arange(len(unique)) % folds)
-    losses = np.empty(len(rows))
-    for fold in range(folds):
-        held = fold_of_row[position] == fold
-        losses[held] = problem.take(held).row_losses(fit_on(problem.take(~held)))
-    return np.bincount(position, losses) / np.bincount(position)
+    fold = np.random.default_rng(seed).permutation(np.arange(problem.rows) % folds)
+    losses, predictions = np.empty(problem.rows), None
+    for number in range(folds):
+        held = problem.take(fold == number)
+        weights = fit_on(problem.take(fold != number))
+        losses[fold == number] = held.row_losses(weights)
+        if problem.metric != "loss":
+            pooled = held.pooled(weights)
+            if predictions is None:
+                predictions = np.empty((len(pooled), problem.rows, *pooled.shape[2:]))
+            predictions[:, fold == number] = pooled
+    return losses, None if predictions is None else problem.score(predictions)
+
+
+def _forward(
+    problem: Problem, steps: int, again: bool, limits: Limits | None = None
+) -> Iterator[tuple[np.ndarray, float]]:
+    """Forward selection: weights and their value after each addition.
+
+    Args:
+        problem: Of all candidates.
+        steps: Most additions.
+        again: Whether a member may be added more than once.
+        limits: What the members may cost.
+    """
+    counts, lowest, since = np.zeros(problem.members), np.inf, 0
+    for size in range(1, steps + 1):
+        trials = counts[:, None] + np.eye(problem.members)
+        open_ = [
+            k
+            for k in range(problem.members)
+            if (again or not counts[k]) and (limits is None or limits.allow(trials[:, k] > 0))
+        ]
+        if not open_:
+            return
+        values = problem.values(trials[:, open_] / size)
+        added = int(np.argmin(values))
+        counts = trials[:, open_[added]]
+        yield counts / size, float(values[added])
+        lowest, since = (values[added], 0) if values[added] < lowest else (lowest, since + 1)
+        if problem.metric != "loss" and since == GREEDY_PATIENCE:
+            return
+
+
+def _best_average(steps: Iterable[tuple[np.ndarray, float]]) -> np.ndarray:
+    """The best of the averages of at least `FEWEST_AVERAGED` members, of the most members where there are fewer."""
+    found = list(steps)
+    return min(found[min(FEWEST_AVERAGED, len(found)) - 1 :], key=lambda step: step[1])[0]
+
+
+def _without_small(method: str, problem: Problem, seed: int) -> np.ndarray:
+    """The method's weights, fitted again without the members that hardly count; an optimum stays a certified one."""
+    weights = METHODS[method](problem, seed)
+    kept = weights > SMALL * weights.max()
+    if not weights[~kept].any():
+        return weights
+    fewer = np.zeros(problem.members)
+    fewer[kept] = METHODS[method](problem.only(kept), seed)
+    if method == "exact":
+        bound = problem.loss(fewer) - problem.loss(weights) + problem.gap(weights)
+        return fewer if bound <= 10 * problem.tolerance else weights
+    return fewer
+
+
+def _quadratic(gradient: np.ndarray, hessian: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Minimiser over the simplex of the second-order model around `weights`.
+
+    On the simplex the model is half the squared length of `points @ v`. The point of a convex hull that is nearest to
+    the origin comes from one non-negative least squares (Lawson & Hanson 1974, chapter 23).
+    """
+    size = len(weights)
+    # Equal members make the Hessian singular; the ridge chooses among equal optima.
+    hessian = hessian + 1e-10 * (np.trace(hessian) / size + 1e-300) * np.eye(size)
+    root = linalg.cholesky(hessian)
+    offset = linalg.solve_triangular(root, gradient - hessian @ weights, trans="T")
+    points = root + offset[:, None]
+    points = points / np.linalg.norm(points, axis=0).mean()
+    found, _ = optimize.nnls(np.vstack([points, np.ones(size)]), np.append(np.zeros(size), 1.0))
+    return found / found.sum()

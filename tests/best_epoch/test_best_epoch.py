@@ -106,6 +106,21 @@ def test_it_reads_train_and_validation_rows_once(records, tmp_path):
     assert step["label"] == CANDIDATE["id"]
 
 
+def test_latency_is_measured_only_where_a_budget_asks_for_it(records, tmp_path, monkeypatch):
+    assert "latency_ms" not in best_epoch(records("cancer"), tmp_path / "none")
+    predict, sizes = BoostedTrees.predict, []
+
+    def counted(self, model, rows):
+        sizes.append(len(rows))
+        return predict(self, model, rows)
+
+    monkeypatch.setattr(BoostedTrees, "predict", counted)
+    result = best_epoch(records("cancer"), tmp_path / "timed", latency_rows=500)
+    assert 0 < result["latency_ms"] < 1000
+    # One call before the timed ones; more rows than the validation set has are its rows again.
+    assert sizes == [500] * 101
+
+
 @pytest.mark.parametrize(("max_epochs", "at_cap"), [(1, True), (20, False)])
 def test_a_best_round_at_the_cap_is_flagged(records, tmp_path, max_epochs, at_cap, capsys):
     result = best_epoch(records("cancer"), tmp_path / "out", max_epochs=max_epochs)

@@ -14,6 +14,7 @@ from components.shared.schema import Manifest
 from components.tune.summary import write_summary
 from pipelines.config import validate
 
+MODELS = ("mlp-000", "baseline", "average of members", "ensemble")
 VOID = {"meta", "br", "hr", "img", "input", "link", "path", "use", "rect", "circle", "line", "polyline", "polygon"}
 
 
@@ -50,10 +51,10 @@ def whole(records, source: str, trials: int = 6, candidates: int = 2, epochs: in
     rng, rows = np.random.default_rng(0), manifest.roles["test"].rows
     if task == "regression":
         labels = rng.normal(100, 20, rows).astype(np.float32)
-        predicted = {name: labels + rng.normal(0, 5, rows) for name in ("mlp-000", "uniform average", "ensemble")}
+        predicted = {name: labels + rng.normal(0, 5, rows) for name in MODELS}
     else:
         labels = rng.integers(0, classes, rows)
-        predicted = {n: rng.dirichlet(np.ones(classes), rows) for n in ("mlp-000", "uniform average", "ensemble")}
+        predicted = {n: rng.dirichlet(np.ones(classes), rows) for n in MODELS}
     curve = list(np.linspace(1, 0.2, epochs))
     records_of = [
         {
@@ -99,7 +100,7 @@ def whole(records, source: str, trials: int = 6, candidates: int = 2, epochs: in
         {"step": step, "role": role, "rows": manifest.roles[role].rows, "fingerprint": "f" * 64, "times": 1}
         for step, role in (("tune", "train"), ("tune", "validation"), ("evaluate", "test"))
     ]
-    methods = {name: {"loss": 0.3, "error": 0.01} for name in ("best single", "uniform", "exact")}
+    methods = {name: {"loss": 0.3, "error": 0.01} for name in ("best single", "uniform", "exact", "uniform, geometric")}
     step = {"label": "", "seconds": 2.0, "peak_memory_mb": 300.0, "cores": 2, "seed": 0, "started": 0.0, "ledger": []}
     return json.loads(
         json.dumps(
@@ -134,6 +135,13 @@ def whole(records, source: str, trials: int = 6, candidates: int = 2, epochs: in
                 "weights": {
                     "method": "uniform",
                     "reason": "as set",
+                    "fitted": False,
+                    "metric": "loss",
+                    "pooling": "arithmetic",
+                    "pooling_reason": "geometric minus arithmetic +0.1, standard error 0.1",
+                    "chosen": "uniform",
+                    "latency_ms": None,
+                    "without": {"mlp-000": {"loss": 0.5, "difference": 0.2, "error": 0.1}},
                     "methods": methods,
                     "validation_loss": 0.3,
                     "gap": 1e-3,
@@ -156,6 +164,7 @@ def whole(records, source: str, trials: int = 6, candidates: int = 2, epochs: in
                         for name in predicted
                         if name != "ensemble"
                     },
+                    "without": {},
                     "reload_difference": 0.0,
                     "gap": {
                         "validation_loss": 0.3,
@@ -172,6 +181,22 @@ def whole(records, source: str, trials: int = 6, candidates: int = 2, epochs: in
             }
         )
     )
+
+
+def of_two(told: dict) -> dict:
+    """The same with a second member, weights that were fitted, and a budget."""
+    first = told["weights"]["members"][0]
+    told["weights"]["members"] = [first | {"weight": 0.75}, first | {"id": "mlp-001", "weight": 0.25}]
+    told["weights"] |= {"method": "exact", "chosen": "exact", "fitted": True, "gap": 1e-7, "weights": {}}
+    told["weights"]["weights"] = {"mlp-000": 0.75, "mlp-001": 0.25}
+    told["weights"]["latency_ms"] = {"mlp-000": 1.5, "mlp-001": 2.25}
+    told["asked"]["ensemble"]["max_latency_ms"] = 4.0
+    told["members"].append(told["members"][0] | {"id": "mlp-001"})
+    told["evaluation"]["scores"]["mlp-001"] = told["evaluation"]["scores"]["mlp-000"]
+    told["evaluation"]["without"] = {
+        id: {"loss": 0.5, "value": 0.0423, "low": 0.01, "high": 0.07, "rows": 99} for id in ("mlp-000", "mlp-001")
+    }
+    return told
 
 
 VERDICT = {
@@ -195,6 +220,56 @@ def test_a_report_is_one_whole_offline_page(source, records):
     assert page.count("<h1") == 1
     assert len(page) < 2_000_000
     assert "test was opened once, by evaluate" in "".join(read.text).lower()
+
+
+def section(page: str, name: str) -> str:
+    part = page[page.index(f'<section id="{name}"') :]
+    return part[: part.index("</section>")]
+
+
+def test_a_plain_average_is_not_said_to_be_fitted(records):
+    part = section(render(whole(records, "cancer")), "ensemble")
+    assert "fitted weights" not in part
+    assert "uniform (all within the limits) (chosen)" in part
+    assert "uniform (all within the limits), geometric" in part
+    assert "Pooling" not in part
+    fitted = section(render(of_two(whole(records, "cancer"))), "ensemble")
+    assert "fitted weights are at most 1.0e-07 above" in fitted
+    assert "Pooling: <b>arithmetic</b>" in fitted
+
+
+def test_members_that_were_not_retrained_are_not_said_to_be(records):
+    told = whole(records, "cancer")
+    assert "Members, as retrained" in render(told)
+    told["members"][0] |= {"rule": "off", "roles": ["train"]}
+    page = render(told)
+    assert "as retrained" not in page
+    assert "as best_epoch trained them on train rows" in page
+
+
+def test_what_each_member_adds_and_costs_is_told(records):
+    assert "What each member adds" not in render(whole(records, "cancer"))
+    part = section(render(of_two(whole(records, "cancer"))), "ensemble")
+    assert "0.042 <small>0.010 to 0.070</small>" in part
+    assert "renormalised" in part
+    assert "in 3.75 ms together, of a budget of 4 ms" in part
+
+
+def test_weights_for_another_metric_show_its_cross_fitted_scores(records):
+    told = whole(records, "cancer")
+    told["weights"] |= {"metric": "roc_auc", "gap": None}
+    for way in told["weights"]["methods"].values():
+        way["score"] = 0.9876
+    part = section(render(told), "ensemble")
+    assert "The weights are for ROC AUC" in part
+    assert "0.9876" in part
+
+
+@pytest.mark.parametrize(("source", "words"), [("cancer", "class shares of train"), ("houses", "mean of train")])
+def test_the_baseline_is_the_last_row_of_the_metrics(records, source, words):
+    part = section(render(whole(records, source)), "test")
+    assert part.index(f"baseline ({words})") > part.index("mlp-000")
+    assert ("intervals; positive class: " in part) == (source == "cancer")
 
 
 def test_equal_input_gives_equal_bytes(records):

@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
+from components.shared.pooling import pool
 from tests.pipeline.conftest import DATA, Run, command, environment, kep, write_run
 
 
@@ -48,10 +49,10 @@ def test_weights_members_and_models_carry_the_same_ids(churn):
         assert result["best"] == sorted(seed["best"] for seed in result["seeds"])[0]
 
 
-def test_the_average_is_weighted_by_member(churn):
+def test_the_ensemble_pools_its_members_by_their_weights(churn):
     stored = np.load(churn.predictions)
-    weights = churn.report["weights"]["weights"]
-    expected = sum(w * stored[id].astype(np.float64) for id, w in weights.items() if w > 0)
+    weights = {id: w for id, w in churn.report["weights"]["weights"].items() if w > 0}
+    expected = pool([stored[id] for id in weights], list(weights.values()), churn.report["weights"]["pooling"])
     np.testing.assert_allclose(stored["ensemble"], expected, atol=1e-12)
     right = -np.log(stored["ensemble"][np.arange(len(stored["labels"])), stored["labels"]]).mean()
     score = churn.report["evaluation"]["scores"]["ensemble"]["loss"]

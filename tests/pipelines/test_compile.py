@@ -70,6 +70,14 @@ def test_a_step_depends_on_its_own_section_alone():
     assert {key for key in before if before[key] != after[key]} == {"asked", "ensemble"}
 
 
+def test_a_latency_budget_alone_makes_best_epoch_measure_times():
+    base = {"name": "x", "data": {"source": "sklearn:iris"}}
+    before = arguments(validate(base), Path(), Path("c"))
+    after = arguments(validate(base | {"ensemble": {"max_latency_ms": 5, "latency_rows": 7}}), Path(), Path("c"))
+    assert {key for key in before if before[key] != after[key]} == {"asked", "ensemble", "best_epoch_config"}
+    assert '"latency_rows": 7' in after["best_epoch_config"]
+
+
 def test_text_that_kfp_would_replace_survives():
     text = '{"source": "/opt/python3/{{$.x}}.csv"}'
     safe = kfp_safe(text)

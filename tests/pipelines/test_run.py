@@ -31,11 +31,11 @@ def test_numbers_are_short_and_without_an_exponent_where_they_are_large(value, d
 )
 def test_the_table_of_results_fits_on_80_columns_members_first(task, metrics):
     score = {"value": 1070.123456, "low": 630.123456, "high": 1700.123456}
-    names = ["boosted_trees-000", "mlp-001", "uniform average", "ensemble"]
+    names = ["baseline", "boosted_trees-000", "mlp-001", "average of members", "ensemble"]
     unknown = {"value": None, "low": None, "high": None}
     scores = {name: {"loss": score, metrics[0]: score, metrics[1]: unknown, "other": score} for name in names}
     whole = {
-        "manifest": {"label": {"task": task}},
+        "manifest": {"label": {"task": task, "classes": ["no", "yes"]}},
         "evaluation": {"rows": 359, "scores": dict(sorted(scores.items()))},
         "weights": {
             "members": [{"id": "boosted_trees-000"}, {"id": "mlp-001"}],
@@ -48,7 +48,8 @@ def test_the_table_of_results_fits_on_80_columns_members_first(task, metrics):
     rows = [line for line in lines if line.startswith("│")]
     assert [next(name for name in names if name in row) for row in rows] == names
     assert "1,070 (630 to 1,700)" in rows[0]
-    assert "0.750" in rows[0]
+    assert "0.750" in rows[1]
+    assert ("positive class: yes" in lines[0]) == (task == "binary")
     assert "–" in rows[0]
     assert all(metric in lines[2] for metric in metrics)
     assert "other" not in lines[2]
