@@ -51,7 +51,7 @@ def trainings(settings: RunFile) -> dict[str, int]:
     candidates = min(settings.search.top_n, settings.search.max_trials)
     return {
         "tune": settings.search.trainings,
-        "best_epoch": candidates * settings.best_epoch.seeds,
+        "best_epoch": candidates * settings.best_epoch.seeds * (settings.best_epoch.folds or 1),
         "retrain": min(candidates, settings.ensemble.max_members) if settings.retrain.enabled else 0,
     }
 
@@ -80,7 +80,7 @@ def _as_last_time(settings: RunFile, seen: Inspection, last: dict) -> float | No
     except UserError:  # of an earlier version of the run file
         return None
     number = {"max_trials", "rounds", "parallel_trials", "executions_per_trial", "top_n", "max_per_family"}
-    for section, counts in (("search", number), ("best_epoch", {"seeds"}), ("hardware", set())):
+    for section, counts in (("search", number), ("best_epoch", {"seeds", "folds"}), ("hardware", set())):
         ours, theirs = (getattr(one, section).model_dump(exclude=counts) for one in (settings, asked))
         if ours != theirs:
             return None

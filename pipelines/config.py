@@ -5,10 +5,10 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Self, get_args
 
 import yaml
-from pydantic import Field, StringConstraints, ValidationError, field_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from components.shared.errors import UserError, nearest
 from components.shared.settings import (
@@ -46,6 +46,14 @@ class RunFile(Section):
         if name == "champions":
             raise ValueError('"champions" is the folder of the champions beside the runs; choose another name')
         return name
+
+    @model_validator(mode="after")
+    def _folds_are_retrained(self) -> Self:
+        if self.best_epoch.folds is not None and not self.retrain.enabled:
+            raise ValueError(
+                "best_epoch.folds needs retrain.enabled: true, since no model of a fold was trained on all rows"
+            )
+        return self
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,4 +1,4 @@
-"""How long a candidate should train: the median over fresh seeds of the best epoch, and the predictions behind it."""
+"""How long a candidate should train: the median over fresh trainings of the best epoch, and their predictions."""
 
 import json
 import shutil
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from components.best_epoch.folds import Fold, folds
 from components.shared.errors import UserError
 from components.shared.files import new_folder, read_json, write_file, write_json
 from components.shared.hardware import limit_threads
@@ -37,11 +38,12 @@ def run(
     seed: int,
     code: str,
 ) -> None:
-    """Trains a candidate from several fresh seeds on train rows, watching validation rows.
+    """Trains a candidate from several fresh seeds on train rows, watching validation rows; or so in each fold.
 
-    The folder gets `best_epoch.json`, `predictions.npz` (`predictions` float32 [seeds, n, classes] or [seeds, n],
-    `labels` [n], `ids` uint64 [n], the validation rows in order), `train_ids.npy` (uint64, the rows trained on) and
-    `models/0`, the first seed's model at its best epoch. A killed step goes on after the seeds that were finished.
+    The folder gets `best_epoch.json`; `predictions.npz` (`predictions` float32 [seeds, n, classes] or [seeds, n],
+    `labels` [n], `ids` uint64 [n], `folds` [n]: the held-out rows, fold after fold); `trained_on.npz` (uint64 ids of
+    the rows that each fold was trained on, by the fold's number); and `models/0`, the first training's model at its
+    best epoch. A killed step goes on after the trainings that were finished.
 
     Args:
         step: Of this execution.
@@ -65,32 +67,45 @@ def run(
     member = family(spec_of(chosen["family"], families, data.manifest), data.manifest)
 
     work = step.work(f"{data.manifest.fingerprint[:16]}-{derive(seed, code, candidate, families, config, batch_size)}")
-    for number in range(settings.seeds):
-        if not (work / str(number)).exists():
-            with new_folder(work / str(number)) as folder:
+    parts = folds(train, validation, data.manifest, settings.folds, derive(seed, "folds"))
+    trainings = [(number, fold) for number in range(settings.seeds) for fold in range(len(parts))]
+    for done, (number, fold) in enumerate(trainings):
+        if not (work / f"{number}-{fold}").exists():
+            with new_folder(work / f"{number}-{fold}") as folder:
                 training = Settings(
                     max_epochs=settings.max_epochs,
                     patience=settings.patience,
                     batch_size=batch_size,
-                    seed=derive(seed, "best_epoch", chosen["id"], number),
+                    seed=derive(seed, "best_epoch", chosen["id"], number, *([fold] if fold else [])),
                 )
-                step.progress(f"seed {number + 1} of {settings.seeds}", number, settings.seeds)
-                _train(step, member, chosen["values"], train, validation, training, folder)
+                where = f", fold {fold + 1} of {len(parts)}" if settings.folds else ""
+                step.progress(f"seed {number + 1} of {settings.seeds}{where}", done, len(trainings))
+                _train(step, member, chosen["values"], parts[fold], training, folder)
 
-    fits = [read_json(work / str(number) / "fit.json") for number in range(settings.seeds)]
-    predictions = np.stack([np.load(work / str(n) / "predictions.npy") for n in range(settings.seeds)])
-    for fit, predicted in zip(fits, predictions, strict=True):
-        fit["metrics"] = metrics(data.manifest.label.task, validation.labels, predicted)
+    fits = []
+    for number, fold in trainings:
+        predicted = np.load(work / f"{number}-{fold}" / "predictions.npy")
+        measured = metrics(data.manifest.label.task, parts[fold].held.labels, predicted)
+        fits.append(read_json(work / f"{number}-{fold}" / "fit.json") | {"fold": fold, "metrics": measured})
+    predictions = np.stack(
+        [
+            np.concatenate([np.load(work / f"{number}-{fold}" / "predictions.npy") for fold in range(len(parts))])
+            for number in range(settings.seeds)
+        ]
+    )
+    held = Rows.concat([part.held for part in parts])
+    of = np.repeat(np.arange(len(parts)), [len(part.held) for part in parts])
     write_file(
         step.out / "predictions.npz",
-        lambda path: np.savez(path, predictions=predictions, labels=validation.labels, ids=validation.ids),
+        lambda path: np.savez(path, predictions=predictions, labels=held.labels, ids=held.ids, folds=of),
     )
-    write_file(step.out / "train_ids.npy", lambda path: np.save(path, train.ids))
-    shutil.copytree(work / "0" / "model", step.out / "models" / "0")
+    seen = {str(fold): part.train.ids for fold, part in enumerate(parts)}
+    write_file(step.out / "trained_on.npz", lambda path: np.savez(path, **seen))
+    shutil.copytree(work / "0-0" / "model", step.out / "models" / "0")
     best = median(fits)
     timed = {}
     if settings.latency_rows is not None:
-        model = member.load(work / "0" / "model")
+        model = member.load(work / "0-0" / "model")
         timed["latency_ms"] = latency(
             member, model, validation.take(np.arange(settings.latency_rows) % len(validation))
         )
@@ -103,17 +118,19 @@ def run(
             "unit": member.unit,
             "best": best,
             "at_cap": any(fit["at_cap"] for fit in fits),
-            "validation_fingerprint": data.manifest.roles["validation"].fingerprint,
+            "folds": settings.folds,
+            "trained_rows": round(statistics.fmean(len(part.train) for part in parts)),
+            "fingerprints": {role: data.manifest.roles[role].fingerprint for role in ("train", "validation")},
             "seeds": fits,
         },
     )
-    spread = f" (median of {len(fits)} seeds, {min(f['best'] for f in fits)} to {max(f['best'] for f in fits)})"
+    spread = f" (median of {len(fits)} trainings, {min(f['best'] for f in fits)} to {max(f['best'] for f in fits)})"
     cap = "; stopped by the cap, raise best_epoch.max_epochs" if any(f["at_cap"] for f in fits) else ""
     step.progress(f"best {member.unit} {best}{spread if len(fits) > 1 else ''}{cap}")
 
 
 def median(fits: list[dict]) -> int:
-    """Median of the seeds' 1-based best units; half a unit is rounded up."""
+    """Median of the trainings' 1-based best units; half a unit is rounded up."""
     return int(statistics.median(fit["best"] for fit in fits) + 0.5)
 
 
@@ -128,16 +145,14 @@ def latency(member: Family, model: Any, rows: Rows) -> float:
     return 1000 * statistics.median(seconds)
 
 
-def _train(
-    step: Step, member: Family, values: dict, train: Rows, validation: Rows, settings: Settings, folder: Path
-) -> None:
+def _train(step: Step, member: Family, values: dict, rows: Fold, settings: Settings, folder: Path) -> None:
     """One training: `fit.json`, `predictions.npy` and `model/` in `folder`."""
 
     def progress(done: int, validation_loss: float) -> None:
         if done % 10 == 0:
             step.progress(f"{member.unit} {done}: validation loss {validation_loss:.4f}")
 
-    fit = member.fit(values, train, validation, settings, progress)
+    fit = member.fit(values, rows.train, rows.held, settings, progress)
     if not np.isfinite(fit.loss):
         raise UserError(f"best_epoch: {step.label} reached no finite validation loss with seed {settings.seed}")
     np.save(folder / "predictions.npy", fit.predictions)

@@ -190,7 +190,7 @@ def _check_slices(columns: list[str], manifest: Manifest) -> None:
 def _trained_on(results: list[str]) -> np.ndarray:
     """Ids of the train and validation rows: what a retrained member may have seen."""
     first = Path(results[0])
-    return np.concatenate([np.load(first / "train_ids.npy"), np.load(first / "predictions.npz")["ids"]])
+    return np.concatenate([*np.load(first / "trained_on.npz").values(), np.load(first / "predictions.npz")["ids"]])
 
 
 def _check_reloaded(folder: str, manifest: Manifest, test: Rows, evaluated: np.ndarray) -> float:

@@ -35,7 +35,7 @@ FIRST = {"binary": ("accuracy", "roc_auc"), "multiclass": ("accuracy", "f1"), "r
 TELLING = {
     "data": ("source", "label", "task", "split.by", "split.column"),
     "search": ("families", "tuner", "max_trials", "max_epochs", "objective.name", "top_n"),
-    "best_epoch": ("max_epochs", "patience", "seeds"),
+    "best_epoch": ("max_epochs", "patience", "seeds", "folds"),
     "ensemble": ("method", "metric", "pooling", "max_members", "max_latency_ms"),
     "retrain": ("enabled", "epochs"),
     "evaluate": ("bootstrap", "slices"),
@@ -317,7 +317,8 @@ def _best_epoch(whole: dict) -> dict:
         )
     return {
         "candidates": candidates,
-        "seeds": max((len(result["seeds"]) for result in whole["best_epochs"]), default=0),
+        "trainings": max((len(result["seeds"]) for result in whole["best_epochs"]), default=0),
+        "folds": next((result["folds"] for result in whole["best_epochs"]), None),
         "capped": [candidate["id"] for candidate in candidates if candidate["at_cap"]],
     }
 

@@ -52,7 +52,7 @@ def run(
         own = family(spec, manifest)
         rows = Rows.concat([data.load("train"), data.load("validation")])
         roles = ["train", "validation"]
-        share = manifest.roles["train"].rows / len(rows)
+        share = chosen["trained_rows"] / len(rows)
         units = length(settings.epochs, chosen["best"], share if own.unit == "epoch" else 1.0)
         model_seed = derive(seed, "retrain", chosen["id"])
         step.progress(
@@ -90,7 +90,8 @@ def length(rule: str, best: int, train_share: float) -> float:
         rule: `book`: 1.2 times the best epoch, rounded down; `same`: the best epoch; `steps`: as many
             optimiser steps as the best epoch took, which on more rows is a smaller number of epochs.
         best: Best epoch on train rows, 1-based.
-        train_share: Train rows over train and validation rows; 1 for boosting, whose rounds each see all rows.
+        train_share: Rows that the best epoch was found on, over train and validation rows; 1 for boosting, whose rounds
+            each see all rows.
 
     Returns:
         At least 1 for `book` and `same`; a fraction of an epoch is possible for `steps`.

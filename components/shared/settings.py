@@ -194,6 +194,9 @@ class BestEpochSettings(Section):
     """Epochs without a better validation loss before a training stops."""
     seeds: Count = 3
     """Fresh trainings per candidate; the best epoch is the median over them."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """For small data: train and validation rows in so many folds, each predicted by models of the others (in time:
+    by models of earlier rows), and each trained from every seed. Weights are then fitted on all of these rows."""
 
 
 class BestEpochTask(BestEpochSettings):

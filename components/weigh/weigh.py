@@ -40,8 +40,8 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
         One JSON string per member, the heaviest first: the candidate with `weight` and its best epoch `best`.
 
     Raises:
-        UserError: Predictions are not those of this manifest's validation rows, or come from a model that saw one of
-            them; a setting does not fit the label; no candidate is within the latency budget.
+        UserError: Predictions are not those of this manifest's rows, or come from a model that saw one of them; a
+            setting does not fit the label; no candidate is within the latency budget.
     """
     settings = EnsembleSettings.model_validate_json(config)
     manifest = Manifest.load(Path(records))
@@ -51,16 +51,10 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
     found = {id: read_json(folder / "best_epoch.json") for id, folder in folders.items()}
     limits = limits_of(settings, found)
     problem = stack({id: load_predictions(folder, id, manifest) for id, folder in folders.items()}, settings, manifest)
-    validation = manifest.roles["validation"]
-    step.ledger.append(
-        {
-            "step": "weigh",
-            "role": "validation (stored predictions)",
-            "rows": validation.rows,
-            "fingerprint": validation.fingerprint,
-        }
+    step.ledger += stored_rows(manifest, next(iter(found.values()))["folds"])
+    step.progress(
+        f"{problem.members} candidates, {problem.rows} held-out rows, each predicted from {len(problem.a)} seeds"
     )
-    step.progress(f"{problem.members} candidates, {problem.rows} validation rows, predicted by {len(problem.a)} seeds")
 
     table = compare(problem, settings, limits, derive(seed, "cross-fit"))
     method, reason = choose(table, settings, problem.rows)
@@ -82,7 +76,8 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
     members = []
     for id, weight in sorted(zip(folders, weights, strict=True), key=lambda pair: (-pair[1], pair[0])):
         if weight > 0:
-            members.append(found[id]["candidate"] | {"weight": float(weight), "best": found[id]["best"]})
+            own = {key: found[id][key] for key in ("best", "trained_rows")}
+            members.append(found[id]["candidate"] | {"weight": float(weight)} | own)
             step.progress(f"{id}: weight {weight:.3f}")
             if not RetrainSettings.model_validate_json(retrain).enabled:
                 shutil.copytree(folders[id] / "models" / "0", step.out / "models" / id)
@@ -107,6 +102,22 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
         },
     )
     return [json.dumps(member, sort_keys=True) for member in members]
+
+
+def stored_rows(manifest: Manifest, folds: int | None) -> list[dict]:
+    """What weights are fitted on, for the ledger: predictions of validation rows, with folds of train rows too."""
+    roles = {"validation": "validation (stored predictions)"}
+    if folds is not None:
+        roles = {role: f"{role} (stored out-of-fold predictions)" for role in ("train", "validation")}
+    return [
+        {
+            "step": "weigh",
+            "role": name,
+            "rows": manifest.roles[role].rows,
+            "fingerprint": manifest.roles[role].fingerprint,
+        }
+        for role, name in roles.items()
+    ]
 
 
 def check(settings: EnsembleSettings, label: Label) -> None:
@@ -154,31 +165,30 @@ def load_predictions(folder: Path, id: str, manifest: Manifest) -> dict[str, np.
     """The stored predictions of a candidate, once their provenance is proven.
 
     Returns:
-        `predictions` [seeds, n, classes] or [seeds, n], `labels` [n], `ids` uint64 [n].
+        `predictions` [seeds, n, classes] or [seeds, n], `labels` [n], `ids` uint64 [n], `folds` [n].
 
     Raises:
-        UserError: They have no provenance, are not of this manifest's validation rows, or the model was trained on
-            one of those rows.
+        UserError: They have no provenance, are not of this manifest's rows, or a model was trained on a row that it
+            predicts.
     """
-    result = read_json(folder / "best_epoch.json")
-    validation = manifest.roles["validation"]
+    result, roles = read_json(folder / "best_epoch.json"), manifest.roles
     try:
-        stored = dict(np.load(folder / "predictions.npz"))
-        trained_on = np.load(folder / "train_ids.npy")
+        stored, trained_on = dict(np.load(folder / "predictions.npz")), dict(np.load(folder / "trained_on.npz"))
     except FileNotFoundError as error:
         raise UserError(
             f"weigh: {id} has no {Path(error.filename).name}, so nothing says which rows made it"
         ) from error
-    if result["validation_fingerprint"] != validation.fingerprint or len(stored["ids"]) != validation.rows:
-        raise UserError(
-            f"weigh: the predictions of {id} are not of the validation rows of these records; run best_epoch again"
-        )
-    leaked = np.intersect1d(stored["ids"], trained_on)
-    if len(leaked):
-        raise UserError(
-            f"weigh: {id} was trained on {len(leaked)} of the {validation.rows} validation rows; weights fitted on its "
-            "predictions of them would be leaked"
-        )
+    whole = result["folds"] is None and len(stored["ids"]) != roles["validation"].rows
+    if whole or result["fingerprints"] != {role: roles[role].fingerprint for role in ("train", "validation")}:
+        raise UserError(f"weigh: the predictions of {id} are not of the rows of these records; run best_epoch again")
+    for fold in np.unique(stored["folds"]):
+        held = stored["ids"][stored["folds"] == fold]
+        leaked = np.intersect1d(held, trained_on[str(fold)])
+        if len(leaked):
+            raise UserError(
+                f"weigh: {id} was trained on {len(leaked)} of the {len(held)} rows that it predicts; weights fitted on "
+                "its predictions of them would be leaked"
+            )
     return stored
 
 

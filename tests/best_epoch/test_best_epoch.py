@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from components.best_epoch.best_epoch import median, run
-from components.shared.metrics import metrics
-from components.shared.records import Records
+from components.shared.errors import UserError
+from components.shared.metrics import loss, metrics
+from components.shared.records import Records, Rows
 from components.shared.seeds import derive
 from components.shared.step import WORK
+from components.weigh.weigh import load_predictions
 from models.boosted_trees import ROUNDS_PER_EPOCH, BoostedTrees
 
 CANDIDATE = {
@@ -82,8 +84,10 @@ def test_predictions_and_provenance_are_of_the_validation_rows_in_order(records,
     assert stored["predictions"].shape == (3, len(validation), 2)
     np.testing.assert_array_equal(stored["ids"], validation.ids)
     np.testing.assert_array_equal(stored["labels"], validation.labels)
-    np.testing.assert_array_equal(np.load(tmp_path / "out" / "train_ids.npy"), train.ids)
-    assert result["validation_fingerprint"] == data.manifest.roles["validation"].fingerprint
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "trained_on.npz")["0"], train.ids)
+    roles = data.manifest.roles
+    assert result["fingerprints"] == {role: roles[role].fingerprint for role in ("train", "validation")}
+    assert (result["folds"], result["trained_rows"]) == (None, len(train))
     for fit, predictions in zip(result["seeds"], stored["predictions"], strict=True):
         assert fit["metrics"] == pytest.approx(metrics("binary", validation.labels, predictions))
         assert fit["metrics"]["loss"] == pytest.approx(min(fit["validation_curve"]), rel=1e-5)
@@ -154,7 +158,7 @@ def test_a_killed_step_goes_on_after_the_finished_seeds_with_the_same_result(rec
     monkeypatch.setenv(WORK, str(tmp_path / "other work"))
     assert best_epoch(records("cancer"), tmp_path / "whole") == resumed
     assert len(seen) == 6
-    for file in ("predictions.npz", "train_ids.npy", "models/0/model.txt"):
+    for file in ("predictions.npz", "trained_on.npz", "models/0/model.txt"):
         assert (tmp_path / "out" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
 
@@ -185,3 +189,34 @@ def test_a_training_without_a_finite_loss_is_the_users_to_mend(records, tmp_path
     assert error.value.code == 2
     assert "boosted_trees-004 reached no finite validation loss" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
+
+
+def test_folds_predict_every_train_and_validation_row_by_models_that_did_not_see_it(records, tmp_path):
+    result = best_epoch(records("cancer"), tmp_path / "out", folds=3, seeds=2)
+    data = Records(records("cancer"), "best_epoch")
+    rows = Rows.concat([data.load("train"), data.load("validation")])
+    stored, seen = np.load(tmp_path / "out" / "predictions.npz"), np.load(tmp_path / "out" / "trained_on.npz")
+    assert sorted(stored["ids"]) == sorted(rows.ids)
+    assert stored["predictions"].shape == (2, len(rows), 2)
+    labels = dict(zip(rows.ids, rows.labels, strict=True))
+    np.testing.assert_array_equal(stored["labels"], [labels[id] for id in stored["ids"]])
+    for fold in range(3):
+        held = stored["ids"][stored["folds"] == fold]
+        assert not np.isin(held, seen[str(fold)]).any()
+        assert len(held) + len(seen[str(fold)]) == len(rows)
+    assert [fit["fold"] for fit in result["seeds"]] == [0, 1, 2] * 2
+    assert len({fit["seed"] for fit in result["seeds"]}) == 6
+    # Each stored prediction is as good as its training said.
+    for place, fit in enumerate(result["seeds"]):
+        own = stored["folds"] == fit["fold"]
+        assert loss("binary", stored["labels"][own], stored["predictions"][place // 3][own]) == pytest.approx(
+            fit["loss"]
+        )
+    # weigh takes them, and would notice a row that its fold had seen.
+    manifest = data.manifest
+    assert len(load_predictions(tmp_path / "out", "x", manifest)["ids"]) == len(rows)
+    leaked = {name: seen[name].copy() for name in seen.files}
+    leaked["1"][0] = stored["ids"][stored["folds"] == 1][0]
+    np.savez(tmp_path / "out" / "trained_on.npz", **leaked)
+    with pytest.raises(UserError, match="x was trained on 1 of the"):
+        load_predictions(tmp_path / "out", "x", manifest)

@@ -91,7 +91,6 @@ def whole(records, source: str, trials: int = 6, candidates: int = 2, epochs: in
         }
         for s in range(3)
     ]
-    fingerprint = manifest.roles["validation"].fingerprint
     space = [
         {"class_name": "Int", "config": {"name": "units", "min_value": 16, "max_value": 300, "sampling": "linear"}},
         {"class_name": "Float", "config": {"name": "rate", "min_value": 1e-4, "max_value": 1.0, "sampling": "log"}},
@@ -127,7 +126,7 @@ def whole(records, source: str, trials: int = 6, candidates: int = 2, epochs: in
                         "unit": "epoch",
                         "best": 3,
                         "at_cap": True,
-                        "validation_fingerprint": fingerprint,
+                        "folds": None,
                         "seeds": fits,
                     }
                     for c in chosen

@@ -46,7 +46,7 @@ def test_weights_members_and_models_carry_the_same_ids(churn):
         assert member["roles"] == ["train", "validation"]
         result = next(b for b in churn.report["best_epochs"] if b["candidate"]["id"] == member["id"])
         assert member["trained_units"] == result["best"]
-        assert result["best"] == sorted(seed["best"] for seed in result["seeds"])[0]
+        assert result["best"] == int(np.median([seed["best"] for seed in result["seeds"]]) + 0.5)
 
 
 def test_the_ensemble_pools_its_members_by_their_weights(churn):
@@ -259,13 +259,18 @@ def test_a_folder_of_images(finished):
         assert member["trained_units"] == max(1, int(best * 1.2))
 
 
-def test_a_table_split_by_time_without_tensorflow_models(finished):
+def test_a_table_split_by_time_in_folds_without_tensorflow_models(finished):
     run = finished(
         "visits",
         data={"source": str(DATA / "visits.csv"), "label": "outcome", "split": {"by": "time", "column": "day"}},
         search={"families": ["boosted_trees"]},
+        best_epoch={"folds": 2},
     )
     assert run.report["manifest"]["split"]["rule"] == "time"
+    assert [fit["fold"] for fit in run.report["best_epochs"][0]["seeds"]] == [0, 1] * 2
+    ledger = {line["role"] for line in run.report["evaluation"]["ledger"] if line["step"] == "weigh"}
+    assert ledger == {f"{role} (stored out-of-fold predictions)" for role in ("train", "validation")}
+    assert "in 2 folds of the train and validation rows" in run.page
     assert len(run.report["manifest"]["label"]["classes"]) >= 2
     assert len(run.report["weights"]["members"]) >= 1
 

@@ -30,14 +30,13 @@ def candidate(folder: Path, records: Path, id: str, noise: float, seed: int) -> 
     right = np.clip(1 - noise * rng.uniform(size=(2, len(validation))), 0.01, 0.99)
     predictions = np.where(validation.labels[None, :, None] == np.arange(2), right[..., None], 1 - right[..., None])
     folder.mkdir(parents=True)
-    np.savez(folder / "predictions.npz", predictions=predictions, labels=validation.labels, ids=validation.ids)
-    np.save(folder / "train_ids.npy", train.ids)
+    held = {"labels": validation.labels, "ids": validation.ids, "folds": np.zeros(len(validation), int)}
+    np.savez(folder / "predictions.npz", predictions=predictions, **held)
+    np.savez(folder / "trained_on.npz", **{"0": train.ids})
     described = {"id": id, "family": "mlp", "values": {}, "best": 3, "unit": "epoch", "loss": 0.1}
-    fingerprint = data.manifest.roles["validation"].fingerprint
-    write_json(
-        folder / "best_epoch.json",
-        {"candidate": described, "best": 5, "unit": "epoch", "validation_fingerprint": fingerprint},
-    )
+    fingerprints = {role: data.manifest.roles[role].fingerprint for role in ("train", "validation")}
+    told = {"best": 5, "unit": "epoch", "folds": None, "trained_rows": len(train), "fingerprints": fingerprints}
+    write_json(folder / "best_epoch.json", told | {"candidate": described})
     return folder
 
 
@@ -190,17 +189,17 @@ def test_exact_weights_for_another_metric_are_refused():
 
 
 def test_a_member_that_saw_a_validation_row_is_refused(results, records, tmp_path):
-    saw = np.load(results[1] / "train_ids.npy")
+    saw = np.load(results[1] / "trained_on.npz")["0"]
     saw[7] = np.load(results[1] / "predictions.npz")["ids"][3]
-    np.save(results[1] / "train_ids.npy", saw)
+    np.savez(results[1] / "trained_on.npz", **{"0": saw})
     with pytest.raises(SystemExit):
         weigh(results, records, tmp_path / "w")
     assert not (tmp_path / "w").exists()
-    with pytest.raises(UserError, match=r"mlp-001 was trained on 1 of the .* validation rows"):
+    with pytest.raises(UserError, match=r"mlp-001 was trained on 1 of the .* rows that it predicts"):
         load_predictions(results[1], "mlp-001", Manifest.load(records))
 
 
-@pytest.mark.parametrize("file", ["predictions.npz", "train_ids.npy"])
+@pytest.mark.parametrize("file", ["predictions.npz", "trained_on.npz"])
 def test_predictions_without_provenance_are_refused(results, records, file):
     (results[0] / file).unlink()
     with pytest.raises(UserError, match=f"no {file}"):
@@ -210,7 +209,7 @@ def test_predictions_without_provenance_are_refused(results, records, file):
 def test_predictions_of_other_records_are_refused(results, tmp_path):
     other = tmp_path / "other"
     ingest(DataSettings(source="sklearn:breast_cancer"), 1, other)
-    with pytest.raises(UserError, match="not of the validation rows"):
+    with pytest.raises(UserError, match="not of the rows of these records"):
         load_predictions(results[0], "mlp-000", Manifest.load(other))
 
 
