@@ -221,13 +221,14 @@ class EnsembleSettings(Section):
         "random_search",
     ] = "auto"
     """auto: the simplest method whose cross-fitted validation loss is within one standard error of the best; for
-    another metric than the loss, greedy_bagged"""
+    another metric than the loss, greedy_bagged; below 200 validation rows, greedy_uniform"""
     metric: str = "loss"
     """What the weights are for: loss (log-loss, or mean squared error for regression), or a metric that evaluate
     reports: accuracy, roc_auc, pr_auc, f1, calibration_error, mae, rmse, r2"""
     pooling: Literal["auto", "arithmetic", "geometric"] = "auto"
     """arithmetic: the weighted average of the probabilities | geometric: of their logarithms, made to sum to 1 |
-    auto: geometric where its cross-fitted validation loss is lower by more than one standard error"""
+    auto: geometric where its cross-fitted validation loss is lower by more than one standard error, on at least 200
+    validation rows"""
     max_members: Count = 8
     max_latency_ms: Annotated[float, Field(gt=0)] | None = None
     """Most milliseconds that all members together may take to predict latency_rows rows, one after the other, as
