@@ -111,6 +111,7 @@ def weights_part(splits: int) -> None:
         "digits": (*datasets.load_digits(return_X_y=True), None),
         "breast_cancer": (*datasets.load_breast_cancer(return_X_y=True), None),
         "wine": (*datasets.load_wine(return_X_y=True), None),
+        "iris": (*datasets.load_iris(return_X_y=True), None),
         "generated": generated(),
     }
     print(f"### Ways to weigh: test log-loss over {splits} splits, {len(members())} members\n")
