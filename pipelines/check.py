@@ -10,6 +10,7 @@ from components.ingest.inspect import Inspection, inspect
 from components.shared.errors import UserError, nearest
 from components.shared.files import read_json
 from components.tune.objective import resolve
+from components.weigh import weigh as ensembling
 from models.registry import automatic, check_fit, travelling
 from pipelines.config import RunFile, validate
 
@@ -38,6 +39,7 @@ def survey(settings: RunFile, base: Path) -> Inspection:
     """
     seen = inspect(settings.data, settings.seed, base)
     resolve(settings.search.objective, seen.task)
+    ensembling.check(settings.ensemble, seen.task)
     check_fit(settings.search.families, _images(seen), seen.task)
     columns = [column.name for column in seen.columns if column.kind != "image"]
     for name in settings.evaluate.slices:

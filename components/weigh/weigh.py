@@ -11,7 +11,7 @@ import numpy as np
 from components.shared.errors import UserError
 from components.shared.files import read_json, write_json
 from components.shared.metrics import FLOOR, METRICS, true_class
-from components.shared.schema import Label, Manifest
+from components.shared.schema import Manifest
 from components.shared.seeds import derive
 from components.shared.settings import EnsembleSettings, RetrainSettings
 from components.shared.step import Step, entry
@@ -45,7 +45,7 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
     """
     settings = EnsembleSettings.model_validate_json(config)
     manifest = Manifest.load(Path(records))
-    check(settings, manifest.label)
+    check(settings, manifest.label.task)
     folders = {read_json(Path(folder) / "best_epoch.json")["candidate"]["id"]: Path(folder) for folder in results}
     folders = dict(sorted(folders.items()))
     found = {id: read_json(folder / "best_epoch.json") for id, folder in folders.items()}
@@ -120,22 +120,20 @@ def stored_rows(manifest: Manifest, folds: int | None) -> list[dict]:
     ]
 
 
-def check(settings: EnsembleSettings, label: Label) -> None:
-    """Refuses settings that the label has no meaning for.
+def check(settings: EnsembleSettings, task: str) -> None:
+    """Refuses settings that a label of this task has no meaning for.
 
     Raises:
         UserError: With what the label allows.
     """
-    known = ["loss", *(name for name, metric in METRICS.items() if label.task in metric.tasks)]
+    known = ["loss", *(name for name, metric in METRICS.items() if task in metric.tasks)]
     if settings.metric not in known:
         raise UserError(
-            f'ensemble.metric: "{settings.metric}" is not a metric of a {label.task} label; '
-            f"choose from {', '.join(known)}"
+            f'ensemble.metric: "{settings.metric}" is not a metric of a {task} label; choose from {", ".join(known)}'
         )
-    if settings.pooling == "geometric" and label.task == "regression":
+    if settings.pooling == "geometric" and task == "regression":
         raise UserError(
-            f"ensemble.pooling: geometric pools class probabilities, and {label.name} is a number; "
-            "use arithmetic or auto"
+            "ensemble.pooling: geometric pools class probabilities, and the label is a number; use arithmetic or auto"
         )
 
 

@@ -99,7 +99,7 @@ np.savez({str(tmp_path / "p.npz")!r}, predictions=ensemble.predict(table))
 def test_the_first_ensemble_becomes_champion_and_an_equal_one_does_not_replace_it(churn):
     verdict = json.loads((churn.folder / "verdict.json").read_text())
     assert verdict["promoted"]
-    assert "no champion yet" in verdict["reason"]
+    assert "first champion" in verdict["reason"]
     champion = churn.place.parent / "champions" / "churn"
     pointer = (champion / "champion.json").read_text()
     again = kep("run", churn.place.parent.parent / "churn.yaml", "--runs", churn.place.parent)

@@ -150,6 +150,8 @@ def test_a_screen_of_many_columns_is_still_one_screen(tmp_path):
         ({"data": CHURN | {"label": "churnd"}}, 'did you mean "churned"'),
         ({"search": {"families": ["cnn"]}}, "cnn needs images"),
         ({"search": {"families": ["gone.py:build"]}}, "no file gone.py"),
+        ({"search": {"families": ["hyperresnet"]}}, "hyperresnet needs images"),
+        ({"ensemble": {"metric": "rmse"}}, '"rmse" is not a metric of a binary label'),
         ({"search": {"objective": {"name": "rmse"}}}, '"rmse" is not one of loss, accuracy'),
         ({"evaluate": {"slices": ["paln"]}}, 'evaluate.slices: "paln" is not a feature column; did you mean "plan"?'),
         ({"data": {"source": "gone.csv", "label": "y"}}, '"gone.csv" does not exist'),

@@ -10,6 +10,7 @@ from base64 import b64encode
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from components.shared.errors import UserError
@@ -456,3 +457,110 @@ def test_a_missing_record_among_others_is_trained_again(records, tmp_path, work)
     before, after = files(tmp_path / "a"), files(tmp_path / "b")
     assert {name for name in before if before[name] != after[name]} == {"trials/0002-0.json"}
     assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def start(records: Path, out: Path, **config) -> multiprocessing.Process:
+    """Starts the step in a process that can be killed."""
+    defaults = {"max_trials": 12, "max_epochs": 1, "patience": 1, "batch_size": 32, "top_n": 2, "workers": 2}
+    arguments = {"out": str(out), "records": str(records), "families": json.dumps(TREES), "hardware": "{}"}
+    arguments |= {"config": json.dumps(defaults | config), "seed": 0, "code": "c"}
+    log, answer = out.with_suffix(".log"), out.with_suffix(".items")
+    process = CLEAN.Process(target=_run_step, args=(arguments, dict(os.environ), log, answer))
+    process.start()
+    return process
+
+
+def test_a_search_killed_at_twenty_points_ends_with_the_uninterrupted_records(records, tmp_path, work, monkeypatch):
+    """Each attempt is killed as soon as it has written one or two files more: also between predictions and record."""
+    tune(records("cancer"), tmp_path / "whole", max_trials=12)
+    monkeypatch.setenv(WORK, str(tmp_path / "killed"))
+
+    def written() -> int:
+        return len(list((tmp_path / "killed").glob("tune/*/*/*")))
+
+    random, kills = np.random.default_rng(0), 0
+    while kills < 20:
+        before, more = written(), int(random.integers(1, 3))
+        process = start(records("cancer"), tmp_path / "out")
+        while process.is_alive() and written() < before + more:
+            process.join(0.002)
+        process.kill()
+        process.join()
+        if process.exitcode == 0:
+            break
+        kills += 1
+        # A kill may leave a file that is being written; it has another name, and is no record.
+        if written() >= 20:
+            for path in random.permutation(sorted((tmp_path / "killed").glob("tune/*/*/0*")))[:12]:
+                Path(path).unlink()
+    assert kills == 20
+    tune(records("cancer"), tmp_path / "out", max_trials=12)
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+    before, after = files(tmp_path / "whole"), files(tmp_path / "out")
+    assert set(before) == set(after)
+    assert all(before[name] == after[name] for name in before if name.endswith(".npy"))
+
+
+def test_two_searches_with_one_work_folder_end_with_the_records_of_one(records, tmp_path):
+    """The engine may start a task twice; both then write the same bytes to the same names."""
+    tune(records("cancer"), tmp_path / "alone", code="other", max_trials=12)
+    both = [start(records("cancer"), tmp_path / name) for name in ("first", "second")]
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]
+    for name in ("first", "second"):
+        assert content(tmp_path / name) == content(tmp_path / "alone")
+
+
+HALF = """
+import keras
+def build(hp):
+    rate = hp.Float("rate", -2.0, 2.0)
+    model = keras.Sequential([keras.layers.Dense(2, "softmax")])
+    model.compile(keras.optimizers.SGD(float("inf") if rate > 0 else 10.0 ** rate), "sparse_categorical_crossentropy")
+    return model
+"""
+
+
+def test_a_search_stays_out_of_the_half_of_the_space_that_diverges(records, tmp_path):
+    """KerasTuner's Gaussian process takes an infinite loss for a perfect score and moves into that half."""
+    candidates = tune(records("cancer"), tmp_path / "out", own(HALF), max_trials=20, max_failures=20, workers=1)
+    found = trials(tmp_path / "out")
+    diverged = [trial for trial in found if trial.values["rate"] > 0]
+    assert diverged
+    assert all(not trial.complete for trial in diverged)
+    assert all(candidate["values"]["rate"] <= 0 for candidate in candidates)
+    assert sum(trial.values["rate"] > 0 for trial in found[10:]) <= 7
+
+
+GROWS = """
+import keras
+def build(hp):
+    hp.Float("x", 0.0, 1.0)
+    model = keras.Sequential([keras.layers.Dense(8), keras.layers.Dense(2, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+"""
+
+
+def test_memory_is_flat_over_two_hundred_trials(records, tmp_path):
+    """TensorFlow keeps some megabytes of each model; workers are replaced before that adds up."""
+    arguments = {"out": str(tmp_path / "out"), "records": str(records("cancer")), "families": json.dumps(own(GROWS))}
+    config = {"tuner": "random", "max_trials": 200, "max_epochs": 1, "batch_size": 512, "workers": 2, "top_n": 2}
+    arguments |= {"config": json.dumps(config), "hardware": "{}", "seed": 0, "code": "c"}
+    log, answer = tmp_path / "log", tmp_path / "answer"
+    process = CLEAN.Process(target=_run_step, args=(arguments, dict(os.environ), log, answer))
+    process.start()
+    sizes = []
+    while process.is_alive():
+        done = log.read_text().count(": loss ") if log.exists() else 0
+        try:
+            family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            sizes.append((done, sum(one.memory_full_info().uss for one in family)))
+        except psutil.NoSuchProcess:
+            continue
+        process.join(0.5)
+    assert process.exitcode == 0, log.read_text()
+    early = [size for done, size in sizes if 40 <= done < 100]
+    late = [size for done, size in sizes if done >= 140]
+    assert np.mean(late) < 1.15 * np.mean(early)

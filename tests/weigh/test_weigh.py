@@ -10,7 +10,7 @@ from components.ingest.ingest import ingest
 from components.shared.errors import UserError
 from components.shared.files import write_json
 from components.shared.records import Records
-from components.shared.schema import Label, Manifest
+from components.shared.schema import Manifest
 from components.shared.settings import DataSettings, EnsembleSettings
 from components.weigh.weigh import check, load_predictions, run, simplest
 
@@ -175,12 +175,12 @@ def test_a_budget_that_no_candidate_meets_is_refused(results, records, tmp_path,
         ("multiclass", {"metric": "roc_auc"}, "choose from loss, accuracy, f1"),
         ("binary", {"metric": "acuracy"}, "choose from loss, accuracy, roc_auc"),
         ("regression", {"metric": "accuracy"}, "choose from loss, mae, rmse, r2"),
-        ("regression", {"pooling": "geometric"}, "price is a number"),
+        ("regression", {"pooling": "geometric"}, "the label is a number"),
     ],
 )
 def test_settings_that_do_not_fit_the_label_are_refused(task, settings, words):
     with pytest.raises(UserError, match=words):
-        check(EnsembleSettings(**settings), Label(name="price", task=task))
+        check(EnsembleSettings(**settings), task)
 
 
 def test_exact_weights_for_another_metric_are_refused():
