@@ -37,10 +37,12 @@ format: setup  ## Format the code
 compile: setup  ## Compile the pipeline: make compile [RUN=digits]
 	.venv/bin/kep compile pipelines/configs/$(RUN).yaml -o pipeline.yaml
 
-bench: setup  ## Compare ways to weigh and solvers, in two minutes: tables to standard output
+bench: setup  ## Compare searches, ways to weigh and solvers, in some minutes: tables to standard output
+	.venv/bin/python -m benchmarks.search
 	.venv/bin/python -m benchmarks.ensemble weights solver
 
-bench-full: setup  ## The tables of docs/ensembling.md, in a quarter of an hour
+bench-full: setup  ## The tables of docs/search.md and docs/ensembling.md, in half an hour
+	.venv/bin/python -m benchmarks.search --full
 	.venv/bin/python -m benchmarks.ensemble --splits 20
 
 CHROMIUM = chromium --headless --no-sandbox --disable-gpu --disable-background-networking --hide-scrollbars
