@@ -111,7 +111,7 @@ def _images(seen: Inspection) -> bool:
 
 def _data(seen: Inspection) -> Table:
     table = _plain()
-    size = f"{seen.bytes / 1e6:,.1f} MB" if seen.bytes else ""
+    size = f"{max(seen.bytes / 1e6, 0.1):,.1f} MB" if seen.bytes else ""
     table.add_row("source", f"{seen.source}  {seen.rows:,} rows  {size}")
     table.add_row("label", f"{seen.label}  ({seen.task})")
     if seen.classes:
@@ -132,7 +132,8 @@ def _data(seen: Inspection) -> Table:
 
 
 def _columns(seen: Inspection) -> Table:
-    table = Table(title=f"{len(seen.columns)} features", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    title = f"{len(seen.columns)} feature{'s' if len(seen.columns) != 1 else ''}"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for title, justify in (("column", "left"), ("type", "left"), ("missing", "right")):
         table.add_column(title, justify=justify)
     for column in seen.columns[:MOST_COLUMNS]:

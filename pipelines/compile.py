@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from kfp import compiler
 
+from components.shared.errors import UserError
 from components.shared.files import write_file
 from pipelines.lint import lint
 from pipelines.training import training
@@ -24,6 +25,7 @@ def compile_training(target: Path, parameters: dict[str, Any]) -> None:
 
     Raises:
         RuntimeError: The compiled file holds a shape that kfp.local runs wrongly.
+        UserError: `target` can't be written.
     """
     pipeline = training(json.loads(parameters["search_config"])["rounds"])
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -34,4 +36,7 @@ def compile_training(target: Path, parameters: dict[str, Any]) -> None:
     problems = lint(next(yaml.safe_load_all(text)))
     if problems:
         raise RuntimeError("the pipeline would not run alike everywhere:\n" + "\n".join(problems))
-    write_file(target, lambda path: path.write_text(text))
+    try:
+        write_file(target, lambda path: path.write_text(text))
+    except OSError as error:
+        raise UserError(f"{target} can't be written: {error.strerror}; choose another --output") from error

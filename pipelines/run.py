@@ -169,8 +169,8 @@ def find(name: str, runs: Path) -> Path:
         if (folder / "report.html").is_file():
             return folder
     for folder in (Path(name), runs / name):
-        logs = sorted([folder / "log.txt", *folder.glob("*/log.txt")])
-        if logs and logs[-1].is_file():
+        logs = sorted([*folder.glob("log.txt"), *folder.glob("*/log.txt")])
+        if logs:
             raise UserError(f"{logs[-1].parent} has not finished, so it has no report; its log is {logs[-1]}")
     known = sorted(path.parent.name for path in runs.glob("*/latest")) if runs.is_dir() else []
     finished = f"; finished runs: {', '.join(known)}" if known else "; no run has finished yet"

@@ -7,6 +7,7 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
+import psutil
 import pyarrow as pa
 
 from components.shared import columns
@@ -98,7 +99,7 @@ class Records:
         """All rows of the role, from shards whose CRC32C matches the manifest, with an entry in the ledger.
 
         Raises:
-            UserError: the step may not read the role, or a shard is missing or damaged.
+            UserError: the step may not read the role, its rows don't fit into memory, or a shard is missing or damaged.
         """
         if role not in ROLES:
             raise UserError(f'records: "{role}" is not a role; the roles are {", ".join(ROLES)}{nearest(role, ROLES)}')
@@ -108,6 +109,7 @@ class Records:
             )
         info = self.manifest.roles[role]
         frame = HEADER + self.manifest.record.length + FOOTER
+        _check_memory(role, 2 * info.rows * frame)
         frames = np.empty((info.rows, frame), np.uint8)
         start = 0
         for shard in info.shards:
@@ -115,6 +117,20 @@ class Records:
             start += shard.rows
         self.ledger.append({"step": self.step, "role": role, "rows": info.rows, "fingerprint": info.fingerprint})
         return decode(self.manifest, frames[:, HEADER:-FOOTER])
+
+
+def _check_memory(role: str, needed: int) -> None:
+    """Refuses rows that would not fit: their shards and the arrays decoded from them.
+
+    Raises:
+        UserError: With both sizes.
+    """
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise UserError(
+            f"records: the {role} rows need about {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free; train "
+            "on fewer rows, or on a machine with more memory"
+        )
 
 
 def read_shard(folder: Path, shard: Shard, into: np.ndarray) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.shared.errors import UserError
 from pipelines.arguments import arguments, kfp_safe
 from pipelines.compile import compile_training
 from pipelines.config import load, validate
@@ -84,3 +85,9 @@ def test_text_that_kfp_would_replace_survives():
     assert "python3" not in safe
     assert "{{$" not in safe
     assert yaml.safe_load(safe) == yaml.safe_load(text)
+
+
+def test_a_place_that_can_not_be_written_is_named_as_it_was_given(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/p\.yaml can't be written: .*; choose another --output"):
+        compiled(tmp_path / "file" / "p.yaml")

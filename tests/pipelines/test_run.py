@@ -5,7 +5,10 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from pipelines.run import _new_folder, _revision, _short, results_table
+from components.shared.errors import UserError
+from components.shared.files import write_json
+from pipelines.config import validate
+from pipelines.run import _new_folder, _note_champion, _revision, _short, find, results_table
 
 
 @pytest.mark.parametrize(
@@ -65,3 +68,29 @@ def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path):
 def test_a_machine_without_git_has_no_revision(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert _revision() is None
+
+
+def note(tmp_path, champion: str | None) -> str:
+    settings = validate({"name": "x", "data": {"source": "sklearn:iris"}, "promote": {"champion": champion}})
+    out = StringIO()
+    _note_champion(settings, tmp_path, Console(file=out, width=200))
+    return out.getvalue()
+
+
+def test_a_champions_folder_without_a_champion_is_noted(tmp_path):
+    (tmp_path / "champions").mkdir()
+    assert note(tmp_path, None) == ""
+    assert 'holds no champion; did you mean "champions"?; this run\'s ensemble will be the first' in note(
+        tmp_path, "champion"
+    )
+    write_json(tmp_path / "champions" / "champion.json", {"version": "0123"})
+    assert note(tmp_path, "champions") == ""
+
+
+def test_a_run_that_has_not_finished_names_its_log(tmp_path):
+    (tmp_path / "demo" / "20260101-000000").mkdir(parents=True)
+    (tmp_path / "demo" / "20260101-000000" / "log.txt").write_text("")
+    with pytest.raises(UserError, match=r"000000 has not finished, so it has no report; its log is .*log\.txt"):
+        find("demo", tmp_path)
+    with pytest.raises(UserError, match="no finished run other"):
+        find("other", tmp_path)

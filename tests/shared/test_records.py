@@ -233,3 +233,12 @@ def test_take_and_concat(churn: Path):
     halves = [rows.take(slice(0, 100)), rows.take(np.arange(100, len(rows)))]
     assert_equal(Rows.concat(halves), rows)
     assert len(rows.take(rows.labels == 1)) == 58
+
+
+def test_rows_that_do_not_fit_into_memory_are_refused_before_they_are_read(records, monkeypatch):
+    class Little:
+        available = 10_000
+
+    monkeypatch.setattr("psutil.virtual_memory", lambda: Little)
+    with pytest.raises(UserError, match=r"the train rows need about 0\.\d GB of memory, 0\.0 GB are free"):
+        Records(records("digits"), "tune").load("train")
