@@ -88,7 +88,9 @@ def book(folder: Path, trials: int, executions: int, epochs: int) -> None:
     done = [tuner.oracle.trials[id] for id in tuner.oracle.end_order]
     scores = [trial.score for trial in done]
     configurations = {json.dumps(trial.hyperparameters.values, sort_keys=True) for trial in done}
+    chosen = min(done, key=lambda trial: trial.score).hyperparameters.values
     result = {"trainings": len(done) * executions, "distinct": len(configurations), "best": min(scores)}
+    result["chosen"] = {name: chosen[name] for name in ("units", "optimizer")}
     (folder / "result.json").write_text(json.dumps(result))
 
 
@@ -111,10 +113,10 @@ def ours(folder: Path, trials: int, executions: int, epochs: int) -> None:
         code="",
     )
     records = list(Study(folder / "study").load().values())
-    distinct = {trial.configuration for trial in records}
-    losses = [trial.loss for trial in merged(records)]
-    ordered = [trial.loss for trial in sorted(records, key=lambda trial: (trial.execution, trial.number))]
-    result = {"trainings": len(records), "distinct": len(distinct), "best": min(losses), "losses": ordered}
+    # In the order of suggestion: the executions of a trial one after the other, replicates at the end.
+    records.sort(key=lambda trial: (trial.execution >= executions, trial.number, trial.execution))
+    result = {"trainings": len(records), "distinct": len(merged(records)), "best": min(t.loss for t in merged(records))}
+    result["losses"] = [(trial.values, trial.loss) for trial in records]
     (folder / "result.json").write_text(json.dumps(result))
 
 
@@ -192,8 +194,30 @@ def oracle_milliseconds(trials: int = 100) -> dict[str, float]:
     return costs
 
 
-def table(theirs: dict, mine: dict, wanted: int) -> str:
+def worth(losses: list) -> dict[str, float]:
+    """Mean loss of each configuration over all of its executions: what it is worth, without the luck of a seed."""
+    of: dict[str, list[float]] = {}
+    for values, loss in losses:
+        of.setdefault(json.dumps(values, sort_keys=True), []).append(loss)
+    return {values: float(np.mean(found)) for values, found in of.items()}
+
+
+def needed(losses: list, enough: float) -> int:
+    """Trainings after which the configuration with the lowest mean so far is worth at most `enough`; 0 for never."""
+    true = worth(losses)
+    for count in range(1, len(losses) + 1):
+        so_far = worth(losses[:count])
+        if true[min(so_far, key=so_far.get)] <= enough:
+            return count
+    return 0
+
+
+def table(theirs: dict, mine: dict) -> str:
     """Both arms side by side, Markdown."""
+    true = worth(mine["losses"])
+    theirs_worth, mine_worth = true[json.dumps(theirs["chosen"], sort_keys=True)], min(true.values())
+    equal = needed(mine["losses"], theirs_worth)
+    lucky = next((n for n, (_, loss) in enumerate(mine["losses"], start=1) if loss <= theirs["best"]), 0)
     rows = [
         ("trainings", f"{theirs['trainings']}", f"{mine['trainings']}", ""),
         ("seconds, start and import included", f"{theirs['seconds']:.0f}", f"{mine['seconds']:.0f}", ""),
@@ -204,12 +228,24 @@ def table(theirs: dict, mine: dict, wanted: int) -> str:
             f"{mine['trainings'] / mine['seconds'] / (theirs['trainings'] / theirs['seconds']):.1f}x",
         ),
         ("distinct configurations of 8", f"{theirs['distinct']}", f"{mine['distinct']}", ""),
-        ("best validation loss of a trial", f"{theirs['best']:.4f}", f"{mine['best']:.4f}", ""),
+        ("lowest validation loss of a trial, as reported", f"{theirs['best']:.4f}", f"{mine['best']:.4f}", ""),
         (
-            "trainings until a loss as low as KerasTuner's best trial",
+            f"the same configuration over {len(mine['losses']) // len(true)} seeds",
+            f"{theirs_worth:.4f}",
+            f"{mine_worth:.4f}",
+            "",
+        ),
+        (
+            "trainings until the best configuration so far is worth KerasTuner's",
             f"{theirs['trainings']}",
-            f"{wanted}" if wanted else "not reached",
-            f"{theirs['trainings'] / wanted:.0f}x fewer" if wanted else "",
+            f"{equal}" if equal else "not reached",
+            f"{theirs['trainings'] / equal:.0f}x fewer" if equal else "",
+        ),
+        (
+            "trainings until one training is as low as KerasTuner reports",
+            f"{theirs['trainings']}",
+            f"{lucky}" if lucky else "not reached",
+            f"{theirs['trainings'] / lucky:.0f}x fewer" if lucky else "",
         ),
         ("peak memory, MiB", f"{theirs['peak']:.0f}", f"{mine['peak']:.0f}", f"{mine['peak'] / theirs['peak']:.1f}x"),
         ("memory at the end / at the beginning", f"{theirs['growth']:.2f}", f"{mine['growth']:.2f}", ""),
@@ -239,9 +275,8 @@ def main() -> None:
         ingest(DataSettings(source=f"{folder}/digits.npz"), 0, Path(folder) / "records")
         theirs = arm("book", Path(folder) / "records", trials, executions, epochs)
         mine = arm("ours", Path(folder) / "records", trials, executions, epochs)
-    reached = [place for place, loss in enumerate(mine["losses"], start=1) if loss <= theirs["best"]]
     print(f"{rows} rows, at most {epochs} epochs, {trials} trials of {executions} executions, {os.cpu_count()} cores\n")
-    print(table(theirs, mine, reached[0] if reached else 0))
+    print(table(theirs, mine))
     print("\n| tuner | CPU ms of a suggestion after 100 trials |\n| --- | ---: |")
     for tuner, cost in oracle_milliseconds().items():
         print(f"| {tuner} | {cost:.1f} |")

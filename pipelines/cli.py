@@ -120,6 +120,25 @@ def compile(
     console.print(f"wrote {output}")
 
 
+@app.command(epilog="Example: kep predict new.csv --model churn -o predictions.csv")
+def predict(
+    data: Annotated[str, typer.Argument(help="A file, folder or glob of raw features, local or gs://.")],
+    model: Annotated[str, typer.Option(metavar="RUN", help="A run's name or folder, or the folder of an ensemble.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The .csv, .parquet or .jsonl to write, a row for each row.")
+    ] = Path("predictions.csv"),
+    runs: Runs = Path("runs"),
+) -> None:
+    """Predict the rows of a file with a run's ensemble, on this machine."""
+    from pipelines.local import enter_step_environment
+
+    enter_step_environment()
+    with _quiet():
+        from pipelines.predict import predict
+
+    predict(model, data, output, runs, console)
+
+
 @app.command(epilog="Example: kep report digits --open")
 def report(
     name: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, or the name in its run file.")],

@@ -77,6 +77,11 @@ def run(
         for execution in executions:
             study.copy(execution, step.out)
     whole = merged(executions)
+    distinct, infeasible = len({trial.configuration for trial in whole}), sum(not trial.complete for trial in whole)
+    step.progress(
+        f"{len(whole)} trials: {distinct} distinct configurations, {len(executions) - len(whole)} replicates, "
+        f"{infeasible} infeasible"
+    )
     chosen = candidates.choose(study, whole, validation.labels, label.task, settings.top_n, settings.max_per_family)
     if not chosen:
         reason = f"; the last reason: {whole[-1].reason}" if whole else ""
@@ -98,8 +103,8 @@ def run(
             "spaces": {name: space.get_config()["space"] for name, space in found.items()},
             "trials": len(whole),
             "executions": len(executions),
-            "distinct": len({trial.configuration for trial in whole}),
-            "infeasible": sum(not trial.complete for trial in whole),
+            "distinct": distinct,
+            "infeasible": infeasible,
             "lowest_loss": min(trial.loss for trial in whole if trial.complete),
             "corrected_loss": corrected,
             "candidates": items,

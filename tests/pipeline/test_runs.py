@@ -12,9 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
 import pytest
 
 from components.shared.pooling import pool
+from models.ensemble import Ensemble
 from tests.pipeline.conftest import DATA, Run, command, environment, kep, write_run
 
 
@@ -94,6 +98,40 @@ np.savez({str(tmp_path / "p.npz")!r}, predictions=ensemble.predict(table))
     # Every evaluated row is one of the file's rows, with the same probability.
     distance = np.abs(evaluated[:, None, 1] - predicted[None, :, 1]).min(axis=1)
     assert distance.max() < 1e-6
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
+def test_a_file_is_predicted_row_by_row_in_order(churn, tmp_path, ending):
+    rows = pyarrow.csv.read_csv(DATA / "churn.csv").slice(0, 50)
+    pyarrow.csv.write_csv(rows.drop_columns(["churned"]), tmp_path / "new.csv")
+    runs, output = churn.place.parent, tmp_path / f"out.{ending}"
+    done = kep("predict", tmp_path / "new.csv", "--model", "churn", "--runs", runs, "-o", output)
+    assert done.returncode == 0, done.stdout
+    assert "50 rows" in done.stdout
+    reader = {"csv": pyarrow.csv.read_csv, "parquet": pq.read_table, "jsonl": pyarrow.json.read_json}[ending]
+    told = reader(output)
+    assert told.column_names == ["prediction", "probability_no", "probability_yes"]
+    expected = Ensemble(churn.folder / "ensemble").predict({name: rows[name] for name in rows.column_names[:-1]})
+    np.testing.assert_allclose(np.stack([told[f"probability_{c}"] for c in ("no", "yes")], axis=1), expected, atol=1e-6)
+    assert told["prediction"].to_pylist() == ["yes" if yes > no else "no" for no, yes in expected]
+
+
+def test_what_can_not_be_predicted_is_one_sentence_and_leaves_nothing(churn, tmp_path):
+    table = pyarrow.csv.read_csv(DATA / "churn.csv").slice(0, 5)
+    names = [name.replace("months", "month") for name in table.column_names]
+    pyarrow.csv.write_csv(table.rename_columns(names), tmp_path / "new.csv")
+    runs = churn.place.parent
+
+    def refused(*arguments) -> str:
+        done = kep("predict", tmp_path / "new.csv", "--runs", runs, "-o", tmp_path / "out.csv", *arguments)
+        assert done.returncode == 2
+        assert not (tmp_path / "out.csv").exists()
+        return done.stdout
+
+    assert 'column "months" is missing' in refused("--model", "churn")
+    assert 'did you mean "month"?' in refused("--model", churn.folder / "ensemble")
+    assert "no finished run chrn" in refused("--model", "chrn")
+    assert "must end in .csv, .parquet, .jsonl" in refused("--model", "churn", "-o", tmp_path / "out.xlsx")
 
 
 def test_the_first_ensemble_becomes_champion_and_an_equal_one_does_not_replace_it(churn):

@@ -329,6 +329,7 @@ def test_what_a_small_space_leaves_of_the_budget_goes_to_replicates(records, tmp
     assert len(found) == len({trial.seed for trial in found}) == 5
     written = study(tmp_path / "out")
     assert (written["trials"], written["executions"], written["distinct"]) == (2, 5, 2)
+    assert "2 trials: 2 distinct configurations, 3 replicates, 0 infeasible" in said(tmp_path / "out")
     assert "2 candidates, fewer than top_n (3)" in said(tmp_path / "out")
     assert len(candidates) == 2
     losses = {number: np.mean([trial.loss for trial in found if trial.number == number]) for number in (0, 1)}
