@@ -24,6 +24,7 @@ class Ensemble:
     Attributes:
         manifest: Of the records that the members were trained on.
         members: The members' descriptions, with `id` and `weight`.
+        models: The members' families and models, in the same order.
         pooling: How `components.shared.pooling.pool` makes one prediction of theirs.
         train_ids: uint64, sorted ids of the rows that some member was trained on.
     """
@@ -36,10 +37,10 @@ class Ensemble:
         # Ensembles from before there was a choice have no such key.
         self.pooling: str = described.get("pooling", "arithmetic")
         self.train_ids = np.load(folder / "train_ids.npy")
-        self._models: list[tuple[Family, Any]] = []
+        self.models: list[tuple[Family, Any]] = []
         for member in self.members:
             own = family(member["spec"], self.manifest)
-            self._models.append((own, own.load(folder / "members" / member["id"])))
+            self.models.append((own, own.load(folder / "members" / member["id"])))
 
     def predict(self, table: pa.Table | dict[str, list]) -> np.ndarray:
         """Predicts from raw features, as they stood in the source.
@@ -57,7 +58,7 @@ class Ensemble:
 
     def predict_members(self, rows: Rows) -> list[np.ndarray]:
         """Each member's predictions, in order of `members`."""
-        return [own.predict(model, rows) for own, model in self._models]
+        return [own.predict(model, rows) for own, model in self.models]
 
     def combine(self, predictions: list[np.ndarray]) -> np.ndarray:
         """The members' predictions, in order of `members`, as the ensemble's, float64."""

@@ -1,0 +1,180 @@
+"""An ensemble of Keras members as one SavedModel: raw columns in, probabilities out, without this package.
+
+Preprocessing, members and weights are inside. The batch dimension is free.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components.shared.columns import MISSING_TEXTS
+from components.shared.errors import UserError
+from components.shared.files import new_folder
+from components.shared.metrics import FLOOR
+from components.shared.schema import Column, Manifest
+from models.ensemble import Ensemble
+
+ROWS = 256
+"""Rows that the exported model and the ensemble are compared on."""
+
+
+class Served(tf.Module):
+    """What the SavedModel holds.
+
+    Args:
+        ensemble: All of its members are Keras networks.
+    """
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        super().__init__(name="ensemble")
+        self._manifest, self._pooling = ensemble.manifest, ensemble.pooling
+        self._weights = [float(member["weight"]) for member in ensemble.members]
+        self.members = [model for _, model in ensemble.models]
+        self.tables = {column.name: _codes(column) for column in self._manifest.categorical}
+
+    def serve(self, **columns: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Predicts.
+
+        Args:
+            **columns: By name: float32 [n] of numeric and boolean columns (NaN where missing, 0 and 1), string [n] of
+                categorical ones (empty where missing), uint8 [n, height, width, channels] of images.
+
+        Returns:
+            `members` [n, members, classes] or [n, members]; `probabilities` [n, classes] and `label` [n], or
+            `prediction` [n].
+        """
+        label, inputs = self._manifest.label, self._encoded(columns)
+        outputs = [tf.cast(model(inputs, training=False), tf.float64) for model in self.members]
+        if label.task == "regression":
+            members = tf.stack([output[:, 0] * (label.std or 1) + label.mean for output in outputs], axis=1)
+            return {"prediction": tf.linalg.matvec(members, self._weights), "members": members}
+        outputs = [tf.concat([1 - o, o], axis=1) if o.shape[1] == 1 else o for o in outputs]
+        pooled = self._pool(outputs)
+        names = tf.constant([str(name) for name in label.classes])
+        best = tf.gather(names, tf.argmax(pooled, axis=1))
+        return {"probabilities": pooled, "label": best, "members": tf.stack(outputs, axis=1)}
+
+    def _encoded(self, columns: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The members' inputs, as `models.encode.inputs_of` gives them."""
+        if self._manifest.image is not None:
+            return {"image": columns[self._manifest.image.name]}
+        numeric = [columns[column.name] for column in self._manifest.numeric]
+        codes = [self.tables[name].lookup(tf.strings.strip(columns[name])) for name in self.tables]
+        parts = {"numeric": numeric, "categorical": codes}
+        return {name: tf.stack(part, axis=1) for name, part in parts.items() if part}
+
+    def _pool(self, outputs: list[tf.Tensor]) -> tf.Tensor:
+        """As `components.shared.pooling.pool`."""
+        pairs = list(zip(self._weights, outputs, strict=True))
+        if self._pooling == "arithmetic":
+            return tf.add_n([weight * output for weight, output in pairs])
+        return tf.nn.softmax(tf.add_n([weight * tf.math.log(tf.maximum(output, FLOOR)) for weight, output in pairs]))
+
+
+def _codes(column: Column) -> tf.lookup.StaticHashTable:
+    """From a category's text to its code: 0 missing, 1 unknown, 2 + i in the vocabulary."""
+    codes = dict.fromkeys(MISSING_TEXTS, 0) | {text: 2 + place for place, text in enumerate(column.vocabulary)}
+    pairs = tf.lookup.KeyValueTensorInitializer(list(codes), list(codes.values()), tf.string, tf.int32)
+    return tf.lookup.StaticHashTable(pairs, default_value=1)
+
+
+def signature(manifest: Manifest) -> dict[str, tf.TensorSpec]:
+    """Shape and type of each raw column."""
+    if manifest.image is not None:
+        return {manifest.image.name: tf.TensorSpec([None, *manifest.image.shape], tf.uint8)}
+    kinds = {"categorical": tf.string}
+    return {column.name: tf.TensorSpec([None], kinds.get(column.kind, tf.float32)) for column in manifest.columns}
+
+
+def savedmodel(ensemble: Ensemble, target: Path) -> float:
+    """Writes the SavedModel, reads it in a fresh process without this package, and compares.
+
+    Returns:
+        Largest absolute difference of its predictions from the ensemble's, on rows drawn from the manifest's statistics
+        with missing values and unknown categories among them.
+
+    Raises:
+        UserError: A member is no Keras network.
+    """
+    others = [m["id"] for m, (_, model) in zip(ensemble.members, ensemble.models, strict=True) if not _keras(model)]
+    if others:
+        raise UserError(
+            f"--format savedmodel: {', '.join(others)} can't be in a SavedModel, which holds Keras networks; search "
+            "without boosted_trees, or use the ensemble's folder as it is"
+        )
+    served = Served(ensemble)
+    rows = drawn(ensemble.manifest)
+    expected = ensemble.predict(rows)
+    with new_folder(target) as folder:
+        concrete = tf.function(served.serve).get_concrete_function(**signature(ensemble.manifest))
+        tf.saved_model.save(served, folder, signatures={"serving_default": concrete})
+        found = _fresh(folder, rows, ensemble.manifest)
+        return float(np.abs(found - expected).max())
+
+
+def drawn(manifest: Manifest) -> dict:
+    """`ROWS` rows of raw features such as the train rows had, and such as they had not."""
+    rng = np.random.default_rng(0)
+    if manifest.image is not None:
+        return {manifest.image.name: rng.integers(0, 256, (ROWS, *manifest.image.shape), np.uint8)}
+    table: dict = {}
+    for column in manifest.columns:
+        if column.kind == "categorical":
+            choices = np.array([*column.vocabulary, "\N{REPLACEMENT CHARACTER} never seen", ""], object)
+            values = rng.choice(choices, ROWS).tolist()
+            table[column.name] = [value or None for value in values]
+            continue
+        numbers = rng.normal(column.mean, column.std or 1, ROWS).astype(np.float32)
+        gaps = rng.random(ROWS) < 0.1
+        if column.kind == "boolean":
+            table[column.name] = [None if gap else bool(n > column.mean) for n, gap in zip(numbers, gaps, strict=True)]
+        else:
+            table[column.name] = [None if gap else float(n) for n, gap in zip(numbers, gaps, strict=True)]
+    return table
+
+
+def tensors(manifest: Manifest, rows: dict) -> dict[str, np.ndarray]:
+    """Raw features as arrays that the signature takes."""
+    if manifest.image is not None:
+        return {manifest.image.name: rows[manifest.image.name]}
+    arrays = {}
+    for column in manifest.columns:
+        if column.kind == "categorical":
+            arrays[column.name] = np.array([value or "" for value in rows[column.name]], object)
+        else:
+            arrays[column.name] = np.array([np.nan if v is None else v for v in rows[column.name]], np.float32)
+    return arrays
+
+
+_READER = """
+import json, sys
+import numpy as np, tensorflow as tf
+folder, data, out = sys.argv[1:]
+names = json.load(open(data + ".json"))
+arrays = np.load(data, allow_pickle=True)
+serve = tf.saved_model.load(folder).signatures["serving_default"]
+found = serve(**{name: tf.constant(arrays[str(place)].tolist() if arrays[str(place)].dtype == object
+                                   else arrays[str(place)]) for place, name in enumerate(names)})
+np.save(out, (found["probabilities"] if "probabilities" in found else found["prediction"]).numpy())
+"""
+
+
+def _fresh(folder: Path, rows: dict, manifest: Manifest) -> np.ndarray:
+    """Predictions of the SavedModel in a process that imports TensorFlow and nothing of this package."""
+    with tempfile.TemporaryDirectory() as scratch:
+        arrays, data, out = tensors(manifest, rows), f"{scratch}/rows.npz", f"{scratch}/out.npy"
+        np.savez(data, **{str(place): array for place, array in enumerate(arrays.values())})
+        Path(f"{data}.json").write_text(json.dumps(list(arrays)))
+        command = [sys.executable, "-c", _READER, str(folder), data, out]
+        subprocess.run(command, cwd=scratch, check=True, capture_output=True)
+        return np.load(out)
+
+
+def _keras(model: object) -> bool:
+    return isinstance(model, keras.Model)
