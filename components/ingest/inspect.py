@@ -65,7 +65,7 @@ def inspect(settings: DataSettings, seed: int, base: Path = Path(".")) -> Inspec
             return _of_manifest(manifest)
         sources = open_sources(settings, base, scratch)
         with Workers(worker_count(settings, sources)) as workers:
-            return _of_survey(survey_source(sources, settings, seed, workers))
+            return _of_survey(survey_source(sources, settings, seed, workers, scratch))
 
 
 def _of_survey(survey: Survey) -> Inspection:
@@ -80,9 +80,9 @@ def _of_survey(survey: Survey) -> Inspection:
         label=plan.label.name,
         task=plan.label.task,
         classes=dict(zip(plan.label.classes or [], plan.label_counts, strict=True)),
-        roles={name: int(np.count_nonzero(survey.roles == role)) for role, name in enumerate(ROLES)},
-        dropped=survey.dropped,
-        duplicates=survey.duplicates,
+        roles=dict(zip(ROLES, survey.roles.rows, strict=True)),
+        dropped=survey.roles.dropped,
+        duplicates=survey.roles.duplicates,
     )
 
 

@@ -161,11 +161,12 @@ def scan_unit(unit: Unit, names: list[str], label: str, typed: bool, types: dict
             counts = np.bincount(indices[indices >= 0], minlength=len(values))
             total.label_counts.update(dict(zip(values, counts.tolist(), strict=True)))
         total.rows += batch.num_rows
+    total.unit_rows = [total.rows]
     return total
 
 
 def merge_scans(scans: Iterable[Scan]) -> Scan:
-    """The scans of all units, in order."""
+    """The scans of units or of sources as one; they come in order, and one at a time is held."""
     total = Scan(0, [], {}, Counter())
     for scan in scans:
         for name, column in scan.columns.items():
@@ -175,6 +176,6 @@ def merge_scans(scans: Iterable[Scan]) -> Scan:
                 total.columns[name] = column
         if len(total.label_counts) <= MOST_CLASSES:
             total.label_counts.update(scan.label_counts)
-        total.unit_rows.append(scan.rows)
+        total.unit_rows += scan.unit_rows
         total.rows += scan.rows
     return total
