@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-ROWS = 1 << 18
-"""Rows held at a time, at some 60 bytes each."""
+ROWS = 1 << 17
+"""Rows held at a time, at some 130 bytes each while they are grouped."""
 _SAMPLE = 64
 """Sampled keys behind each range, so that ranges hold about ROWS rows however keys are distributed."""
 _ROW = np.dtype([("key", "<u8"), ("row", "<i8"), ("label", "<i4")])

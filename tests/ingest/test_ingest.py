@@ -414,30 +414,34 @@ def test_other_tools_read_the_shards(tmp_path: Path):
 LIMITED = """
 import resource, sys
 from pathlib import Path
+from components.ingest import tables
 from components.ingest.ingest import ingest
 from components.shared.settings import DataSettings
-settings = DataSettings(source=sys.argv[1], label="y", shard_mb=4, workers=1)
-ingest(DataSettings(source="sklearn:iris"), 1, Path(sys.argv[2] + "-warm"))
+# Arrow reads 32 blocks ahead, which does not depend on the source; small ones leave the limit to what does.
+tables.BLOCK = 1 << 18
+small, large, out, growth = sys.argv[1:]
+settings = DataSettings(source=small, label="y", shard_mb=4, workers=1)
+ingest(settings, 1, Path(out + "-small"))
 used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData")) << 10
-resource.setrlimit(resource.RLIMIT_DATA, (used + (int(sys.argv[3]) << 20),) * 2)
-print(ingest(settings, 1, Path(sys.argv[2])).roles["train"].rows)
+resource.setrlimit(resource.RLIMIT_DATA, (used + int(growth),) * 2)
+ingest(settings.model_copy(update={"source": large}), 1, Path(out))
 """
 
 
 def test_source_larger_than_memory(tmp_path: Path):
-    """A CSV of 240 MB in a process that may allocate 100 MB more than it starts with."""
+    """A narrow CSV, of rows that all differ, in a process that may allocate a tenth of it after reading a small one."""
     rng = np.random.default_rng(0)
-    block = pa.table({f"x{index}": rng.normal(size=3000) for index in range(60)} | {"y": rng.integers(0, 2, 3000)})
-    text = pa.BufferOutputStream()
-    pyarrow.csv.write_csv(block, text)
-    data = text.getvalue().to_pybytes()
-    header, rows = data.split(b"\n", 1)
-    with open(tmp_path / "big.csv", "wb") as file:
-        file.write(header + b"\n")
-        for _ in range(240_000_000 // len(rows)):
-            file.write(rows)
-    limit = 100
-    assert (tmp_path / "big.csv").stat().st_size > 2 * (limit << 20)
+
+    def block(rows: int) -> pa.Table:
+        numbers = {f"x{index}": rng.normal(scale=1e-5, size=rows) for index in range(3)}
+        return pa.table(numbers | {"y": rng.integers(0, 2, rows)})
+
+    pyarrow.csv.write_csv(block(200_000), tmp_path / "small.csv")
+    rows = 0
+    with pyarrow.csv.CSVWriter(tmp_path / "large.csv", block(0).schema) as writer:
+        while (size := (tmp_path / "large.csv").stat().st_size) < 300_000_000:
+            writer.write(block(250_000))
+            rows += 250_000
     environment = os.environ | {
         # The limit is on address space: no pools that reserve it ahead, and freed blocks go back at once.
         "ARROW_DEFAULT_MEMORY_POOL": "system",
@@ -445,13 +449,17 @@ def test_source_larger_than_memory(tmp_path: Path):
         "OPENBLAS_NUM_THREADS": "1",
     }
     done = subprocess.run(
-        [sys.executable, "-c", LIMITED, tmp_path / "big.csv", tmp_path / "out", str(limit)],
+        [
+            *(sys.executable, "-c", LIMITED),
+            *(tmp_path / "small.csv", tmp_path / "large.csv", tmp_path / "out", str(size // 10)),
+        ],
         cwd=Path(__file__).parents[2],
         env=environment,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    assert sum(info.rows for info in Manifest.load(tmp_path / "out").roles.values()) == rows
 
 
 def test_mix_is_splitmix64():

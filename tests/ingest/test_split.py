@@ -158,7 +158,7 @@ def nearest_cut(upto: np.ndarray, target: int, low: int, high: int) -> int:
     return min(max(nearest, low), high)
 
 
-@pytest.mark.parametrize("rows_held", [7, 100, 1 << 18])
+@pytest.mark.parametrize("rows_held", [7, 100, 1 << 17])
 @pytest.mark.parametrize("by", SPLITS)
 @pytest.mark.parametrize("kind", ["distinct", "repeated", "few", "one heavy", "regression"])
 def test_parts_of_any_size_give_the_same_roles(by: str, kind: str, rows_held: int, monkeypatch: pytest.MonkeyPatch):
