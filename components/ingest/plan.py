@@ -110,7 +110,7 @@ def _kind(name: str, scan: ColumnScan, asked: str | None, source: Source) -> str
             "empty" if scan.missing == scan.rows else "the same in every row",
         )
         return None
-    if pa.types.is_temporal(scan.type):
+    if pa.types.is_temporal(scan.type) or (scan.words and not scan.numbers and scan.dates and not asked):
         log.warning('left out column "%s": dates are no features as they are', name)
         return None
     if not (columns.is_text(scan.type) or columns.is_number(scan.type) or pa.types.is_boolean(scan.type)):
@@ -123,6 +123,7 @@ def _kind(name: str, scan: ColumnScan, asked: str | None, source: Source) -> str
     if asked:
         _check_asked(name, scan, asked)
         return asked
+    _check_commas(name, scan)
     if scan.numbers and scan.words:
         (row, word), (other, number) = scan.word_at, scan.number_at
         raise UserError(
@@ -140,11 +141,22 @@ def _kind(name: str, scan: ColumnScan, asked: str | None, source: Source) -> str
     return "categorical"
 
 
-def _check_asked(name: str, scan: ColumnScan, asked: str) -> None:
-    if asked == "numeric" and scan.words and not scan.boolean:
+def _check_commas(name: str, scan: ColumnScan) -> None:
+    if scan.words and scan.commas:
         row, word = scan.word_at
         raise UserError(
-            f'data.types: column "{name}" can\'t be numeric ("{word}" in row {row}); correct it or remove the type'
+            f'data.decimal: column "{name}" holds numbers with commas ("{word}" in row {row}); set data.decimal: "," '
+            f"if that is the decimal mark, or data.types: {{{name}: categorical}}, or remove the commas"
+        )
+
+
+def _check_asked(name: str, scan: ColumnScan, asked: str) -> None:
+    if asked == "numeric" and scan.words and not scan.boolean:
+        _check_commas(name, scan)
+        row, word = scan.word_at
+        raise UserError(
+            f'data.types: column "{name}" can\'t be numeric ("{word}" in row {row}); correct it, or set '
+            f"data.types: {{{name}: categorical}}"
         )
     if asked == "boolean":
         odd = scan.word_at if scan.words and not scan.boolean else None
@@ -167,6 +179,8 @@ def _label(name: str, scan: Scan, settings: DataSettings) -> tuple[Label, list[i
             f'data.label: column "{name}" is empty in {found.missing:,} of {found.rows:,} rows; remove '
             "them or fill them"
         )
+    if settings.types.get(name) != "categorical":
+        _check_commas(name, found)
     if found.numbers and found.words:
         (row, word), (other, number) = found.word_at, found.number_at
         raise UserError(

@@ -67,7 +67,7 @@ def open_source(location: str, settings: DataSettings, base: Path, scratch: Path
         return images.image_source(location, root, system, files, settings.label or "label", settings.image_size)
     matching = [info for info in files if _ends(info, _ENDINGS[kind])] or files
     if kind == "csv":
-        return tables.csv_source(location, system, matching, settings.delimiter)
+        return tables.csv_source(location, system, matching, settings)
     if kind == "parquet":
         return tables.parquet_source(location, system, matching)
     if kind == "tfrecord":

@@ -122,6 +122,24 @@ CASES = {
         "them, "
         "or set data.types: {a: categorical}",
     ),
+    "decimal commas": (
+        csv(table(a=lambda i: f'"{i},5"' if i % 2 else i)),
+        ROWS,
+        'data.decimal: column "a" holds numbers with commas ("1,5" in row 2); set data.decimal: "," if that is the '
+        "decimal mark, or data.types: {a: categorical}, or remove the commas",
+    ),
+    "decimal commas typed numeric": (
+        csv(table(a=lambda i: f'"{i},5"')),
+        ROWS | {"types": {"a": "numeric"}},
+        'data.decimal: column "a" holds numbers with commas ("0,5" in row 1); set data.decimal: "," if that is the '
+        "decimal mark, or data.types: {a: categorical}, or remove the commas",
+    ),
+    "label with decimal commas": (
+        csv(table(y=lambda i: f'"{i},25"')),
+        ROWS,
+        'data.decimal: column "y" holds numbers with commas ("0,25" in row 1); set data.decimal: "," if that is the '
+        "decimal mark, or data.types: {y: categorical}, or remove the commas",
+    ),
     "duplicate columns": (
         csv(table().replace("a,b", "a,a", 1)),
         ROWS,
@@ -233,7 +251,7 @@ CASES = {
     "words typed numeric": (
         csv(table()),
         ROWS | {"types": {"b": "numeric"}},
-        'data.types: column "b" can\'t be numeric ("u" in row 1); correct it or remove the type',
+        'data.types: column "b" can\'t be numeric ("u" in row 1); correct it, or set data.types: {b: categorical}',
     ),
     "numbers typed boolean": (
         csv(table(a=lambda i: i + 5)),

@@ -264,6 +264,82 @@ def test_missing_values_and_left_out_columns(tmp_path: Path, caplog: pytest.LogC
     assert np.isnan(rows.numeric).sum() == 15
 
 
+TIMES = {
+    "day": "2026-{month:02d}-{day:02d}",
+    "time": "2026-{month:02d}-{day:02d}T12:00:00",
+    "zoned": "2026-{month:02d}-{day:02d} 12:00:00.5+01:00",
+    "utc": "2026-{month:02d}-{day:02d}T12:00Z",
+}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize("form", TIMES)
+def test_dates_are_left_out_whatever_the_format(
+    form: str, ending: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """Also where they are texts that repeat, which would do as categories; they still say what comes later."""
+    when = [TIMES[form].format(month=i // 28 % 3 + 1, day=i % 28 + 1) for i in range(168)]
+    table = pa.table({"a": range(168), "when": when, "y": [i // 7 % 2 for i in range(168)]})
+    if ending == "csv":
+        pyarrow.csv.write_csv(table, tmp_path / "rows.csv")
+    else:
+        kind = pa.timestamp("us", "UTC" if form in ("zoned", "utc") else None)
+        pq.write_table(table.set_column(1, "when", table["when"].cast(kind)), tmp_path / "rows.parquet")
+    settings = DataSettings(source=f"rows.{ending}", label="y")
+    manifest = ingest(settings, 1, tmp_path / "out", tmp_path)
+    assert [column.name for column in manifest.columns] == ["a"]
+    assert 'left out column "when": dates are no features as they are' in caplog.text
+    later = settings.model_copy(update={"split": Split(by="time", column="when", validation=0.25, test=0.25)})
+    rows = {role: info.rows for role, info in ingest(later, 1, tmp_path / "later", tmp_path).roles.items()}
+    assert rows == {"train": 84, "validation": 42, "test": 42}
+
+
+def test_dates_may_be_categories_and_other_texts_are_no_dates(tmp_path: Path):
+    lines = ["day,code,y"] + [f"2026-01-{i % 9 + 1:02d},20{i % 9}-13-01,{i // 9 % 2}" for i in range(90)]
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
+    settings = DataSettings(source="rows.csv", label="y", types={"day": "categorical"})
+    seen = inspect(settings, 1, tmp_path)
+    assert [(column.name, column.kind) for column in seen.columns] == [("day", "categorical"), ("code", "categorical")]
+
+
+@pytest.mark.parametrize("delimiter", [";", ","])
+def test_decimal_commas(delimiter: str, tmp_path: Path):
+    """A table with commas for points gives the rows that one with points gives."""
+    rows = [(f"{i - 30}.{i % 4}", f"{i * 997}", f"{i}e-2", "u,v" if i % 3 else "1.2.3", f"{i}.5") for i in range(60)]
+    words = [dict(zip("abcwy", row, strict=True)) for row in rows]
+    points = pa.Table.from_pylist(words)
+    commas = [row | {name: row[name].replace(".", ",") for name in "acy"} for row in words]
+    for row in commas:
+        row["b"] = f"{int(row['b']):,}".replace(",", ".")
+    pyarrow.csv.write_csv(points, tmp_path / "points.csv")
+    options = pyarrow.csv.WriteOptions(delimiter=delimiter)
+    pyarrow.csv.write_csv(pa.Table.from_pylist(commas), tmp_path / "commas.csv", options)
+    ingest(DataSettings(source="points.csv", label="y"), 1, tmp_path / "points", tmp_path)
+    settings = DataSettings(source="commas.csv", label="y", delimiter=delimiter, decimal=",")
+    manifest = ingest(settings, 1, tmp_path / "commas", tmp_path)
+    assert manifest.categorical[0].vocabulary == ["1.2.3", "u,v"]
+    assert shards(tmp_path / "commas") == shards(tmp_path / "points")
+
+
+def test_declared_markers_of_missing_values(tmp_path: Path):
+    lines = ["a,b,y"] + [f"{' ?' if i % 4 == 0 else i},{'-' if i % 5 == 0 else 'uv'[i % 2]},{i % 2}" for i in range(60)]
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
+    settings = DataSettings(source="rows.csv", label="y", missing=["?", "-"])
+    assert [(one.kind, one.missing) for one in inspect(settings, 1, tmp_path).columns] == [
+        ("numeric", 15),
+        ("categorical", 12),
+    ]
+    rows = Rows.concat(list(load(ingested(settings, tmp_path)).values()))
+    assert np.isnan(rows.numeric).sum() == 15
+    assert (rows.categorical == 0).sum() == 12
+
+
+def ingested(settings: DataSettings, base: Path) -> Path:
+    """The folder of the records."""
+    ingest(settings, 1, base / "out", base)
+    return base / "out"
+
+
 def test_formats_agree(tmp_path: Path):
     """CSV, a Parquet folder and a glob of CSVs with the same rows make the same shards."""
     table = pyarrow.csv.read_csv(DATA / "churn.csv")
