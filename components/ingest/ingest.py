@@ -195,7 +195,7 @@ def _manifest(
         ),
         fingerprint="",
         source=", ".join(source.description for source in survey.sources),
-        ignored=survey.plan.ignored,
+        ignored=list(survey.plan.ignored),
         duplicates=survey.roles.duplicates,
         dropped=survey.roles.dropped,
         record=record,

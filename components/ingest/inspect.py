@@ -34,7 +34,7 @@ class Inspection:
         rows: of the source.
         bytes: of its files.
         columns: the features.
-        ignored: the columns that are left out.
+        ignored: why each column is left out that is neither feature nor label.
         classes: rows per class, empty for regression.
         roles: rows per role, after `dropped` rows were left out because their features occur in a later role.
         duplicates: rows whose features occur more than once.
@@ -44,7 +44,7 @@ class Inspection:
     rows: int
     bytes: int
     columns: list[InspectedColumn]
-    ignored: list[str]
+    ignored: dict[str, str]
     label: str
     task: str
     classes: dict[bool | int | str, int]
@@ -95,7 +95,7 @@ def _of_manifest(manifest: Manifest) -> Inspection:
         rows=sum(info.rows for info in roles.values()) + sum(manifest.dropped.values()),
         bytes=sum(shard.bytes for info in roles.values() for shard in info.shards),
         columns=[InspectedColumn(one.name, one.kind, one.missing) for one in manifest.columns],
-        ignored=manifest.ignored,
+        ignored=dict.fromkeys(manifest.ignored, "the records were written without it"),
         label=manifest.label.name,
         task=manifest.label.task,
         classes={name: int(count) for name, count in zip(manifest.label.classes or [], counts, strict=True)},

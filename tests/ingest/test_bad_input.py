@@ -119,7 +119,7 @@ CASES = {
         csv(table(a=lambda i: "old" if i == 40 else i)),
         ROWS,
         'data.types: column "a" of rows.csv mixes numbers and words (0 in row 1, "old" in row 41); correct '
-        "them, "
+        'them, list "old" in data.missing if it means no value, '
         "or set data.types: {a: categorical}",
     ),
     "decimal commas": (

@@ -264,6 +264,15 @@ def test_missing_values_and_left_out_columns(tmp_path: Path, caplog: pytest.LogC
     assert np.isnan(rows.numeric).sum() == 15
 
 
+@pytest.mark.parametrize(("rows", "few"), [(140, "28 validation and 28 test"), (150, None)])
+def test_few_rows_to_score_on_are_warned_of(
+    rows: int, few: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / "rows.csv").write_text("\n".join(["a,y"] + [f"{i},{i % 2}" for i in range(rows)]) + "\n")
+    inspect(DataSettings(source="rows.csv", label="y"), 1, tmp_path)
+    assert caplog.messages == ([f"only {few} rows: scores on fewer than 30 rows are mostly noise"] if few else [])
+
+
 TIMES = {
     "day": "2026-{month:02d}-{day:02d}",
     "time": "2026-{month:02d}-{day:02d}T12:00:00",
