@@ -1,5 +1,6 @@
 """CSV and Parquet as units: a CSV is cut into blocks of text, a Parquet file into row groups."""
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from components.ingest.unit import BLOCK, Source, Unit
 from components.shared.errors import UserError, nearest
 from components.shared.settings import DataSettings
 
-_DELIMITERS = {";": '";"', "\t": r'"\t"', "|": '"|"', ",": '","'}
+_DELIMITERS = {",": '","', ";": '";"', "\t": r'"\t"', "|": '"|"'}
 _THOUSANDS = r"^\s*[+-]?\d{1,3}(\.\d{3})+(,\d+)?\s*$"
 _DECIMAL_COMMA = r"^(\s*[+-]?\d*),(\d+(?:[eE][+-]?\d+)?\s*)$"
 
@@ -37,11 +38,29 @@ def csv_source(location: str, system: fs.FileSystem, files: list[fs.FileInfo], s
     return Source(location, names, False, sum(info.size for info in files), units)
 
 
+def find_delimiter(system: fs.FileSystem, info: fs.FileInfo) -> str:
+    """The mark that cuts the first lines into most columns, equally many in each; a comma where there is none."""
+    with system.open_input_stream(info.path) as stream:
+        start = stream.read(1 << 16)
+    text = start.decode("utf-8-sig", errors="ignore")
+    widths = {}
+    for mark in _DELIMITERS:
+        rows = [len(row) for row in csv.reader(io.StringIO(text), delimiter=mark) if row]
+        # The last row that was read may be cut.
+        rows = rows[: 20 if len(start) < 1 << 16 else max(1, min(20, len(rows) - 1))]
+        widths[mark] = rows[0] if rows and len(set(rows)) == 1 else 1
+    return max(widths, key=widths.get)
+
+
 def _header(system: fs.FileSystem, info: fs.FileInfo, delimiter: str) -> list[str]:
     with system.open_input_stream(info.path) as stream:
         start = stream.read(1 << 20)
     if not start.strip():
         raise UserError(f"data.source: {info.base_name} is empty; give a file with a header line and rows")
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(
+            f"data.source: {info.base_name} is UTF-16; convert it to UTF-8, such as with iconv -f utf-16 -t utf-8"
+        )
     try:
         text = start.decode("utf-8-sig", errors="ignore" if len(start) == 1 << 20 else "strict")
         first = next(csv.reader(io.StringIO(text), delimiter=delimiter))
