@@ -115,9 +115,3 @@ def count_categories(unit: Unit, roles: np.ndarray, names: list[str]) -> dict[st
             seen = np.bincount(indices[train & (indices >= 0)], minlength=len(values))
             counts[name].update({value: count for value, count in zip(values, seen.tolist(), strict=True) if count})
     return counts
-
-
-def vocabulary(counts: Counter, most: int) -> list[str]:
-    """The most frequent categories, equally frequent ones in the order of their texts, sorted."""
-    ranked = sorted(counts, key=lambda value: (-counts[value], value))
-    return sorted(ranked[:most])

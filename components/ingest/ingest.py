@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,9 @@ import numpy as np
 
 from components.ingest import plan as planning
 from components.ingest import scan as scanning
+from components.ingest.categories import Tally
 from components.ingest.copy import copy_records, own_manifest
-from components.ingest.encode import count_categories, read_keys, vocabulary
+from components.ingest.encode import count_categories, read_keys
 from components.ingest.layout import template
 from components.ingest.plan import Plan
 from components.ingest.scan import Scan
@@ -248,13 +248,14 @@ def _with_vocabularies(survey: Survey, settings: DataSettings, workers: Workers)
     names = [column.name for column in survey.plan.features if column.kind == "categorical"]
     if not names:
         return survey.plan.features
-    totals: dict[str, Counter] = {name: Counter() for name in names}
+    folder = survey.roles.file.parent
+    tallies = {name: Tally(folder / f"categories-{place}") for place, name in enumerate(names)}
     calls = ((unit, roles, names) for unit, roles in survey.units(names))
     for counts in workers.each(count_categories, calls):
         for name in names:
-            totals[name].update(counts[name])
+            tallies[name].add(counts[name])
     return [
-        column.model_copy(update={"vocabulary": vocabulary(totals[column.name], settings.max_categories)})
+        column.model_copy(update={"vocabulary": tallies[column.name].vocabulary(settings.max_categories)})
         if column.kind == "categorical"
         else column
         for column in survey.plan.features

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from components.ingest import categories
 from components.ingest.ingest import ingest
 from components.ingest.inspect import fingerprint, inspect
 from components.shared.columns import mix
@@ -148,6 +149,27 @@ def test_max_categories_keeps_the_most_frequent(tmp_path: Path):
     (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
     manifest = ingest(DataSettings(source="rows.csv", label="y", max_categories=2), 1, tmp_path / "out", tmp_path)
     assert manifest.categorical[0].vocabulary == ["b", "c"]
+
+
+def test_more_categories_than_are_held_are_counted_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Exactly, whatever the texts hold; equally frequent ones are told apart by their text."""
+    rng = np.random.default_rng(0)
+    words = np.array([f"{mark}{number}" for number in range(300) for mark in ("ü", "z\n", '"', "a,")], object)
+    table = pa.table(
+        {
+            "a": rng.normal(size=5000),
+            "b": words[np.minimum(rng.geometric(0.01, 5000), 1200) - 1],
+            "c": words[rng.integers(0, 1200, 5000)],
+            "y": rng.integers(0, 2, 5000),
+        }
+    )
+    pq.write_table(table, tmp_path / "rows.parquet", row_group_size=300)
+    settings = DataSettings(source="rows.parquet", label="y", workers=1)
+    ingest(settings, 1, tmp_path / "memory", tmp_path)
+    monkeypatch.setattr(categories, "HELD", 250)
+    ingest(settings, 1, tmp_path / "files", tmp_path)
+    assert content(tmp_path / "files") == content(tmp_path / "memory")
+    assert [len(column.vocabulary) for column in Manifest.load(tmp_path / "files").categorical] == [100, 100]
 
 
 def test_large_vocabulary_still_has_rows_of_one_length(tmp_path: Path):
