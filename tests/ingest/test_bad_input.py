@@ -128,6 +128,12 @@ CASES = {
         'data.decimal: column "a" holds numbers with commas ("1,5" in row 2); set data.decimal: "," if that is the '
         "decimal mark, or data.types: {a: categorical}, or remove the commas",
     ),
+    "decimal commas and points between thousands": (
+        csv(table(a=lambda i: f'"1.{i:03d},5"' if i else "2.000")),
+        ROWS,
+        'data.decimal: column "a" holds numbers with commas ("1.001,5" in row 2); set data.decimal: "," if that is the '
+        "decimal mark, or data.types: {a: categorical}, or remove the commas",
+    ),
     "decimal commas typed numeric": (
         csv(table(a=lambda i: f'"{i},5"')),
         ROWS | {"types": {"a": "numeric"}},
