@@ -43,6 +43,10 @@ def survey(settings: RunFile, base: Path) -> Inspection:
     check_fit(settings.search.families, _images(seen), seen.task)
     columns = [column.name for column in seen.columns if column.kind != "image"]
     for name in settings.evaluate.slices:
+        if name in seen.ignored:
+            raise UserError(
+                f'evaluate.slices: column "{name}" is left out ({seen.ignored[name]}); name a feature column'
+            )
         if name not in columns:
             raise UserError(f'evaluate.slices: "{name}" is not a feature column{nearest(name, columns)}')
     return seen

@@ -44,8 +44,11 @@ def init(
     from pipelines.init import example, write
 
     text = example(data, label, Path(), output.parent if output else Path())
-    path = output or Path(f"{yaml.safe_load(text)['name']}.yaml")
+    settings = yaml.safe_load(text)
+    path = output or Path(f"{settings['name']}.yaml")
     write(path, text, force)
+    if label is None and "label" in settings["data"]:
+        console.print(f"label: guessed {settings['data']['label']}; change it with --label")
     console.print(f"wrote {path}; `kep check {path}` says what it would do")
 
 

@@ -10,7 +10,7 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from components.shared.errors import UserError
-from components.shared.settings import Section
+from components.shared.settings import DataSettings, Section
 from pipelines.config import RunFile
 
 LABELS = ("label", "target", "class", "y", "outcome")
@@ -22,14 +22,14 @@ def example(source: str, label: str | None, base: Path, folder: Path | None = No
 
     Args:
         source: As in `data.source`.
-        label: The column to predict; guessed from the header of a CSV or Parquet file when not given.
+        label: The column to predict; guessed from the columns of a CSV or Parquet file when not given.
         base: Folder that a relative `source` starts from.
         folder: Of the run file, which a relative `source` in it starts from; `base` when not given.
 
     Raises:
-        UserError: The source does not exist, or its header can't be read.
+        UserError: The source does not exist, can't be read or has no rows, or the label is not in it.
     """
-    columns = _columns(source, base)
+    columns, delimiter = _columns(source, label, base)
     if label is None and columns:
         lower = {column.lower(): column for column in columns}
         label = next((lower[name] for name in LABELS if name in lower), columns[-1])
@@ -37,7 +37,9 @@ def example(source: str, label: str | None, base: Path, folder: Path | None = No
     name = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:50].strip("-") or "run"
     given = {
         "name": name,
-        "data": {"source": _seen_from(folder or base, source, base)} | ({"label": label} if label else {}),
+        "data": {"source": _seen_from(folder or base, source, base)}
+        | ({"label": label} if label else {})
+        | ({"delimiter": delimiter} if delimiter != "," else {}),
     }
     lines = ["# A run file: `kep check FILE` says what it would do, `kep run FILE` does it.", ""]
     for key, field in RunFile.model_fields.items():
@@ -53,27 +55,37 @@ def _seen_from(folder: Path, source: str, base: Path) -> str:
     return os.path.relpath((base / source).absolute(), folder.resolve())
 
 
-def _columns(source: str, base: Path) -> list[str]:
-    """Column names of a CSV or Parquet file; none for other sources."""
-    from pyarrow import ArrowInvalid, csv, parquet
-
+def _columns(source: str, label: str | None, base: Path) -> tuple[list[str], str]:
+    """Columns that need a label to be named, of the first CSV or Parquet file, and what separates those of a CSV."""
+    from components.ingest import arrays, tables
+    from components.ingest.plan import columns_to_read
+    from components.ingest.sources import format_of, is_sklearn, of_format
     from components.shared.files import scratch_folder
     from components.shared.storage import fetch, list_files
 
-    if source.startswith("sklearn:"):
-        return []
-    first = list_files(source, base)[0]
-    if first.extension not in ("csv", "parquet"):
-        return []
-    location = f"gs://{first.path}" if source.startswith("gs://") else first.path
+    settings = DataSettings(source=source, label=label)
+    if is_sklearn(settings):
+        columns_to_read(arrays.sklearn_source(source.removeprefix("sklearn:")), settings)
+        return [], ","
+    files = list_files(source, base)
+    kind = format_of(source, files, settings)
+    if kind not in ("csv", "parquet"):
+        return [], ","
+    files = of_format(kind, files)
+    location = f"gs://{files[0].path}" if source.startswith("gs://") else files[0].path
     with scratch_folder() as scratch:
-        system, _ = fetch(location, base, scratch)
-        try:
-            with system.open_input_file(first.path) as file:
-                read = csv.open_csv(file).schema if first.extension == "csv" else parquet.read_schema(file)
-        except ArrowInvalid as error:
-            raise UserError(f"data.source: the columns of {first.path} can't be read: {error}") from error
-    return read.names
+        system, first = fetch(location, base, scratch)
+        if kind == "csv":
+            settings = settings.model_copy(update={"delimiter": tables.find_delimiter(system, first[0])})
+            found = tables.csv_source(source, system, first, settings)
+        else:
+            found = tables.parquet_source(source, system, first)
+        if label is not None:
+            columns_to_read(found, settings)
+        rows = any(batch.num_rows for unit in found.units(found.names) for batch in unit.read(*unit.args))
+    if not rows and len(files) == 1:
+        raise UserError(f"data.source: {source} has no rows; give at least a few per class")
+    return found.names, settings.delimiter
 
 
 def _field(key: str, field: FieldInfo, given: Any, indent: str) -> list[str]:

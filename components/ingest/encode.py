@@ -47,17 +47,20 @@ def feature_hashes(batch: pa.RecordBatch, column: Column) -> np.ndarray:
 
 
 def groups(batch: pa.RecordBatch, plan: Plan, split: Split) -> np.ndarray | None:
-    """uint64 [n]: hashes of groups, or times whose order is kept; None where rows are split by neither."""
+    """uint64 [n]: hashes of groups, or times in their order; None where rows are split by neither."""
     if split.by not in ("group", "time"):
         return None
     keys = split_keys(batch, plan, split)
-    if keys.dtype == np.uint64:
-        return keys
-    # Of numbers of either sign as unsigned integers: flip the sign's bit, and all the others of a negative float.
-    keys = keys + keys.dtype.type(0)  # of the two zeros of floats one
-    bits, sign = keys.view(np.uint64), np.uint64(1 << 63)
-    flipped = ~bits if keys.dtype == np.float64 else bits ^ sign
-    return np.where(keys < 0, flipped, bits ^ sign)
+    return keys if split.by == "group" else ascending(keys)
+
+
+def ascending(times: np.ndarray) -> np.ndarray:
+    """uint64 [n] in the order of int64 or float64 [n]."""
+    top = np.uint64(1 << 63)
+    if times.dtype == np.int64:
+        return times.view(np.uint64) ^ top
+    bits = (times + 0.0).view(np.uint64)  # -0.0 + 0.0 is 0.0
+    return np.where(bits & top, ~bits, bits | top)
 
 
 def split_keys(batch: pa.RecordBatch, plan: Plan, split: Split) -> np.ndarray | None:
@@ -129,9 +132,3 @@ def count_categories(unit: Unit, roles: np.ndarray, names: list[str]) -> dict[st
             seen = np.bincount(indices[train & (indices >= 0)], minlength=len(values))
             counts[name].update({value: count for value, count in zip(values, seen.tolist(), strict=True) if count})
     return counts
-
-
-def vocabulary(counts: Counter, most: int) -> list[str]:
-    """The most frequent categories, equally frequent ones in the order of their texts, sorted."""
-    ranked = sorted(counts, key=lambda value: (-counts[value], value))
-    return sorted(ranked[:most])

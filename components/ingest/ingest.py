@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import os
-from collections import Counter
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +13,13 @@ import numpy as np
 
 from components.ingest import plan as planning
 from components.ingest import scan as scanning
-from components.ingest import split as splitting
+from components.ingest.categories import Tally
 from components.ingest.copy import copy_records, own_manifest
-from components.ingest.encode import Keys, count_categories, read_keys, vocabulary
+from components.ingest.encode import count_categories, read_keys
 from components.ingest.plan import Plan
 from components.ingest.scan import Scan
 from components.ingest.sources import open_source
+from components.ingest.split import Roles, assign
 from components.ingest.statistics import with_statistics
 from components.ingest.unit import Source, Unit
 from components.ingest.workers import Workers
@@ -32,27 +33,25 @@ log = logging.getLogger("kep.ingest")
 
 _WORTH_A_WORKER = 16 << 20
 """Bytes of source below which a process takes longer to start than to do its share."""
+_KNOWN = 15
+"""As the length of a row, what `check_disk` makes of the files behind the roles: 46 bytes a row."""
 
 
 @dataclass
 class Survey:
-    """What is known of a source before anything is written; arrays are in the order of its rows."""
+    """What is known of a source before anything is written."""
 
     sources: list[Source]
     scan: Scan
     plan: Plan
-    labels: np.ndarray
-    roles: np.ndarray
-    dropped: dict[str, int]
-    duplicates: int
+    roles: Roles
 
     def units(self, columns: list[str]) -> Iterator[tuple[Unit, np.ndarray]]:
         """The units with the roles of their rows."""
-        start = 0
         units = (unit for source in self.sources for unit in source.units(columns))
-        for unit, rows in zip(units, self.scan.unit_rows, strict=True):
-            yield unit, self.roles[start : start + rows]
-            start += rows
+        with open(self.roles.file, "rb") as file:
+            for unit, rows in zip(units, self.scan.unit_rows, strict=True):
+                yield unit, np.fromfile(file, np.int8, rows)
 
 
 def ingest(
@@ -82,7 +81,7 @@ def ingest(
             return manifest
         sources = open_sources(settings, base, scratch)
         with Workers(worker_count(settings, sources)) as workers:
-            survey = survey_source(sources, settings, seed, workers)
+            survey = survey_source(sources, settings, seed, workers, scratch)
             with new_folder(out) as folder:
                 manifest = _write(survey, settings, seed, folder, workers)
                 manifest.save(folder)
@@ -107,8 +106,8 @@ def open_sources(settings: DataSettings, base: Path, scratch: Path) -> list[Sour
     return [open_source(getattr(settings.files, role), settings, base, scratch) for role in ROLES]
 
 
-def survey_source(sources: list[Source], settings: DataSettings, seed: int, workers: Workers) -> Survey:
-    """The first two passes: scan, then ids, labels and roles of all rows.
+def survey_source(sources: list[Source], settings: DataSettings, seed: int, workers: Workers, scratch: Path) -> Survey:
+    """The first two passes: scan, then the roles of all rows, in a file under `scratch`.
 
     Raises:
         UserError: the settings or the data can't be used as they are.
@@ -123,18 +122,21 @@ def survey_source(sources: list[Source], settings: DataSettings, seed: int, work
             raise UserError(f'data.files: column "{absent[0]}" is not in {source.description}; give the same columns')
         scanned = [name for name in wanted if name not in (source.images or {})]
         calls = ((unit, scanned, label, source.typed, settings.types) for unit in source.units(scanned))
-        per_source.append(list(workers.each(scanning.scan_unit, calls)))
-    rows = [sum(scan.rows for scan in scans) for scans in per_source]
-    scan = scanning.merge_scans(scan for scans in per_source for scan in scans)
+        per_source.append(scanning.merge_scans(workers.each(scanning.scan_unit, calls)))
+    rows = [scan.rows for scan in per_source]
+    scan = scanning.merge_scans(per_source)
     total = sum(source.bytes for source in sources)
     log.info("scanned %s rows, %d columns, %.1f MB", f"{scan.rows:,}", len(wanted), total / 1e6)
     plan = planning.make_plan(scan, first, settings)
     columns = read_columns(plan)
     calls = ((unit, plan, settings.split) for source in sources for unit in source.units(columns))
-    keys = list(workers.each(read_keys, calls))
-    survey = _with_roles(sources, scan, plan, keys, rows, settings, seed)
-    splitting.check_roles(survey.roles, survey.labels, plan.label.classes)
-    return survey
+    # No bucket's name begins with a dot, so this is no folder of downloads.
+    folder = scratch / ".rows"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    check_disk(folder, scan.rows, _KNOWN)
+    keys = workers.each(read_keys, calls)
+    return Survey(sources, scan, plan, assign(keys, rows, plan.label.classes, settings.split, seed, folder))
 
 
 def read_columns(plan: Plan) -> list[str]:
@@ -143,40 +145,12 @@ def read_columns(plan: Plan) -> list[str]:
     return list(dict.fromkeys(names + ([plan.key] if plan.key else [])))
 
 
-def _with_roles(
-    sources: list[Source],
-    scan: Scan,
-    plan: Plan,
-    keys: list[Keys],
-    rows: list[int],
-    settings: DataSettings,
-    seed: int,
-) -> Survey:
-    ids = np.concatenate([part.ids for part in keys])
-    labels = np.concatenate([part.labels for part in keys])
-    by = settings.split.by
-    if by == "random":
-        roles = splitting.random_roles(ids, labels, plan.label.classes, settings.split, seed)
-    elif by == "files":
-        roles = np.repeat(np.arange(len(ROLES), dtype=np.int8), rows)
-    else:
-        key = np.concatenate([part.split for part in keys])
-        if by == "group":
-            roles = splitting.group_roles(key, settings.split, seed)
-        elif by == "time":
-            roles = splitting.time_roles(key, settings.split)
-        else:
-            roles = key.astype(np.int8)
-    roles, dropped, duplicates = splitting.drop_repeats(ids, roles)
-    return Survey(sources, scan, plan, labels, roles, dropped, duplicates)
-
-
 def _write(survey: Survey, settings: DataSettings, seed: int, folder: Path, workers: Workers) -> Manifest:
     features = _with_vocabularies(survey, settings, workers)
     plan = replace(survey.plan, features=features)
     target = Target(folder, plan, settings.split, seed, (0, 0, 0))
     blank, record = target.template
-    counts = [int((survey.roles == role).sum()) for role in range(len(ROLES))]
+    counts = survey.roles.rows
     check_disk(folder, sum(counts), len(blank))
     target = replace(target, shards=shard_counts(counts, len(blank), settings.shard_mb))
     target.pieces.mkdir()
@@ -191,7 +165,7 @@ def _write(survey: Survey, settings: DataSettings, seed: int, folder: Path, work
         mine = [done for (_, of, _), done in zip(shards, finished, strict=True) if of == role]
         roles[name] = RoleInfo(
             rows=counts[role],
-            class_counts=_class_counts(survey, role),
+            class_counts=[] if plan.label.classes is None else survey.roles.counts[role].tolist(),
             shards=[shard for shard, _ in mine],
             fingerprint=hashlib.sha256("".join(digest for _, digest in mine).encode()).hexdigest(),
         )
@@ -221,9 +195,9 @@ def _manifest(
         ),
         fingerprint="",
         source=", ".join(source.description for source in survey.sources),
-        ignored=survey.plan.ignored,
-        duplicates=survey.duplicates,
-        dropped=survey.dropped,
+        ignored=list(survey.plan.ignored),
+        duplicates=survey.roles.duplicates,
+        dropped=survey.roles.dropped,
         record=record,
     )
 
@@ -240,13 +214,13 @@ def outline(settings: DataSettings, seed: int, base: Path = Path(".")) -> Manife
             return manifest
         sources = open_sources(settings, base, scratch)
         with Workers(worker_count(settings, sources)) as workers:
-            survey = survey_source(sources, settings, seed, workers)
+            survey = survey_source(sources, settings, seed, workers, scratch)
             features = _with_vocabularies(survey, settings, workers)
     missing = {name: column.missing for name, column in survey.scan.columns.items()}
     features = [_neutral(column, missing.get(column.name, 0)) for column in features]
     roles = {
-        name: RoleInfo(rows=int((survey.roles == role).sum()), class_counts=[], shards=[], fingerprint="")
-        for role, name in enumerate(ROLES)
+        name: RoleInfo(rows=rows, class_counts=[], shards=[], fingerprint="")
+        for name, rows in zip(ROLES, survey.roles.rows, strict=True)
     }
     plan = replace(survey.plan, features=features)
     record = Target(Path(), plan, settings.split, seed, (0, 0, 0)).template[1]
@@ -270,25 +244,19 @@ def with_fingerprint(manifest: Manifest) -> Manifest:
     return manifest.model_copy(update={"fingerprint": hashlib.sha256(text.encode()).hexdigest()})
 
 
-def _class_counts(survey: Survey, role: int) -> list[int]:
-    classes = survey.plan.label.classes
-    if classes is None:
-        return []
-    return np.bincount(survey.labels[survey.roles == role], minlength=len(classes)).tolist()
-
-
 def _with_vocabularies(survey: Survey, settings: DataSettings, workers: Workers) -> list[Column]:
     """The features, categorical ones with the vocabulary of the train rows."""
     names = [column.name for column in survey.plan.features if column.kind == "categorical"]
     if not names:
         return survey.plan.features
-    totals: dict[str, Counter] = {name: Counter() for name in names}
+    folder = survey.roles.file.parent
+    tallies = {name: Tally(folder / f"categories-{place}") for place, name in enumerate(names)}
     calls = ((unit, roles, names) for unit, roles in survey.units(names))
     for counts in workers.each(count_categories, calls):
         for name in names:
-            totals[name].update(counts[name])
+            tallies[name].add(counts[name])
     return [
-        column.model_copy(update={"vocabulary": vocabulary(totals[column.name], settings.max_categories)})
+        column.model_copy(update={"vocabulary": tallies[column.name].vocabulary(settings.max_categories)})
         if column.kind == "categorical"
         else column
         for column in survey.plan.features

@@ -34,7 +34,7 @@ class Inspection:
         rows: of the source.
         bytes: of its files.
         columns: the features.
-        ignored: the columns that are left out.
+        ignored: why each column is left out that is neither feature nor label.
         classes: rows per class, empty for regression.
         roles: rows per role, after `dropped` rows were left out because their features occur in a later role.
         duplicates: rows whose features occur more than once.
@@ -44,7 +44,7 @@ class Inspection:
     rows: int
     bytes: int
     columns: list[InspectedColumn]
-    ignored: list[str]
+    ignored: dict[str, str]
     label: str
     task: str
     classes: dict[bool | int | str, int]
@@ -65,7 +65,7 @@ def inspect(settings: DataSettings, seed: int, base: Path = Path(".")) -> Inspec
             return _of_manifest(manifest)
         sources = open_sources(settings, base, scratch)
         with Workers(worker_count(settings, sources)) as workers:
-            return _of_survey(survey_source(sources, settings, seed, workers))
+            return _of_survey(survey_source(sources, settings, seed, workers, scratch))
 
 
 def _of_survey(survey: Survey) -> Inspection:
@@ -80,9 +80,9 @@ def _of_survey(survey: Survey) -> Inspection:
         label=plan.label.name,
         task=plan.label.task,
         classes=dict(zip(plan.label.classes or [], plan.label_counts, strict=True)),
-        roles={name: int(np.count_nonzero(survey.roles == role)) for role, name in enumerate(ROLES)},
-        dropped=survey.dropped,
-        duplicates=survey.duplicates,
+        roles=dict(zip(ROLES, survey.roles.rows, strict=True)),
+        dropped=survey.roles.dropped,
+        duplicates=survey.roles.duplicates,
     )
 
 
@@ -95,7 +95,7 @@ def _of_manifest(manifest: Manifest) -> Inspection:
         rows=sum(info.rows for info in roles.values()) + sum(manifest.dropped.values()),
         bytes=sum(shard.bytes for info in roles.values() for shard in info.shards),
         columns=[InspectedColumn(one.name, one.kind, one.missing) for one in manifest.columns],
-        ignored=manifest.ignored,
+        ignored=dict.fromkeys(manifest.ignored, "the records were written without it"),
         label=manifest.label.name,
         task=manifest.label.task,
         classes={name: int(count) for name, count in zip(manifest.label.classes or [], counts, strict=True)},

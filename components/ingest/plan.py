@@ -30,7 +30,8 @@ class Plan:
     key: str | None
     """The column that the split goes by."""
     key_type: pa.DataType | None
-    ignored: list[str]
+    ignored: dict[str, str]
+    """Why each column is left out that is neither feature nor label."""
 
 
 def columns_to_read(source: Source, settings: DataSettings) -> tuple[list[str], str]:
@@ -74,14 +75,17 @@ def make_plan(scan: Scan, source: Source, settings: DataSettings) -> Plan:
         raise UserError(f"data.source: {source.description} has no rows; give at least a few per class")
     names, label_name = columns_to_read(source, settings)
     label, counts = _label(label_name, scan, settings)
-    features = []
+    features, ignored = [], {}
     for name in names:
         shape = (source.images or {}).get(name)
         if shape:
             features.append(Column(name=name, kind="image", shape=shape))
             continue
-        kind = _kind(name, scan.columns[name], settings.types.get(name), source)
-        if kind is not None:
+        kind, reason = _kind(name, scan.columns[name], settings.types.get(name), source)
+        if kind is None:
+            log.warning('left out column "%s": %s', name, reason)
+            ignored[name] = reason
+        else:
             features.append(Column(name=name, kind=kind))
     if not features:
         raise UserError(
@@ -92,27 +96,33 @@ def make_plan(scan: Scan, source: Source, settings: DataSettings) -> Plan:
     reserved = [name for name in (label_name, *(column.name for column in features)) if name in (ID, GROUP)]
     if reserved:
         raise UserError(f'data.source: the column name "{reserved[0]}" is taken by the records; rename the column')
-    used = {column.name for column in features} | {label_name}
     key = settings.split.column
     key_type = None
     if key is not None:
         found = scan.columns[key]
         key_type = pa.float64() if found.numbers and not found.words else found.type
-    return Plan(features, label, counts, key, key_type, [name for name in source.names if name not in used])
+    for name in source.names:
+        if name not in names and name != label_name:
+            ignored[name] = _not_asked_for(name, settings)
+    return Plan(
+        features, label, counts, key, key_type, {name: ignored[name] for name in source.names if name in ignored}
+    )
 
 
-def _kind(name: str, scan: ColumnScan, asked: str | None, source: Source) -> str | None:
-    """The type of a feature column, or None where it is left out."""
-    if scan.missing == scan.rows or scan.constant():
-        log.warning(
-            'left out column "%s": %s',
-            name,
-            "empty" if scan.missing == scan.rows else "the same in every row",
-        )
-        return None
-    if pa.types.is_temporal(scan.type):
-        log.warning('left out column "%s": dates are no features as they are', name)
-        return None
+def _not_asked_for(name: str, settings: DataSettings) -> str:
+    if name in settings.exclude:
+        return "data.exclude names it"
+    return "the split goes by it" if name == settings.split.column else "data.features does not name it"
+
+
+def _kind(name: str, scan: ColumnScan, asked: str | None, source: Source) -> tuple[str | None, str]:
+    """The type of a feature column, or None and why it is left out."""
+    if scan.missing == scan.rows:
+        return None, "empty"
+    if scan.constant():
+        return None, "the same in every row"
+    if pa.types.is_temporal(scan.type) or (scan.words and not scan.numbers and scan.dates and not asked):
+        return None, "dates are no features as they are"
     if not (columns.is_text(scan.type) or columns.is_number(scan.type) or pa.types.is_boolean(scan.type)):
         raise UserError(f'data.exclude: column "{name}" has type {scan.type}, which is no feature; exclude it')
     if scan.infinite_at and asked != "categorical":
@@ -122,29 +132,40 @@ def _kind(name: str, scan: ColumnScan, asked: str | None, source: Source) -> str
         )
     if asked:
         _check_asked(name, scan, asked)
-        return asked
+        return asked, ""
+    _check_commas(name, scan)
     if scan.numbers and scan.words:
         (row, word), (other, number) = scan.word_at, scan.number_at
         raise UserError(
-            f'data.types: column "{name}" of {source.description} mixes numbers and words ({number} in row '
-            f"{other}, "
-            f'"{word}" in row {row}); correct them, or set data.types: {{{name}: categorical}}'
+            f'data.types: column "{name}" of {source.description} mixes numbers and words ({number} in row {other}, '
+            f'"{word}" in row {row}); correct them, list "{word}" in data.missing if it means no value, or set '
+            f"data.types: {{{name}: categorical}}"
         )
     if scan.numbers:
-        return "numeric"
+        return "numeric", ""
     if scan.boolean:
-        return "boolean"
+        return "boolean", ""
     if scan.words >= _IDENTIFIER_ROWS and scan.distinct_words() > _IDENTIFIER_SHARE * scan.words:
-        log.warning('left out column "%s": nearly every value occurs once, so it cannot generalise', name)
-        return None
-    return "categorical"
+        return None, "nearly every value occurs once, so it cannot generalise"
+    return "categorical", ""
+
+
+def _check_commas(name: str, scan: ColumnScan) -> None:
+    if scan.words and scan.commas:
+        row, word = scan.word_at
+        raise UserError(
+            f'data.decimal: column "{name}" holds numbers with commas ("{word}" in row {row}); set data.decimal: "," '
+            f"if that is the decimal mark, or data.types: {{{name}: categorical}}, or remove the commas"
+        )
 
 
 def _check_asked(name: str, scan: ColumnScan, asked: str) -> None:
     if asked == "numeric" and scan.words and not scan.boolean:
+        _check_commas(name, scan)
         row, word = scan.word_at
         raise UserError(
-            f'data.types: column "{name}" can\'t be numeric ("{word}" in row {row}); correct it or remove the type'
+            f'data.types: column "{name}" can\'t be numeric ("{word}" in row {row}); correct it, or set '
+            f"data.types: {{{name}: categorical}}"
         )
     if asked == "boolean":
         odd = scan.word_at if scan.words and not scan.boolean else None
@@ -167,6 +188,8 @@ def _label(name: str, scan: Scan, settings: DataSettings) -> tuple[Label, list[i
             f'data.label: column "{name}" is empty in {found.missing:,} of {found.rows:,} rows; remove '
             "them or fill them"
         )
+    if settings.types.get(name) != "categorical":
+        _check_commas(name, found)
     if found.numbers and found.words:
         (row, word), (other, number) = found.word_at, found.number_at
         raise UserError(

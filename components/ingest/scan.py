@@ -14,6 +14,11 @@ from components.shared import columns
 _SKETCH = 4096
 MOST_CLASSES = 10_000
 _NUMERAL = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$|^\s*[+-]?(?i:inf(inity)?)\s*$"
+_DATE = (
+    r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+    r"([T ]\d{2}(:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$"
+)
+_WITH_COMMA = r"^[+-]?(\d{1,3}(\.\d{3})+,\d+|\d+(,\d+)+(\.\d+)?|,\d+)([eE][+-]?\d+)?$"
 
 
 @dataclass
@@ -23,6 +28,8 @@ class ColumnScan:
     Attributes:
         numbers, words, missing: how many values are of each kind.
         boolean: every word is true or false.
+        dates: every word is an ISO 8601 date, perhaps with a time and a zone.
+        commas: every word is a number but for its commas.
         whole: every number is an integer.
         low, high: of the numbers.
         number_at, word_at, infinite_at: the first of each, as (row from 1, value).
@@ -35,6 +42,8 @@ class ColumnScan:
     words: int = 0
     missing: int = 0
     boolean: bool = True
+    dates: bool = True
+    commas: bool = True
     whole: bool = True
     low: float = np.inf
     high: float = -np.inf
@@ -70,6 +79,8 @@ class ColumnScan:
         self.words += later.words
         self.missing += later.missing
         self.boolean &= later.boolean
+        self.dates &= later.dates
+        self.commas &= later.commas
         self.whole &= later.whole
         self.low, self.high = min(self.low, later.low), max(self.high, later.high)
         self.sketch = np.unique(np.concatenate([self.sketch, later.sketch]))[:_SKETCH]
@@ -98,6 +109,9 @@ def _scan_words(scan: ColumnScan, indices: np.ndarray, values: list[str]) -> Non
     scan.words += len(present)
     scan.word_at = (int(present[0]) + 1, values[indices[present[0]]])
     scan.boolean = all(value.lower() in ("true", "false") for value in values)
+    scan.dates, scan.commas = (
+        pc.all(pc.match_substring_regex(pa.array(values), pattern)).as_py() for pattern in (_DATE, _WITH_COMMA)
+    )
     scan.sketch = np.unique(columns.text_hashes(values))[:_SKETCH]
 
 
@@ -114,6 +128,7 @@ def scan_array(array: pa.Array, typed: bool, kind: str | None) -> ColumnScan:
         _scan_words(scan, *columns.texts(array, ""))
     else:
         scan.words = rows - array.null_count
+        scan.boolean = scan.dates = scan.commas = False
     scan.missing = rows - scan.numbers - scan.words
     return scan
 
@@ -161,11 +176,12 @@ def scan_unit(unit: Unit, names: list[str], label: str, typed: bool, types: dict
             counts = np.bincount(indices[indices >= 0], minlength=len(values))
             total.label_counts.update(dict(zip(values, counts.tolist(), strict=True)))
         total.rows += batch.num_rows
+    total.unit_rows = [total.rows]
     return total
 
 
 def merge_scans(scans: Iterable[Scan]) -> Scan:
-    """The scans of all units, in order."""
+    """The scans of units or of sources as one; they come in order, and one at a time is held."""
     total = Scan(0, [], {}, Counter())
     for scan in scans:
         for name, column in scan.columns.items():
@@ -175,6 +191,6 @@ def merge_scans(scans: Iterable[Scan]) -> Scan:
                 total.columns[name] = column
         if len(total.label_counts) <= MOST_CLASSES:
             total.label_counts.update(scan.label_counts)
-        total.unit_rows.append(scan.rows)
+        total.unit_rows += scan.unit_rows
         total.rows += scan.rows
     return total

@@ -47,6 +47,11 @@ def format_of(location: str, files: list[fs.FileInfo], settings: DataSettings) -
     )
 
 
+def of_format(kind: str, files: list[fs.FileInfo]) -> list[fs.FileInfo]:
+    """The files whose ending says the format; all of them where none does."""
+    return [info for info in files if _ends(info, _ENDINGS[kind])] or files
+
+
 def _ends(info: fs.FileInfo, endings: tuple[str, ...]) -> bool:
     return _SHARD.sub("", info.path.lower()).endswith(endings)
 
@@ -65,9 +70,9 @@ def open_source(location: str, settings: DataSettings, base: Path, scratch: Path
         path = path_of(location, base)
         root = path if system.get_file_info(path).type == fs.FileType.Directory else None
         return images.image_source(location, root, system, files, settings.label or "label", settings.image_size)
-    matching = [info for info in files if _ends(info, _ENDINGS[kind])] or files
+    matching = of_format(kind, files)
     if kind == "csv":
-        return tables.csv_source(location, system, matching, settings.delimiter)
+        return tables.csv_source(location, system, matching, settings)
     if kind == "parquet":
         return tables.parquet_source(location, system, matching)
     if kind == "tfrecord":

@@ -1,36 +1,55 @@
 """CSV and Parquet as units: a CSV is cut into blocks of text, a Parquet file into row groups."""
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from components.ingest.unit import BLOCK, Source, Unit, given
+from components.ingest.unit import BLOCK, Source, Unit
 from components.shared.errors import UserError, nearest
+from components.shared.settings import DataSettings
 
-_DELIMITERS = {";": '";"', "\t": r'"\t"', "|": '"|"', ",": '","'}
+_DELIMITERS = {",": '","', ";": '";"', "\t": r'"\t"', "|": '"|"'}
+_THOUSANDS = r"^\s*[+-]?\d{1,3}(\.\d{3})+(,\d+)?\s*$"
+_DECIMAL_COMMA = r"^(\s*[+-]?\d*),(\d+(?:[eE][+-]?\d+)?\s*)$"
 
 
-def csv_source(location: str, system: fs.FileSystem, files: list[fs.FileInfo], delimiter: str) -> Source:
+def csv_source(location: str, system: fs.FileSystem, files: list[fs.FileInfo], settings: DataSettings) -> Source:
     """CSV files with the same header line; values stay text.
 
     Raises:
         UserError: a file has no header, or another one, or only one column, or a name twice.
     """
-    names = _header(system, files[0], delimiter)
+    names = _header(system, files[0], settings.delimiter)
     for info in files[1:]:
-        _same_columns(files[0], names, info, _header(system, info, delimiter))
+        _same_columns(files[0], names, info, _header(system, info, settings.delimiter))
 
     def units(columns: list[str]) -> Iterator[Unit]:
         for info in files:
-            for batch in _csv_batches(system, info, delimiter, columns):
-                yield Unit(given, (batch,), info.base_name)
+            for batch in _csv_batches(system, info, settings.delimiter, columns):
+                yield Unit(_meant, (batch, settings.decimal, settings.missing), info.base_name)
 
     return Source(location, names, False, sum(info.size for info in files), units)
+
+
+def find_delimiter(system: fs.FileSystem, info: fs.FileInfo) -> str:
+    """The mark that cuts the first lines into most columns, equally many in each; a comma where there is none."""
+    with system.open_input_stream(info.path) as stream:
+        start = stream.read(1 << 16)
+    text = start.decode("utf-8-sig", errors="ignore")
+    widths = {}
+    for mark in _DELIMITERS:
+        rows = [len(row) for row in csv.reader(io.StringIO(text), delimiter=mark) if row]
+        # The last row that was read may be cut.
+        rows = rows[: 20 if len(start) < 1 << 16 else max(1, min(20, len(rows) - 1))]
+        widths[mark] = rows[0] if rows and len(set(rows)) == 1 else 1
+    return max(widths, key=widths.get)
 
 
 def _header(system: fs.FileSystem, info: fs.FileInfo, delimiter: str) -> list[str]:
@@ -38,6 +57,10 @@ def _header(system: fs.FileSystem, info: fs.FileInfo, delimiter: str) -> list[st
         start = stream.read(1 << 20)
     if not start.strip():
         raise UserError(f"data.source: {info.base_name} is empty; give a file with a header line and rows")
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(
+            f"data.source: {info.base_name} is UTF-16; convert it to UTF-8, such as with iconv -f utf-16 -t utf-8"
+        )
     try:
         text = start.decode("utf-8-sig", errors="ignore" if len(start) == 1 << 20 else "strict")
         first = next(csv.reader(io.StringIO(text), delimiter=delimiter))
@@ -88,6 +111,24 @@ def _csv_batches(
             yield from reader
     except pa.ArrowInvalid as error:
         raise _csv_error(system, info, delimiter, error) from error
+
+
+def _meant(batch: pa.RecordBatch, decimal: str, missing: list[str]) -> Iterator[pa.RecordBatch]:
+    """Reads a unit that holds its batch of texts: markers of missing values as null, decimal commas as points."""
+    if missing or decimal == ",":
+        batch = pa.record_batch([_as_usual(column, decimal, missing) for column in batch], batch.schema)
+    yield batch
+
+
+def _as_usual(texts: pa.Array, decimal: str, missing: list[str]) -> pa.Array:
+    if missing:
+        found = pc.is_in(pc.utf8_trim_whitespace(texts), pa.array([marker.strip() for marker in missing]))
+        texts = pc.if_else(found, None, texts)
+    if decimal == ",":
+        plain = pc.replace_substring(texts, ".", "")
+        texts = pc.if_else(pc.match_substring_regex(texts, _THOUSANDS), plain, texts)
+        texts = pc.replace_substring_regex(texts, _DECIMAL_COMMA, r"\1.\2")
+    return texts
 
 
 def _csv_error(system: fs.FileSystem, info: fs.FileInfo, delimiter: str, error: pa.ArrowInvalid) -> UserError:

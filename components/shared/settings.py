@@ -94,6 +94,11 @@ class DataSettings(Section):
     """The most frequent categories of a column that get a code of their own; the others share one."""
     delimiter: str = ","
     """What separates the columns of a CSV file."""
+    decimal: Literal[".", ","] = "."
+    """The decimal mark of numbers in a CSV file; with "," points between thousands are dropped."""
+    missing: list[str] = []
+    """What a CSV file holds where a value is missing, such as ["?", "-"], besides nothing, NA, N/A, NaN, null (each in
+    several spellings) and #N/A."""
     split: Split = Split()
     shard_mb: Annotated[float, Field(gt=0)] = 100
     """Target size of one TFRecord shard in megabytes."""

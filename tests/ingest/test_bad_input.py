@@ -119,8 +119,32 @@ CASES = {
         csv(table(a=lambda i: "old" if i == 40 else i)),
         ROWS,
         'data.types: column "a" of rows.csv mixes numbers and words (0 in row 1, "old" in row 41); correct '
-        "them, "
+        'them, list "old" in data.missing if it means no value, '
         "or set data.types: {a: categorical}",
+    ),
+    "decimal commas": (
+        csv(table(a=lambda i: f'"{i},5"' if i % 2 else i)),
+        ROWS,
+        'data.decimal: column "a" holds numbers with commas ("1,5" in row 2); set data.decimal: "," if that is the '
+        "decimal mark, or data.types: {a: categorical}, or remove the commas",
+    ),
+    "decimal commas and points between thousands": (
+        csv(table(a=lambda i: f'"1.{i:03d},5"' if i else "2.000")),
+        ROWS,
+        'data.decimal: column "a" holds numbers with commas ("1.001,5" in row 2); set data.decimal: "," if that is the '
+        "decimal mark, or data.types: {a: categorical}, or remove the commas",
+    ),
+    "decimal commas typed numeric": (
+        csv(table(a=lambda i: f'"{i},5"')),
+        ROWS | {"types": {"a": "numeric"}},
+        'data.decimal: column "a" holds numbers with commas ("0,5" in row 1); set data.decimal: "," if that is the '
+        "decimal mark, or data.types: {a: categorical}, or remove the commas",
+    ),
+    "label with decimal commas": (
+        csv(table(y=lambda i: f'"{i},25"')),
+        ROWS,
+        'data.decimal: column "y" holds numbers with commas ("0,25" in row 1); set data.decimal: "," if that is the '
+        "decimal mark, or data.types: {y: categorical}, or remove the commas",
     ),
     "duplicate columns": (
         csv(table().replace("a,b", "a,a", 1)),
@@ -233,7 +257,7 @@ CASES = {
     "words typed numeric": (
         csv(table()),
         ROWS | {"types": {"b": "numeric"}},
-        'data.types: column "b" can\'t be numeric ("u" in row 1); correct it or remove the type',
+        'data.types: column "b" can\'t be numeric ("u" in row 1); correct it, or set data.types: {b: categorical}',
     ),
     "numbers typed boolean": (
         csv(table(a=lambda i: i + 5)),

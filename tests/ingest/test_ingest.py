@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from components.ingest import categories
 from components.ingest.ingest import ingest
 from components.ingest.inspect import fingerprint, inspect
 from components.shared.columns import mix
@@ -150,6 +151,27 @@ def test_max_categories_keeps_the_most_frequent(tmp_path: Path):
     assert manifest.categorical[0].vocabulary == ["b", "c"]
 
 
+def test_more_categories_than_are_held_are_counted_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Exactly, whatever the texts hold; equally frequent ones are told apart by their text."""
+    rng = np.random.default_rng(0)
+    words = np.array([f"{mark}{number}" for number in range(300) for mark in ("ü", "z\n", '"', "a,")], object)
+    table = pa.table(
+        {
+            "a": rng.normal(size=5000),
+            "b": words[np.minimum(rng.geometric(0.01, 5000), 1200) - 1],
+            "c": words[rng.integers(0, 1200, 5000)],
+            "y": rng.integers(0, 2, 5000),
+        }
+    )
+    pq.write_table(table, tmp_path / "rows.parquet", row_group_size=300)
+    settings = DataSettings(source="rows.parquet", label="y", workers=1)
+    ingest(settings, 1, tmp_path / "memory", tmp_path)
+    monkeypatch.setattr(categories, "HELD", 250)
+    ingest(settings, 1, tmp_path / "files", tmp_path)
+    assert content(tmp_path / "files") == content(tmp_path / "memory")
+    assert [len(column.vocabulary) for column in Manifest.load(tmp_path / "files").categorical] == [100, 100]
+
+
 def test_large_vocabulary_still_has_rows_of_one_length(tmp_path: Path):
     """Codes beyond 127 take two bytes, and the small ones are padded."""
     lines = ["a,b,y"] + [f"{i},k{i % 300},{i // 300 % 2}" for i in range(3000)]
@@ -262,6 +284,91 @@ def test_missing_values_and_left_out_columns(tmp_path: Path, caplog: pytest.LogC
         assert f'left out column "{name}"' in caplog.text
     rows = Rows.concat(list(load(tmp_path / "out").values()))
     assert np.isnan(rows.numeric).sum() == 15
+
+
+@pytest.mark.parametrize(("rows", "few"), [(140, "28 validation and 28 test"), (150, None)])
+def test_few_rows_to_score_on_are_warned_of(
+    rows: int, few: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / "rows.csv").write_text("\n".join(["a,y"] + [f"{i},{i % 2}" for i in range(rows)]) + "\n")
+    inspect(DataSettings(source="rows.csv", label="y"), 1, tmp_path)
+    assert caplog.messages == ([f"only {few} rows: scores on fewer than 30 rows are mostly noise"] if few else [])
+
+
+TIMES = {
+    "day": "2026-{month:02d}-{day:02d}",
+    "time": "2026-{month:02d}-{day:02d}T12:00:00",
+    "zoned": "2026-{month:02d}-{day:02d} 12:00:00.5+01:00",
+    "utc": "2026-{month:02d}-{day:02d}T12:00Z",
+}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize("form", TIMES)
+def test_dates_are_left_out_whatever_the_format(
+    form: str, ending: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """Also where they are texts that repeat, which would do as categories; they still say what comes later."""
+    when = [TIMES[form].format(month=i // 28 % 3 + 1, day=i % 28 + 1) for i in range(168)]
+    table = pa.table({"a": range(168), "when": when, "y": [i // 7 % 2 for i in range(168)]})
+    if ending == "csv":
+        pyarrow.csv.write_csv(table, tmp_path / "rows.csv")
+    else:
+        kind = pa.timestamp("us", "UTC" if form in ("zoned", "utc") else None)
+        pq.write_table(table.set_column(1, "when", table["when"].cast(kind)), tmp_path / "rows.parquet")
+    settings = DataSettings(source=f"rows.{ending}", label="y")
+    manifest = ingest(settings, 1, tmp_path / "out", tmp_path)
+    assert [column.name for column in manifest.columns] == ["a"]
+    assert 'left out column "when": dates are no features as they are' in caplog.text
+    later = settings.model_copy(update={"split": Split(by="time", column="when", validation=0.25, test=0.25)})
+    rows = {role: info.rows for role, info in ingest(later, 1, tmp_path / "later", tmp_path).roles.items()}
+    assert rows == {"train": 84, "validation": 42, "test": 42}
+
+
+def test_dates_may_be_categories_and_other_texts_are_no_dates(tmp_path: Path):
+    lines = ["day,code,y"] + [f"2026-01-{i % 9 + 1:02d},20{i % 9}-13-01,{i // 9 % 2}" for i in range(90)]
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
+    settings = DataSettings(source="rows.csv", label="y", types={"day": "categorical"})
+    seen = inspect(settings, 1, tmp_path)
+    assert [(column.name, column.kind) for column in seen.columns] == [("day", "categorical"), ("code", "categorical")]
+
+
+@pytest.mark.parametrize("delimiter", [";", ","])
+def test_decimal_commas(delimiter: str, tmp_path: Path):
+    """A table with commas for points gives the rows that one with points gives."""
+    rows = [(f"{i - 30}.{i % 4}", f"{i * 997}", f"{i}e-2", "u,v" if i % 3 else "1.2.3", f"{i}.5") for i in range(60)]
+    words = [dict(zip("abcwy", row, strict=True)) for row in rows]
+    points = pa.Table.from_pylist(words)
+    commas = [row | {name: row[name].replace(".", ",") for name in "acy"} for row in words]
+    for row in commas:
+        row["b"] = f"{int(row['b']):,}".replace(",", ".")
+    pyarrow.csv.write_csv(points, tmp_path / "points.csv")
+    options = pyarrow.csv.WriteOptions(delimiter=delimiter)
+    pyarrow.csv.write_csv(pa.Table.from_pylist(commas), tmp_path / "commas.csv", options)
+    ingest(DataSettings(source="points.csv", label="y"), 1, tmp_path / "points", tmp_path)
+    settings = DataSettings(source="commas.csv", label="y", delimiter=delimiter, decimal=",")
+    manifest = ingest(settings, 1, tmp_path / "commas", tmp_path)
+    assert manifest.categorical[0].vocabulary == ["1.2.3", "u,v"]
+    assert shards(tmp_path / "commas") == shards(tmp_path / "points")
+
+
+def test_declared_markers_of_missing_values(tmp_path: Path):
+    lines = ["a,b,y"] + [f"{' ?' if i % 4 == 0 else i},{'-' if i % 5 == 0 else 'uv'[i % 2]},{i % 2}" for i in range(60)]
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
+    settings = DataSettings(source="rows.csv", label="y", missing=["?", "-"])
+    assert [(one.kind, one.missing) for one in inspect(settings, 1, tmp_path).columns] == [
+        ("numeric", 15),
+        ("categorical", 12),
+    ]
+    rows = Rows.concat(list(load(ingested(settings, tmp_path)).values()))
+    assert np.isnan(rows.numeric).sum() == 15
+    assert (rows.categorical == 0).sum() == 12
+
+
+def ingested(settings: DataSettings, base: Path) -> Path:
+    """The folder of the records."""
+    ingest(settings, 1, base / "out", base)
+    return base / "out"
 
 
 def test_formats_agree(tmp_path: Path):
@@ -414,30 +521,34 @@ def test_other_tools_read_the_shards(tmp_path: Path):
 LIMITED = """
 import resource, sys
 from pathlib import Path
+from components.ingest import tables
 from components.ingest.ingest import ingest
 from components.shared.settings import DataSettings
-settings = DataSettings(source=sys.argv[1], label="y", shard_mb=4, workers=1)
-ingest(DataSettings(source="sklearn:iris"), 1, Path(sys.argv[2] + "-warm"))
+# Arrow reads 32 blocks ahead, which does not depend on the source; small ones leave the limit to what does.
+tables.BLOCK = 1 << 18
+small, large, out, growth = sys.argv[1:]
+settings = DataSettings(source=small, label="y", shard_mb=4, workers=1)
+ingest(settings, 1, Path(out + "-small"))
 used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData")) << 10
-resource.setrlimit(resource.RLIMIT_DATA, (used + (int(sys.argv[3]) << 20),) * 2)
-print(ingest(settings, 1, Path(sys.argv[2])).roles["train"].rows)
+resource.setrlimit(resource.RLIMIT_DATA, (used + int(growth),) * 2)
+ingest(settings.model_copy(update={"source": large}), 1, Path(out))
 """
 
 
 def test_source_larger_than_memory(tmp_path: Path):
-    """A CSV of 240 MB in a process that may allocate 100 MB more than it starts with."""
+    """A narrow CSV, of rows that all differ, in a process that may allocate a tenth of it after reading a small one."""
     rng = np.random.default_rng(0)
-    block = pa.table({f"x{index}": rng.normal(size=3000) for index in range(60)} | {"y": rng.integers(0, 2, 3000)})
-    text = pa.BufferOutputStream()
-    pyarrow.csv.write_csv(block, text)
-    data = text.getvalue().to_pybytes()
-    header, rows = data.split(b"\n", 1)
-    with open(tmp_path / "big.csv", "wb") as file:
-        file.write(header + b"\n")
-        for _ in range(240_000_000 // len(rows)):
-            file.write(rows)
-    limit = 100
-    assert (tmp_path / "big.csv").stat().st_size > 2 * (limit << 20)
+
+    def block(rows: int) -> pa.Table:
+        numbers = {f"x{index}": rng.normal(scale=1e-5, size=rows) for index in range(3)}
+        return pa.table(numbers | {"y": rng.integers(0, 2, rows)})
+
+    pyarrow.csv.write_csv(block(200_000), tmp_path / "small.csv")
+    rows = 0
+    with pyarrow.csv.CSVWriter(tmp_path / "large.csv", block(0).schema) as writer:
+        while (size := (tmp_path / "large.csv").stat().st_size) < 300_000_000:
+            writer.write(block(250_000))
+            rows += 250_000
     environment = os.environ | {
         # The limit is on address space: no pools that reserve it ahead, and freed blocks go back at once.
         "ARROW_DEFAULT_MEMORY_POOL": "system",
@@ -445,13 +556,17 @@ def test_source_larger_than_memory(tmp_path: Path):
         "OPENBLAS_NUM_THREADS": "1",
     }
     done = subprocess.run(
-        [sys.executable, "-c", LIMITED, tmp_path / "big.csv", tmp_path / "out", str(limit)],
+        [
+            *(sys.executable, "-c", LIMITED),
+            *(tmp_path / "small.csv", tmp_path / "large.csv", tmp_path / "out", str(size // 10)),
+        ],
         cwd=Path(__file__).parents[2],
         env=environment,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    assert sum(info.rows for info in Manifest.load(tmp_path / "out").roles.values()) == rows
 
 
 def test_mix_is_splitmix64():

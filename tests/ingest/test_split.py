@@ -1,11 +1,44 @@
 """Roles as functions of content and seed."""
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from components.ingest.split import DROPPED, TEST, TRAIN, VALIDATION, drop_repeats, random_roles, time_roles
+from components.ingest import spill
+from components.ingest.encode import Keys
+from components.ingest.split import DROPPED, TEST, TRAIN, VALIDATION, Roles, assign, keyed
 from components.ingest.statistics import Moments
 from components.shared.settings import Split
+
+SPLITS = {"random": Split(), "files": Split(by="files")} | {
+    by: Split(by=by, column="t") for by in ("group", "time", "column")
+}
+
+
+def assigned(
+    ids: np.ndarray, labels: np.ndarray, classes: list | None, split: Split, seed: int, keys: np.ndarray | None = None
+) -> tuple[np.ndarray, Roles]:
+    """Roles of rows that come in units of up to 1000."""
+    parts = [
+        Keys(ids[start : start + 1000], labels[start : start + 1000], None if keys is None else keys[start:][:1000])
+        for start in range(0, len(ids), 1000)
+    ]
+    third = len(ids) // 3
+    rows = [third, third, len(ids) - 2 * third] if split.by == "files" else [len(ids)]
+    with tempfile.TemporaryDirectory() as folder:
+        roles = assign(parts, rows, classes, split, seed, Path(folder))
+        return np.fromfile(roles.file, np.int8), roles
+
+
+def random_roles(ids: np.ndarray, labels: np.ndarray, classes: list | None, split: Split, seed: int) -> np.ndarray:
+    return assigned(ids, labels, classes, split, seed)[0]
+
+
+def time_roles(times: np.ndarray, split: Split) -> np.ndarray:
+    ids = np.arange(len(times), dtype=np.uint64)
+    return assigned(ids, np.zeros(len(times)), None, split, 1, times)[0]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -71,11 +104,84 @@ def test_rows_of_one_time_stay_together():
 
 def test_repeats_stay_in_the_latest_role():
     ids = np.array([7, 7, 7, 8, 8, 9, 9], np.uint64)
-    roles = np.array([TRAIN, VALIDATION, TEST, TRAIN, VALIDATION, TRAIN, TRAIN], np.int8)
-    kept, dropped, repeated = drop_repeats(ids, roles)
+    given = np.array([TRAIN, VALIDATION, TEST, TRAIN, VALIDATION, TRAIN, TRAIN], np.uint64)
+    kept, roles = assigned(ids, np.zeros(7), None, Split(by="column", column="part"), 1, given)
     assert kept.tolist() == [DROPPED, DROPPED, TEST, DROPPED, VALIDATION, TRAIN, TRAIN]
-    assert dropped == {"train": 2, "validation": 1}
-    assert repeated == 7
+    assert roles.dropped == {"train": 2, "validation": 1}
+    assert roles.duplicates == 7
+    assert roles.rows == [2, 1, 1]
+
+
+def expected(
+    ids: np.ndarray, labels: np.ndarray, classes: list | None, split: Split, seed: int, keys: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """The definition: roles and duplicates, from all rows at once."""
+    distinct, place, counts = np.unique(ids, return_inverse=True, return_counts=True)
+    if split.by == "column":
+        roles = keys.astype(int)
+    elif split.by == "files":
+        roles = np.minimum(np.arange(len(ids)) // (len(ids) // 3), 2)
+    else:
+        values = ids if split.by == "random" else keys
+        blocks, block, sizes = np.unique(values, return_inverse=True, return_counts=True)
+        strata = np.zeros(len(blocks), int)
+        if split.by == "time":
+            order = np.arange(len(blocks))[::-1]
+        else:
+            order = np.argsort(keyed(blocks, seed, "role"))
+            if split.by == "group":
+                sizes = np.ones_like(sizes)
+            elif classes is not None:
+                strata[:] = len(classes)
+                np.minimum.at(strata, block, labels)
+                found = np.bincount(strata, minlength=len(classes))
+                strata[found[strata] < 3] = np.argmax(found)
+        decided = np.empty(len(blocks), int)
+        for stratum in np.unique(strata):
+            mine = order[strata[order] == stratum]
+            upto = np.cumsum(sizes[mine])
+            test = max(1, round(split.test * upto[-1]))
+            validation = max(1, round(split.validation * upto[-1]))
+            first = nearest_cut(upto, test, 1, len(mine) - 2)
+            second = nearest_cut(upto, upto[first - 1] + validation, first + 1, len(mine) - 1)
+            decided[mine] = np.repeat([TEST, VALIDATION, TRAIN], [first, second - first, len(mine) - second])
+        roles = decided[block]
+    latest = np.zeros(len(distinct), int)
+    np.maximum.at(latest, place, roles)
+    return np.where(roles < latest[place], DROPPED, roles), int(counts[counts > 1].sum())
+
+
+def nearest_cut(upto: np.ndarray, target: int, low: int, high: int) -> int:
+    """How many blocks hold nearly `target` rows, fewer where two are as near but the larger is not nearer."""
+    distance = np.abs(upto - target)
+    nearest = int(len(upto) - 1 - np.argmin(distance[::-1])) + 1
+    return min(max(nearest, low), high)
+
+
+@pytest.mark.parametrize("rows_held", [7, 100, 1 << 17])
+@pytest.mark.parametrize("by", SPLITS)
+@pytest.mark.parametrize("kind", ["distinct", "repeated", "few", "one heavy", "regression"])
+def test_parts_of_any_size_give_the_same_roles(by: str, kind: str, rows_held: int, monkeypatch: pytest.MonkeyPatch):
+    """What is looked at in parts is what all rows at once would give, with repeats, conflicts and heavy rows."""
+    monkeypatch.setattr(spill, "ROWS", rows_held)
+    rng = np.random.default_rng(1)
+    count = 2500
+    ids = rng.integers(0, 900 if kind == "repeated" else 1 << 60, count).astype(np.uint64)
+    if kind in ("few", "one heavy"):
+        heavy = rng.integers(0, 12 if kind == "few" else 1, count)
+        ids = np.where(rng.random(count) < 0.6, heavy, ids).astype(np.uint64)
+    labels = rng.choice(4, count, p=[0.5, 0.3, 0.15, 0.05])
+    classes = None if kind == "regression" else list("abcd")
+    keys = {
+        "group": rng.integers(0, 300, count).astype(np.uint64),
+        "time": (rng.normal(size=count) * 100).round() if kind == "few" else rng.integers(-9999, 9999, count),
+        "column": rng.integers(0, 3, count).astype(np.uint64),
+    }.get(by)
+    found, roles = assigned(ids, labels, classes, SPLITS[by], 3, keys)
+    wanted, duplicates = expected(ids, labels, classes, SPLITS[by], 3, keys)
+    np.testing.assert_array_equal(found, wanted)
+    assert roles.duplicates == duplicates
+    assert roles.rows == np.bincount(wanted[wanted >= 0], minlength=3).tolist()
 
 
 def test_moments_of_parts_are_those_of_the_whole():

@@ -154,6 +154,18 @@ def test_a_screen_of_many_columns_is_still_one_screen(tmp_path):
         ({"ensemble": {"metric": "rmse"}}, '"rmse" is not a metric of a binary label'),
         ({"search": {"objective": {"name": "rmse"}}}, '"rmse" is not one of loss, accuracy'),
         ({"evaluate": {"slices": ["paln"]}}, 'evaluate.slices: "paln" is not a feature column; did you mean "plan"?'),
+        (
+            {"evaluate": {"slices": ["customer"]}},
+            r'column "customer" is left out \(nearly every value occurs once, so it cannot generalise\)',
+        ),
+        (
+            {"data": CHURN | {"exclude": ["plan"]}, "evaluate": {"slices": ["plan"]}},
+            r'column "plan" is left out \(data.exclude names it\); name a feature column',
+        ),
+        (
+            {"data": CHURN | {"types": {"plan": "numeric"}}},
+            r"correct it, or set data.types: \{plan: categorical\}",
+        ),
         ({"data": {"source": "gone.csv", "label": "y"}}, '"gone.csv" does not exist'),
     ],
 )

@@ -127,7 +127,7 @@ def test_sources_without_columns_get_no_label(tmp_path):
         ("2024.csv", "2024"),
         ("true.csv", "true"),
         ("___.csv", "run"),
-        ("a" * 70, "a" * 50),
+        ("a" * 70 + ".csv", "a" * 50),
     ],
 )
 def test_the_name_of_a_run_is_made_from_any_file_name(tmp_path, file, name):
@@ -212,3 +212,59 @@ def test_a_path_from_home_stays_as_it_is(kep, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert kep("~/data/churn.csv", "-o", "runs/my.yaml") == 0
     assert load(tmp_path / "runs" / "my.yaml").data.source == "~/data/churn.csv"
+
+
+@pytest.mark.parametrize(("delimiter", "written"), [(",", None), (";", ";"), ("\t", "\t"), ("|", "|")])
+def test_the_delimiter_is_found(kep, tmp_path, capsys, delimiter, written):
+    rows = [f'{i},5|"{i % 3}, {i}; or so"|{"no" if i % 2 else "yes"}' for i in range(60)]
+    if delimiter == ",":
+        rows = [row.replace(",5|", ".5|") for row in rows]
+    text = "\n".join(["price|note|bought", *rows]) + "\n"
+    (tmp_path / "rows.csv").write_text(text.replace("|", delimiter))
+    assert kep("rows.csv") == 0
+    assert load(tmp_path / "rows.yaml").data.delimiter == (written or ",")
+    assert ("delimiter" in yaml.safe_load((tmp_path / "rows.yaml").read_text())["data"]) == (written is not None)
+    assert "label: guessed bought; change it with --label" in capsys.readouterr().out
+
+
+CHURN = (DATA / "churn.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "arguments", "sentence"),
+    [
+        ("rows.csv", CHURN.encode("utf-16"), [], "rows.csv is UTF-16; convert it to UTF-8, such as with iconv"),
+        (
+            "rows.csv",
+            CHURN.replace("south", "sür").encode("latin1"),
+            [],
+            "rows.csv is not UTF-8 (byte 0xfc at position",
+        ),
+        (
+            "rows.csv",
+            CHURN.encode(),
+            ["--label", "churnd"],
+            'column "churnd" not found in rows.csv; did you mean "churned"',
+        ),
+        ("rows.csv", CHURN.splitlines()[0].encode() + b"\n", [], "rows.csv has no rows; give at least a few per class"),
+        ("rows.csv", b"", [], "rows.csv is empty; give a file with a header line and rows"),
+        ("rows.xlsx", b"PK", [], '"rows.xlsx" ends in ".xlsx", which no reader knows'),
+        ("rows.parquet", b"PK", [], "rows.parquet is not a readable Parquet file"),
+    ],
+)
+def test_what_ingest_would_refuse_is_refused(kep, tmp_path, capsys, name, data, arguments, sentence):
+    (tmp_path / name).write_bytes(data)
+    before = sorted(tmp_path.iterdir())
+    assert kep(name, *arguments) == 2
+    out, err = capsys.readouterr()
+    assert sentence in " ".join(err.split())
+    assert len(err.splitlines()) == 1
+    assert out == ""
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_set_of_scikit_learn_is_looked_at_too(kep, capsys):
+    assert kep("sklearn:iri") == 2
+    assert 'did you mean "iris"?' in capsys.readouterr().err
+    assert kep("sklearn:iris", "--label", "taget") == 2
+    assert 'did you mean "target"?' in capsys.readouterr().err
