@@ -53,7 +53,7 @@ class Served(tf.Module):
         outputs = [tf.cast(model(inputs, training=False), tf.float64) for model in self.members]
         if label.task == "regression":
             members = tf.stack([output[:, 0] * (label.std or 1) + label.mean for output in outputs], axis=1)
-            return {"prediction": tf.linalg.matvec(members, self._weights), "members": members}
+            return {"prediction": tf.linalg.matvec(members, tf.constant(self._weights, tf.float64)), "members": members}
         outputs = [tf.concat([1 - o, o], axis=1) if o.shape[1] == 1 else o for o in outputs]
         pooled = self._pool(outputs)
         names = tf.constant([str(name) for name in label.classes])
