@@ -391,7 +391,7 @@ def _ensemble(whole: dict) -> dict:
 
 def _way_name(name: str) -> str:
     """A way to weigh, with what an average is over."""
-    averages = {"uniform": "uniform (all within the limits)", "greedy_uniform": "uniform (greedily chosen)"}
+    averages = {"uniform": "uniform (of all)", "greedy_uniform": "uniform (of chosen)"}
     way, _, pooling = name.partition(", ")
     return ", ".join(part for part in (averages.get(way, way), pooling) if part)
 

@@ -229,8 +229,8 @@ def section(page: str, name: str) -> str:
 def test_a_plain_average_is_not_said_to_be_fitted(records):
     part = section(render(whole(records, "cancer")), "ensemble")
     assert "fitted weights" not in part
-    assert "uniform (all within the limits) (chosen)" in part
-    assert "uniform (all within the limits), geometric" in part
+    assert "uniform (of all) (chosen)" in part
+    assert "uniform (of all), geometric" in part
     assert "Pooling" not in part
     fitted = section(render(of_two(whole(records, "cancer"))), "ensemble")
     assert "fitted weights are at most 1.0e-07 above" in fitted
