@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format compile bench bench-full screenshot clean
+.PHONY: help setup demo test test-containers lint format lock image compile bench bench-full screenshot clean
 
 RUN ?= digits
 UV ?= $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
@@ -15,7 +15,7 @@ setup: .venv/installed  ## Make the environment in .venv from uv.lock
 # uv brings itself: where it is not installed, pip puts it into the environment that it then fills.
 .venv/installed: pyproject.toml uv.lock
 	@command -v uv >/dev/null || test -x .venv/bin/uv || { python3 -m venv .venv && .venv/bin/pip install --quiet uv; }
-	$(UV) sync --locked --extra cpu --inexact --quiet
+	$(UV) sync --locked --extra cpu --extra docker --inexact --quiet
 	@mkdir -p .venv/lib/openmp
 	@ln -sf $(CURDIR)/.venv/lib/python3.*/site-packages/scikit_learn.libs/libgomp-*.so* .venv/lib/openmp/libgomp.so.1
 	@touch $@
@@ -25,6 +25,9 @@ demo: setup  ## Run the pipeline on real data: make demo [RUN=digits|breast_canc
 
 test: setup  ## Run every test
 	.venv/bin/python -m pytest
+
+test-containers: setup image  ## Run the demo pipeline in the images; needs a container engine
+	.venv/bin/python -m pytest -m containers
 
 lint: setup  ## Check style and format
 	.venv/bin/ruff check .
@@ -36,6 +39,16 @@ format: setup  ## Format the code
 
 compile: setup  ## Compile the pipeline: make compile [RUN=digits]
 	.venv/bin/kep compile pipelines/configs/$(RUN).yaml -o pipeline.yaml
+
+# The stand-in or the official Python image; what is published takes it by digest, python:3.11-slim@sha256:…
+BASE ?= python:3.11-slim
+
+image:  ## Build the images cpu and glue: make image [BASE=python:3.11-slim@sha256:…] [DOCKER=docker]
+	BASE=$(BASE) containers/build.sh cpu glue
+
+lock: setup  ## Write uv.lock, and each image's requirements from it
+	$(UV) lock
+	containers/lock.sh
 
 bench: setup  ## Compare ways to weigh and solvers, in two minutes: tables to standard output
 	.venv/bin/python -m benchmarks.ensemble weights solver
