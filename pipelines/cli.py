@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -27,6 +27,7 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as search.max_trials=5."),
 ]
 Runs = Annotated[Path, typer.Option(help="Folder of all runs.")]
+Target = Literal["local", "vertex", "kubeflow"]
 
 
 @app.command(epilog="Example: kep init churn.csv --label churned")
@@ -110,13 +111,19 @@ def compile(
     file: RunFilePath,
     output: Annotated[Path, typer.Option("-o", "--output", help="The YAML to write.")] = Path("pipeline.yaml"),
     overrides: Overrides = None,
+    target: Annotated[Target, typer.Option(help="Where it will run; the cloud takes images by digest alone.")] = "local",
+    images: Annotated[
+        Path, typer.Option(help="The lock of the images, for vertex and kubeflow.")
+    ] = Path("containers/images.lock.yaml"),
 ) -> None:
     """Compile the pipeline to the YAML that Kubeflow Pipelines and Vertex AI take."""
     from pipelines.arguments import arguments
     from pipelines.compile import compile_training
     from pipelines.config import load
+    from pipelines.images import locked
 
-    compile_training(output, arguments(load(file, overrides), file.parent, Path("champions")))
+    pinned = None if target == "local" else locked(images)
+    compile_training(output, arguments(load(file, overrides), file.parent, Path("champions")), pinned)
     console.print(f"wrote {output}")
 
 
