@@ -27,6 +27,7 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as search.max_trials=5."),
 ]
 Runs = Annotated[Path, typer.Option(help="Folder of all runs.")]
+Runner = Literal["subprocess", "docker"]
 Target = Literal["local", "vertex", "kubeflow"]
 
 
@@ -84,6 +85,9 @@ def run(
     cache: Annotated[bool, typer.Option(help="Reuse finished steps of earlier runs.")] = True,
     like: Annotated[Path | None, typer.Option(metavar="RUN", help="Do an earlier run again: its folder.")] = None,
     force: Annotated[bool, typer.Option(help="Promote whatever the comparison with the champion says.")] = False,
+    runner: Annotated[
+        Runner, typer.Option(help="What a step runs as: a process, or a container of the images of `make image`.")
+    ] = "subprocess",
 ) -> None:
     """Run the whole pipeline on this machine; after an interruption it goes on where it stopped."""
     from components.shared.errors import nearest
@@ -103,7 +107,7 @@ def run(
         settings, base = running.like(like, console)
     else:
         settings, base = load(file, overrides), file.parent
-    raise typer.Exit(running.run(settings, base, runs, console, again_from if cache else "ingest", force))
+    raise typer.Exit(running.run(settings, base, runs, console, again_from if cache else "ingest", force, runner))
 
 
 @app.command(epilog="Example: kep compile pipelines/configs/digits.yaml -o pipeline.yaml")
@@ -111,10 +115,10 @@ def compile(
     file: RunFilePath,
     output: Annotated[Path, typer.Option("-o", "--output", help="The YAML to write.")] = Path("pipeline.yaml"),
     overrides: Overrides = None,
-    target: Annotated[Target, typer.Option(help="Where it will run; the cloud takes images by digest alone.")] = "local",
-    images: Annotated[
-        Path, typer.Option(help="The lock of the images, for vertex and kubeflow.")
-    ] = Path("containers/images.lock.yaml"),
+    target: Annotated[Target, typer.Option(help="Where it will run; the cloud takes images by digest.")] = "local",
+    images: Annotated[Path, typer.Option(help="The lock of the images, for vertex and kubeflow.")] = Path(
+        "containers/images.lock.yaml"
+    ),
 ) -> None:
     """Compile the pipeline to the YAML that Kubeflow Pipelines and Vertex AI take."""
     from pipelines.arguments import arguments

@@ -98,7 +98,7 @@ def test_too_many_folds_are_refused(tmp_path, records):
     train, validation, data = pooled(records("cancer"))
     few = np.flatnonzero(train.labels == 0)[:3]
     small = Rows.concat([train.take(few), train.take(train.labels == 1)])
-    with pytest.raises(UserError, match='has 3 train and validation rows, fewer than 5 folds'):
+    with pytest.raises(UserError, match="has 3 train and validation rows, fewer than 5 folds"):
         folds(small, small.take(np.arange(0)), data.manifest, 5, 0)
     train, validation, data = table(tmp_path, "time", when=np.arange(300) // 60)
     with pytest.raises(UserError, match="4 folds forward in time need more than"):

@@ -8,7 +8,7 @@ from pipelines.cli import app
 from pipelines.images import assign, locked
 from tests.pipelines.test_compile import CONFIG, GOLDEN
 
-PINNED = {name: f"europe-docker.pkg.dev/p/r/{name}@sha256:{letter * 64}" for name, letter in (("cpu", "a"), ("glue", "b"))}
+PINNED = {name: f"registry.example/team/{name}@sha256:{letter * 64}" for name, letter in (("cpu", "a"), ("glue", "b"))}
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def test_rounds_of_the_search_need_tensorflow():
         ("[", "is no YAML"),
         ("cpu", "holds no images by name"),
         ({"cpu": PINNED["cpu"]}, "has no image glue"),
-        (PINNED | {"glue": "europe-docker.pkg.dev/p/r/glue:v1"}, "not pinned by its digest"),
-        (PINNED | {"glue": "europe-docker.pkg.dev/p/r/glue"}, "not pinned by its digest"),
+        (PINNED | {"glue": "registry.example/team/glue:v1"}, "not pinned by its digest"),
+        (PINNED | {"glue": "registry.example/team/glue"}, "not pinned by its digest"),
         (PINNED | {"glue": PINNED["glue"][:-1]}, "not pinned by its digest"),
         (PINNED | {"gpu": None}, "not pinned by its digest"),
     ],
