@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-containers lint format lock image compile bench bench-full screenshot clean
+.PHONY: help setup demo test test-containers lint format lock image image-gpu sbom compile bench bench-full screenshot clean
 
 RUN ?= digits
 UV ?= $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE =
 export LD_LIBRARY_PATH := $(LD_LIBRARY_PATH):$(CURDIR)/.venv/lib/openmp
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  make %-16s %s\n", $$1, $$2}'
 
 setup: .venv/installed  ## Make the environment in .venv from uv.lock
 
@@ -29,9 +29,10 @@ test: setup  ## Run every test
 test-containers: setup image  ## Run the demo pipeline in the images; needs a container engine
 	.venv/bin/python -m pytest -m containers
 
-lint: setup  ## Check style and format
+lint: setup  ## Check style, format and Dockerfiles
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/hadolint containers/*/Dockerfile
 
 format: setup  ## Format the code
 	.venv/bin/ruff check --fix .
@@ -45,6 +46,12 @@ BASE ?= python:3.11-slim
 
 image:  ## Build the images cpu and glue: make image [BASE=python:3.11-slim@sha256:…] [DOCKER=docker]
 	BASE=$(BASE) containers/build.sh cpu glue
+
+image-gpu:  ## Build the image for NVIDIA GPUs: several GB
+	BASE=$(BASE) containers/build.sh gpu
+
+sbom: setup  ## Write a CycloneDX bill of materials per image to build/sbom
+	.venv/bin/python containers/sbom.py cpu glue gpu
 
 lock: setup  ## Write uv.lock, and each image's requirements from it
 	$(UV) lock
