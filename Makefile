@@ -41,7 +41,7 @@ format: setup  ## Format the code
 compile: setup  ## Compile the pipeline: make compile [RUN=digits]
 	.venv/bin/kep compile pipelines/configs/$(RUN).yaml -o pipeline.yaml
 
-# The stand-in or the official Python image; what is published takes it by digest, python:3.11-slim@sha256:…
+# What is to be published needs it by digest: containers/push.sh refuses a base by tag.
 BASE ?= python:3.11-slim
 
 image:  ## Build the images cpu and glue: make image [BASE=python:3.11-slim@sha256:…] [DOCKER=docker]

@@ -49,3 +49,19 @@ def test_a_bill_of_materials_lists_the_locked_packages(name, tmp_path):
     assert ("tensorflow" in named, "tensorflow-cpu" in named) == (name == "gpu", name == "cpu")
     for component in bill["components"]:
         assert component["externalReferences"][0]["hashes"], component["name"]
+
+
+def test_the_dockerfiles_differ_where_the_images_do():
+    """One Dockerfile per image is plain to read; that they stay alike is seen to here."""
+    lines = {}
+    for name in IMAGES:
+        text = (ROOT / "containers" / name / "Dockerfile").read_text()
+        text = text.replace(f"containers/{name}/", "").replace(f"keras-ensemble-pipelines/{name}", "")
+        lines[name] = [line.removesuffix(" \\") for line in text.splitlines()[1:]]
+    extra = {name: [line for line in lines[name] if line not in lines["glue"]] for name in ("cpu", "gpu")}
+    assert [line.split("=")[0].strip() for line in extra["gpu"] if line not in extra["cpu"]] == [
+        "NVIDIA_VISIBLE_DEVICES",
+        "NVIDIA_DRIVER_CAPABILITIES",
+    ]
+    assert all("openmp" in line or "OpenMP" in line or "TF_CPP" in line for line in extra["cpu"]), extra["cpu"]
+    assert [line for line in lines["glue"] if line not in lines["cpu"]] == []
