@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format compile bench bench-full screenshot clean
+.PHONY: help setup demo test test-containers lint format lock image image-gpu sbom compile bench bench-full screenshot clean
 
 RUN ?= digits
 UV ?= $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
@@ -8,14 +8,14 @@ export PYTHONDONTWRITEBYTECODE =
 export LD_LIBRARY_PATH := $(LD_LIBRARY_PATH):$(CURDIR)/.venv/lib/openmp
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  make %-16s %s\n", $$1, $$2}'
 
 setup: .venv/installed  ## Make the environment in .venv from uv.lock
 
 # uv brings itself: where it is not installed, pip puts it into the environment that it then fills.
 .venv/installed: pyproject.toml uv.lock
 	@command -v uv >/dev/null || test -x .venv/bin/uv || { python3 -m venv .venv && .venv/bin/pip install --quiet uv; }
-	$(UV) sync --locked --extra cpu --inexact --quiet
+	$(UV) sync --locked --extra cpu --extra docker --inexact --quiet
 	@mkdir -p .venv/lib/openmp
 	@ln -sf $(CURDIR)/.venv/lib/python3.*/site-packages/scikit_learn.libs/libgomp-*.so* .venv/lib/openmp/libgomp.so.1
 	@touch $@
@@ -26,9 +26,13 @@ demo: setup  ## Run the pipeline on real data: make demo [RUN=digits|breast_canc
 test: setup  ## Run every test
 	.venv/bin/python -m pytest
 
-lint: setup  ## Check style and format
+test-containers: setup image  ## Run the demo pipeline in the images; needs a container engine
+	.venv/bin/python -m pytest -m containers
+
+lint: setup  ## Check style, format and Dockerfiles
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/hadolint containers/*/Dockerfile
 
 format: setup  ## Format the code
 	.venv/bin/ruff check --fix .
@@ -36,6 +40,22 @@ format: setup  ## Format the code
 
 compile: setup  ## Compile the pipeline: make compile [RUN=digits]
 	.venv/bin/kep compile pipelines/configs/$(RUN).yaml -o pipeline.yaml
+
+# What is to be published needs it by digest: containers/push.sh refuses a base by tag.
+BASE ?= python:3.11-slim
+
+image:  ## Build the images cpu and glue: make image [BASE=python:3.11-slim@sha256:…] [DOCKER=docker]
+	BASE=$(BASE) containers/build.sh cpu glue
+
+image-gpu:  ## Build the image for NVIDIA GPUs: several GB
+	BASE=$(BASE) containers/build.sh gpu
+
+sbom: setup  ## Write a CycloneDX bill of materials per image to build/sbom
+	.venv/bin/python containers/sbom.py cpu glue gpu
+
+lock: setup  ## Write uv.lock, and each image's requirements from it
+	$(UV) lock
+	containers/lock.sh
 
 bench: setup  ## Compare searches, ways to weigh and solvers, in some minutes: tables to standard output
 	.venv/bin/python -m benchmarks.search

@@ -99,11 +99,22 @@ def check_path(path: Path) -> None:
 def code_hash() -> str:
     """Hash of this package's source and templates, and of the versions of the libraries that results depend on."""
     digest = hashlib.sha256()
+    _add_source(digest)
+    for name in LIBRARIES:
+        digest.update(f"{name} {version(name)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def source_hash() -> str:
+    """Hash of this package's source and templates alone."""
+    digest = hashlib.sha256()
+    _add_source(digest)
+    return digest.hexdigest()[:16]
+
+
+def _add_source(digest: "hashlib._Hash") -> None:
     for package in (components, models, pipelines):
         root = Path(package.__file__).parent
         for path in sorted(path for path in root.rglob("*") if path.suffix in (".py", ".j2")):
             digest.update(f"{package.__name__}/{path.relative_to(root)}\0".encode())
             digest.update(path.read_bytes())
-    for name in LIBRARIES:
-        digest.update(f"{name} {version(name)}\n".encode())
-    return digest.hexdigest()[:16]

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -27,6 +27,8 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as search.max_trials=5."),
 ]
 Runs = Annotated[Path, typer.Option(help="Folder of all runs.")]
+Runner = Literal["subprocess", "docker"]
+Target = Literal["local", "vertex", "kubeflow"]
 
 
 @app.command(epilog="Example: kep init churn.csv --label churned")
@@ -86,6 +88,9 @@ def run(
     cache: Annotated[bool, typer.Option(help="Reuse finished steps of earlier runs.")] = True,
     like: Annotated[Path | None, typer.Option(metavar="RUN", help="Do an earlier run again: its folder.")] = None,
     force: Annotated[bool, typer.Option(help="Promote whatever the comparison with the champion says.")] = False,
+    runner: Annotated[
+        Runner, typer.Option(help="What a step runs as: a process, or a container of the images of `make image`.")
+    ] = "subprocess",
 ) -> None:
     """Run the whole pipeline on this machine; after an interruption it goes on where it stopped."""
     from components.shared.errors import nearest
@@ -105,7 +110,7 @@ def run(
         settings, base = running.like(like, console)
     else:
         settings, base = load(file, overrides), file.parent
-    raise typer.Exit(running.run(settings, base, runs, console, again_from if cache else "ingest", force))
+    raise typer.Exit(running.run(settings, base, runs, console, again_from if cache else "ingest", force, runner))
 
 
 @app.command(epilog="Example: kep compile pipelines/configs/digits.yaml -o pipeline.yaml")
@@ -113,13 +118,19 @@ def compile(
     file: RunFilePath,
     output: Annotated[Path, typer.Option("-o", "--output", help="The YAML to write.")] = Path("pipeline.yaml"),
     overrides: Overrides = None,
+    target: Annotated[Target, typer.Option(help="Where it will run; the cloud takes images by digest.")] = "local",
+    images: Annotated[Path, typer.Option(help="The lock of the images, for vertex and kubeflow.")] = Path(
+        "containers/images.lock.yaml"
+    ),
 ) -> None:
     """Compile the pipeline to the YAML that Kubeflow Pipelines and Vertex AI take."""
     from pipelines.arguments import arguments
     from pipelines.compile import compile_training
     from pipelines.config import load
+    from pipelines.images import locked
 
-    compile_training(output, arguments(load(file, overrides), file.parent, Path("champions")))
+    pinned = None if target == "local" else locked(images)
+    compile_training(output, arguments(load(file, overrides), file.parent, Path("champions")), pinned)
     console.print(f"wrote {output}")
 
 

@@ -6,6 +6,7 @@ Imports neither TensorFlow nor a Google client.
 import json
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,20 @@ from kfp import compiler
 
 from components.shared.errors import UserError
 from components.shared.files import write_file
+from pipelines.images import assign
 from pipelines.lint import lint
 from pipelines.training import training
 
 
-def compile_training(target: Path, parameters: dict[str, Any]) -> None:
+def compile_training(target: Path, parameters: dict[str, Any], images: Mapping[str, str] | None = None) -> None:
     """Compiles the training pipeline with `parameters` as the defaults of its inputs.
 
     Equal parameters give equal bytes. The graph follows from `search.rounds` among them, and from nothing else.
+
+    Args:
+        target: The YAML to write.
+        parameters: Of the pipeline.
+        images: Image of each kind of step, by name (pipelines/images.py); not looked at where steps are processes.
 
     Raises:
         RuntimeError: The compiled file holds a shape that kfp.local runs wrongly.
@@ -33,10 +40,15 @@ def compile_training(target: Path, parameters: dict[str, Any]) -> None:
         compiled = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(compiled), pipeline_parameters=parameters)
         text = compiled.read_text()
-    problems = lint(next(yaml.safe_load_all(text)))
-    if problems:
+    spec, *rest = yaml.safe_load_all(text)
+    if problems := lint(spec):
         raise RuntimeError("the pipeline would not run alike everywhere:\n" + "\n".join(problems))
     try:
         write_file(target, lambda path: path.write_text(text))
     except OSError as error:
         raise UserError(f"{target} can't be written: {error.strerror}; choose another --output") from error
+    if images:
+        assign(spec, images)
+        comments = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+        text = comments + yaml.dump_all([spec, *rest], sort_keys=True)
+    write_file(target, lambda path: path.write_text(text))

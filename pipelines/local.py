@@ -1,5 +1,7 @@
 """A whole run on this machine: the compiled pipeline through kfp.local, in a process of its own.
 
+The steps are processes, or containers (pipelines/docker.py).
+
 kfp.local changes the process that it runs in (its print, its logging), so `run` starts `python -m pipelines.local` and
 follows the events that the steps append to a file.
 """
@@ -13,10 +15,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.shared.errors import UserError
 from components.shared.files import read_json, write_json
@@ -24,10 +26,15 @@ from components.shared.hardware import PARALLEL
 from components.shared.step import EVENTS, OWNER, WORK, end_with_owner
 from pipelines.arguments import check_path
 
+if TYPE_CHECKING:
+    from pipelines.docker import Containers
+
 STEPS = ("ingest", "tune", "best_epoch", "weigh", "retrain", "evaluate", "promote")
 """In order of the flow."""
 PARTS = {"tune": ("tune", "suggest", "trial")}
 """Components of a step that has several."""
+EVENTS_FILE = "events.jsonl"
+"""File in a run's folder that its steps append their events to."""
 ENTERED = "KEP_ENTERED"
 """Environment variable: set in a process that has the steps' environment."""
 
@@ -117,17 +124,28 @@ def enter_step_environment() -> None:
     os.execve(sys.executable, command, step_environment() | {ENTERED: "1"})
 
 
-def start(folder: Path, place: Place, template: Path, arguments: dict[str, Any]) -> subprocess.Popen:
-    """Starts the pipeline; its log goes to `folder`/log.txt, its steps' events to `folder`/events.jsonl."""
+def start(
+    folder: Path, place: Place, template: Path, arguments: dict[str, Any], containers: "Containers | None" = None
+) -> subprocess.Popen:
+    """Starts the pipeline; its log goes to `folder`/log.txt, its steps' events to `folder`/events.jsonl.
+
+    Args:
+        folder: Of the run.
+        place: Of the runs of the same name.
+        template: The compiled pipeline.
+        arguments: Of the pipeline.
+        containers: What the steps see as containers; None for processes.
+    """
     job = {
         "template": str(template),
         "arguments": arguments,
         "store": str(place.store.absolute()),
         "cache": str(place.cache.absolute()),
         "outcome": str(folder.absolute() / "outcome.json"),
+        "containers": asdict(containers) if containers else None,
     }
     write_json(folder / "job.json", job)
-    events = folder / "events.jsonl"
+    events = folder / EVENTS_FILE
     events.touch()
     environment = step_environment() | {
         EVENTS: str(events.absolute()),
@@ -159,7 +177,7 @@ def stop(process: subprocess.Popen) -> None:
 def follow(process: subprocess.Popen, folder: Path, show: Callable[[dict], None], pause: float = 0.1) -> int:
     """Calls `show` with each event until the pipeline has ended; returns its exit status."""
     line = ""
-    with open(folder / "events.jsonl", encoding="utf-8") as events:
+    with open(folder / EVENTS_FILE, encoding="utf-8") as events:
         while True:
             ended = process.poll() is not None
             while more := events.readline():
@@ -204,13 +222,24 @@ def _main(job_file: str) -> None:
     logging.setLogRecordFactory(noticing)
     logging.getLogger().setLevel(logging.INFO)
     local.init(
-        local.SubprocessRunner(use_venv=False),
+        _runner(job["containers"]),
         pipeline_root=job["store"],
         enable_caching=True,
         cache_root=job["cache"],
     )
     task = components.load_component_from_file(job["template"])(**job["arguments"])
     write_json(job["outcome"], {name: artifact.path for name, artifact in task.outputs.items()})
+
+
+def _runner(containers: dict | None) -> Any:
+    from kfp import local
+
+    if containers is None:
+        return local.SubprocessRunner(use_venv=False)
+    from pipelines.docker import Containers
+
+    # Not the owner: a container sees no process of this machine.
+    return Containers(**containers).runner({name: os.environ[name] for name in (EVENTS, WORK, PARALLEL)})
 
 
 if __name__ == "__main__":

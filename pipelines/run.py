@@ -1,5 +1,6 @@
 """One run from the run file to the report, on this machine."""
 
+import json
 import platform
 import shlex
 import subprocess
@@ -18,9 +19,11 @@ from components.shared.errors import UserError, nearest
 from components.shared.files import read_json, write_file, write_json
 from components.shared.step import version
 from pipelines import local
-from pipelines.arguments import LIBRARIES, arguments, code_hash, with_champion
+from pipelines.arguments import LIBRARIES, arguments, code_hash, located, with_champion
 from pipelines.check import survey
 from pipelines.config import RunFile, validate
+from pipelines.docker import Containers, image_ids, sources
+from pipelines.images import LOCAL
 from pipelines.view import View
 
 MOST_SURVEYED = 100e6
@@ -38,6 +41,7 @@ def run(
     console: Console,
     again_from: str | None = None,
     force: bool = False,
+    runner: str = "subprocess",
 ) -> int:
     """Runs the pipeline, shows its progress and ends with a table and the path of the report.
 
@@ -51,6 +55,7 @@ def run(
         console: Where to write.
         again_from: Step that runs again with all after it, whatever is kept of them.
         force: Promote whatever the comparison with the champion says.
+        runner: What a step runs as: `subprocess`, or `docker` for a container.
 
     Returns:
         Exit status: 0 done, 1 a step failed, 2 the user's mistake, 130 interrupted.
@@ -63,18 +68,22 @@ def run(
     if size(settings.data, base) <= MOST_SURVEYED:
         survey(settings, base)
     given = with_champion(arguments(settings, base, (runs / "champions").absolute()))
-    given |= {"source": fingerprint(settings.data, base), "code": code_hash(), "force": force}
+    images = image_ids() if runner == "docker" else {}
+    # Another image is other code, whatever of it changed; processes and containers don't answer for each other.
+    code = "-".join([code_hash(), *(id.removeprefix("sha256:")[:12] for id in images.values())])
+    given |= {"source": fingerprint(settings.data, base), "code": code, "force": force}
     place = local.Place(runs / settings.name)
     _note_champion(settings, base, console)
     with place.locked():
         if again_from:
             place.forget(again_from)
         folder = _new_folder(place.root)
-        write_json(folder / RECORD, record(settings, base, given))
-        compile_training(folder / "pipeline.yaml", given)
+        write_json(folder / RECORD, record(settings, base, given, images))
+        containers = _containers(folder, place, settings, base, given) if images else None
+        compile_training(folder / "pipeline.yaml", given, LOCAL if images else None)
         console.print(f"run {folder}", highlight=False)
         started = time.time()
-        process = local.start(folder, place, folder / "pipeline.yaml", given)
+        process = local.start(folder, place, folder / "pipeline.yaml", given, containers)
         try:
             with View(console) as view:
                 status = local.follow(process, folder, view.show)
@@ -84,10 +93,26 @@ def run(
             return 130
         finally:
             local.stop(process)
-        if status:
+            if containers:
+                containers.stop()
+        # kfp.local takes a container that is gone before it was asked for its status for a success.
+        if status or view.failure:
             return _explain(view.failure, folder, console)
         _finish(folder, place, console, time.time() - started)
         return 0
+
+
+def _containers(folder: Path, place: local.Place, settings: RunFile, base: Path, given: dict) -> Containers:
+    champion = Path(json.loads(given["champion"])["folder"])
+    containers = Containers(
+        run=str(folder.absolute()),
+        events=str((folder / local.EVENTS_FILE).absolute()),
+        store=str(place.store.absolute()),
+        writable=[str(place.work.absolute()), str(champion.absolute())],
+        readable=sources(located(settings.data, base)),
+    )
+    containers.prepare()
+    return containers
 
 
 def _note_champion(settings: RunFile, base: Path, console: Console) -> None:
@@ -115,14 +140,15 @@ def _new_folder(root: Path) -> Path:
     return folder
 
 
-def record(settings: RunFile, base: Path, given: dict) -> dict:
-    """What is needed to do a run again, and what it ran on."""
+def record(settings: RunFile, base: Path, given: dict, images: dict[str, str]) -> dict:
+    """What is needed to do a run again, and what it ran on; `images` are the ids of those that its steps ran in."""
     return {
         "run_file": settings.model_dump(mode="json"),
         "base": str(base.absolute()),
         "command": shlex.join(["kep", *sys.argv[1:]]),
         "source": given["source"],
-        "code": given["code"],
+        "code": code_hash(),
+        "images": images,
         "revision": _revision(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         "platform": platform.platform(),

@@ -1,0 +1,56 @@
+"""Which image each step runs in, and the lock that says which bytes an image's name means."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from components.shared.errors import UserError
+from pipelines.local import step_of
+
+GLUE = ("ingest", "weigh", "promote")
+"""Steps that never import TensorFlow; they run in a smaller image without it."""
+LOCAL = {name: f"keras-ensemble-pipelines/{name}" for name in ("cpu", "glue")}
+"""The images as `make image` tags them on this machine."""
+_BY_DIGEST = re.compile(r"[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}")
+
+
+def locked(lock: Path) -> dict[str, str]:
+    """The images of the lock, by name.
+
+    Raises:
+        UserError: There is no lock, it is none, it lacks an image that the pipeline needs, or names one by a tag.
+    """
+    if not lock.is_file():
+        raise UserError(f"--images: there is no {lock}; the build writes it (containers/push.sh)")
+    try:
+        images = yaml.safe_load(lock.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"--images: {lock} is no YAML; let the build write it again") from error
+    if not isinstance(images, dict):
+        raise UserError(f"--images: {lock} holds no images by name; let the build write it again")
+    for name in LOCAL:
+        if name not in images:
+            raise UserError(f"--images: {lock} has no image {name}; let the build write it again")
+    for name, image in images.items():
+        if not _BY_DIGEST.fullmatch(str(image)):
+            raise UserError(
+                f"--images: {name} is {image}, which is not pinned by its digest (repository@sha256:…), so the cloud "
+                "could run other code under the same name tomorrow"
+            )
+    return images
+
+
+def assign(spec: dict, images: Mapping[str, str]) -> None:
+    """Gives every step of a compiled pipeline its image.
+
+    Args:
+        spec: First YAML document of the compiled file.
+        images: Image by name: cpu and glue.
+    """
+    for label, executor in spec["deploymentSpec"]["executors"].items():
+        if "container" in executor:
+            step = step_of(label.removeprefix("exec-"))
+            # Of the search in rounds, `suggest` trains nothing, but its oracles come with TensorFlow.
+            executor["container"]["image"] = images["glue" if step in GLUE else "cpu"]

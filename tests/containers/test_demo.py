@@ -1,0 +1,154 @@
+"""The same run in containers and in processes, and what the containers may do."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from components.shared.errors import UserError
+from pipelines import docker as containers
+from pipelines.images import LOCAL
+from tests.pipeline.conftest import Run, command, environment, write_run
+
+pytestmark = pytest.mark.containers
+
+IRIS = {"data": {"source": "sklearn:iris"}, "search": {"families": ["mlp", "boosted_trees"], "max_per_family": 1}}
+
+
+def docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def in_image(name: str, *command: str) -> str:
+    """Runs a command as a step runs: not as root, read-only, without a network or capabilities."""
+    hardening = [
+        "--read-only",
+        "--tmpfs",
+        "/tmp",
+        "--network",
+        "none",
+        "--cap-drop",
+        "ALL",
+        "--security-opt",
+        "no-new-privileges",
+    ]
+    return docker("run", "--rm", *hardening, LOCAL[name], *command)
+
+
+@pytest.fixture(scope="module")
+def contained(finished) -> Run:
+    return finished("iris", "--runner", "docker", **IRIS)
+
+
+def test_containers_and_processes_predict_the_same(contained, finished):
+    processes = finished("iris", **IRIS)
+    ours, theirs = np.load(contained.predictions), np.load(processes.predictions)
+    assert len(contained.report["weights"]["weights"]) == 2
+    assert set(ours.files) == set(theirs.files)
+    for name in ours.files:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    assert contained.report["weights"]["weights"] == processes.report["weights"]["weights"]
+
+
+def test_the_run_says_which_images_it_ran_in(contained):
+    record = json.loads((contained.folder / "run.json").read_text())
+    for name, image in LOCAL.items():
+        assert record["images"][name] == docker("image", "inspect", "--format", "{{.Id}}", image).strip()
+    compiled = (contained.folder / "pipeline.yaml").read_text()
+    assert compiled.count(LOCAL["glue"]) == 3
+    assert compiled.count(LOCAL["cpu"]) == 4
+
+
+def test_the_steps_were_not_root(contained):
+    owner = (contained.place.parent / "champions" / "iris" / "champion.json").stat().st_uid
+    assert owner == (os.getuid() or 10001)
+
+
+def test_nothing_is_left_running(contained):
+    label = f"label=keras-ensemble-pipelines.run={contained.folder}"
+    assert docker("ps", "--all", "--quiet", "--filter", label) == ""
+
+
+def test_a_failed_step_fails_the_run(tmp_path):
+    broken = tmp_path / "broken.csv"
+    broken.write_text("a,label\n1,x\n2,y\n")
+    file = write_run(tmp_path, "broken", data={"source": str(broken), "label": "label"})
+    # Past the survey, which reads the file before anything starts: here it is the container that can't.
+    program = "import pipelines.run; pipelines.run.MOST_SURVEYED = -1; from pipelines.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "run", str(file), "--runs", str(tmp_path / "runs"), "--runner", "docker"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stdout
+    assert "error: ingest failed" in done.stdout
+
+
+def test_an_interrupted_run_leaves_no_container(tmp_path):
+    file = write_run(tmp_path, "stopped", data={"source": "sklearn:iris"})
+    run = command("run", str(file), "--runs", str(tmp_path / "runs"), "--runner", "docker")
+    process = subprocess.Popen(run, env=environment(), stdout=subprocess.PIPE, text=True)
+    ours = ["ps", "--quiet", "--filter", f"ancestor={LOCAL['cpu']}", "--filter", "label=keras-ensemble-pipelines.run"]
+    deadline = time.time() + 60
+    while not docker(*ours) and time.time() < deadline:
+        time.sleep(0.2)
+    assert docker(*ours)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert docker(*ours) == ""
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_an_image_holds_what_it_needs_and_no_more(name):
+    program = (
+        "import os, sys, importlib.util as u, json, pathlib\n"
+        "import pipelines.cli, numpy\n"
+        "cached = {m: pathlib.Path(sys.modules[m].__cached__).is_file() for m in ('json', 'numpy', 'pipelines.cli')}\n"
+        "found = {m: u.find_spec(m) is not None for m in ('tensorflow', 'pip')}\n"
+        "print(json.dumps({'uid': os.getuid(), 'cached': cached} | found))"
+    )
+    seen = json.loads(in_image(name, "python", "-c", program))
+    assert seen == {
+        "uid": 10001,
+        "cached": {"json": True, "numpy": True, "pipelines.cli": True},
+        "tensorflow": name == "cpu",
+        "pip": False,
+    }
+    config = json.loads(docker("image", "inspect", LOCAL[name]))[0]["Config"]
+    assert config["Entrypoint"] is None
+    assert config["Labels"]["org.opencontainers.image.revision"]
+
+
+def test_lightgbm_and_tensorflow_work_in_the_cpu_image():
+    program = (
+        "import lightgbm, numpy, tensorflow\n"
+        "data = lightgbm.Dataset(numpy.random.rand(100, 3), numpy.random.rand(100))\n"
+        "lightgbm.train({'verbose': -1}, data, 3)\n"
+        "print('sum', float(tensorflow.reduce_sum([1.0, 2.0])))"
+    )
+    assert in_image("cpu", "python", "-c", program).endswith("sum 3.0\n")
+
+
+def test_another_codes_image_is_refused(tmp_path, monkeypatch):
+    """The steps would run what is in the image, not what is in the checkout."""
+    monkeypatch.setattr(containers, "source_hash", lambda: "other")
+    with pytest.raises(UserError, match="holds other code than this checkout"):
+        containers.image_ids()
+
+
+def test_an_image_that_is_not_built_is_refused(monkeypatch):
+    monkeypatch.setattr(containers, "LOCAL", {"cpu": "keras-ensemble-pipelines/no-such"})
+    with pytest.raises(UserError, match="build it with `make image`"):
+        containers.image_ids()
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_help_is_the_command(name):
+    assert "Usage: kep" in in_image(name)

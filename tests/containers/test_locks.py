@@ -1,0 +1,67 @@
+"""What is written from uv.lock, and needs no container engine to be looked at."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from containers.sbom import packages, write
+
+ROOT = Path(__file__).parents[2]
+IMAGES = ("cpu", "glue", "gpu")
+
+
+def test_the_images_requirements_are_those_of_the_lock(tmp_path):
+    """On a change of dependencies: make lock"""
+    environment = os.environ | {"UV_OFFLINE": "1"}
+    subprocess.run([ROOT / "containers" / "lock.sh", tmp_path], env=environment, check=True)
+    for name in (*IMAGES, "build"):
+        written = (tmp_path / name / "requirements.txt").read_text()
+        assert written == (ROOT / "containers" / name / "requirements.txt").read_text(), name
+
+
+def test_the_image_of_the_glue_steps_has_no_tensorflow():
+    text = (ROOT / "containers" / "glue" / "requirements.txt").read_text()
+    assert "tensorflow" not in text
+    assert "keras" not in text
+
+
+def test_a_bill_of_materials_is_for_the_images_platform():
+    text = """\
+colorama==0.4.6 ; sys_platform == 'win32' \\
+    --hash=sha256:aa
+numpy==2.4.6 ; python_full_version < '3.12' \\
+    --hash=sha256:bb \\
+    --hash=sha256:cc
+numpy==2.5.5 ; python_full_version >= '3.12' \\
+    --hash=sha256:dd
+"""
+    assert [line.split() for line in packages(text)] == [["numpy==2.4.6", "--hash=sha256:bb", "--hash=sha256:cc"]]
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_a_bill_of_materials_lists_the_locked_packages(name, tmp_path):
+    bill = json.loads(write(name, tmp_path).read_text())
+    assert bill["bomFormat"] == "CycloneDX"
+    named = {component["name"]: component for component in bill["components"]}
+    assert ("tensorflow" in named, "tensorflow-cpu" in named) == (name == "gpu", name == "cpu")
+    for component in bill["components"]:
+        assert component["externalReferences"][0]["hashes"], component["name"]
+
+
+def test_the_dockerfiles_differ_where_the_images_do():
+    """One Dockerfile per image is plain to read; that they stay alike is seen to here."""
+    lines = {}
+    for name in IMAGES:
+        text = (ROOT / "containers" / name / "Dockerfile").read_text()
+        text = text.replace(f"containers/{name}/", "").replace(f"keras-ensemble-pipelines/{name}", "")
+        lines[name] = [line.removesuffix(" \\") for line in text.splitlines()[1:]]
+    extra = {name: [line for line in lines[name] if line not in lines["glue"]] for name in ("cpu", "gpu")}
+    assert [line.split("=")[0].strip() for line in extra["gpu"] if line not in extra["cpu"]] == [
+        "NVIDIA_VISIBLE_DEVICES",
+        "NVIDIA_DRIVER_CAPABILITIES",
+    ]
+    assert all("openmp" in line or "OpenMP" in line or "TF_CPP" in line for line in extra["cpu"]), extra["cpu"]
+    assert [line for line in lines["glue"] if line not in lines["cpu"]] == []
