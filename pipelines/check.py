@@ -115,7 +115,7 @@ def _images(seen: Inspection) -> bool:
 
 def _data(seen: Inspection) -> Table:
     table = _plain()
-    size = f"{max(seen.bytes / 1e6, 0.1):,.1f} MB" if seen.bytes else ""
+    size = f"{seen.bytes / 1e6:,.1f} MB" if seen.bytes >= 1e5 else f"{seen.bytes / 1e3:,.1f} kB" if seen.bytes else ""
     table.add_row("source", f"{seen.source}  {seen.rows:,} rows  {size}")
     table.add_row("label", f"{seen.label}  ({seen.task})")
     if seen.classes:

@@ -53,7 +53,7 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
     problem = stack({id: load_predictions(folder, id, manifest) for id, folder in folders.items()}, settings, manifest)
     step.ledger += stored_rows(manifest, next(iter(found.values()))["folds"])
     step.progress(
-        f"{problem.members} candidates, {problem.rows} held-out rows, each predicted from {len(problem.a)} seeds"
+        f"{problem.members} candidates, {problem.rows} held-out rows, each predicted from {len(problem.a)} seed{'s' if len(problem.a) != 1 else ''}"
     )
 
     table = compare(problem, settings, limits, derive(seed, "cross-fit"))
