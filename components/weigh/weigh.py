@@ -52,9 +52,8 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
     limits = limits_of(settings, found)
     problem = stack({id: load_predictions(folder, id, manifest) for id, folder in folders.items()}, settings, manifest)
     step.ledger += stored_rows(manifest, next(iter(found.values()))["folds"])
-    step.progress(
-        f"{problem.members} candidates, {problem.rows} held-out rows, each predicted from {len(problem.a)} seed{'s' if len(problem.a) != 1 else ''}"
-    )
+    seeds = "one seed" if len(problem.a) == 1 else f"{len(problem.a)} seeds"
+    step.progress(f"{problem.members} candidates, {problem.rows} held-out rows, each predicted from {seeds}")
 
     table = compare(problem, settings, limits, derive(seed, "cross-fit"))
     method, reason = choose(table, settings, problem.rows)
