@@ -58,18 +58,17 @@ class Containers:
             for path in (folder, *folder.rglob("*/")):
                 path.chmod(0o777)
 
-    def runner(self, environment: dict[str, str]) -> Any:
-        """The kfp.local runner for these containers."""
+    def options(self, environment: dict[str, str]) -> dict[str, Any]:
+        """How every container is started: the options of kfp.local's DockerRunner."""
         from docker.types import Mount
-        from kfp import local
 
         # kfp.local mounts the store itself.
         writable = [Mount(path, path, type="bind") for path in (*self.writable, self.events)]
         readable = [Mount(path, path, type="bind", read_only=True) for path in self.readable]
         # Files belong to whoever started the run; the steps of a run that root started are not root's.
         user = {"user": f"{os.getuid()}:{os.getgid()}"} if os.getuid() else {}
-        return local.DockerRunner(
-            mounts=writable + readable, environment=environment, labels={LABEL: self.run}, **user, **_HARDENED
+        return (
+            {"mounts": writable + readable, "environment": environment, "labels": {LABEL: self.run}} | user | _HARDENED
         )
 
     def stop(self) -> None:

@@ -239,7 +239,8 @@ def _runner(containers: dict | None) -> Any:
     from pipelines.docker import Containers
 
     # Not the owner: a container sees no process of this machine.
-    return Containers(**containers).runner({name: os.environ[name] for name in (EVENTS, WORK, PARALLEL)})
+    environment = {name: os.environ[name] for name in (EVENTS, WORK, PARALLEL)}
+    return local.DockerRunner(**Containers(**containers).options(environment))
 
 
 if __name__ == "__main__":

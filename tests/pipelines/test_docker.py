@@ -40,7 +40,7 @@ def test_a_container_is_started_with_as_little_as_it_needs(tmp_path):
         run="r", events=f"{tmp_path}/e.jsonl", store=f"{tmp_path}/store", writable=[f"{tmp_path}/w"], readable=["/data"]
     )
     containers.prepare()
-    given = containers.runner({"A": "b"}).container_run_args
+    given = containers.options({"A": "b"})
     assert given["read_only"]
     assert given["network_mode"] == "none"
     assert given["cap_drop"] == ["ALL"]
