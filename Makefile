@@ -24,7 +24,7 @@ demo: setup  ## Run the pipeline on real data: make demo [RUN=digits|breast_canc
 	.venv/bin/kep run pipelines/configs/$(RUN).yaml
 
 test: setup  ## Run every test
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadfile
 
 test-containers: setup image  ## Run the demo pipeline in the images; needs a container engine
 	.venv/bin/python -m pytest -m containers
