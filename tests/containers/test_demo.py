@@ -13,7 +13,7 @@ import pytest
 from components.shared.errors import UserError
 from pipelines import docker as containers
 from pipelines.images import LOCAL
-from tests.pipeline.conftest import Run, command, environment, write_run
+from tests.pipeline.conftest import Run, command, environment, heed_interrupts, write_run
 
 pytestmark = pytest.mark.containers
 
@@ -93,7 +93,7 @@ def test_a_failed_step_fails_the_run(tmp_path):
 def test_an_interrupted_run_leaves_no_container(tmp_path):
     file = write_run(tmp_path, "stopped", data={"source": "sklearn:iris"})
     run = command("run", str(file), "--runs", str(tmp_path / "runs"), "--runner", "docker")
-    process = subprocess.Popen(run, env=environment(), stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(run, env=environment(), stdout=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
     ours = ["ps", "--quiet", "--filter", f"ancestor={LOCAL['cpu']}", "--filter", "label=keras-ensemble-pipelines.run"]
     deadline = time.time() + 60
     while not docker(*ours) and time.time() < deadline:

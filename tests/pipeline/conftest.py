@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,11 @@ def command(*arguments: str | Path) -> list[str]:
 
 def environment() -> dict[str, str]:
     return os.environ | {"COLUMNS": "200", "PYTHONDONTWRITEBYTECODE": ""}
+
+
+def heed_interrupts() -> None:
+    """For `preexec_fn`: what a shell starts in the background ignores SIGINT, and so does all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def kep(*arguments: str | Path, folder: Path | None = None) -> subprocess.CompletedProcess:

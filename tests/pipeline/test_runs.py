@@ -19,7 +19,7 @@ import pytest
 
 from components.shared.pooling import pool
 from models.ensemble import Ensemble
-from tests.pipeline.conftest import DATA, Run, command, environment, kep, write_run
+from tests.pipeline.conftest import DATA, Run, command, environment, heed_interrupts, kep, write_run
 
 
 def test_every_step_ends_and_the_run_ends_with_the_report(churn):
@@ -257,6 +257,7 @@ def test_ctrl_c_stops_the_steps_and_says_how_to_go_on(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=heed_interrupts,
     )
     for line in process.stdout:
         if "tune: started" in line:
