@@ -64,12 +64,10 @@ def work(tmp_path, monkeypatch) -> Path:
     return tmp_path / "work"
 
 
-def tune(records: Path, out: Path, families: list = TREES, seed: int = 0, code: str = "c", **config) -> list[dict]:
-    """Runs the step in a process of its own, as the pipeline does; what it says goes to `out`.log.
-
-    Raises:
-        SystemExit: With the status of the step.
-    """
+def start(
+    records: Path, out: Path, families: list = TREES, seed: int = 0, code: str = "c", **config
+) -> multiprocessing.Process:
+    """Starts the step in a process of its own, as the pipeline does; what it says goes to `out`.log."""
     defaults = {"max_trials": 3, "max_epochs": 1, "patience": 1, "batch_size": 32, "top_n": 2, "workers": 2}
     arguments = {
         "out": str(out),
@@ -83,10 +81,20 @@ def tune(records: Path, out: Path, families: list = TREES, seed: int = 0, code: 
     log, answer = out.with_suffix(".log"), out.with_suffix(".items")
     process = CLEAN.Process(target=_run_step, args=(arguments, dict(os.environ), log, answer))
     process.start()
+    return process
+
+
+def tune(records: Path, out: Path, families: list = TREES, seed: int = 0, code: str = "c", **config) -> list[dict]:
+    """Runs the step to its end.
+
+    Raises:
+        SystemExit: With the status of the step.
+    """
+    process = start(records, out, families, seed, code, **config)
     process.join()
     if process.exitcode:
         raise SystemExit(process.exitcode)
-    return [json.loads(item) for item in json.loads(answer.read_text())]
+    return [json.loads(item) for item in json.loads(out.with_suffix(".items").read_text())]
 
 
 # Workers are forked, which a process that has started TensorFlow must not do; this one has, in other tests.
@@ -460,17 +468,6 @@ def test_a_missing_record_among_others_is_trained_again(records, tmp_path, work)
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
-def start(records: Path, out: Path, **config) -> multiprocessing.Process:
-    """Starts the step in a process that can be killed."""
-    defaults = {"max_trials": 12, "max_epochs": 1, "patience": 1, "batch_size": 32, "top_n": 2, "workers": 2}
-    arguments = {"out": str(out), "records": str(records), "families": json.dumps(TREES), "hardware": "{}"}
-    arguments |= {"config": json.dumps(defaults | config), "seed": 0, "code": "c"}
-    log, answer = out.with_suffix(".log"), out.with_suffix(".items")
-    process = CLEAN.Process(target=_run_step, args=(arguments, dict(os.environ), log, answer))
-    process.start()
-    return process
-
-
 def test_a_search_killed_at_twenty_points_ends_with_the_uninterrupted_records(records, tmp_path, work, monkeypatch):
     """Each attempt is killed as soon as it has written one or two files more: also between predictions and record."""
     tune(records("cancer"), tmp_path / "whole", max_trials=12)
@@ -482,7 +479,7 @@ def test_a_search_killed_at_twenty_points_ends_with_the_uninterrupted_records(re
     random, kills = np.random.default_rng(0), 0
     while kills < 20:
         before, more = written(), int(random.integers(1, 3))
-        process = start(records("cancer"), tmp_path / "out")
+        process = start(records("cancer"), tmp_path / "out", max_trials=12)
         while process.is_alive() and written() < before + more:
             process.join(0.002)
         process.kill()
@@ -505,7 +502,7 @@ def test_a_search_killed_at_twenty_points_ends_with_the_uninterrupted_records(re
 def test_two_searches_with_one_work_folder_end_with_the_records_of_one(records, tmp_path):
     """The engine may start a task twice; both then write the same bytes to the same names."""
     tune(records("cancer"), tmp_path / "alone", code="other", max_trials=12)
-    both = [start(records("cancer"), tmp_path / name) for name in ("first", "second")]
+    both = [start(records("cancer"), tmp_path / name, max_trials=12) for name in ("first", "second")]
     for process in both:
         process.join()
     assert [process.exitcode for process in both] == [0, 0]
@@ -546,12 +543,10 @@ def build(hp):
 
 def test_memory_is_flat_over_two_hundred_trials(records, tmp_path):
     """TensorFlow keeps some megabytes of each model; workers are replaced before that adds up."""
-    arguments = {"out": str(tmp_path / "out"), "records": str(records("cancer")), "families": json.dumps(own(GROWS))}
-    config = {"tuner": "random", "max_trials": 200, "max_epochs": 1, "batch_size": 512, "workers": 2, "top_n": 2}
-    arguments |= {"config": json.dumps(config), "hardware": "{}", "seed": 0, "code": "c"}
-    log, answer = tmp_path / "log", tmp_path / "answer"
-    process = CLEAN.Process(target=_run_step, args=(arguments, dict(os.environ), log, answer))
-    process.start()
+    process = start(
+        records("cancer"), tmp_path / "out", own(GROWS), tuner="random", max_trials=200, patience=5, batch_size=512
+    )
+    log = (tmp_path / "out").with_suffix(".log")
     sizes = []
     while process.is_alive():
         done = log.read_text().count(": loss ") if log.exists() else 0
