@@ -102,7 +102,8 @@ def savedmodel(ensemble: Ensemble, target: Path) -> float:
     Raises:
         UserError: A member is no Keras network.
     """
-    others = [m["id"] for m, (_, model) in zip(ensemble.members, ensemble.models, strict=True) if not _keras(model)]
+    pairs = zip(ensemble.members, ensemble.models, strict=True)
+    others = [member["id"] for member, (_, model) in pairs if not isinstance(model, keras.Model)]
     if others:
         raise UserError(
             f"--format savedmodel: {', '.join(others)} can't be in a SavedModel, which holds Keras networks; search "
@@ -174,7 +175,3 @@ def _fresh(folder: Path, rows: dict, manifest: Manifest) -> np.ndarray:
         command = [sys.executable, "-c", _READER, str(folder), data, out]
         subprocess.run(command, cwd=scratch, check=True, capture_output=True)
         return np.load(out)
-
-
-def _keras(model: object) -> bool:
-    return isinstance(model, keras.Model)

@@ -99,12 +99,8 @@ def as_table(label: Label, predictions: np.ndarray) -> pa.Table:
     """
     if label.classes is None:
         return pa.table({"prediction": predictions.reshape(-1)})
-    best = pa.array([label.classes[number] for number in predictions.argmax(axis=1)], _type(label.classes))
+    best = pa.array(label.classes).take(pa.array(predictions.argmax(axis=1)))
     return pa.table({"prediction": best} | {f"probability_{c}": predictions[:, i] for i, c in enumerate(label.classes)})
-
-
-def _type(classes: list) -> pa.DataType:
-    return pa.array(classes).type
 
 
 def _write(path: Path, ending: str, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:

@@ -82,17 +82,12 @@ def run(
                 step.progress(f"seed {number + 1} of {settings.seeds}{where}", done, len(trainings))
                 _train(step, member, chosen["values"], parts[fold], training, folder)
 
-    fits = []
+    fits, predicted = [], []
     for number, fold in trainings:
-        predicted = np.load(work / f"{number}-{fold}" / "predictions.npy")
-        measured = metrics(data.manifest.label.task, parts[fold].held.labels, predicted)
+        predicted.append(np.load(work / f"{number}-{fold}" / "predictions.npy"))
+        measured = metrics(data.manifest.label.task, parts[fold].held.labels, predicted[-1])
         fits.append(read_json(work / f"{number}-{fold}" / "fit.json") | {"fold": fold, "metrics": measured})
-    predictions = np.stack(
-        [
-            np.concatenate([np.load(work / f"{number}-{fold}" / "predictions.npy") for fold in range(len(parts))])
-            for number in range(settings.seeds)
-        ]
-    )
+    predictions = np.stack([np.concatenate(predicted[i : i + len(parts)]) for i in range(0, len(fits), len(parts))])
     held = Rows.concat([part.held for part in parts])
     of = np.repeat(np.arange(len(parts)), [len(part.held) for part in parts])
     write_file(

@@ -69,6 +69,11 @@ METRICS: dict[str, Metric] = {
 """Metrics beside the loss. AUCs are scikit-learn's; f1 is of the positive class, or the mean over classes."""
 
 
+def directions(task: str) -> dict[str, str]:
+    """Which way is better, "min" or "max", of the loss and of every metric of the task."""
+    return {"loss": "min"} | {name: metric.direction for name, metric in METRICS.items() if task in metric.tasks}
+
+
 def metrics(task: str, labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
     """The loss and every metric of the task; NaN where the rows don't define one (an AUC of one class)."""
     values = {"loss": loss(task, labels, predictions)}

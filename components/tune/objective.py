@@ -1,13 +1,14 @@
 """What a search may optimise."""
 
 from components.shared.errors import UserError, nearest
-from components.shared.metrics import METRICS
-from components.shared.settings import Objective
+from components.shared.metrics import directions
+from components.shared.settings import Objective, SearchSettings
 
 
-def measured(task: str) -> dict[str, str]:
-    """Direction of each score that is measured for every family, by name."""
-    return {"loss": "min"} | {name: metric.direction for name, metric in METRICS.items() if task in metric.tasks}
+def load(config: str, task: str) -> SearchSettings:
+    """The search's settings from their JSON, the objective with its direction; raises as `resolve`."""
+    settings = SearchSettings.model_validate_json(config)
+    return settings.model_copy(update={"objective": resolve(settings.objective, task)})
 
 
 def resolve(objective: Objective, task: str) -> Objective:
@@ -16,7 +17,7 @@ def resolve(objective: Objective, task: str) -> Objective:
     Raises:
         UserError: The direction is missing for a metric of the model, or is the wrong one for a known metric.
     """
-    known = measured(task)
+    known = directions(task)
     direction = known.get(objective.name, objective.direction)
     if direction is None:
         raise UserError(
@@ -43,7 +44,7 @@ def check_reported(objective: Objective, task: str, family: str, reported: dict[
     Raises:
         UserError: With the metrics that there are.
     """
-    known = measured(task)
+    known = directions(task)
     if objective.name in known or objective.name in reported:
         return
     choices = [*known, *(name for name in reported if name not in known)]

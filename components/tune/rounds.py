@@ -13,15 +13,14 @@ import keras_tuner
 from components.shared.errors import UserError
 from components.shared.files import read_json, write_json
 from components.shared.hardware import limit_threads
-from components.shared.settings import SearchSettings
 from components.shared.step import Step, entry
 from components.tune.execute import Executor, Order
-from components.tune.objective import resolve
+from components.tune.objective import load
 from components.tune.pool import Pool
 from components.tune.search import Plan, check_failures, result, spaces, told
 from components.tune.suggest import No
 from components.tune.trials import Study, Trial
-from models.registry import family, specs
+from models.registry import family, spec_of, specs
 
 ORDERS, SPACES = "orders.json", "spaces.json"
 """Files of a search between two rounds: the trainings so far in order, and the families' search spaces."""
@@ -50,7 +49,7 @@ def suggest(
     """
     data = step.open(records)
     task = data.manifest.label.task
-    settings = _settings(config, task)
+    settings = load(config, task)
     if searched is None:
         members = {spec["name"]: family(spec, data.manifest) for spec in specs(families, data.manifest)}
         train = data.load("train")
@@ -95,10 +94,10 @@ def trial(step: Step, *, order: str, records: str, families: str, config: str, h
     asked = Order(**json.loads(order))
     step.label = asked.trial("running").id
     data = step.open(records)
-    settings = _settings(config, data.manifest.label.task)
-    members = {spec["name"]: family(spec, data.manifest) for spec in specs(families, data.manifest)}
-    task, train, validation = data.manifest.label.task, data.load("train"), data.load("validation")
-    executor = Executor(members, task, train, validation, settings, seed)
+    manifest = data.manifest
+    settings = load(config, manifest.label.task)
+    members = {asked.family: family(spec_of(asked.family, families, manifest), manifest)}
+    executor = Executor(members, manifest.label.task, data.load("train"), data.load("validation"), settings, seed)
     with Pool(executor, 1, settings.trial_minutes and 60 * settings.trial_minutes) as pool:
         pool.submit(0, asked)
         ((_, answer),) = pool.results()
@@ -138,8 +137,3 @@ def load_spaces(searched: str) -> dict[str, keras_tuner.HyperParameters]:
     """The families' search spaces, in the order of their turns."""
     found = read_json(Path(searched) / SPACES)
     return {name: keras_tuner.HyperParameters.from_config(config) for name, config in found.items()}
-
-
-def _settings(config: str, task: str) -> SearchSettings:
-    settings = SearchSettings.model_validate_json(config)
-    return settings.model_copy(update={"objective": resolve(settings.objective, task)})

@@ -11,7 +11,7 @@ from components.shared.settings import HardwareSettings, SearchSettings
 from components.shared.step import Step, entry
 from components.tune import candidates
 from components.tune.execute import Executor
-from components.tune.objective import resolve
+from components.tune.objective import load
 from components.tune.pool import Pool
 from components.tune.rounds import gather, load_spaces
 from components.tune.search import Plan, Search, spaces
@@ -53,13 +53,10 @@ def run(
     Raises:
         UserError: A family does not fit the data, the objective does not exist, or too many trials in a row failed.
     """
-    settings = SearchSettings.model_validate_json(config)
     data = step.open(records)
     label = data.manifest.label
-    settings = settings.model_copy(update={"objective": resolve(settings.objective, label.task)})
+    settings = load(config, label.task)
     train, validation = data.load("train"), data.load("validation")
-    members = {spec["name"]: family(spec, data.manifest) for spec in specs(families, data.manifest)}
-
     share = Share.of_machine(settings.workers, HardwareSettings.model_validate_json(hardware))
     identity = _identity(settings, share.workers, families, data.manifest.fingerprint, seed, code)
     if searched:
@@ -69,6 +66,7 @@ def run(
         step.progress(f"{share.workers} workers: {share.reason}")
         # A search with a larger budget goes on from these records.
         study = Study(step.work(identity, keep=True))
+        members = {spec["name"]: family(spec, data.manifest) for spec in specs(families, data.manifest)}
         executor = Executor(members, label.task, train, validation, settings, seed)
         limit = settings.trial_minutes and 60 * settings.trial_minutes
         with Pool(executor, share.workers, limit, share.take) as pool:

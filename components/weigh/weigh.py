@@ -10,7 +10,7 @@ import numpy as np
 
 from components.shared.errors import UserError
 from components.shared.files import read_json, write_json
-from components.shared.metrics import FLOOR, METRICS, true_class
+from components.shared.metrics import FLOOR, directions, true_class
 from components.shared.schema import Manifest
 from components.shared.seeds import derive
 from components.shared.settings import EnsembleSettings, RetrainSettings
@@ -125,7 +125,7 @@ def check(settings: EnsembleSettings, task: str) -> None:
     Raises:
         UserError: With what the label allows.
     """
-    known = ["loss", *(name for name, metric in METRICS.items() if task in metric.tasks)]
+    known = directions(task)
     if settings.metric not in known:
         raise UserError(
             f'ensemble.metric: "{settings.metric}" is not a metric of a {task} label; choose from {", ".join(known)}'
