@@ -86,7 +86,7 @@ class BoostedTrees:
             train_curve=train_curve,
             validation_curve=validation_curve,
             predictions=predictions,
-            model=lightgbm.Booster(model_str=booster.model_to_string(num_iteration=best)),
+            model=lambda: lightgbm.Booster(model_str=booster.model_to_string(num_iteration=best)),
         )
 
     def refit(self, values: dict, rows: Rows, best: float, settings: Settings, progress: Progress) -> Any:

@@ -46,7 +46,7 @@ class Fit:
         train_curve: Training loss after each unit.
         validation_curve: Validation loss after each unit.
         predictions: Of the validation rows at the best unit, float32 of shape [n, classes] or [n].
-        model: The model at its best unit, for `Family.save`.
+        model: Builds the model at its best unit, for `Family.save`: a new one at each call.
     """
 
     best: int
@@ -55,7 +55,7 @@ class Fit:
     train_curve: list[float]
     validation_curve: list[float]
     predictions: np.ndarray
-    model: Any = field(repr=False)
+    model: Callable[[], Any] = field(repr=False)
 
 
 def place(error: BaseException) -> str:

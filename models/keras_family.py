@@ -1,8 +1,12 @@
 """How a Keras network is fitted: the same for the built-in families and for a user's own `build(hp)`."""
 
+import json
 import tempfile
+from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import keras_tuner
@@ -13,9 +17,12 @@ from components.shared.files import write_file
 from components.shared.metrics import loss
 from components.shared.records import Rows, blank_row
 from components.shared.schema import Manifest
-from components.shared.training import Loop, predictor, reported
+from components.shared.training import Feed, Gather, Loop, predictor, reported
 from models.encode import Encode, encoding, inputs_of
 from models.family import Fit, Progress, Settings, place
+
+REUSED = 4
+"""Compiled trainings that a family keeps for models of the same structure."""
 
 
 def output_layer(manifest: Manifest) -> keras.layers.Layer:
@@ -57,6 +64,7 @@ class KerasFamily:
         self._encoding = encoding(manifest)
         self._blank = blank_row(manifest)
         self._compiled: tuple[keras.Model | None, Callable | None] = (None, None)
+        self._kept: OrderedDict[str, _Training] = OrderedDict()
 
     def space(self) -> keras_tuner.HyperParameters:
         """The search space; each conditional scope is entered once, as KerasTuner's own tuner does."""
@@ -79,19 +87,18 @@ class KerasFamily:
 
     def sample(self) -> str:
         lines: list[str] = []
-        model, _ = self._start({}, self._blank, Settings(1, 1, 1, seed=0))
+        _, model = self._models({}, 0)
         model.summary(print_fn=lines.append, expand_nested=True, line_length=80)
         return "\n".join(lines)
 
     def check(self, train: Rows) -> dict[str, float]:
         try:
             batch = train.take(np.arange(min(32, len(train))))
-            model, train_loop = self._start({}, batch, Settings(1, 1, len(batch), seed=0))
-            train_loop.epoch(1)
-            outputs = predictor(model)(inputs_of(batch))
-            self._check_outputs(outputs)
-            self._check_saving(model, batch)
-            return train_loop.reported()
+            training, feed = self._start({}, batch, Settings(1, 1, len(batch), seed=0))
+            training.loop.epoch(feed, 1)
+            self._check_outputs(training.predict(inputs_of(batch)))
+            self._check_saving(training.model, batch)
+            return training.loop.reported()
         except UserError:
             raise
         except Exception as error:
@@ -101,13 +108,13 @@ class KerasFamily:
             ) from error
 
     def fit(self, values: dict, train: Rows, validation: Rows, settings: Settings, progress: Progress) -> Fit:
-        model, train_loop = self._start(values, train, settings)
-        predict = predictor(model)
-        inputs = inputs_of(validation)
-        fit, weights = Fit(0, np.inf, False, [], [], np.empty(0), model), None
+        training, feed = self._start(values, train, settings)
+        network, inputs = training.network, inputs_of(validation)
+        weights: list[np.ndarray] | None = None
+        fit = Fit(0, np.inf, False, [], [], np.empty(0), lambda: self._with(weights, values, settings.seed))
         for epoch in range(1, settings.max_epochs + 1):
-            fit.train_curve.append(train_loop.epoch(epoch))
-            predictions = self._in_label_units(predict(inputs))
+            fit.train_curve.append(training.loop.epoch(feed, epoch))
+            predictions = self._in_label_units(training.predict(inputs))
             validation_loss = loss(self._label.task, validation.labels, predictions)
             fit.validation_curve.append(validation_loss)
             progress(epoch, validation_loss)
@@ -115,24 +122,22 @@ class KerasFamily:
                 break
             if validation_loss < fit.loss:
                 fit.best, fit.loss, fit.predictions = epoch, validation_loss, predictions
-                weights = model.get_weights()
+                weights = network.get_weights()
             elif epoch - fit.best >= settings.patience:
                 break
         else:
             fit.at_cap = True
-        if weights is not None:
-            model.set_weights(weights)
         return fit
 
     def refit(self, values: dict, rows: Rows, best: float, settings: Settings, progress: Progress) -> keras.Model:
-        model, train_loop = self._start(values, rows, settings)
-        steps = max(1, round(best * train_loop.steps_per_epoch))
+        training, feed = self._start(values, rows, settings)
+        steps = max(1, round(best * feed.steps_per_epoch))
         epoch = 0
         while steps > 0:
             epoch += 1
-            progress(epoch, train_loop.epoch(epoch, steps))
-            steps -= train_loop.steps_per_epoch
-        return model
+            progress(epoch, training.loop.epoch(feed, epoch, steps))
+            steps -= feed.steps_per_epoch
+        return self._with(training.network.get_weights(), values, settings.seed)
 
     def predict(self, model: keras.Model, rows: Rows) -> np.ndarray:
         # Compiling takes much longer than predicting: once per model.
@@ -146,26 +151,64 @@ class KerasFamily:
         return reported(network, encode, inputs_of(rows), self._targets(rows))
 
     def save(self, model: keras.Model, folder: Path) -> None:
-        write_file(folder / "model.keras", model.save)
+        network = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+        compiled, optimizer = network.compiled, network.optimizer
+        # The file holds what predicts; loss and optimiser have ended their work, and may be a user's own.
+        network.compiled, network.optimizer = False, None
+        try:
+            write_file(folder / "model.keras", model.save)
+        finally:
+            network.compiled, network.optimizer = compiled, optimizer
 
     def load(self, folder: Path) -> keras.Model:
         return keras.saving.load_model(folder / "model.keras", compile=False)
 
-    def _start(self, values: dict, rows: Rows, settings: Settings) -> tuple[keras.Model, Loop]:
-        """The untrained network behind its preprocessing, and the loop that trains it."""
+    def _models(self, values: dict, seed: int) -> tuple[keras.Model, keras.Model]:
+        """The untrained network as the user builds it, and the model of raw columns around it."""
         keras.backend.clear_session()
-        keras.utils.set_random_seed(settings.seed)
+        keras.utils.set_random_seed(seed)
         hp = keras_tuner.HyperParameters()
         hp.values = dict(values)
         network = self._build(hp)
         if not isinstance(network, keras.Model) or not network.compiled:
             given = "a model that is not compiled" if isinstance(network, keras.Model) else f"{network!r:.60}"
             raise UserError(f"search.families: {self.name} must return a compiled Keras model, it returns {given}")
-        arrays = inputs_of(rows)
+        arrays = inputs_of(self._blank)
         inputs = {n: keras.Input(a.shape[1:], dtype=a.dtype.name, name=n) for n, a in arrays.items()}
-        encode = Encode(**self._encoding)
-        whole = keras.Model(inputs, network(encode(inputs)), name=self.name)
-        return whole, Loop(network, encode, arrays, self._targets(rows), settings.batch_size, settings.seed)
+        return network, keras.Model(inputs, network(Encode(**self._encoding)(inputs)), name=self.name)
+
+    def _with(self, weights: list[np.ndarray] | None, values: dict, seed: int) -> keras.Model:
+        """A model of raw columns with trained weights; None leaves it untrained."""
+        network, model = self._models(values, seed)
+        if weights is not None:
+            network.set_weights(weights)
+        return model
+
+    def _start(self, values: dict, rows: Rows, settings: Settings) -> "tuple[_Training, Feed]":
+        """An untrained model and what trains it: compiled before, where a model of the same structure was trained."""
+        feed = Feed(self._gather(rows), len(rows), settings.batch_size, settings.seed)
+        network, model = self._models(values, settings.seed)
+        key = _structure(network)
+        key = None if key is None else f"{settings.batch_size} {key}"
+        kept = self._kept.get(key)
+        if kept is not None:
+            self._kept.move_to_end(key)
+            kept.begin_as(network)
+            return kept, feed
+        encode = next(layer for layer in model.layers if isinstance(layer, Encode))
+        training = _Training(network, model, Loop(network, encode, feed), predictor(model))
+        if key is not None:
+            self._kept[key] = training
+            if len(self._kept) > REUSED:
+                self._kept.popitem(last=False)
+        return training, feed
+
+    def _gather(self, rows: Rows) -> Gather:
+        def gather(index: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+            part = rows.take(index)
+            return inputs_of(part), self._targets(part)
+
+        return gather
 
     def _targets(self, rows: Rows) -> np.ndarray:
         """What the network learns: class indices [n], or standardised numbers [n, 1]."""
@@ -212,6 +255,54 @@ class KerasFamily:
         if self._label.task == "regression":
             return outputs[:, 0] * np.float32(self._label.std or 1) + np.float32(self._label.mean)
         return np.concatenate([1 - outputs, outputs], axis=1) if outputs.shape[1] == 1 else outputs
+
+
+@dataclass(frozen=True)
+class _Training:
+    """A network, the model of raw columns around it, and the compiled functions that train it and predict with it."""
+
+    network: keras.Model
+    model: keras.Model
+    loop: Loop
+    predict: Callable[[dict[str, np.ndarray]], np.ndarray]
+
+    def begin_as(self, fresh: keras.Model) -> None:
+        """Puts the network into the state of a newly built one: weights, random seeds, optimiser."""
+        fresh.optimizer.build(fresh.trainable_variables)
+        for ours, theirs in ((self.network, fresh), (self.network.optimizer, fresh.optimizer)):
+            for variable, value in zip(ours.variables, theirs.variables, strict=True):
+                variable.assign(value)
+        self.network.reset_metrics()
+
+
+def _structure(network: keras.Model) -> str | None:
+    """What a compiled training of the network depends on, beside its variables; None where that can't be known.
+
+    It is known of networks of Keras's own layers, losses, metrics and optimisers, which their configuration describes
+    whole. The learning rate is a variable, so trainings that differ in it alone share their compiled functions.
+    """
+    if not type(network).__module__.startswith("keras."):
+        return None
+    try:
+        built, compiled = network.get_config(), network.get_compile_config()
+        if _foreign([built, compiled]):
+            return None
+        rates = compiled["optimizer"]["config"]
+        rates |= {name: None for name in ("learning_rate",) if isinstance(rates.get(name), float)}
+        return json.dumps([built, compiled, [variable.path for variable in network.variables]], sort_keys=True)
+    except Exception:  # a layer or a loss without a configuration
+        return None
+
+
+def _foreign(config: Any) -> bool:
+    """Whether a part of a serialised configuration is a user's own code."""
+    if isinstance(config, dict):
+        if config.get("registered_name") or config.get("class_name") == "Lambda":
+            return True
+        if not f"{config.get('module', 'keras')}.".startswith("keras."):
+            return True
+        return any(_foreign(value) for value in config.values())
+    return isinstance(config, list | tuple) and any(_foreign(value) for value in config)
 
 
 def _shape(outputs: np.ndarray) -> str:

@@ -152,7 +152,7 @@ def _train(step: Step, member: Family, values: dict, rows: Fold, settings: Setti
         raise UserError(f"best_epoch: {step.label} reached no finite validation loss with seed {settings.seed}")
     np.save(folder / "predictions.npy", fit.predictions)
     (folder / "model").mkdir()
-    member.save(fit.model, folder / "model")
+    member.save(fit.model(), folder / "model")
     write_json(
         folder / "fit.json",
         {

@@ -98,7 +98,7 @@ class Executor:
                 raise FloatingPointError("the validation loss is not a finite number")
             measured = metrics(self.task, self.validation.labels, fit.predictions)
             if objective not in measured:
-                measured[objective] = member.reported(fit.model, self.validation)[objective]
+                measured[objective] = member.reported(fit.model(), self.validation)[objective]
             score = measured[objective]
             if not np.isfinite(score):
                 raise FloatingPointError(f"{objective} is not a finite number")

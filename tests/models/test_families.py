@@ -54,7 +54,7 @@ def test_a_family_keeps_its_contract(name, source, records, tmp_path):
     # Better than predicting the mean label of the train rows: it has learnt something.
     assert fit.loss < loss(task, validation.labels, constant)
     # The model that comes back is the one of the best unit, not of the last.
-    np.testing.assert_allclose(member.predict(fit.model, validation), fit.predictions, atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(member.predict(fit.model(), validation), fit.predictions, atol=1e-5, rtol=1e-5)
 
     again = member.fit(values, train, validation, SETTINGS, quiet)
     np.testing.assert_array_equal(again.predictions, fit.predictions)
@@ -156,7 +156,7 @@ def test_a_users_own_build_function_is_a_family(own, records, function, tmp_path
     fit = member.fit({"units": 8}, train, validation, Settings(10, 5, 16, 0), quiet)
     assert fit.predictions.shape == (len(validation), 2)
     assert fit.loss < 0.5
-    member.save(fit.model, tmp_path)
+    member.save(fit.model(), tmp_path)
     np.testing.assert_array_equal(member.predict(member.load(tmp_path), validation), fit.predictions)
 
 

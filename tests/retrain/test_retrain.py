@@ -55,7 +55,7 @@ def weights(records, tmp_path) -> Path:
     )
     folder = tmp_path / "weights" / "models" / MEMBER["id"]
     folder.mkdir(parents=True)
-    member.save(fit.model, folder)
+    member.save(fit.model(), folder)
     return tmp_path / "weights"
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from components.shared import training
-from components.shared.training import Loop, predictor
+from components.shared.training import Feed, Loop, predictor
 
 ROWS, BATCH = 70, 16  # four batches of 16 and one of 6
 
@@ -31,8 +31,20 @@ def model(seed: int = 0, dropout: float = 0.0) -> keras.Model:
     return network
 
 
-def loop(network: keras.Model, data: tuple[dict, np.ndarray], seed: int = 3) -> Loop:
-    return Loop(network, lambda batch: batch["numeric"], *data, batch_size=BATCH, seed=seed)
+class Fed:
+    """A loop with the feed of all rows."""
+
+    def __init__(self, network: keras.Model, data: tuple[dict, np.ndarray], seed: int = 3) -> None:
+        inputs, labels = data
+        self.feed = Feed(lambda i: ({n: a[i] for n, a in inputs.items()}, labels[i]), len(labels), BATCH, seed)
+        self._loop = Loop(network, lambda batch: batch["numeric"], self.feed)
+
+    def epoch(self, number: int, steps: int | None = None) -> float:
+        return self._loop.epoch(self.feed, number, steps)
+
+
+def loop(network: keras.Model, data: tuple[dict, np.ndarray], seed: int = 3) -> Fed:
+    return Fed(network, data, seed)
 
 
 def order(epoch: int, seed: int = 3) -> np.ndarray:
@@ -70,7 +82,7 @@ def test_the_last_batch_is_smaller_and_counts_by_its_rows(data):
     network = model()
     network.optimizer.learning_rate = 0.0
     train = loop(network, data)
-    assert train.steps_per_epoch == 5
+    assert train.feed.steps_per_epoch == 5
     loss = train.epoch(1)
     assert int(network.optimizer.iterations) == 5
     # Nothing was learnt, so the epoch's loss is the mean over all rows, each counted once.
@@ -92,7 +104,7 @@ def test_every_row_is_trained_on_once_in_an_epoch(data):
     network = Watching([keras.Input((1,)), keras.layers.Dense(2, "softmax")])
     network.compile("sgd", "sparse_categorical_crossentropy")
     inputs = {"numeric": np.arange(ROWS, dtype=np.float32)[:, None]}
-    train = Loop(network, lambda batch: batch["numeric"], inputs, data[1], BATCH, seed=3)
+    train = loop(network, (inputs, data[1]))
     train.epoch(1)
     assert sorted(seen) == list(range(ROWS))
     assert seen == order(1).tolist()
