@@ -61,7 +61,7 @@ bench: setup  ## Compare searches, ways to weigh and solvers, in some minutes: t
 	.venv/bin/python -m benchmarks.search
 	.venv/bin/python -m benchmarks.ensemble weights solver
 
-bench-full: setup  ## The tables of docs/search.md and docs/ensembling.md, in half an hour
+bench-full: setup  ## The tables of docs/search.md and docs/ensembling.md, in about two hours
 	.venv/bin/python -m benchmarks.search --full
 	.venv/bin/python -m benchmarks.ensemble --splits 20
 

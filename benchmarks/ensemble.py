@@ -274,7 +274,6 @@ RULES = ("book", "same", "steps")
 
 
 def epochs_part(splits: int) -> None:
-    splits = max(2, splits // 2)  # a split costs nine trainings of each family
     print(f"### Length of retraining: test log-loss minus that of `same` with the median of 3, over {splits} splits\n")
     print("The best epoch is that of one seed, or the median of three; 95 % intervals, * where they leave out 0.\n")
     print("| data | family | `same`, median: log-loss | " + " | ".join(f"`{r}`, {k}" for r, k in WAYS[1:]) + " |")
