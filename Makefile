@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-containers lint format lock image image-gpu sbom compile bench bench-full screenshot clean
+.PHONY: help setup demo test test-slow test-containers lint format lock image image-gpu sbom compile bench bench-full screenshot clean
 
 RUN ?= digits
 UV ?= $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
@@ -25,6 +25,9 @@ demo: setup  ## Run the pipeline on real data: make demo [RUN=digits|breast_canc
 
 test: setup  ## Run every test
 	.venv/bin/python -m pytest -n 2 --dist loadfile
+
+test-slow: setup  ## Run the tests that kill trainings again and again: some minutes
+	.venv/bin/python -m pytest -n 2 -m slow
 
 test-containers: setup image  ## Run the demo pipeline in the images; needs a container engine
 	.venv/bin/python -m pytest -m containers

@@ -37,6 +37,7 @@ from sklearn.tree import DecisionTreeClassifier
 from components.ingest.ingest import ingest
 from components.retrain.retrain import length
 from components.shared.metrics import FLOOR, loss
+from components.shared.monitor import Monitor
 from components.shared.pooling import pool
 from components.shared.records import Records, Rows
 from components.shared.settings import DataSettings, EnsembleSettings
@@ -314,20 +315,18 @@ def retrained(name: str, records: Path, split: int) -> dict[tuple[str, str], flo
     train, validation = data.load("train"), data.load("validation")
     test = Records(records, "evaluate").load("test")
     limits = {"max_epochs": 60, "patience": 10, "batch_size": 32}
-    bests = [own.fit(values, train, validation, Settings(**limits, seed=10 * split + s), quiet).best for s in range(3)]
+    bests = [
+        own.fit(values, train, validation, Settings(**limits, seed=10 * split + s), Monitor()).best for s in range(3)
+    ]
     rows, losses, done = Rows.concat([train, validation]), {}, {}
     for rule, kind in WAYS:
         share = len(train) / len(rows) if own.unit == "epoch" else 1.0
         units = length(rule, bests[0] if kind == "single" else sorted(bests)[1], share)
         if units not in done:
-            model = own.refit(values, rows, units, Settings(**limits, seed=split), quiet)
+            model = own.refit(values, rows, units, Settings(**limits, seed=split), Monitor())
             done[units] = loss(data.manifest.label.task, test.labels, own.predict(model, test))
         losses[rule, kind] = done[units]
     return losses
-
-
-def quiet(*_: object) -> None:
-    pass
 
 
 def say(text: str) -> None:

@@ -257,7 +257,9 @@ def table(theirs: dict, mine: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="the chapter's budget, 100 trials of two executions, on 10,000 rows")
+    parser.add_argument(
+        "--full", action="store_true", help="the chapter's budget, 100 trials of two executions, on 10,000 rows"
+    )
     parser.add_argument("--arm", nargs=5, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.arm:

@@ -3,6 +3,7 @@
 They read the raw columns: missing numbers as they are, categories by code. Images are read pixel by pixel.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 
 from components.shared.files import write_file
 from components.shared.metrics import loss
+from components.shared.monitor import Monitor
 from components.shared.records import Rows
 from components.shared.schema import Manifest
-from models.family import Fit, Progress, Settings
+from models.family import Fit, Settings
 
 ROUNDS_PER_EPOCH = 20
 """Boosting rounds that the limits of a training, which are in epochs, count as one epoch."""
@@ -52,16 +54,12 @@ class BoostedTrees:
         """Every table and image fits."""
         return {}
 
-    def fit(self, values: dict, train: Rows, validation: Rows, settings: Settings, progress: Progress) -> Fit:
+    def fit(self, values: dict, train: Rows, validation: Rows, settings: Settings, monitor: Monitor) -> Fit:
         patience = settings.patience * ROUNDS_PER_EPOCH
         cap = settings.max_epochs * ROUNDS_PER_EPOCH
         data = self._dataset(train)
         watched = lightgbm.Dataset(self._matrix(validation), validation.labels, reference=data)
         curves: dict = {}
-
-        def report(env: Any) -> None:
-            if (env.iteration + 1) % ROUNDS_PER_EPOCH == 0:
-                progress(env.iteration + 1, env.evaluation_result_list[-1][2])
 
         booster = lightgbm.train(
             self._parameters(values, settings, len(train)),
@@ -72,7 +70,7 @@ class BoostedTrees:
             callbacks=[
                 lightgbm.record_evaluation(curves),
                 lightgbm.early_stopping(patience, first_metric_only=True, verbose=False),
-                report,
+                _told(monitor),
             ],
         )
         ((_, train_curve),) = curves["train"].items()
@@ -89,11 +87,10 @@ class BoostedTrees:
             model=lambda: lightgbm.Booster(model_str=booster.model_to_string(num_iteration=best)),
         )
 
-    def refit(self, values: dict, rows: Rows, best: float, settings: Settings, progress: Progress) -> Any:
+    def refit(self, values: dict, rows: Rows, best: float, settings: Settings, monitor: Monitor) -> Any:
         rounds = max(1, round(best))
-        booster = lightgbm.train(self._parameters(values, settings, len(rows)), self._dataset(rows), rounds)
-        progress(rounds, float("nan"))
-        return booster
+        parameters = self._parameters(values, settings, len(rows))
+        return lightgbm.train(parameters, self._dataset(rows), rounds, callbacks=[_told(monitor)])
 
     def predict(self, model: Any, rows: Rows) -> np.ndarray:
         return self._predict(model, rows, None)
@@ -136,3 +133,14 @@ class BoostedTrees:
         if task == "multiclass":
             parameters["num_class"] = len(self._label.classes)
         return parameters
+
+
+def _told(monitor: Monitor) -> Callable[[Any], None]:
+    """LightGBM's callback that tells the monitor of each `ROUNDS_PER_EPOCH` rounds."""
+
+    def report(env: Any) -> None:
+        if (env.iteration + 1) % ROUNDS_PER_EPOCH == 0:
+            watched = env.evaluation_result_list
+            monitor.epoch(env.iteration + 1, {"val_loss": watched[-1][2]} if watched else {})
+
+    return report

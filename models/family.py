@@ -12,10 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from components.shared.monitor import Monitor
 from components.shared.records import Rows
-
-Progress = Callable[[int, float], None]
-"""Called after each epoch with its 1-based number and its validation loss."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,8 @@ class Fit:
         train_curve: Training loss after each unit.
         validation_curve: Validation loss after each unit.
         predictions: Of the validation rows at the best unit, float32 of shape [n, classes] or [n].
+        speed: Rows a second (`rows_per_second`), milliseconds of an optimiser step (`step_ms`) and the share of the
+            training's time that it waited for rows (`input_share`); empty where not measured.
         model: Builds the model at its best unit, for `Family.save`: a new one at each call.
     """
 
@@ -56,6 +56,7 @@ class Fit:
     validation_curve: list[float]
     predictions: np.ndarray
     model: Callable[[], Any] = field(repr=False)
+    speed: dict[str, float] = field(default_factory=dict)
 
 
 def place(error: BaseException) -> str:
@@ -95,10 +96,10 @@ class Family(Protocol):
             UserError: The family can't be used with this data, with the reason.
         """
 
-    def fit(self, values: dict, train: Rows, validation: Rows, settings: Settings, progress: Progress) -> Fit:
+    def fit(self, values: dict, train: Rows, validation: Rows, settings: Settings, monitor: Monitor) -> Fit:
         """Fits on `train` and watches `validation`."""
 
-    def refit(self, values: dict, rows: Rows, best: float, settings: Settings, progress: Progress) -> Any:
+    def refit(self, values: dict, rows: Rows, best: float, settings: Settings, monitor: Monitor) -> Any:
         """Fits for `best` units, without validation. A fraction of an epoch is trained as its share of the steps."""
 
     def predict(self, model: Any, rows: Rows) -> np.ndarray:

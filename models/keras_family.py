@@ -4,7 +4,9 @@ import json
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,16 @@ import keras
 import keras_tuner
 import numpy as np
 
-from components.shared.errors import UserError
+from components.shared.errors import RunError, UserError
 from components.shared.files import write_file
+from components.shared.machine import Machine
 from components.shared.metrics import loss
+from components.shared.monitor import Monitor
 from components.shared.records import Rows, blank_row
 from components.shared.schema import Manifest
 from components.shared.training import Feed, Gather, Loop, predictor, reported
 from models.encode import Encode, encoding, inputs_of
-from models.family import Fit, Progress, Settings, place
+from models.family import Fit, Settings, place
 
 REUSED = 4
 """Compiled trainings that a family keeps for models of the same structure."""
@@ -53,18 +57,32 @@ class KerasFamily:
         build: KerasTuner's `build(hp)`, which returns a compiled model. Its output is a softmax over the classes, one
             sigmoid unit for a binary label, or one linear unit for a regression.
         manifest: Of the data.
+        machine: Gives what it trains on; called before the first operation of TensorFlow.
+        callbacks: Makes Keras callbacks for one training from `hp`; None for none.
     """
 
     unit = "epoch"
 
-    def __init__(self, name: str, build: Callable, manifest: Manifest) -> None:
+    def __init__(
+        self,
+        name: str,
+        build: Callable,
+        manifest: Manifest,
+        machine: Callable[[], Machine] = Machine,
+        callbacks: Callable | None = None,
+    ) -> None:
         self.name = name
-        self._build = build
+        self._build, self._callbacks = build, callbacks
+        self._open = machine
         self._label = manifest.label
         self._encoding = encoding(manifest)
         self._blank = blank_row(manifest)
         self._compiled: tuple[keras.Model | None, Callable | None] = (None, None)
         self._kept: OrderedDict[str, _Training] = OrderedDict()
+
+    @cached_property
+    def _machine(self) -> Machine:
+        return self._open()
 
     def space(self) -> keras_tuner.HyperParameters:
         """The search space; each conditional scope is entered once, as KerasTuner's own tuner does."""
@@ -107,37 +125,54 @@ class KerasFamily:
                 f"search.families: {self.name} fails on one batch{place(error)}: {type(error).__name__}: {reason}"
             ) from error
 
-    def fit(self, values: dict, train: Rows, validation: Rows, settings: Settings, progress: Progress) -> Fit:
+    def fit(self, values: dict, train: Rows, validation: Rows, settings: Settings, monitor: Monitor) -> Fit:
         training, feed = self._start(values, train, settings)
-        network, inputs = training.network, inputs_of(validation)
-        weights: list[np.ndarray] | None = None
-        fit = Fit(0, np.inf, False, [], [], np.empty(0), lambda: self._with(weights, values, settings.seed))
-        for epoch in range(1, settings.max_epochs + 1):
-            fit.train_curve.append(training.loop.epoch(feed, epoch))
+        inputs, callbacks = inputs_of(validation), self._own_callbacks(values, training.network)
+        fit = Fit(0, np.inf, False, [], [], np.empty(0), lambda: self._with(course.best, values, settings.seed))
+        course = _Course(fit)
+        training.begin(course, monitor, callbacks)
+        for epoch in range(course.epoch, settings.max_epochs + 1):
+            fit.train_curve.append(training.epoch(feed, course, monitor, callbacks))
+            weights = training.synchronised()
             predictions = self._in_label_units(training.predict(inputs))
-            validation_loss = loss(self._label.task, validation.labels, predictions)
+            # Processes on unlike machines may differ in the last bits; they must stop at the same epoch.
+            validation_loss = self._machine.agreed(loss(self._label.task, validation.labels, predictions), "FIRST")
             fit.validation_curve.append(validation_loss)
-            progress(epoch, validation_loss)
+            logs = {"loss": fit.train_curve[-1], "val_loss": validation_loss}
+            monitor.epoch(epoch, logs | training.extra(feed))
+            callbacks.on_epoch_end(epoch - 1, training.loop.reported() | logs)
             if not np.isfinite(validation_loss):
                 break
             if validation_loss < fit.loss:
                 fit.best, fit.loss, fit.predictions = epoch, validation_loss, predictions
-                weights = network.get_weights()
+                course.best = weights
             elif epoch - fit.best >= settings.patience:
                 break
+            if training.network.stop_training:  # by a callback
+                break
+            training.checkpoint(feed, course, monitor, callbacks)
         else:
             fit.at_cap = True
+        callbacks.on_train_end()
+        fit.speed = training.speed(feed)
         return fit
 
-    def refit(self, values: dict, rows: Rows, best: float, settings: Settings, progress: Progress) -> keras.Model:
+    def refit(self, values: dict, rows: Rows, best: float, settings: Settings, monitor: Monitor) -> keras.Model:
         training, feed = self._start(values, rows, settings)
+        callbacks = self._own_callbacks(values, training.network, watched=False)
         steps = max(1, round(best * feed.steps_per_epoch))
-        epoch = 0
-        while steps > 0:
-            epoch += 1
-            progress(epoch, training.loop.epoch(feed, epoch, steps))
-            steps -= feed.steps_per_epoch
-        return self._with(training.network.get_weights(), values, settings.seed)
+        course = _Course()
+        training.begin(course, monitor, callbacks)
+        for epoch in range(course.epoch, -(-steps // feed.steps_per_epoch) + 1):
+            last = min(feed.steps_per_epoch, steps - (epoch - 1) * feed.steps_per_epoch)
+            logs = {"loss": training.epoch(feed, course, monitor, callbacks, last)}
+            if not np.isfinite(logs["loss"]):
+                raise RunError(f"{self.name}: the training loss is not a finite number in epoch {epoch}")
+            monitor.epoch(epoch, logs | training.extra(feed))
+            callbacks.on_epoch_end(epoch - 1, training.loop.reported() | logs)
+            training.checkpoint(feed, course, monitor, callbacks)
+        callbacks.on_train_end()
+        return self._with(training.synchronised(), values, settings.seed)
 
     def predict(self, model: keras.Model, rows: Rows) -> np.ndarray:
         # Compiling takes much longer than predicting: once per model.
@@ -163,19 +198,34 @@ class KerasFamily:
     def load(self, folder: Path) -> keras.Model:
         return keras.saving.load_model(folder / "model.keras", compile=False)
 
-    def _models(self, values: dict, seed: int) -> tuple[keras.Model, keras.Model]:
-        """The untrained network as the user builds it, and the model of raw columns around it."""
+    def _models(
+        self, values: dict, seed: int, scope: AbstractContextManager | None = None
+    ) -> tuple[keras.Model, keras.Model]:
+        """The untrained network as the user builds it, and the model of raw columns around it.
+
+        Args:
+            values: Of the hyperparameters.
+            seed: Of the initial weights.
+            scope: Of the devices that will train it; None for a model that predicts.
+        """
         keras.backend.clear_session()
+        keras.config.set_dtype_policy(self._machine.precision)
         keras.utils.set_random_seed(seed)
         hp = keras_tuner.HyperParameters()
         hp.values = dict(values)
-        network = self._build(hp)
-        if not isinstance(network, keras.Model) or not network.compiled:
-            given = "a model that is not compiled" if isinstance(network, keras.Model) else f"{network!r:.60}"
-            raise UserError(f"search.families: {self.name} must return a compiled Keras model, it returns {given}")
-        arrays = inputs_of(self._blank)
-        inputs = {n: keras.Input(a.shape[1:], dtype=a.dtype.name, name=n) for n, a in arrays.items()}
-        return network, keras.Model(inputs, network(Encode(**self._encoding)(inputs)), name=self.name)
+        with scope or nullcontext():
+            network = self._build(hp)
+            if not isinstance(network, keras.Model) or not network.compiled:
+                given = "a model that is not compiled" if isinstance(network, keras.Model) else f"{network!r:.60}"
+                raise UserError(f"search.families: {self.name} must return a compiled Keras model, it returns {given}")
+            arrays = inputs_of(self._blank)
+            inputs = {n: keras.Input(a.shape[1:], dtype=a.dtype.name, name=n) for n, a in arrays.items()}
+            model = keras.Model(inputs, network(Encode(**self._encoding)(inputs)), name=self.name)
+            if scope is not None:
+                if self._machine.learning_rate != 1:
+                    _scale_learning_rate(network, self._machine.learning_rate)
+                network.optimizer.build(network.trainable_variables)
+        return network, model
 
     def _with(self, weights: list[np.ndarray] | None, values: dict, seed: int) -> keras.Model:
         """A model of raw columns with trained weights; None leaves it untrained."""
@@ -186,8 +236,8 @@ class KerasFamily:
 
     def _start(self, values: dict, rows: Rows, settings: Settings) -> "tuple[_Training, Feed]":
         """An untrained model and what trains it: compiled before, where a model of the same structure was trained."""
-        feed = Feed(self._gather(rows), len(rows), settings.batch_size, settings.seed)
-        network, model = self._models(values, settings.seed)
+        network, model = self._models(values, settings.seed, self._machine.scope())
+        feed = Feed(self._gather(rows), len(rows), settings.batch_size, settings.seed, self._machine)
         key = _structure(network)
         key = None if key is None else f"{settings.batch_size} {key}"
         kept = self._kept.get(key)
@@ -196,12 +246,22 @@ class KerasFamily:
             kept.begin_as(network)
             return kept, feed
         encode = next(layer for layer in model.layers if isinstance(layer, Encode))
-        training = _Training(network, model, Loop(network, encode, feed), predictor(model))
+        loop = Loop(network, encode, feed, self._machine)
+        training = _Training(network, model, loop, predictor(model), self._machine)
         if key is not None:
             self._kept[key] = training
             if len(self._kept) > REUSED:
                 self._kept.popitem(last=False)
         return training, feed
+
+    def _own_callbacks(self, values: dict, network: keras.Model, watched: bool = True) -> keras.callbacks.CallbackList:
+        """The user's callbacks; without validation rows those are left out that watch a figure of theirs."""
+        made = []
+        if self._callbacks is not None:
+            hp = keras_tuner.HyperParameters()
+            hp.values = dict(values)
+            made = [one for one in self._callbacks(hp) if watched or not _watches_validation(one)]
+        return keras.callbacks.CallbackList(made, add_history=False, add_progbar=False, model=network)
 
     def _gather(self, rows: Rows) -> Gather:
         def gather(index: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -257,7 +317,24 @@ class KerasFamily:
         return np.concatenate([1 - outputs, outputs], axis=1) if outputs.shape[1] == 1 else outputs
 
 
-@dataclass(frozen=True)
+@dataclass
+class _Course:
+    """How far one training is.
+
+    Attributes:
+        fit: What it found so far; None where it watches no validation rows.
+        epoch: The epoch that it is in, 1-based.
+        step: Steps of that epoch that are done.
+        best: Weights of the best epoch so far.
+    """
+
+    fit: Fit | None = None
+    epoch: int = 1
+    step: int = 0
+    best: list[np.ndarray] | None = None
+
+
+@dataclass
 class _Training:
     """A network, the model of raw columns around it, and the compiled functions that train it and predict with it."""
 
@@ -265,14 +342,126 @@ class _Training:
     model: keras.Model
     loop: Loop
     predict: Callable[[dict[str, np.ndarray]], np.ndarray]
+    machine: Machine
 
     def begin_as(self, fresh: keras.Model) -> None:
         """Puts the network into the state of a newly built one: weights, random seeds, optimiser."""
-        fresh.optimizer.build(fresh.trainable_variables)
         for ours, theirs in ((self.network, fresh), (self.network.optimizer, fresh.optimizer)):
             for variable, value in zip(ours.variables, theirs.variables, strict=True):
                 variable.assign(value)
         self.network.reset_metrics()
+        self.network.stop_training = False
+        self.loop.seconds, self.loop.steps = 0.0, 0
+
+    def begin(self, course: _Course, monitor: Monitor, callbacks: keras.callbacks.CallbackList) -> None:
+        """Goes on from the newest checkpoint that all processes of the training have, if there is one."""
+        checkpoints = monitor.checkpoints()
+        numbers = checkpoints.numbers() if checkpoints else []
+        callbacks.on_train_begin()
+        number = int(self.machine.agreed(max(numbers, default=0), "MIN"))
+        if number == 0:
+            return
+        kept, arrays = checkpoints.load(number)
+        self.loop.build()
+        variables = self._variables()
+        parts = [[arrays[f"v{i}.{j}"] for j in range(kept["parts"][i])] for i in range(len(variables))]
+        self.machine.assign(variables, parts)
+        course.epoch, course.step = kept["epoch"], kept["step"]
+        for callback, state in zip(callbacks.callbacks, kept["callbacks"], strict=True):
+            vars(callback).update(state)
+        if course.fit is not None:
+            fit = course.fit
+            fit.best, fit.loss = kept["best"], kept["loss"]
+            fit.train_curve[:], fit.validation_curve[:] = kept["train_curve"], kept["validation_curve"]
+            if fit.best:
+                fit.predictions = arrays["predictions"]
+                course.best = [arrays[f"w{i}"] for i in range(len(self.network.weights))]
+
+    def epoch(
+        self,
+        feed: Feed,
+        course: _Course,
+        monitor: Monitor,
+        callbacks: keras.callbacks.CallbackList,
+        steps: int | None = None,
+    ) -> float:
+        """Trains the epoch of `course` to its end, or its first `steps`, with checkpoints on the way.
+
+        Returns:
+            Its mean training loss.
+        """
+        callbacks.on_epoch_begin(course.epoch - 1)
+        last = feed.steps_per_epoch if steps is None else steps
+
+        def after(step: int) -> None:
+            course.step = step
+            monitor.call(course.epoch, step, feed.steps_per_epoch, feed.batch_size)
+            callbacks.on_train_batch_end(step - 1)
+            if step < last:
+                self.checkpoint(feed, course, monitor, callbacks)
+
+        loss = self.loop.epoch(feed, course.epoch, steps, course.step, after)
+        course.epoch, course.step = course.epoch + 1, 0
+        return loss
+
+    def checkpoint(
+        self, feed: Feed, course: _Course, monitor: Monitor, callbacks: keras.callbacks.CallbackList
+    ) -> None:
+        """Writes a checkpoint if the monitor of any process of the training wants one."""
+        if not self.machine.agreed(monitor.due(), "MAX"):
+            return
+        values = self.machine.values(self._variables())
+        arrays = {f"v{i}.{j}": part for i, parts in enumerate(values) for j, part in enumerate(parts)}
+        kept: dict[str, Any] = {"epoch": course.epoch, "step": course.step, "parts": [len(parts) for parts in values]}
+        # Numbers such as those that early stopping counts; weights that a callback keeps are not among them.
+        kept["callbacks"] = [
+            {name: value for name, value in vars(callback).items() if isinstance(value, bool | int | float | str)}
+            for callback in callbacks.callbacks
+        ]
+        if course.fit is not None:
+            fit = course.fit
+            kept |= {"best": fit.best, "loss": fit.loss}
+            kept |= {"train_curve": fit.train_curve, "validation_curve": fit.validation_curve}
+            arrays |= {f"w{i}": weight for i, weight in enumerate(course.best or [])} | {"predictions": fit.predictions}
+        monitor.save((course.epoch - 1) * feed.steps_per_epoch + course.step, (kept, arrays))
+
+    def synchronised(self) -> list[np.ndarray]:
+        """The network's weights; on several replicas those that differ, such as moving averages, become their mean."""
+        weights = self.machine.weights(self.network)
+        if self.machine.strategy is not None:
+            self.network.set_weights(weights)
+        return weights
+
+    def extra(self, feed: Feed) -> dict[str, float]:
+        """What is logged beside the losses."""
+        return self.speed(feed) | {"learning_rate": float(np.asarray(self.network.optimizer.learning_rate))}
+
+    def speed(self, feed: Feed) -> dict[str, float]:
+        """As `Fit.speed`."""
+        seconds = self.loop.seconds + feed.waited
+        if not self.loop.steps:
+            return {}
+        return {
+            "rows_per_second": self.loop.steps * feed.batch_size / seconds,
+            "step_ms": 1000 * seconds / self.loop.steps,
+            "input_share": feed.waited / seconds,
+        }
+
+    def _variables(self) -> list[keras.Variable]:
+        return [*self.network.variables, *self.network.optimizer.variables, *self.network.metrics_variables]
+
+
+def _scale_learning_rate(network: keras.Model, factor: float) -> None:
+    try:
+        network.optimizer.learning_rate = float(np.asarray(network.optimizer.learning_rate)) * factor
+    except TypeError as error:
+        raise UserError(
+            "scale_learning_rate: the model has a learning rate schedule, which can't be scaled; set it to none"
+        ) from error
+
+
+def _watches_validation(callback: keras.callbacks.Callback) -> bool:
+    return str(getattr(callback, "monitor", "")).startswith("val_")
 
 
 def _structure(network: keras.Model) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from components.shared.errors import UserError, nearest
 from components.shared.schema import Manifest
+from components.shared.settings import TrialHardware
 from models.family import Family, place
 
 PREMADE = ("hyperresnet", "hyperxception", "hyperefficientnet")
@@ -115,8 +116,13 @@ def spec_of(name: str, travelled: str, manifest: Manifest) -> dict:
     return next(spec for spec in specs(travelled, manifest) if spec["name"] == name)
 
 
-def family(spec: dict, manifest: Manifest) -> Family:
+def family(spec: dict, manifest: Manifest, machine: Callable[[], Any] | None = None) -> Family:
     """The family that `travelling` described, for the data of `manifest`.
+
+    Args:
+        spec: Of the family.
+        manifest: Of the data.
+        machine: Gives the `Machine` that networks train on; one device when not given. Trees don't call it.
 
     Raises:
         UserError: The user's source does not load, has no such function, or the family does not fit the data.
@@ -131,24 +137,38 @@ def family(spec: dict, manifest: Manifest) -> Family:
 
     from models.keras_family import KerasFamily
 
-    if "source" in spec:
-        return KerasFamily(spec["name"], _user_build(spec), manifest)
-    if spec["name"] == "mlp":
-        from models import mlp
+    build, callbacks = _user_build(spec) if "source" in spec else (_built_in(spec["name"], manifest), None)
+    more = {"machine": machine} if machine else {}
+    return KerasFamily(spec["name"], build, manifest, callbacks=callbacks, **more)
 
-        return KerasFamily("mlp", mlp.build_for(manifest), manifest)
 
-    if spec["name"] in PREMADE:
+def on(hardware: TrialHardware) -> Callable[[], Any]:
+    """What `family` calls for the device of a trial, in the process that trains."""
+
+    def machine() -> Any:
+        from components.shared.machine import Machine
+
+        return Machine.of_trial(hardware)
+
+    return machine
+
+
+def _built_in(name: str, manifest: Manifest) -> Callable:
+    if name in PREMADE:
         from models import premade
 
-        return KerasFamily(spec["name"], premade.build_for(spec["name"], manifest), manifest)
+        return premade.build_for(name, manifest)
+    if name == "mlp":
+        from models import mlp
 
+        return mlp.build_for(manifest)
     from models import cnn
 
-    return KerasFamily("cnn", cnn.build_for(manifest), manifest)
+    return cnn.build_for(manifest)
 
 
-def _user_build(spec: dict) -> Callable:
+def _user_build(spec: dict) -> tuple[Callable, Callable | None]:
+    """The user's `build(hp)`, and the `callbacks(hp)` that the file may hold beside it."""
     import keras_tuner
 
     file, function = spec["file"], spec["function"]
@@ -166,4 +186,4 @@ def _user_build(spec: dict) -> Callable:
     build = namespace[function]
     if isinstance(build, type) and issubclass(build, keras_tuner.HyperModel):
         build = build()
-    return build.build if isinstance(build, keras_tuner.HyperModel) else build
+    return build.build if isinstance(build, keras_tuner.HyperModel) else build, namespace.get("callbacks")

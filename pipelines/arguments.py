@@ -55,7 +55,9 @@ def arguments(run: RunFile, base: Path, champions: Path) -> dict[str, str | int]
         "retrain_config": kfp_safe(run.retrain.to_json()),
         "evaluate_config": kfp_safe(run.evaluate.to_json()),
         "promote_config": kfp_safe(run.promote.to_json()),
-        "hardware": kfp_safe(run.hardware.to_json()),
+        "tune_hardware": kfp_safe(run.hardware.tune.to_json()),
+        "best_epoch_hardware": kfp_safe(run.hardware.best_epoch.to_json()),
+        "retrain_hardware": kfp_safe(run.hardware.retrain.to_json()),
         "champion": kfp_safe(json.dumps({"folder": str(folder), "version": None})),
     }
 

@@ -13,6 +13,9 @@ from components.retrain.component import retrain
 from components.tune.component import suggest, trial, tune
 from components.weigh.component import weigh
 
+RETRIES = 3
+"""Times that an engine starts a training again that a machine lost; it goes on from its last checkpoint."""
+
 
 class Outcome(NamedTuple):
     ensemble: Model
@@ -39,7 +42,7 @@ def trials(
     with dsl.ParallelFor(orders) as order:
         one = trial(
             order=order, families=families, config=config, hardware=hardware, seed=seed, code=code, records=records
-        )
+        ).set_retry(RETRIES)
     return dsl.Collected(one.outputs["record"])
 
 
@@ -65,7 +68,7 @@ def best_epochs(
             seed=seed,
             code=code,
             records=records,
-        )
+        ).set_retry(RETRIES)
     return dsl.Collected(one.outputs["result"])
 
 
@@ -93,7 +96,7 @@ def retrains(
             code=code,
             records=records,
             weights=weights,
-        )
+        ).set_retry(RETRIES)
     return dsl.Collected(one.outputs["model"])
 
 
@@ -105,7 +108,7 @@ def search(rounds: int | None, families: Any, config: Any, hardware: Any, seed: 
         suggested = suggest(**common, **before)
         one_round = trials(orders=suggested.outputs["Output"], hardware=hardware, **common)
         before = {"searched": suggested.outputs["search"], "trials": one_round.output}
-    return tune(hardware=hardware, **common, **before)
+    return tune(hardware=hardware, **common, **before).set_retry(RETRIES)
 
 
 def training(rounds: int | None = None) -> Any:
@@ -128,7 +131,9 @@ def training(rounds: int | None = None) -> Any:
         retrain_config: str,
         evaluate_config: str,
         promote_config: str,
-        hardware: str,
+        tune_hardware: str,
+        best_epoch_hardware: str,
+        retrain_hardware: str,
         champion: str,
         source: str = "",
         code: str = "",
@@ -137,13 +142,13 @@ def training(rounds: int | None = None) -> Any:
         """The whole flow; each section of the run file is one JSON string (pipelines/arguments.py)."""
         ingested = ingest(config=data, source=source, seed=seed, code=code)
         records = ingested.outputs["records"]
-        tuned = search(rounds, families, search_config, hardware, seed, code, records)
+        tuned = search(rounds, families, search_config, tune_hardware, seed, code, records)
         results = best_epochs(
             candidates=tuned.outputs["Output"],
             families=families,
             config=best_epoch_config,
             batch_size=batch_size,
-            hardware=hardware,
+            hardware=best_epoch_hardware,
             seed=seed,
             code=code,
             records=records,
@@ -156,7 +161,7 @@ def training(rounds: int | None = None) -> Any:
             families=families,
             config=retrain_config,
             batch_size=batch_size,
-            hardware=hardware,
+            hardware=retrain_hardware,
             seed=seed,
             code=code,
             records=records,

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 
 from components.best_epoch.folds import Fold, folds
-from components.shared.errors import UserError
+from components.shared.errors import RunError
 from components.shared.files import new_folder, read_json, write_file, write_json
-from components.shared.hardware import limit_threads
 from components.shared.metrics import metrics
 from components.shared.records import Rows
+from components.shared.schema import Manifest
 from components.shared.seeds import derive
 from components.shared.settings import BestEpochTask
 from components.shared.step import Step, entry
-from models.family import Family, Settings
-from models.registry import family, spec_of
+from models.family import Family, Fit, Settings
+from models.placed import Placed, placed
+from models.registry import spec_of
 
 CALLS = 100
 """Timed calls behind a latency: their median."""
@@ -52,40 +53,54 @@ def run(
         families: JSON list made by `models.registry.travelling`.
         config: JSON of `BestEpochTask`.
         batch_size: Rows of one optimiser step.
-        hardware: JSON of `HardwareSettings`.
+        hardware: JSON of `TrainingHardware`.
         seed: Of the run.
         code: Hash of the code, part of the identity of partial work.
 
     Raises:
-        UserError: A training did not reach a finite validation loss.
+        UserError: This machine can't do what `hardware` asks for.
+        RunError: A training did not reach a finite validation loss.
     """
-    limit_threads(hardware)
     settings, chosen = BestEpochTask.model_validate_json(config), json.loads(candidate)
     step.label = chosen["id"]
     data = step.open(records)
     train, validation = data.load("train"), data.load("validation")
-    member = family(spec_of(chosen["family"], families, data.manifest), data.manifest)
-
-    work = step.work(f"{data.manifest.fingerprint[:16]}-{derive(seed, code, candidate, families, config, batch_size)}")
+    key = derive(seed, code, candidate, families, config, batch_size, hardware)
+    work = step.work(f"{data.manifest.fingerprint[:16]}-{key}")
     parts = folds(train, validation, data.manifest, settings.folds, derive(seed, "folds"))
     trainings = [(number, fold) for number in range(settings.seeds) for fold in range(len(parts))]
-    for done, (number, fold) in enumerate(trainings):
-        if not (work / f"{number}-{fold}").exists():
-            with new_folder(work / f"{number}-{fold}") as folder:
-                training = Settings(
-                    max_epochs=settings.max_epochs,
-                    patience=settings.patience,
-                    batch_size=batch_size,
-                    seed=derive(seed, "best_epoch", chosen["id"], number, *([fold] if fold else [])),
-                )
-                where = f", fold {fold + 1} of {len(parts)}" if settings.folds else ""
-                step.progress(f"seed {number + 1} of {settings.seeds}{where}", done, len(trainings))
-                _train(step, member, chosen["values"], parts[fold], training, folder)
+    with placed(step, spec_of(chosen["family"], families, data.manifest), data.manifest, hardware, batch_size) as place:
+        for number, fold in trainings:
+            if place.agreed((work / f"{number}-{fold}").exists()):
+                continue
+            training = Settings(
+                max_epochs=settings.max_epochs,
+                patience=settings.patience,
+                batch_size=place.batch_size,
+                seed=derive(seed, "best_epoch", chosen["id"], number, *([fold] if fold else [])),
+            )
+            where = f", fold {fold + 1} of {len(parts)}" if settings.folds else ""
+            name = f"seed {number + 1} of {settings.seeds}{where}" if len(trainings) > 1 else ""
+            _train(step, place, chosen["values"], parts[fold], training, work / f"{number}-{fold}", name)
+        if place.chief:
+            _write(step, place.family, chosen, settings, parts, trainings, work, data.manifest)
 
+
+def _write(
+    step: Step,
+    member: Family,
+    chosen: dict,
+    settings: BestEpochTask,
+    parts: list[Fold],
+    trainings: list[tuple[int, int]],
+    work: Path,
+    manifest: Manifest,
+) -> None:
+    """The step's output from the trainings in `work`."""
     fits, predicted = [], []
     for number, fold in trainings:
         predicted.append(np.load(work / f"{number}-{fold}" / "predictions.npy"))
-        measured = metrics(data.manifest.label.task, parts[fold].held.labels, predicted[-1])
+        measured = metrics(manifest.label.task, parts[fold].held.labels, predicted[-1])
         fits.append(read_json(work / f"{number}-{fold}" / "fit.json") | {"fold": fold, "metrics": measured})
     predictions = np.stack([np.concatenate(predicted[i : i + len(parts)]) for i in range(0, len(fits), len(parts))])
     held = Rows.concat([part.held for part in parts])
@@ -101,9 +116,7 @@ def run(
     timed = {}
     if settings.latency_rows is not None:
         model = member.load(work / "0-0" / "model")
-        timed["latency_ms"] = latency(
-            member, model, validation.take(np.arange(settings.latency_rows) % len(validation))
-        )
+        timed["latency_ms"] = latency(member, model, held.take(np.arange(settings.latency_rows) % len(held)))
         step.progress(f"predicts {settings.latency_rows} row(s) in {timed['latency_ms']:.3g} ms")
     write_json(
         step.out / "best_epoch.json",
@@ -115,7 +128,7 @@ def run(
             "at_cap": any(fit["at_cap"] for fit in fits),
             "folds": settings.folds,
             "trained_rows": round(statistics.fmean(len(part.train) for part in parts)),
-            "fingerprints": {role: data.manifest.roles[role].fingerprint for role in ("train", "validation")},
+            "fingerprints": {role: manifest.roles[role].fingerprint for role in ("train", "validation")},
             "seeds": fits,
         },
     )
@@ -140,16 +153,20 @@ def latency(member: Family, model: Any, rows: Rows) -> float:
     return 1000 * statistics.median(seconds)
 
 
-def _train(step: Step, member: Family, values: dict, rows: Fold, settings: Settings, folder: Path) -> None:
-    """One training: `fit.json`, `predictions.npy` and `model/` in `folder`."""
+def _train(step: Step, place: Placed, values: dict, rows: Fold, settings: Settings, done: Path, name: str) -> None:
+    """One training: `fit.json`, `predictions.npy` and `model/` in the folder `done`."""
+    step.progress(name or "training")
+    kept = place.checkpoints(done.with_name(f"{done.name}.checkpoints"), str(settings.seed))
+    with place.monitor(step, f"{name}: " if name else "", kept, settings.max_epochs) as monitor:
+        fit = place.family.fit(values, rows.train, rows.held, settings, monitor)
+        if not np.isfinite(fit.loss):
+            raise RunError(f"{step.label} reached no finite validation loss with seed {settings.seed}")
+        if place.chief:
+            with new_folder(done) as folder:
+                _store(place.family, fit, settings, folder)
 
-    def progress(done: int, validation_loss: float) -> None:
-        if done % 10 == 0:
-            step.progress(f"{member.unit} {done}: validation loss {validation_loss:.4f}")
 
-    fit = member.fit(values, rows.train, rows.held, settings, progress)
-    if not np.isfinite(fit.loss):
-        raise UserError(f"best_epoch: {step.label} reached no finite validation loss with seed {settings.seed}")
+def _store(member: Family, fit: Fit, settings: Settings, folder: Path) -> None:
     np.save(folder / "predictions.npy", fit.predictions)
     (folder / "model").mkdir()
     member.save(fit.model(), folder / "model")
@@ -162,5 +179,6 @@ def _train(step: Step, member: Family, values: dict, rows: Fold, settings: Setti
             "at_cap": fit.at_cap,
             "train_curve": fit.train_curve,
             "validation_curve": fit.validation_curve,
+            "speed": fit.speed,
         },
     )

@@ -24,7 +24,7 @@ def best_epoch(
         families: JSON list of families, a user's own with its source.
         config: JSON of the run file's `best_epoch`.
         batch_size: Rows of one optimiser step.
-        hardware: JSON of the run file's `hardware`.
+        hardware: JSON of the run file's `hardware.best_epoch`.
         seed: Of the run.
         code: Hash of the code that runs, part of the cache key.
         records: Folder with manifest.json and the shards.

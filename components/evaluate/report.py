@@ -40,7 +40,7 @@ TELLING = {
     "retrain": ("enabled", "epochs"),
     "evaluate": ("bootstrap", "slices"),
     "promote": ("margin",),
-    "hardware": ("threads",),
+    "hardware": ("retrain.strategy", "retrain.device", "retrain.precision"),
 }
 """The sections of the run file in the order of the flow, and the settings that a closed section shows."""
 UNSET = (DASH, "none")

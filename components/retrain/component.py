@@ -25,9 +25,9 @@ def retrain(
         families: JSON list of families, a user's own with its source.
         config: JSON of the run file's `retrain`.
         batch_size: Rows of one optimiser step.
-        hardware: JSON of the run file's `hardware`.
+        hardware: JSON of the run file's `hardware.retrain`.
         seed: Of the run.
-        code: Hash of the code that runs, part of the cache key.
+        code: Hash of the code that runs, part of the cache key and of the identity of partial work.
         records: Folder with manifest.json and the shards.
         weights: What weigh wrote; holds the train-only models when retraining is off.
         model: The member in its family's format, and member.json.
@@ -44,4 +44,5 @@ def retrain(
         batch_size=batch_size,
         hardware=hardware,
         seed=seed,
+        code=code,
     )

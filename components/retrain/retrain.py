@@ -3,15 +3,16 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from components.shared.files import write_json
-from components.shared.hardware import limit_threads
 from components.shared.records import Rows
 from components.shared.seeds import derive
 from components.shared.settings import RetrainSettings
 from components.shared.step import Step, entry
 from models.family import Settings
-from models.registry import family, spec_of
+from models.placed import placed
+from models.registry import spec_of
 
 
 @entry("retrain")
@@ -26,6 +27,7 @@ def run(
     batch_size: int,
     hardware: str,
     seed: int,
+    code: str,
 ) -> None:
     """Trains one member and writes it with `member.json`.
 
@@ -37,10 +39,10 @@ def run(
         families: JSON list made by `models.registry.travelling`.
         config: JSON of `RetrainSettings`.
         batch_size: Rows of one optimiser step.
-        hardware: JSON of `HardwareSettings`.
+        hardware: JSON of `TrainingHardware`.
         seed: Of the run.
+        code: Hash of the code, part of the identity of partial work.
     """
-    limit_threads(hardware)
     settings, chosen = RetrainSettings.model_validate_json(config), json.loads(member)
     step.label = chosen["id"]
     data = step.open(records)
@@ -48,24 +50,28 @@ def run(
     spec = spec_of(chosen["family"], families, manifest)
     model_seed = derive(seed, "best_epoch", chosen["id"], 0)
     roles, units = ["train"], float(chosen["best"])
+    placement: dict[str, Any] = {}
     if settings.enabled:
-        own = family(spec, manifest)
         rows = Rows.concat([data.load("train"), data.load("validation")])
         roles = ["train", "validation"]
         share = chosen["trained_rows"] / len(rows)
-        units = length(settings.epochs, chosen["best"], share if own.unit == "epoch" else 1.0)
         model_seed = derive(seed, "retrain", chosen["id"])
-        step.progress(
-            f"{units:g} {own.unit}s on {len(rows)} rows (best {own.unit} {chosen['best']}, rule {settings.epochs})"
-        )
-
-        def progress(done: int, loss: float) -> None:
-            if done % 10 == 0:
-                step.progress(f"{own.unit} {done}: training loss {loss:.4f}", done, round(units))
-
-        # The limits are those of a training that watches validation rows; this one has a length instead.
-        model = own.refit(chosen["values"], rows, units, Settings(0, 0, batch_size, model_seed), progress)
-        own.save(model, step.out)
+        with placed(step, spec, manifest, hardware, batch_size) as place:
+            own = place.family
+            units = length(settings.epochs, chosen["best"], share if own.unit == "epoch" else 1.0)
+            step.progress(
+                f"{units:g} {own.unit}s on {len(rows)} rows (best {own.unit} {chosen['best']}, rule {settings.epochs})"
+            )
+            identity = derive(model_seed, code, member, families, config, hardware, batch_size, manifest.fingerprint)
+            kept = place.checkpoints(step.work(f"{manifest.fingerprint[:16]}-{identity}"), str(identity))
+            with place.monitor(step, "", kept, units) as monitor:
+                # The limits are those of a training that watches validation rows; this one has a length instead.
+                limits = Settings(0, 0, place.batch_size, model_seed)
+                model = own.refit(chosen["values"], rows, units, limits, monitor)
+                if not place.chief:
+                    return
+                own.save(model, step.out)
+            placement = {"strategy": place.plan.strategy, "devices": place.plan.devices, "batch_size": place.batch_size}
     else:
         step.progress("retraining is off: the model that best_epoch trained on the train rows is used as it is")
         shutil.copytree(Path(weights) / "models" / chosen["id"], step.out, dirs_exist_ok=True)
@@ -79,6 +85,7 @@ def run(
             "roles": roles,
             "rows": sum(manifest.roles[role].rows for role in roles),
             "spec": spec,
+            "hardware": placement,
         },
     )
 

@@ -1,4 +1,4 @@
-"""The one exception that is shown to a person as a single sentence."""
+"""The exceptions that are shown to a person as a single sentence."""
 
 import difflib
 from collections.abc import Iterable
@@ -8,6 +8,13 @@ class UserError(Exception):
     """A mistake in the run file or the data: its text is one sentence that says what to do.
 
     Steps and the command line print the text alone, without a stack trace, and exit with status 2.
+    """
+
+
+class RunError(Exception):
+    """What went wrong on the way and is nobody's mistake, such as a full disk: one sentence that says what to do.
+
+    Steps and the command line print the text alone, without a stack trace, and exit with status 1.
     """
 
 

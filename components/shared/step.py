@@ -19,8 +19,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from components.shared.errors import UserError
+from components.shared.errors import RunError, UserError
 from components.shared.files import new_folder, write_json
+from components.shared.hardware import is_chief
 from components.shared.records import Records
 
 EVENTS = "KEP_EVENTS"
@@ -42,6 +43,7 @@ class Step:
         label: Which candidate or member it works on; empty for steps without a fan-out.
         out: Folder of the step's main output while it is being written.
         ledger: What it read: one dictionary per role with `step`, `role`, `rows`, `fingerprint`.
+        call: How other processes of the same training call this step: `function` as module:name, and `arguments`.
     """
 
     def __init__(self, name: str, label: str = "") -> None:
@@ -49,6 +51,7 @@ class Step:
         self.label = label
         self.out = Path()
         self.ledger: list[dict] = []
+        self.call: dict[str, Any] = {}
         self._scratch: list[Path] = []
         self._started = time.time()
 
@@ -74,6 +77,12 @@ class Step:
         if not (keep and root):
             self._scratch.append(folder)
         return folder
+
+    def abort(self, message: str) -> None:
+        """Ends the process at once with status 1 and one sentence: for a main thread that can't be reached."""
+        self._event("failed", message=message, user=False)
+        print(f"error: {message}", flush=True)
+        os._exit(1)
 
     def _event(self, kind: str, **fields: Any) -> None:
         if path := os.environ.get(EVENTS):
@@ -112,7 +121,7 @@ def entry(name: str) -> Callable:
 
     The decorated function takes the same keyword arguments without `step`. It logs to standard output, writes the
     folder `out` atomically with a `step.json` inside, and ends the process with status 2 and one sentence on a
-    `UserError`, with status 1 and one sentence, after the stack trace, on anything else.
+    `UserError`, with status 1 and one sentence on a `RunError`, and after the stack trace on anything else.
     """
 
     def decorate(run: Callable) -> Callable:
@@ -122,19 +131,27 @@ def entry(name: str) -> Callable:
             end_with_owner()
             step = Step(name, label)
             step._event("start")
+            step.call = {"function": f"{run.__module__}:{run.__name__}", "arguments": dict(arguments, seed=seed)}
             if seed is not None:
                 arguments["seed"] = seed
             try:
-                with new_folder(out) as step.out:
+                # Of the processes that train one model together only the chief leaves anything.
+                with new_folder(out) if is_chief() else tempfile.TemporaryDirectory() as folder:
+                    step.out = Path(folder)
                     result = run(step, **arguments)
                     step._finish(step.out, seed)
-                step._clean()
+                if is_chief():
+                    step._clean()
                 return result
             except UserError as error:
                 step._event("failed", message=str(error), user=True)
                 print(f"error: {error}", flush=True)
                 # SystemExit passes through kfp's executor without a stack trace, which is of no use here.
                 sys.exit(2)
+            except RunError as error:
+                step._event("failed", message=str(error), user=False)
+                print(f"error: {error}", flush=True)
+                sys.exit(1)
             except Exception as error:
                 step._event("failed", message=f"{type(error).__name__}: {error}", user=False)
                 raise

@@ -24,7 +24,7 @@ def tune(
     Args:
         families: JSON list of families, a user's own with its source.
         config: JSON of the run file's `search`.
-        hardware: JSON of the run file's `hardware`.
+        hardware: JSON of the run file's `hardware.tune`.
         seed: Of the run.
         code: Hash of the code that runs, part of the cache key.
         records: Folder with manifest.json and the shards.
@@ -106,7 +106,7 @@ def trial(
         order: JSON of what to train.
         families: JSON list of families, a user's own with its source.
         config: JSON of the run file's `search`.
-        hardware: JSON of the run file's `hardware`.
+        hardware: JSON of the run file's `hardware.tune`.
         seed: Of the run.
         code: Hash of the code that runs, part of the cache key.
         records: Folder with manifest.json and the shards.

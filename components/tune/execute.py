@@ -8,6 +8,7 @@ import numpy as np
 
 from components.shared.errors import UserError
 from components.shared.metrics import metrics
+from components.shared.monitor import Monitor
 from components.shared.records import Rows
 from components.shared.seeds import derive
 from components.shared.settings import SearchSettings
@@ -93,7 +94,7 @@ class Executor:
         training = Settings(epochs, self.settings.patience, self.settings.batch_size, seed)
         predictions = None
         try:
-            fit = member.fit(order.values, self.train, self.validation, training, lambda *_: None)
+            fit = member.fit(order.values, self.train, self.validation, training, Monitor())
             if not np.isfinite(fit.loss):
                 raise FloatingPointError("the validation loss is not a finite number")
             measured = metrics(self.task, self.validation.labels, fit.predictions)

@@ -13,6 +13,7 @@ import keras_tuner
 from components.shared.errors import UserError
 from components.shared.files import read_json, write_json
 from components.shared.hardware import limit_threads
+from components.shared.settings import TrialHardware
 from components.shared.step import Step, entry
 from components.tune.execute import Executor, Order
 from components.tune.objective import load
@@ -20,7 +21,7 @@ from components.tune.pool import Pool
 from components.tune.search import Plan, check_failures, result, spaces, told
 from components.tune.suggest import No
 from components.tune.trials import Study, Trial
-from models.registry import family, spec_of, specs
+from models.registry import family, on, spec_of, specs
 
 ORDERS, SPACES = "orders.json", "spaces.json"
 """Files of a search between two rounds: the trainings so far in order, and the families' search spaces."""
@@ -87,16 +88,17 @@ def trial(step: Step, *, order: str, records: str, families: str, config: str, h
         records: Folder of the records.
         families: JSON list made by `models.registry.travelling`.
         config: JSON of `SearchSettings`.
-        hardware: JSON of `HardwareSettings`.
+        hardware: JSON of `TrialHardware`.
         seed: Of the run.
     """
-    limit_threads(hardware)
+    device = TrialHardware.model_validate_json(hardware)
+    limit_threads(device)
     asked = Order(**json.loads(order))
     step.label = asked.trial("running").id
     data = step.open(records)
     manifest = data.manifest
     settings = load(config, manifest.label.task)
-    members = {asked.family: family(spec_of(asked.family, families, manifest), manifest)}
+    members = {asked.family: family(spec_of(asked.family, families, manifest), manifest, on(device))}
     executor = Executor(members, manifest.label.task, data.load("train"), data.load("validation"), settings, seed)
     with Pool(executor, 1, settings.trial_minutes and 60 * settings.trial_minutes) as pool:
         pool.submit(0, asked)

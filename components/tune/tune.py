@@ -7,7 +7,7 @@ from components.shared.errors import UserError
 from components.shared.files import write_json
 from components.shared.hardware import Share
 from components.shared.seeds import derive
-from components.shared.settings import HardwareSettings, SearchSettings
+from components.shared.settings import SearchSettings, TrialHardware
 from components.shared.step import Step, entry
 from components.tune import candidates
 from components.tune.execute import Executor
@@ -17,7 +17,7 @@ from components.tune.rounds import gather, load_spaces
 from components.tune.search import Plan, Search, spaces
 from components.tune.summary import write_summary
 from components.tune.trials import Study, merged
-from models.registry import family, specs
+from models.registry import family, on, specs
 
 
 @entry("tune")
@@ -40,7 +40,7 @@ def run(
         records: Folder of the records.
         families: JSON list made by `models.registry.travelling`.
         config: JSON of `SearchSettings`.
-        hardware: JSON of `HardwareSettings`.
+        hardware: JSON of `TrialHardware`.
         seed: Of the run.
         code: Hash of the code, part of the study's identity.
         searched: Folder of the last round, when the trials were tasks of their own (`rounds`): then nothing is left to
@@ -57,8 +57,9 @@ def run(
     label = data.manifest.label
     settings = load(config, label.task)
     train, validation = data.load("train"), data.load("validation")
-    share = Share.of_machine(settings.workers, HardwareSettings.model_validate_json(hardware))
-    identity = _identity(settings, share.workers, families, data.manifest.fingerprint, seed, code)
+    device = TrialHardware.model_validate_json(hardware)
+    share = Share.of_machine(settings.workers, device)
+    identity = _identity(settings, share.workers, device, families, data.manifest.fingerprint, seed, code)
     if searched:
         study, found = Study(step.out), load_spaces(searched)
         _, executions = gather(searched, trials or [], step.out)
@@ -66,7 +67,7 @@ def run(
         step.progress(f"{share.workers} workers: {share.reason}")
         # A search with a larger budget goes on from these records.
         study = Study(step.work(identity, keep=True))
-        members = {spec["name"]: family(spec, data.manifest) for spec in specs(families, data.manifest)}
+        members = {spec["name"]: family(spec, data.manifest, on(device)) for spec in specs(families, data.manifest)}
         executor = Executor(members, label.task, train, validation, settings, seed)
         limit = settings.trial_minutes and 60 * settings.trial_minutes
         with Pool(executor, share.workers, limit, share.take) as pool:
@@ -112,10 +113,19 @@ def run(
     return [json.dumps(item, sort_keys=True) for item in items]
 
 
-def _identity(settings: SearchSettings, workers: int, families: str, fingerprint: str, seed: int, code: str) -> str:
+def _identity(
+    settings: SearchSettings,
+    workers: int,
+    device: TrialHardware,
+    families: str,
+    fingerprint: str,
+    seed: int,
+    code: str,
+) -> str:
     """Of everything that a trial depends on: a search with a larger budget goes on with the same trials."""
     budget = {"max_trials", "max_minutes", "top_n", "max_per_family", "max_failures", "trial_minutes"}
     budget |= {"families", "workers"}
     own = settings.model_dump(mode="json", exclude=budget)
-    parts = json.dumps([own, workers, families, fingerprint, seed, code], sort_keys=True)
+    arithmetic = device.model_dump(include={"precision", "jit"})
+    parts = json.dumps([own, workers, arithmetic, families, fingerprint, seed, code], sort_keys=True)
     return hashlib.sha256(parts.encode()).hexdigest()[:16]

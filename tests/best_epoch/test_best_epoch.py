@@ -175,7 +175,7 @@ def test_partial_work_on_other_records_is_not_used(records, tmp_path, seen):
     assert len(seen) == 4
 
 
-def test_a_training_without_a_finite_loss_is_the_users_to_mend(records, tmp_path, monkeypatch, capsys):
+def test_a_training_without_a_finite_loss_ends_the_step_with_a_sentence(records, tmp_path, monkeypatch, capsys):
     fit = BoostedTrees.fit
 
     def diverges(self, *arguments):
@@ -186,7 +186,7 @@ def test_a_training_without_a_finite_loss_is_the_users_to_mend(records, tmp_path
     monkeypatch.setattr(BoostedTrees, "fit", diverges)
     with pytest.raises(SystemExit) as error:
         best_epoch(records("cancer"), tmp_path / "out")
-    assert error.value.code == 2
+    assert error.value.code == 1
     assert "boosted_trees-004 reached no finite validation loss" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
 

@@ -67,6 +67,7 @@ def finish(records: Path, results: list[str], root: Path, order: slice, **settin
             batch_size=32,
             hardware="{}",
             seed=0,
+            code="c",
         )
     evaluate(
         out=str(root / "evaluation"),

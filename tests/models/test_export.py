@@ -5,6 +5,7 @@ import pytest
 
 from components.shared.errors import UserError
 from components.shared.files import write_json
+from components.shared.monitor import Monitor
 from components.shared.records import Records
 from models import ensemble as ensembles
 from models.ensemble import Ensemble
@@ -21,7 +22,7 @@ def ensemble(records, tmp_path, source: str, names: list[str], pooling: str = "a
         own, folder = family({"name": name}, data.manifest), tmp_path / f"{name}-{place}"
         folder.mkdir()
         values = own.space().values
-        own.save(own.refit(values, train, 2, Settings(2, 2, 64, place), lambda *_: None), folder)
+        own.save(own.refit(values, train, 2, Settings(2, 2, 64, place), Monitor()), folder)
         described = {"id": folder.name, "weight": [0.7, 0.3][place], "spec": {"name": name}}
         write_json(folder / "member.json", described)
         members[folder.name] = folder

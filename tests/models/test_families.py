@@ -9,6 +9,7 @@ import pytest
 
 from components.shared.errors import UserError
 from components.shared.metrics import loss
+from components.shared.monitor import Monitor
 from components.shared.records import Records
 from models.encode import Encode, encoding, inputs_of
 from models.ensemble import raw_features
@@ -27,10 +28,6 @@ CASES = [
 ]
 
 
-def quiet(*_):
-    pass
-
-
 def defaults(member) -> dict:
     return dict(member.space().values)
 
@@ -42,7 +39,7 @@ def test_a_family_keeps_its_contract(name, source, records, tmp_path):
     member = family({"name": name}, data.manifest)
     values = defaults(member)
 
-    fit = member.fit(values, train, validation, SETTINGS, quiet)
+    fit = member.fit(values, train, validation, SETTINGS, Monitor())
     assert fit.best == int(np.argmin(fit.validation_curve)) + 1
     assert fit.loss == pytest.approx(min(fit.validation_curve), rel=1e-4)
     assert loss(task, validation.labels, fit.predictions) == pytest.approx(fit.loss, rel=1e-6)
@@ -56,10 +53,10 @@ def test_a_family_keeps_its_contract(name, source, records, tmp_path):
     # The model that comes back is the one of the best unit, not of the last.
     np.testing.assert_allclose(member.predict(fit.model(), validation), fit.predictions, atol=1e-5, rtol=1e-5)
 
-    again = member.fit(values, train, validation, SETTINGS, quiet)
+    again = member.fit(values, train, validation, SETTINGS, Monitor())
     np.testing.assert_array_equal(again.predictions, fit.predictions)
 
-    model = member.refit(values, train, fit.best, SETTINGS, quiet)
+    model = member.refit(values, train, fit.best, SETTINGS, Monitor())
     member.save(model, tmp_path)
     loaded = family({"name": name}, data.manifest).load(tmp_path)
     np.testing.assert_array_equal(member.predict(loaded, validation), member.predict(model, validation))
@@ -69,7 +66,7 @@ def test_another_seed_trains_another_model(records):
     data = Records(records("churn"), "tune")
     train, validation = data.load("train"), data.load("validation")
     member = family({"name": "mlp"}, data.manifest)
-    fits = [member.fit(defaults(member), train, validation, Settings(1, 1, 32, seed), quiet) for seed in (1, 2)]
+    fits = [member.fit(defaults(member), train, validation, Settings(1, 1, 32, seed), Monitor()) for seed in (1, 2)]
     assert not np.array_equal(fits[0].predictions, fits[1].predictions)
 
 
@@ -153,7 +150,7 @@ def test_a_users_own_build_function_is_a_family(own, records, function, tmp_path
     member = made(own, function, data.manifest)
     member.check(train)
     assert set(defaults(member)) == {"units"}
-    fit = member.fit({"units": 8}, train, validation, Settings(10, 5, 16, 0), quiet)
+    fit = member.fit({"units": 8}, train, validation, Settings(10, 5, 16, 0), Monitor())
     assert fit.predictions.shape == (len(validation), 2)
     assert fit.loss < 0.5
     member.save(fit.model(), tmp_path)

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from components.shared.monitor import Monitor
 from components.shared.records import Records
 from models.family import Settings
 from models.registry import family
-from tests.models.test_families import defaults, made, quiet
+from tests.models.test_families import defaults, made
 
 OWN = """
 import keras
@@ -56,7 +57,7 @@ def own(tmp_path):
 
 
 def fitted(member, rows, seed=0, **values):
-    return member.fit(BASE | values, *rows, Settings(3, 3, 16, seed), quiet)
+    return member.fit(BASE | values, *rows, Settings(3, 3, 16, seed), Monitor())
 
 
 def same(one, other) -> bool:
@@ -104,10 +105,10 @@ def test_a_users_own_code_is_compiled_anew(own, data, rows):
 def test_a_fit_keeps_its_model_when_the_next_one_trains(own, data, rows, tmp_path):
     member = made(own, "build", data.manifest)
     first = fitted(member, rows)
-    refitted = member.refit(BASE, rows[0], 2, Settings(0, 0, 16, 0), quiet)
+    refitted = member.refit(BASE, rows[0], 2, Settings(0, 0, 16, 0), Monitor())
     weights = refitted.get_weights()
     fitted(member, rows, seed=1)
-    member.refit(BASE, rows[0], 2, Settings(0, 0, 16, 1), quiet)
+    member.refit(BASE, rows[0], 2, Settings(0, 0, 16, 1), Monitor())
     np.testing.assert_array_equal(member.predict(first.model(), rows[1]), first.predictions)
     assert all(np.array_equal(a, b) for a, b in zip(weights, refitted.get_weights(), strict=True))
 
@@ -117,5 +118,5 @@ def test_few_compiled_trainings_are_kept(data, rows):
     for units in (32, 64, 128):
         for layers in (1, 2):
             values = defaults(member) | {"units": units, "layers": layers}
-            member.fit(values, *rows, Settings(1, 1, 128, 0), quiet)
+            member.fit(values, *rows, Settings(1, 1, 128, 0), Monitor())
     assert len(member._kept) == 4

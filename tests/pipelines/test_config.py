@@ -48,7 +48,21 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
         ({"evaluate": {"bootstrap": 10}}, "evaluate.bootstrap: 10 must be at least 100"),
         ({"evaluate": {"slices": "age"}}, 'evaluate.slices: expected a list, such as [age], got "age"'),
         ({"ensemble": {"method": "nelder-mead"}}, 'did you mean "nelder_mead"?'),
-        ({"hardware": {"threads": "all"}}, 'hardware.threads: expected a whole number, got "all"'),
+        ({"hardware": {"retrain": {"threads": "all"}}}, 'hardware.retrain.threads: expected a whole number, got "all"'),
+        (
+            {"hardware": {"threads": 2}},
+            'hardware.threads: unknown key "threads"; the keys are tune, best_epoch, retrain',
+        ),
+        ({"hardware": {"tune": {"strategy": "mirrored"}}}, 'hardware.tune.strategy: unknown key "strategy"'),
+        ({"hardware": {"retrain": {"strategy": "mirored"}}}, 'did you mean "mirrored"?'),
+        ({"hardware": {"retrain": {"strategy": "central_storage"}}}, "central_storage is not offered: under Keras 3"),
+        ({"hardware": {"retrain": {"strategy": "parameter_server"}}}, "parameter_server is not offered: Keras 3"),
+        ({"hardware": {"retrain": {"strategy": "single", "devices": 2}}}, "devices: 2 has no meaning with strategy"),
+        (
+            {"hardware": {"retrain": {"strategy": "mirrored", "communication": "ring"}}},
+            "communication: ring is for strategy: multi_worker",
+        ),
+        ({"hardware": {"retrain": {"scale_learning_rate": "linear"}}}, "scale_learning_rate follows batch_size"),
     ],
 )
 def test_a_mistake_is_one_sentence(change, sentence):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from components.retrain.retrain import length, run
+from components.shared.monitor import Monitor
 from components.shared.records import Records, Rows
 from components.shared.seeds import derive
 from models.boosted_trees import BoostedTrees
@@ -50,9 +51,7 @@ def weights(records, tmp_path) -> Path:
     """What weigh hands on of a candidate's model, trained on train rows."""
     data = Records(records("cancer"), "best_epoch")
     member = BoostedTrees(data.manifest)
-    fit = member.fit(
-        MEMBER["values"], data.load("train"), data.load("validation"), Settings(1, 1, 32, 5), lambda *_: None
-    )
+    fit = member.fit(MEMBER["values"], data.load("train"), data.load("validation"), Settings(1, 1, 32, 5), Monitor())
     folder = tmp_path / "weights" / "models" / MEMBER["id"]
     folder.mkdir(parents=True)
     member.save(fit.model(), folder)
@@ -70,6 +69,7 @@ def retrain(records: Path, weights: Path, out: Path, seed: int = 0, **config) ->
         batch_size=32,
         hardware="{}",
         seed=seed,
+        code="c",
     )
     return json.loads((out / "member.json").read_text())
 
@@ -90,7 +90,7 @@ def test_a_member_is_trained_on_train_and_validation_rows_as_long_as_the_rule_sa
     assert [line["role"] for line in ledger] == ["train", "validation"]
 
     own = BoostedTrees(data.manifest)
-    expected = own.refit(MEMBER["values"], rows, rounds, Settings(0, 0, 32, member["seed"]), lambda *_: None)
+    expected = own.refit(MEMBER["values"], rows, rounds, Settings(0, 0, 32, member["seed"]), Monitor())
     model = own.load(tmp_path / "out")
     assert model.num_trees() == rounds
     np.testing.assert_array_equal(own.predict(model, rows), own.predict(expected, rows))

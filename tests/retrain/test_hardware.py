@@ -1,0 +1,148 @@
+"""What `hardware.retrain` asks for: the same model on one device, on several, and in several processes."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from tests.retrain.training import Retraining, checkpoints, same
+
+MIRRORED = {"strategy": "mirrored", "device": "cpu"}
+WAYS = {
+    "single": {},
+    "mirrored 2": MIRRORED | {"devices": 2},
+    "mirrored 4": MIRRORED | {"devices": 4, "steps_per_execution": 3},
+    "2 workers": {"strategy": "multi_worker", "devices": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def retraining(records, tmp_path_factory):
+    return Retraining(tmp_path_factory.mktemp("retraining"), records("cancer"))
+
+
+@pytest.fixture(scope="module")
+def trained(retraining):
+    """The weights of each way, from processes that ran side by side."""
+    running = {way: retraining.start(way, **hardware) for way, hardware in WAYS.items()}
+    for way, process in running.items():
+        assert process.wait() == 0, retraining.log(way)
+    return {way: retraining.weights(way) for way in WAYS}
+
+
+@pytest.mark.parametrize("way", list(WAYS)[1:])
+def test_replicas_end_with_the_weights_of_one_device(trained, way):
+    """456 rows make a last batch of 8, whose parts would weigh too much were it filled without weights."""
+    for one, other in zip(trained["single"], trained[way], strict=True):
+        np.testing.assert_allclose(other, one, atol=2e-6)
+
+
+@pytest.mark.parametrize("way", list(WAYS))
+def test_the_training_says_what_it_ran_on(retraining, trained, way):
+    log, hardware = retraining.log(way), retraining.member(way)["hardware"]
+    assert hardware["batch_size"] == 32
+    assert hardware["devices"] == WAYS[way].get("devices", 1)
+    said = {"single": "", "mirrored 2": "mirrored on 2 logical CPU devices", "2 workers": "multi_worker on 2 processes"}
+    assert said.get(way, "mirrored on 4 logical CPU devices") in log
+
+
+def test_only_the_chief_writes(retraining, trained):
+    assert (retraining.folder / "2 workers.events").read_text().count('"kind": "start"') == 1
+    assert not list(retraining.folder.rglob("*cluster*"))
+
+
+def test_layers_with_state_train_on_replicas(retraining):
+    """Moving averages differ between replicas; what is saved is their mean."""
+    ways = {way: WAYS[way] for way in ("single", "mirrored 2", "2 workers")}
+    running = {way: retraining.start(f"noisy {way}", function="noisy", **how) for way, how in ways.items()}
+    for way, process in running.items():
+        assert process.wait() == 0, retraining.log(f"noisy {way}")
+    single, mirrored, workers = (retraining.weights(f"noisy {way}") for way in ways)
+    assert [w.shape for w in single] == [w.shape for w in mirrored] == [w.shape for w in workers]
+    # A replica normalises its half of the batch, so the networks differ; both ways of two replicas do the same.
+    for one, other in zip(mirrored, workers, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+    variances = [w for w in mirrored if (w > 0).all() and w.shape == (8,)]
+    assert variances
+
+
+def test_bits_do_not_depend_on_the_steps_of_a_call(retraining, trained):
+    assert retraining.run("few steps", steps_per_execution=2) == 0
+    assert same(retraining.weights("few steps"), trained["single"])
+
+
+def test_xla_trains_the_same_model(retraining, trained):
+    assert retraining.run("jit", jit="on") == 0, retraining.log("jit")
+    for one, other in zip(trained["single"], retraining.weights("jit"), strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-5)
+
+
+def test_bfloat16_stays_near(retraining, trained):
+    assert retraining.run("bfloat16", precision="mixed_bfloat16") == 0, retraining.log("bfloat16")
+    for one, other in zip(trained["single"], retraining.weights("bfloat16"), strict=True):
+        assert other.dtype == np.float32
+        np.testing.assert_allclose(other, one, atol=0.05)
+    assert not same(retraining.weights("bfloat16"), trained["single"])
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ({"strategy": "mirrored"}, "hardware.retrain.strategy: mirrored needs GPUs, and this machine has no GPUs"),
+        ({"device": "gpu"}, "hardware.retrain.device: gpu was asked for, and this machine has no GPUs"),
+        ({"strategy": "tpu"}, 'hardware.retrain.strategy: tpu "local" was asked for, and this machine has no TPU'),
+        ({"strategy": "multi_worker"}, "multi_worker needs TF_CONFIG with several workers, or devices: N"),
+        (MIRRORED | {"devices": 3}, "32 rows can't be divided among 3 replicas; give a multiple of 3, such as 33"),
+        (MIRRORED | {"devices": 2, "jit": "on"}, "jit: on can't be had with strategy: mirrored on CPUs"),
+        (MIRRORED | {"devices": 2, "function": "stepping"}, "has a train_step of its own"),
+    ],
+)
+def test_what_the_machine_lacks_is_one_sentence(retraining, how, sentence):
+    assert retraining.run("refused", **how) == 2
+    log = retraining.log("refused")
+    assert sentence in log
+    assert "Traceback" not in log
+    assert not (retraining.folder / "refused").exists()
+
+
+def test_a_larger_batch_scales_the_learning_rate(retraining):
+    assert retraining.run("linear", batch_size=64, scale_learning_rate="linear", epochs=1) == 0
+    assert retraining.run("none", batch_size=64, epochs=1) == 0
+    assert retraining.member("linear")["hardware"]["batch_size"] == 64
+    assert not same(retraining.weights("linear"), retraining.weights("none"))
+
+
+def test_sigterm_leaves_a_checkpoint_that_the_next_run_goes_on_from(retraining):
+    long = {"epochs": 400, "steps_per_execution": 1, "checkpoint_minutes": 60}
+    process = retraining.start("stopped", work="stopped work", **long)
+    retraining.wait_for("epoch 10:", "stopped", process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 1
+    assert "told to end: stopped after" in retraining.log("stopped")
+    assert "Traceback" not in retraining.log("stopped")
+    assert len(checkpoints(retraining.folder / "stopped work")) == 1
+    assert retraining.run("stopped", work="stopped work", **long) == 0
+    assert "epoch 10:" not in retraining.log("stopped")
+    assert retraining.run("whole", **long) == 0
+    assert same(retraining.weights("stopped"), retraining.weights("whole"))
+    assert not checkpoints(retraining.folder / "stopped work")
+
+
+def test_a_worker_that_dies_ends_the_training_with_a_sentence(retraining):
+    process = retraining.start("bereft", epochs=100_000, **WAYS["2 workers"])
+    retraining.wait_for("epoch 10:", "bereft", process)
+    (worker,) = [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _parent(pid) == process.pid]
+    os.kill(worker, signal.SIGKILL)
+    assert process.wait() == 1
+    # Whoever notices first says it: the process that started the worker, or TensorFlow's collective.
+    said = retraining.log("bereft").splitlines()[-1]
+    assert "worker 1 of 2 was killed by signal 9" in said or "another process of the training was lost" in said
+
+
+def _parent(pid: str) -> int:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return int(file.read().rsplit(")", 1)[1].split()[1])
+    except OSError:
+        return -1
