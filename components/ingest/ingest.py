@@ -157,12 +157,13 @@ def _write(survey: Survey, settings: DataSettings, seed: int, folder: Path, work
     calls = ((unit, roles, target) for unit, roles in survey.units(read_columns(survey.plan)))
     for _ in workers.each(write_pieces, calls):
         pass
-    shards = [(target, role, index) for role in range(len(ROLES)) for index in range(target.shards[role])]
+    folders = [target.pieces]
+    shards = [(target, role, index, folders) for role in range(len(ROLES)) for index in range(target.shards[role])]
     finished = list(workers.each(finish_shard, shards))
-    target.pieces.rmdir()
+    shutil.rmtree(target.pieces)
     roles = {}
     for role, name in enumerate(ROLES):
-        mine = [done for (_, of, _), done in zip(shards, finished, strict=True) if of == role]
+        mine = [done for (_, of, *_), done in zip(shards, finished, strict=True) if of == role]
         roles[name] = RoleInfo(
             rows=counts[role],
             class_counts=[] if plan.label.classes is None else survey.roles.counts[role].tolist(),
