@@ -24,6 +24,7 @@ READERS = {
 }
 """Which step may read which roles; whoever is not named here may read none."""
 
+
 def blank_row(manifest: Manifest) -> Rows:
     """One row of zeros, for shapes."""
     image = manifest.image
