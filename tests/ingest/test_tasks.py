@@ -1,7 +1,7 @@
 """Ingest in tasks that share the source: the same bytes as in one, whatever the split, the format and their number."""
 
 import csv
-from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,43 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from components.ingest import categories, tasks
+from components.ingest import categories
 from components.ingest.ingest import ingest
 from components.ingest.inspect import inspect
-from components.ingest.tasks import Task, files_of_tasks
+from components.ingest.tasks import files_of_tasks
 from components.shared.errors import UserError
 from components.shared.settings import DataSettings, Files, Split
-
-
-def in_tasks(settings: DataSettings, seed: int, base: Path, out: Path) -> None:
-    """What the tasks of the pipeline do (components/ingest/run.py), one after the other."""
-    numbers = range(settings.ingest_tasks)
-
-    def each(name: str, work: Callable[[Task, Path], None]) -> list[Path]:
-        folders = []
-        # In no particular order, as an engine may give them.
-        for number in sorted(numbers, key=lambda number: (number * 3) % 5):
-            folders.append(out / f"{name}-{number}")
-            folders[-1].mkdir(parents=True)
-            work(Task(settings, number, base, out / "scratch"), folders[-1])
-        return folders
-
-    def found() -> tasks.Known:
-        return tasks.known(scans, settings)
-
-    scans = each("scan", tasks.scan)
-    keys = each("keys", lambda task, folder: tasks.keys(task, found(), folder))
-    (out / "roles").mkdir()
-    tasks.roles(found(), keys, settings, seed, out / "scratch", out / "roles")
-    given = tasks.read_roles(out / "roles")
-    counts = each("count", lambda task, folder: tasks.count_part(task, found(), given, folder))
-
-    def features() -> list:
-        return tasks.counted(found(), counts, settings)
-
-    pieces = each("write", lambda task, folder: tasks.write(task, found(), given, features(), seed, folder))
-    (out / "records").mkdir()
-    tasks.join(found(), given, features(), pieces, settings, seed, out / "records")
+from tests.tasks import in_tasks
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -79,10 +49,7 @@ def write_csv(path: Path, columns: dict[str, list]) -> None:
 
 
 def slices(columns: dict[str, list], edges: list[int]) -> list[dict[str, list]]:
-    return [
-        {name: values[start:end] for name, values in columns.items()}
-        for start, end in zip(edges, edges[1:], strict=False)
-    ]
+    return [{name: values[start:end] for name, values in columns.items()} for start, end in pairwise(edges)]
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +135,7 @@ def test_processes_of_a_task_change_nothing(folder: Path, tmp_path: Path):
 def test_what_tasks_cannot_share_is_refused_before_a_run(settings: dict, message: str, tmp_path: Path):
     for name in ("a.npz", "a.tfrecord", "a.csv"):
         (tmp_path / name).touch()
-    with pytest.raises(UserError, match="data.ingest_tasks: " + message):
+    with pytest.raises(UserError, match=r"data\.ingest_tasks: " + message):
         inspect(DataSettings(**settings, ingest_tasks=2), 0, tmp_path)
 
 
@@ -180,10 +147,10 @@ def test_files_that_differ_between_tasks(tmp_path: Path):
         columns = rows(30, number)
         write_csv(source / f"{number}.csv", columns | ({"more": columns["score"]} if number == 3 else {}))
     settings = DataSettings(source="source", label="bought", ingest_tasks=4)
-    with pytest.raises(UserError, match='data.source: column "more" is in some files of source but not in others'):
+    with pytest.raises(UserError, match=r'data\.source: column "more" is in some files of source but not in others'):
         in_tasks(settings, 0, tmp_path, tmp_path / "out")
     (source / "3.csv").unlink()
-    with pytest.raises(UserError, match='data.features: column "amout" not found in source; did you mean "amount"'):
+    with pytest.raises(UserError, match=r'data\.features: column "amout" not found in source; did you mean "amount"'):
         in_tasks(settings.model_copy(update={"features": ["amout"]}), 0, tmp_path, tmp_path / "other")
 
 
