@@ -70,11 +70,11 @@ class StoredRows:
     """Rows that stay on disk: what `Rows` is, for roles that don't fit comfortably into memory.
 
     Only what is needed of all rows at once is held, 16 bytes a row, or 24 where they have groups. Any number of threads
-    may take rows at the same time.
+    may take rows at the same time; another process that gets these rows maps the same files.
 
     Args:
         manifest: of the records.
-        shards: their frames, uint8 [rows, frame bytes], mapped.
+        files: the shards, verified, none of them empty.
         labels: as in Rows.
         ids: as in Rows.
         groups: as in Rows.
@@ -83,18 +83,22 @@ class StoredRows:
     def __init__(
         self,
         manifest: Manifest,
-        shards: list[np.ndarray],
+        files: list[Path],
         labels: np.ndarray,
         ids: np.ndarray,
         groups: np.ndarray | None,
     ):
+        self._given = manifest, files, labels, ids, groups
         self._manifest = manifest
-        self._shards = shards
-        self._starts = np.cumsum([0] + [len(shard) for shard in shards])
-        self._views = [memoryview(shard.reshape(-1)) for shard in shards]
+        self._width = HEADER + manifest.record.length + FOOTER
+        self._views = [_mapped(file) for file in files]
+        self._starts = np.cumsum([0] + [len(view) // self._width for view in self._views])
         self.labels = labels
         self.ids = ids
         self.groups = groups
+
+    def __reduce__(self) -> tuple:
+        return StoredRows, self._given
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -111,7 +115,7 @@ class StoredRows:
         if size > _SMALL:
             check_memory(f"{len(numbers):,}", size)
         rows = empty(self._manifest, len(numbers))
-        step = max(1, BLOCK // self._shards[0].shape[1])
+        step = max(1, BLOCK // self._width)
         for start in range(0, len(numbers), step):
             decode(self._manifest, self._gather(numbers[start : start + step]), rows, start)
         return rows
@@ -129,7 +133,7 @@ class StoredRows:
 
     def _gather(self, numbers: np.ndarray) -> np.ndarray:
         """Frames of rows of any shards, in their order."""
-        width = self._shards[0].shape[1]
+        width = self._width
         shards = np.searchsorted(self._starts, numbers, side="right") - 1
         starts = (numbers - self._starts[shards]) * width
         # Row by row: the rows of a batch may lie in as many shards.
@@ -143,7 +147,7 @@ class StoredRows:
         groups = [part.groups for part in parts]
         return StoredRows(
             parts[0]._manifest,
-            [shard for part in parts for shard in part._shards],
+            [file for part in parts for file in part._given[1]],
             np.concatenate([part.labels for part in parts]),
             np.concatenate([part.ids for part in parts]),
             None if groups[0] is None else np.concatenate(groups),
@@ -176,23 +180,23 @@ def store_rows(folder: Path, manifest: Manifest, role: str) -> StoredRows:
         UserError: a shard is missing or damaged.
     """
     info = manifest.roles[role]
+    # Without columns a row is its label, its id and its group.
     small = manifest.model_copy(update={"columns": []})
-    rows, start, shards = empty(small, info.rows), 0, []
+    rows, start = empty(small, info.rows), 0
     for shard in info.shards:
         for frames in read_shard(folder, manifest, shard):
             decode(small, frames, rows, start)
             start += len(frames)
-        if shard.rows:
-            shards.append(_mapped(folder / shard.file, shard.rows))
-    return StoredRows(manifest, shards, rows.labels, rows.ids, rows.groups)
+    files = [folder / shard.file for shard in info.shards if shard.rows]
+    return StoredRows(manifest, files, rows.labels, rows.ids, rows.groups)
 
 
-def _mapped(path: Path, rows: int) -> np.ndarray:
+def _mapped(path: Path) -> memoryview:
     with open(path, "rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     # Rows are taken in random order: reading ahead would read what nobody asked for.
     mapped.madvise(mmap.MADV_RANDOM)
-    return np.frombuffer(mapped, np.uint8).reshape(rows, -1)
+    return memoryview(mapped)
 
 
 def read_shard(folder: Path, manifest: Manifest, shard: Shard) -> Iterator[np.ndarray]:

@@ -1,6 +1,7 @@
 """Rows that stay on disk are those in memory, bit for bit, in any order, and take the memory of what is asked for."""
 
 import logging
+import pickle
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,8 @@ from components.shared.records import Records, Rows, StoredRows, concat
 from components.shared.schema import Manifest
 from components.shared.settings import DataSettings, Split
 from components.shared.shards import free_memory, load_rows, store_rows
+from models.boosted_trees import BoostedTrees
+from models.family import Settings
 
 DATA = Path(__file__).parents[1] / "data"
 SOURCES = {
@@ -99,6 +102,26 @@ def test_threads_take_at_the_same_time(folders):
     with ThreadPoolExecutor(8) as pool:
         for order, taken in zip(orders, pool.map(stored.take, orders), strict=True):
             assert_same(taken, rows.take(order))
+
+
+def test_another_process_maps_the_same_files(folders):
+    rows, stored = both(folders("images"))
+    sent = pickle.dumps(stored)
+    assert len(sent) < rows.image.nbytes / 2
+    assert_same(pickle.loads(sent).take(slice(None)), rows)
+
+
+def test_boosted_trees_take_all_rows(folders, monkeypatch):
+    """They need all rows at once, and one sentence says where those do not fit."""
+    trees = BoostedTrees(Manifest.load(folders("table")))
+    rows, stored = both(folders("table"))
+    settings = Settings(1, 1, 32, 0)
+    fits = [trees.fit({"num_leaves": 4}, given, given, settings, lambda *_: None) for given in (rows, stored)]
+    assert fits[0].predictions.tobytes() == fits[1].predictions.tobytes()
+    monkeypatch.setattr(shards, "_SMALL", 0)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: Little)
+    with pytest.raises(UserError, match=r"records: the 360 rows need about 0\.0 GB of memory, 0\.0 GB are free"):
+        trees.fit({}, stored, stored, settings, lambda *_: None)
 
 
 def test_memory_decides_for_all_roles_of_a_step_and_the_log_says_why(folders, monkeypatch, caplog):
