@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
+from unittest.mock import patch
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -26,6 +27,7 @@ import numpy as np
 
 from components.ingest.layout import frames_of, template
 from components.ingest.write import shard_counts, write_shard
+from components.shared import shards
 from components.shared.schema import Column, Label, Manifest, RoleInfo, SplitInfo
 from components.shared.shards import Rows, StoredRows, load_rows, store_rows
 
@@ -167,15 +169,15 @@ def writers(what: str, data: list[Rows], folder: Path, slow: int) -> Iterator[tu
     seconds, _ = timed(raw, 3)
     yield "raw bytes of the arrays, written and synced", rows / seconds, path.stat().st_size // rows
     for compression, name in (("", "a `tf.train.Example` per row"), ("GZIP", "the same with GZIP")):
-        seconds, _ = timed(lambda compression=compression: naive(compression), 1)
+        seconds, _ = timed(lambda compression=compression: naive(compression), 3)
         yield name, len(few[0]) / seconds, path.stat().st_size // len(few[0])
     if what == "table":
-        seconds, _ = timed(lambda: naive("", packed=True), 1)
+        seconds, _ = timed(lambda: naive("", packed=True), 3)
         name = "a `tf.train.Example` per row with one feature of 28 floats: no columns"
         yield name, len(few[0]) / seconds, path.stat().st_size // len(few[0])
     seconds, manifest = timed(lambda: write(folder, what, data), 3)
     yield "**records**, synced", rows / seconds, sum(one.bytes for one in manifest.roles["train"].shards) // rows
-    seconds, _ = timed(squeezed, 1)
+    seconds, _ = timed(squeezed, 3)
     yield "records with GZIP", len(few[0]) / seconds, path.stat().st_size // len(few[0])
     yield from array_record_writer(what, few, path)
 
@@ -195,7 +197,7 @@ def array_record_writer(what: str, few: list[Rows], path: Path) -> Iterator[tupl
         writer.close()
         sync(path)
 
-    seconds, _ = timed(put, 1)
+    seconds, _ = timed(put, 3)
     yield "ArrayRecord of Examples made beforehand", len(made) / seconds, path.stat().st_size // len(made)
 
 
@@ -222,8 +224,8 @@ def readers(what: str, manifest: Manifest, folder: Path, slow: int) -> Iterator[
         for _ in data:
             pass
 
-    def gather(source: Rows | StoredRows) -> None:
-        for start in range(0, rows, BATCH):
+    def gather(source: Rows | StoredRows, count: int = rows) -> None:
+        for start in range(0, count, BATCH):
             source.take(order[start : start + BATCH])
 
     yield "raw bytes of the files, in order", rows / timed(raw, 3)[0]
@@ -231,21 +233,39 @@ def readers(what: str, manifest: Manifest, folder: Path, slow: int) -> Iterator[
     one = one.map(lambda example: pixels(tf.io.parse_single_example(example, spec))).batch(BATCH)
     yield (
         "`TFRecordDataset`, `parse_single_example`, `batch`, in order",
-        min(slow, rows) / timed(lambda: drain(one), 1)[0],
+        min(slow, rows) / timed(lambda: drain(one), 3)[0],
     )
     many = tf.data.TFRecordDataset(files).batch(BATCH).map(lambda batch: pixels(tf.io.parse_example(batch, spec)))
-    yield "`TFRecordDataset`, `batch`, `parse_example`, in order", rows / timed(lambda: drain(many), 1)[0]
+    yield "`TFRecordDataset`, `batch`, `parse_example`, in order", rows / timed(lambda: drain(many), 2)[0]
     seconds, stored = timed(lambda: store_rows(folder, manifest, "train"), 2)
     yield "opening records on disk, verified", rows / seconds
     yield "**records on disk** (`StoredRows.take`), shuffled", rows / timed(lambda: gather(stored), 3)[0]
+    labels, ids = stored.labels, stored.ids
+    stored = None  # the system keeps what is mapped
+    stored = cold(folder, manifest, labels, ids)
+    yield "the same, nothing in the page cache", rows / timed(lambda: gather(stored), 1)[0]
+    stored = None
+    with patch.object(shards, "free_memory", lambda: 0):
+        stored = cold(folder, manifest, labels, ids)
+    yield "the same, as for rows larger than memory", slow / timed(lambda: gather(stored, slow), 1)[0]
     seconds, loaded = timed(lambda: load_rows(folder, manifest, "train"), 2)
     yield "loading records into memory, verified", rows / seconds
     yield "**records in memory** (`Rows.take`), shuffled", rows / timed(lambda: gather(loaded), 3)[0]
     same_values(tf, files, spec, pixels, loaded, what)
     arrays = (loaded.numeric if loaded.image is None else loaded.image, loaded.labels)
     memory = tf.data.Dataset.from_tensor_slices(arrays).shuffle(rows).batch(BATCH)
-    yield "tf.data from memory: `shuffle(all rows)`, `batch`", rows / timed(lambda: drain(memory), 1)[0]
+    yield "tf.data from memory: `shuffle(all rows)`, `batch`", rows / timed(lambda: drain(memory), 2)[0]
     yield from grain_readers(what, loaded, folder, slow)
+
+
+def cold(folder: Path, manifest: Manifest, labels: np.ndarray, ids: np.ndarray) -> StoredRows:
+    """The rows mapped anew, after the system was told to drop what it holds of their files."""
+    files = [folder / shard.file for shard in manifest.roles["train"].shards]
+    for file in files:
+        with open(file, "rb") as opened:
+            os.fsync(opened.fileno())
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return StoredRows(manifest, files, labels, ids, None)
 
 
 def same_values(tf, files: list[str], spec: dict, pixels: Callable, loaded: Rows, what: str) -> None:
@@ -276,7 +296,7 @@ def grain_readers(what: str, loaded: Rows, folder: Path, slow: int) -> Iterator[
         for start in range(0, len(order), BATCH):
             reader.read(order[start : start + BATCH])
 
-    yield names[0], len(order) / timed(gather, 1)[0]
+    yield names[0], len(order) / timed(gather, 3)[0]
     inputs = (loaded.numeric if loaded.image is None else loaded.image)[:slow]
     data = grain.MapDataset.source(inputs).shuffle(seed=0).batch(BATCH)
 
@@ -284,7 +304,7 @@ def grain_readers(what: str, loaded: Rows, folder: Path, slow: int) -> Iterator[
         for batch in range(len(data)):
             data[batch]
 
-    yield names[1], len(inputs) / timed(drain, 1)[0]
+    yield names[1], len(inputs) / timed(drain, 3)[0]
 
 
 def anonymous() -> int:

@@ -91,8 +91,15 @@ class StoredRows:
         self._given = manifest, files, labels, ids, groups
         self._manifest = manifest
         self._width = HEADER + manifest.record.length + FOOTER
-        self._views = [_mapped(file) for file in files]
+        self._maps = [_mapped(file) for file in files]
+        self._views = [memoryview(mapped) for mapped in self._maps]
         self._starts = np.cumsum([0] + [len(view) // self._width for view in self._views])
+        # What memory can hold is read once, with what lies around it. Of more than that each row is read for itself:
+        # what lies around it would be gone before its turn.
+        self._larger_than_memory = sum(map(len, self._views)) > free_memory()
+        if self._larger_than_memory:
+            for mapped in self._maps:
+                mapped.madvise(mmap.MADV_RANDOM)
         self.labels = labels
         self.ids = ids
         self.groups = groups
@@ -133,11 +140,15 @@ class StoredRows:
 
     def _gather(self, numbers: np.ndarray) -> np.ndarray:
         """Frames of rows of any shards, in their order."""
-        width = self._width
+        width, views = self._width, self._views
         shards = np.searchsorted(self._starts, numbers, side="right") - 1
         starts = (numbers - self._starts[shards]) * width
         # Row by row: the rows of a batch may lie in as many shards.
-        views, places = self._views, zip(shards.tolist(), starts.tolist(), strict=True)
+        places = list(zip(shards.tolist(), starts.tolist(), strict=True))
+        if self._larger_than_memory:  # the disk is asked for all of them before any is waited for
+            for shard, start in places:
+                page = start - start % mmap.PAGESIZE
+                self._maps[shard].madvise(mmap.MADV_WILLNEED, page, start + width - page)
         content = b"".join([views[shard][start : start + width] for shard, start in places])
         return np.frombuffer(content, np.uint8).reshape(len(numbers), width)
 
@@ -191,12 +202,9 @@ def store_rows(folder: Path, manifest: Manifest, role: str) -> StoredRows:
     return StoredRows(manifest, files, rows.labels, rows.ids, rows.groups)
 
 
-def _mapped(path: Path) -> memoryview:
+def _mapped(path: Path) -> mmap.mmap:
     with open(path, "rb") as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    # Rows are taken in random order: reading ahead would read what nobody asked for.
-    mapped.madvise(mmap.MADV_RANDOM)
-    return memoryview(mapped)
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def read_shard(folder: Path, manifest: Manifest, shard: Shard) -> Iterator[np.ndarray]:

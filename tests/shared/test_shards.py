@@ -76,6 +76,15 @@ def test_what_is_taken_is_what_rows_in_memory_give(name: str, folders):
         np.testing.assert_array_equal(getattr(stored, held), getattr(rows, held))
 
 
+def test_rows_beyond_memory_are_the_same_rows(folders, monkeypatch):
+    rows, _ = both(folders("images"))
+    monkeypatch.setattr(shards, "free_memory", lambda: 0)
+    stored = store_rows(folders("images"), Manifest.load(folders("images")), "train")
+    order = np.random.default_rng(0).permutation(len(rows))
+    assert stored._larger_than_memory
+    assert_same(stored.take(order), rows.take(order))
+
+
 @pytest.mark.parametrize("index", [[600], [-601], [0, 10_000]])
 def test_rows_that_are_not_there(index: list[int], folders):
     _, stored = both(folders("table"))
