@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from unittest.mock import patch
 
@@ -31,10 +31,15 @@ from components.shared import shards
 from components.shared.schema import Column, Label, Manifest, RoleInfo, SplitInfo
 from components.shared.shards import Rows, StoredRows, load_rows, store_rows
 
+try:
+    import grain
+    from array_record.python import array_record_module as array_record
+except ImportError:
+    array_record = None
+
 BATCH = 128
 SHARD_MB = 100
 FULL = {"table": 1_000_000, "images": 50_000}
-INSTALL = "not installed: uv pip install array-record grain"
 COLUMNS = {
     "table": [Column(name=f"x{index}", kind="numeric") for index in range(28)],
     "images": [Column(name="image", kind="image", shape=(32, 32, 3))],
@@ -63,13 +68,8 @@ def parts(what: str, rows: int) -> Iterator[Rows]:
         yield rows_of(what, start, min(step, rows - start))
 
 
-def write(folder: Path, what: str, data: list[Rows]) -> Manifest:
+def write(folder: Path, what: str, data: Iterator[Rows], rows: int) -> Manifest:
     """What ingest's last pass does with rows: shards of records, and a manifest with them in the role train."""
-    return write_streamed(folder, what, sum(map(len, data)), iter(data))
-
-
-def write_streamed(folder: Path, what: str, rows: int, data: Iterator[Rows]) -> Manifest:
-    """As `write`, of parts that come one at a time."""
     blank, record = template(COLUMNS[what], LABEL, False)
     count, *_ = shard_counts([rows, 0, 0], len(blank), SHARD_MB)
     shards, total = [], 0
@@ -119,19 +119,41 @@ def examples(what: str, data: list[Rows], packed: bool = False) -> Iterator[byte
             yield tf.train.Example(features=tf.train.Features(feature=row)).SerializeToString()
 
 
-def sync(path: Path) -> None:
+def synced(path: Path) -> int:
+    """The bytes of a file that now is on the disk."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
+    return path.stat().st_size
 
 
-def timed(work: Callable[[], object], repeats: int) -> tuple[float, object]:
-    """The shortest of several times in seconds, and what the work returned."""
-    best, result = np.inf, None
-    for _ in range(repeats):
-        started = time.perf_counter()
-        result = work()
-        best = min(best, time.perf_counter() - started)
-    return best, result
+@dataclass
+class Way:
+    """A way to write or read `rows` rows; `work` may return the bytes that it wrote."""
+
+    name: str
+    rows: int
+    work: Callable[[], int | None]
+    best: float = np.inf
+    bytes: int = 0
+
+    @property
+    def rate(self) -> float:
+        return self.rows / self.best
+
+    @property
+    def size(self) -> int:
+        """Bytes that a row took."""
+        return self.bytes // self.rows
+
+
+def race(ways: list[Way], rounds: int = 3) -> list[Way]:
+    """Times all ways in turn, several times, so that what else the machine does hits all of them."""
+    for _ in range(rounds):
+        for way in ways:
+            started = time.perf_counter()
+            way.bytes = way.work() or 0
+            way.best = min(way.best, time.perf_counter() - started)
+    return ways
 
 
 def arrays_of(rows: Rows) -> list[np.ndarray]:
@@ -139,70 +161,62 @@ def arrays_of(rows: Rows) -> list[np.ndarray]:
     return [array for field in fields(rows) if (array := getattr(rows, field.name)) is not None and array.size]
 
 
-def writers(what: str, data: list[Rows], folder: Path, slow: int) -> Iterator[tuple[str, float | str, int]]:
-    """Yields each way to write: its name, rows a second or why not, and the bytes a row takes."""
+def writers(what: str, data: list[Rows], folder: Path, slow: int) -> list[Way]:
+    """All ways to write; the slow ones write `slow` rows."""
     import tensorflow as tf
 
     rows = sum(map(len, data))
     few = [data[0].take(slice(0, slow))]
+    slow = len(few[0])
     path = folder / "other"
 
-    def raw() -> None:
+    def raw() -> int:
         with open(path, "wb") as file:
             for part in data:
                 for array in arrays_of(part):
                     array.tofile(file)
-        sync(path)
+        return synced(path)
 
-    def naive(compression: str, packed: bool = False) -> None:
+    def naive(compression: str = "", packed: bool = False) -> int:
         with tf.io.TFRecordWriter(str(path), compression) as writer:
             for example in examples(what, few, packed):
                 writer.write(example)
-        sync(path)
+        return synced(path)
 
-    def squeezed() -> None:
+    def squeezed() -> int:
         with open(path, "wb") as file, gzip.GzipFile(fileobj=file, mode="wb", compresslevel=6) as writer:
             for part in few:
                 writer.write(frames_of(part, COLUMNS[what], LABEL))
-        sync(path)
+        return synced(path)
 
-    seconds, _ = timed(raw, 3)
-    yield "raw bytes of the arrays, written and synced", rows / seconds, path.stat().st_size // rows
-    for compression, name in (("", "a `tf.train.Example` per row"), ("GZIP", "the same with GZIP")):
-        seconds, _ = timed(lambda compression=compression: naive(compression), 3)
-        yield name, len(few[0]) / seconds, path.stat().st_size // len(few[0])
+    def records() -> int:
+        return sum(shard.bytes for shard in write(folder, what, iter(data), rows).roles["train"].shards)
+
+    ways = [
+        Way("raw bytes of the arrays", rows, raw),
+        Way("a `tf.train.Example` per row", slow, naive),
+        Way("**records**", rows, records),
+        Way("a `tf.train.Example` per row, GZIP", slow, lambda: naive("GZIP")),
+        Way("records, GZIP", slow, squeezed),
+    ]
     if what == "table":
-        seconds, _ = timed(lambda: naive("", packed=True), 3)
-        name = "a `tf.train.Example` per row with one feature of 28 floats: no columns"
-        yield name, len(few[0]) / seconds, path.stat().st_size // len(few[0])
-    seconds, manifest = timed(lambda: write(folder, what, data), 3)
-    yield "**records**, synced", rows / seconds, sum(one.bytes for one in manifest.roles["train"].shards) // rows
-    seconds, _ = timed(squeezed, 3)
-    yield "records with GZIP", len(few[0]) / seconds, path.stat().st_size // len(few[0])
-    yield from array_record_writer(what, few, path)
+        ways.append(Way("a `tf.train.Example` per row of one feature with 28 floats", slow, lambda: naive(packed=True)))
+    if array_record:
+        made = list(examples(what, few))
+
+        def array_records() -> int:
+            writer = array_record.ArrayRecordWriter(str(folder / "array_record"), "group_size:1")
+            for example in made:
+                writer.write(example)
+            writer.close()
+            return synced(folder / "array_record")
+
+        ways.append(Way("ArrayRecord of Examples that are made already", slow, array_records))
+    return race(ways)
 
 
-def array_record_writer(what: str, few: list[Rows], path: Path) -> Iterator[tuple[str, float | str, int]]:
-    try:
-        from array_record.python.array_record_module import ArrayRecordWriter
-    except ImportError:
-        yield "ArrayRecord of Examples made beforehand", INSTALL, 0
-        return
-    made = list(examples(what, few))
-
-    def put() -> None:
-        writer = ArrayRecordWriter(str(path), "group_size:1")
-        for example in made:
-            writer.write(example)
-        writer.close()
-        sync(path)
-
-    seconds, _ = timed(put, 3)
-    yield "ArrayRecord of Examples made beforehand", len(made) / seconds, path.stat().st_size // len(made)
-
-
-def readers(what: str, manifest: Manifest, folder: Path, slow: int) -> Iterator[tuple[str, float | str]]:
-    """Yields each way to read: its name, and rows a second or why not."""
+def readers(what: str, manifest: Manifest, folder: Path, slow: int) -> list[Way]:
+    """All ways to read."""
     import tensorflow as tf
 
     files = [str(folder / shard.file) for shard in manifest.roles["train"].shards]
@@ -228,34 +242,60 @@ def readers(what: str, manifest: Manifest, folder: Path, slow: int) -> Iterator[
         for start in range(0, count, BATCH):
             source.take(order[start : start + BATCH])
 
-    yield "raw bytes of the files, in order", rows / timed(raw, 3)[0]
     one = tf.data.TFRecordDataset(files).take(slow)
     one = one.map(lambda example: pixels(tf.io.parse_single_example(example, spec))).batch(BATCH)
-    yield (
-        "`TFRecordDataset`, `parse_single_example`, `batch`, in order",
-        min(slow, rows) / timed(lambda: drain(one), 3)[0],
-    )
     many = tf.data.TFRecordDataset(files).batch(BATCH).map(lambda batch: pixels(tf.io.parse_example(batch, spec)))
-    yield "`TFRecordDataset`, `batch`, `parse_example`, in order", rows / timed(lambda: drain(many), 2)[0]
-    seconds, stored = timed(lambda: store_rows(folder, manifest, "train"), 2)
-    yield "opening records on disk, verified", rows / seconds
-    yield "**records on disk** (`StoredRows.take`), shuffled", rows / timed(lambda: gather(stored), 3)[0]
+    stored, loaded = store_rows(folder, manifest, "train"), load_rows(folder, manifest, "train")
+    same_values(tf, files, spec, pixels, loaded, what)
+    inputs = loaded.numeric if loaded.image is None else loaded.image
+    memory = tf.data.Dataset.from_tensor_slices((inputs, loaded.labels)).shuffle(rows).batch(BATCH)
+    ways = [
+        Way("raw bytes of the files, in order", rows, raw),
+        Way("`TFRecordDataset`, `parse_single_example`, `batch`, in order", min(slow, rows), lambda: drain(one)),
+        Way("`TFRecordDataset`, `batch`, `parse_example`, in order", rows, lambda: drain(many)),
+        Way("opening records on disk, verified", rows, lambda: void(store_rows(folder, manifest, "train"))),
+        Way("**records on disk** (`StoredRows.take`), shuffled", rows, lambda: gather(stored)),
+        Way("loading records into memory, verified", rows, lambda: void(load_rows(folder, manifest, "train"))),
+        Way("**records in memory** (`Rows.take`), shuffled", rows, lambda: gather(loaded)),
+        Way("tf.data from memory: `shuffle(all rows)`, `batch`", rows, lambda: drain(memory)),
+        *others(inputs[:slow], folder),
+    ]
+    race(ways)
     labels, ids = stored.labels, stored.ids
     stored = None  # the system keeps what is mapped
     stored = cold(folder, manifest, labels, ids)
-    yield "the same, nothing in the page cache", rows / timed(lambda: gather(stored), 1)[0]
+    ways += race([Way("records on disk, none of it in the page cache, shuffled", rows, lambda: gather(stored))], 1)
     stored = None
     with patch.object(shards, "free_memory", lambda: 0):
         stored = cold(folder, manifest, labels, ids)
-    yield "the same, as for rows larger than memory", slow / timed(lambda: gather(stored, slow), 1)[0]
-    seconds, loaded = timed(lambda: load_rows(folder, manifest, "train"), 2)
-    yield "loading records into memory, verified", rows / seconds
-    yield "**records in memory** (`Rows.take`), shuffled", rows / timed(lambda: gather(loaded), 3)[0]
-    same_values(tf, files, spec, pixels, loaded, what)
-    arrays = (loaded.numeric if loaded.image is None else loaded.image, loaded.labels)
-    memory = tf.data.Dataset.from_tensor_slices(arrays).shuffle(rows).batch(BATCH)
-    yield "tf.data from memory: `shuffle(all rows)`, `batch`", rows / timed(lambda: drain(memory), 2)[0]
-    yield from grain_readers(what, loaded, folder, slow)
+    name = "the same, as for records larger than memory"
+    return ways + race([Way(name, min(slow, rows), lambda: gather(stored, slow))], 1)
+
+
+def void(_: object) -> None:
+    """Drops what a way returns."""
+
+
+def others(inputs: np.ndarray, folder: Path) -> list[Way]:
+    """The readers of other libraries, where they are installed."""
+    if not array_record:
+        return []
+    reader = array_record.ArrayRecordReader(str(folder / "array_record"))
+    order = np.random.default_rng(0).permutation(reader.num_records()).tolist()
+    data = grain.MapDataset.source(inputs).shuffle(seed=0).batch(BATCH)
+
+    def gather() -> None:
+        for start in range(0, len(order), BATCH):
+            reader.read(order[start : start + BATCH])
+
+    def drain() -> None:
+        for batch in range(len(data)):
+            data[batch]
+
+    return [
+        Way("ArrayRecord, shuffled, not parsed", len(order), gather),
+        Way("grain `MapDataset` of rows in memory, shuffled", len(inputs), drain),
+    ]
 
 
 def cold(folder: Path, manifest: Manifest, labels: np.ndarray, ids: np.ndarray) -> StoredRows:
@@ -281,32 +321,6 @@ def same_values(tf, files: list[str], spec: dict, pixels: Callable, loaded: Rows
             np.testing.assert_array_equal(parsed[column.name], loaded.numeric[:count, place])
 
 
-def grain_readers(what: str, loaded: Rows, folder: Path, slow: int) -> Iterator[tuple[str, float | str]]:
-    names = "ArrayRecord, batches of 128 at random, not parsed", "grain: `MapDataset.shuffle.batch` of rows in memory"
-    try:
-        import grain
-        from array_record.python.array_record_module import ArrayRecordReader
-    except ImportError:
-        yield from ((name, INSTALL) for name in names)
-        return
-    reader = ArrayRecordReader(str(folder / "other"))
-    order = np.random.default_rng(0).permutation(reader.num_records()).tolist()
-
-    def gather() -> None:
-        for start in range(0, len(order), BATCH):
-            reader.read(order[start : start + BATCH])
-
-    yield names[0], len(order) / timed(gather, 3)[0]
-    inputs = (loaded.numeric if loaded.image is None else loaded.image)[:slow]
-    data = grain.MapDataset.source(inputs).shuffle(seed=0).batch(BATCH)
-
-    def drain() -> None:
-        for batch in range(len(data)):
-            data[batch]
-
-    yield names[1], len(inputs) / timed(drain, 3)[0]
-
-
 def anonymous() -> int:
     """Bytes of this process's memory that are no file's."""
     status = Path("/proc/self/status").read_text()
@@ -324,7 +338,7 @@ def memory(what: str, rows: int) -> None:
                 highest = max(highest, anonymous() - start)
                 yield one
 
-        manifest = write_streamed(Path(name), what, rows, watched(parts(what, rows)))
+        manifest = write(Path(name), what, watched(parts(what, rows)), rows)
         written, highest = highest, 0
         stored = store_rows(Path(name), manifest, "train")
         starts = np.random.default_rng(0).integers(0, rows, (2000, BATCH))
@@ -346,32 +360,26 @@ def memory_table(rows: dict[str, int]) -> None:
             print(" | ".join(f"{size / 1e6:.0f}" for size in sizes), "|", flush=True)
 
 
-def rate(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value / 1000:,.0f}"
-
-
-def ratio(value: float | str, base: float | str) -> str:
-    return "" if isinstance(value, str) or isinstance(base, str) else f"{value / base:.3g}"
-
-
 def compare(what: str, rows: int, slow: int) -> None:
     """Prints both tables of one kind of data."""
     with tempfile.TemporaryDirectory() as name:
         folder, data = Path(name), list(parts(what, rows))
-        lines = [f"### {what}: {rows:,} rows\n\n| write | thousand rows/s | x per row | x raw | bytes a row |"]
-        lines.append("| --- | ---: | ---: | ---: | ---: |")
-        found = list(writers(what, data, folder, slow))
-        floor, naive = found[0][1], found[1][1]
-        lines += [
-            f"| {way} | {rate(speed)} | {ratio(speed, naive)} | {ratio(speed, floor)} | {size or ''} |"
-            for way, speed, size in found
-        ]
-        lines += ["\n| read into batches of 128 | thousand rows/s | x one at a time |", "| --- | ---: | ---: |"]
-        manifest = write(folder, what, data)
+        print(f"### {what}: {rows:,} rows\n")
+        print("| write and sync | thousand rows/s | x a row at a time | x raw | bytes a row |")
+        print("| --- | ---: | ---: | ---: | ---: |")
+        ways = writers(what, data, folder, slow)
+        raw, naive, *_ = ways
+        for way in ways:
+            times, share = way.rate / naive.rate, way.rate / raw.rate
+            print(f"| {way.name} | {way.rate / 1e3:,.0f} | {times:.1f} | {share:.2f} | {way.size} |")
+        manifest = write(folder, what, iter(data), rows)
         del data
-        read = list(readers(what, manifest, folder, slow))
-        lines += [f"| {way} | {rate(speed)} | {ratio(speed, read[1][1])} |" for way, speed in read]
-        print("\n".join(lines), "\n", flush=True)
+        print("\n| read into batches of 128 | thousand rows/s | x a row at a time |")
+        print("| --- | ---: | ---: |")
+        ways = readers(what, manifest, folder, slow)
+        for way in ways:
+            print(f"| {way.name} | {way.rate / 1e3:,.0f} | {way.rate / ways[1].rate:.1f} |")
+        print(flush=True)
 
 
 def main() -> None:
@@ -388,6 +396,10 @@ def main() -> None:
         compare(what, count, slow)
     print("### Anonymous memory beyond that of the imports\n")
     memory_table(rows)
+    if not array_record:
+        print("\nArrayRecord and grain are not installed: uv pip install array-record grain")
+    load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
+    print(f"\n{len(os.sched_getaffinity(0))} cores; load averages of 1, 5 and 15 minutes at the end: {load}")
 
 
 if __name__ == "__main__":
