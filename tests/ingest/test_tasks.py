@@ -154,6 +154,17 @@ def test_files_that_differ_between_tasks(tmp_path: Path):
         in_tasks(settings.model_copy(update={"features": ["amout"]}), 0, tmp_path, tmp_path / "other")
 
 
+def test_a_role_without_a_column(tmp_path: Path):
+    for number, name in enumerate(("train", "validation", "test")):
+        columns = rows(60, number)
+        if name == "test":
+            del columns["plan"]
+        write_csv(tmp_path / f"{name}.csv", columns)
+    settings = DataSettings(**SETTINGS["files"], ingest_tasks=3)
+    with pytest.raises(UserError, match=r'data\.files: column "plan" is not in test\.csv; give the same columns'):
+        in_tasks(settings, 0, tmp_path, tmp_path / "out")
+
+
 def test_images_that_differ_in_size_between_tasks(tmp_path: Path):
     for name, size in (("a", (4, 6)), ("b", (5, 6))):
         (tmp_path / "images" / name).mkdir(parents=True)
