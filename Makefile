@@ -60,13 +60,15 @@ lock: setup  ## Write uv.lock, and each image's requirements from it
 	$(UV) lock
 	containers/lock.sh
 
-bench: setup  ## Compare searches, ways to weigh and solvers, in some minutes: tables to standard output
+bench: setup  ## Compare searches, ways to weigh, solvers and records, in some minutes: tables to standard output
 	.venv/bin/python -m benchmarks.search
 	.venv/bin/python -m benchmarks.ensemble weights solver
+	.venv/bin/python -m benchmarks.records
 
-bench-full: setup  ## The tables of docs/search.md and docs/ensembling.md, in about two hours
+bench-full: setup  ## The tables of docs/search.md, docs/ensembling.md and docs/records.md, in about two hours
 	.venv/bin/python -m benchmarks.search --full
 	.venv/bin/python -m benchmarks.ensemble --splits 20
+	.venv/bin/python -m benchmarks.records --full
 
 CHROMIUM = chromium --headless --no-sandbox --disable-gpu --disable-background-networking --hide-scrollbars
 

@@ -114,6 +114,7 @@ class BoostedTrees:
         )
 
     def _matrix(self, rows: Rows) -> np.ndarray:
+        rows = rows.take(slice(None))  # all of them in memory, also where they were on disk
         if rows.image is not None:
             return rows.image.reshape(len(rows), -1).astype(np.float32)
         return np.concatenate([rows.numeric, rows.categorical.astype(np.float32)], axis=1)

@@ -23,7 +23,8 @@ from pipelines.training import training
 def compile_training(target: Path, parameters: dict[str, Any], images: Mapping[str, str] | None = None) -> None:
     """Compiles the training pipeline with `parameters` as the defaults of its inputs.
 
-    Equal parameters give equal bytes. The graph follows from `search.rounds` among them, and from nothing else.
+    Equal parameters give equal bytes. The graph follows from `search.rounds` and `data.ingest_tasks`
+    among them, and from nothing else.
 
     Args:
         target: The YAML to write.
@@ -34,7 +35,8 @@ def compile_training(target: Path, parameters: dict[str, Any], images: Mapping[s
         RuntimeError: The compiled file holds a shape that kfp.local runs wrongly.
         UserError: `target` can't be written.
     """
-    pipeline = training(json.loads(parameters["search_config"])["rounds"])
+    rounds, tasks = json.loads(parameters["search_config"])["rounds"], json.loads(parameters["data"])["ingest_tasks"]
+    pipeline = training(rounds, tasks)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         compiled = Path(folder) / "pipeline.yaml"

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 STEPS = ("ingest", "tune", "best_epoch", "weigh", "retrain", "evaluate", "promote")
 """In order of the flow."""
-PARTS = {"tune": ("tune", "suggest", "trial")}
+PARTS = {
+    "ingest": ("ingest", *(f"ingest_{name}" for name in ("scan", "keys", "roles", "count", "write", "join"))),
+    "tune": ("tune", "suggest", "trial"),
+}
 """Components of a step that has several."""
 EVENTS_FILE = "events.jsonl"
 """File in a run's folder that its steps append their events to."""

@@ -7,11 +7,11 @@ from kfp.dsl import Artifact, Dataset, Input, Model
 
 from components.best_epoch.component import best_epoch
 from components.evaluate.component import evaluate
-from components.ingest.component import ingest
 from components.promote.component import promote
 from components.retrain.component import retrain
 from components.tune.component import suggest, trial, tune
 from components.weigh.component import weigh
+from pipelines.ingest import ingested
 
 RETRIES = 3
 """Times that an engine starts a training again that a machine lost; it goes on from its last checkpoint."""
@@ -111,11 +111,12 @@ def search(rounds: int | None, families: Any, config: Any, hardware: Any, seed: 
     return tune(hardware=hardware, **common, **before).set_retry(RETRIES)
 
 
-def training(rounds: int | None = None) -> Any:
+def training(rounds: int | None = None, ingest_tasks: int = 1) -> Any:
     """The pipeline.
 
     Args:
         rounds: Rounds of the search (`search.rounds`); None for a search in one task.
+        ingest_tasks: Tasks that share the source (`data.ingest_tasks`).
     """
 
     @dsl.pipeline(name="training", description="A data set and a search space in, an honestly weighted ensemble out.")
@@ -140,8 +141,7 @@ def training(rounds: int | None = None) -> Any:
         force: bool = False,
     ) -> Outcome:
         """The whole flow; each section of the run file is one JSON string (pipelines/arguments.py)."""
-        ingested = ingest(config=data, source=source, seed=seed, code=code)
-        records = ingested.outputs["records"]
+        records = ingested(ingest_tasks, data, source, seed, code)
         tuned = search(rounds, families, search_config, tune_hardware, seed, code, records)
         results = best_epochs(
             candidates=tuned.outputs["Output"],

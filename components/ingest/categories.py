@@ -3,6 +3,7 @@
 import heapq
 import json
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import ExitStack
 from itertools import groupby
 from operator import itemgetter
@@ -17,21 +18,26 @@ class Tally:
 
     Args:
         file: files whose names begin with this one's hold counts.
+        runs: such files that hold counts already.
     """
 
-    def __init__(self, file: Path):
+    def __init__(self, file: Path, runs: Iterable[Path] = ()):
         self._file = file
         self._counts: Counter = Counter()
-        self._runs: list[Path] = []
+        self._runs = list(runs)
 
     def add(self, counts: Counter) -> None:
         """Adds the rows of a unit."""
         self._counts.update(counts)
         if len(self._counts) > HELD:
-            self._runs.append(self._file.with_name(f"{self._file.name}-{len(self._runs)}"))
-            with open(self._runs[-1], "w", encoding="utf-8") as stream:
-                stream.writelines(json.dumps(pair) + "\n" for pair in sorted(self._counts.items()))
-            self._counts.clear()
+            self.spill()
+
+    def spill(self) -> None:
+        """Writes what is held in memory to a file."""
+        self._runs.append(self._file.with_name(f"{self._file.name}-{len(self._runs)}"))
+        with open(self._runs[-1], "w", encoding="utf-8") as stream:
+            stream.writelines(json.dumps(pair) + "\n" for pair in sorted(self._counts.items()))
+        self._counts.clear()
 
     def vocabulary(self, most: int) -> list[str]:
         """The most frequent categories, equally frequent ones in the order of their texts, sorted."""

@@ -11,7 +11,7 @@ from PIL import Image
 from pyarrow import fs
 
 from components.ingest.arrays import image_array
-from components.ingest.unit import BLOCK, Source, Unit
+from components.ingest.unit import BLOCK, Part, Source, Unit
 from components.shared.errors import UserError
 
 ENDINGS = (".png", ".jpg", ".jpeg")
@@ -53,6 +53,7 @@ def image_source(
     files: list[fs.FileInfo],
     label: str,
     size: tuple[int, int] | None,
+    part: Part | None = None,
 ) -> Source:
     """Images whose folder is their class: grey where all are grey, else RGB; transparency is dropped.
 
@@ -63,18 +64,19 @@ def image_source(
         files: all files of the source.
         label: the name of the label column.
         size: height and width in pixels to resize to.
+        part: the images to read; all when not given.
 
     Raises:
         UserError: an image cannot be read, or they differ in size and no size is asked for.
     """
     pictures = [info for info in files if info.path.lower().endswith(ENDINGS)]
     classes = _classes(pictures, root, system)
-    shapes = Shapes()
-    for info in pictures:
-        with _open(system, info.path) as image:
-            shapes.add(image, info.base_name)
-    shape = shapes.shape(size)
-    step = max(1, min(512, BLOCK // math.prod(shape)))
+    if part:
+        mine = [place for place, info in enumerate(pictures) if info.path in part.paths]
+        pictures, classes = ([every[place] for place in mine] for every in (pictures, classes))
+    shape = part.shape if part and part.shape else _shape(pictures, system, size)
+    # Whether all are grey does not change the units: tasks that see some of the images must agree on them.
+    step = max(1, min(512, BLOCK // (3 * math.prod(shape[:2]))))
 
     def units(columns: list[str]) -> Iterator[Unit]:
         for start in range(0, len(pictures), step):
@@ -83,6 +85,14 @@ def image_source(
 
     total = sum(info.size for info in pictures)
     return Source(location, ["image", label], True, total, units, label, {"image": shape})
+
+
+def _shape(pictures: list[fs.FileInfo], system: fs.FileSystem, size: tuple[int, int] | None) -> tuple[int, int, int]:
+    shapes = Shapes()
+    for info in pictures:
+        with _open(system, info.path) as image:
+            shapes.add(image, info.base_name)
+    return shapes.shape(size)
 
 
 def _classes(pictures: list[fs.FileInfo], root: str | None, system: fs.FileSystem) -> list[str]:

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from components.ingest import plan as planning
 from components.ingest import scan as scanning
 from components.ingest.categories import Tally
 from components.ingest.copy import copy_records, own_manifest
-from components.ingest.encode import count_categories, read_keys
+from components.ingest.encode import Keys, count_categories, read_keys
 from components.ingest.plan import Plan
 from components.ingest.scan import Scan
 from components.ingest.sources import open_source
@@ -39,18 +39,32 @@ _KNOWN = 15
 
 @dataclass
 class Survey:
-    """What is known of a source before anything is written."""
+    """What is known of a source before anything is written.
+
+    Attributes:
+        sources: what is read here: all of the source, or one task's part of it.
+        unit_rows: rows of each unit of `sources`.
+        first: number of their first row among all rows.
+        description: of the source, for people.
+        scan: of all rows.
+        plan: what the scan means.
+        roles: of all rows.
+    """
 
     sources: list[Source]
+    unit_rows: list[int]
+    first: int
+    description: str
     scan: Scan
     plan: Plan
     roles: Roles
 
     def units(self, columns: list[str]) -> Iterator[tuple[Unit, np.ndarray]]:
-        """The units with the roles of their rows."""
+        """The units of `sources` with the roles of their rows."""
         units = (unit for source in self.sources for unit in source.units(columns))
         with open(self.roles.file, "rb") as file:
-            for unit, rows in zip(units, self.scan.unit_rows, strict=True):
+            file.seek(self.first)
+            for unit, rows in zip(units, self.unit_rows, strict=True):
                 yield unit, np.fromfile(file, np.int8, rows)
 
 
@@ -83,12 +97,7 @@ def ingest(
         with Workers(worker_count(settings, sources)) as workers:
             survey = survey_source(sources, settings, seed, workers, scratch)
             with new_folder(out) as folder:
-                manifest = _write(survey, settings, seed, folder, workers)
-                manifest.save(folder)
-    counts = ", ".join(f"{info.rows:,} {role}" for role, info in manifest.roles.items())
-    size = sum(shard.bytes for info in manifest.roles.values() for shard in info.shards)
-    log.info("wrote %s rows, %.1f MB", counts, size / 1e6)
-    return manifest
+                return _write(survey, settings, seed, folder, workers)
 
 
 def worker_count(settings: DataSettings, sources: list[Source]) -> int:
@@ -101,9 +110,12 @@ def worker_count(settings: DataSettings, sources: list[Source]) -> int:
 
 def open_sources(settings: DataSettings, base: Path, scratch: Path) -> list[Source]:
     """The one source, or one per role for split by: files; objects are downloaded to `scratch`."""
-    if settings.files is None:
-        return [open_source(settings.source, settings, base, scratch)]
-    return [open_source(getattr(settings.files, role), settings, base, scratch) for role in ROLES]
+    return [open_source(location, settings, base, scratch) for location in locations(settings)]
+
+
+def locations(settings: DataSettings) -> list[str]:
+    """Where the rows are: one source, or one per role."""
+    return [settings.source] if settings.files is None else [getattr(settings.files, role) for role in ROLES]
 
 
 def survey_source(sources: list[Source], settings: DataSettings, seed: int, workers: Workers, scratch: Path) -> Survey:
@@ -112,31 +124,69 @@ def survey_source(sources: list[Source], settings: DataSettings, seed: int, work
     Raises:
         UserError: the settings or the data can't be used as they are.
     """
-    first = sources[0]
+    scans = [scan_source(source, sources[0], settings, workers) for source in sources]
+    rows = [scan.rows for scan in scans]
+    scan = scanning.merge_scans(scans)
+    plan = planning.make_plan(scan, sources[0], settings)
+    roles = roles_of(identify(sources, plan, settings, workers), rows, plan, settings, seed, scratch)
+    return Survey(sources, scan.unit_rows, 0, describe(sources), scan, plan, roles)
+
+
+def scan_source(source: Source, first: Source, settings: DataSettings, workers: Workers) -> Scan:
+    """The first pass over one source, for what is asked of the first one.
+
+    Raises:
+        UserError: the settings or the data can't be used as they are.
+    """
+    wanted, label = scanned_columns(source, first, settings)
+    scanned = [name for name in wanted if name not in (source.images or {})]
+    calls = ((unit, scanned, label, source.typed, settings.types) for unit in source.units(scanned))
+    scan = scanning.merge_scans(workers.each(scanning.scan_unit, calls))
+    log.info("scanned %s rows, %d columns, %.1f MB", f"{scan.rows:,}", len(wanted), source.bytes / 1e6)
+    return scan
+
+
+def scanned_columns(source: Source, first: Source, settings: DataSettings) -> tuple[list[str], str]:
+    """The columns to scan, which are what is asked of the first source, and the label's name.
+
+    Raises:
+        UserError: the settings name a column that is not there, or the source lacks one.
+    """
     names, label = planning.columns_to_read(first, settings)
     wanted = list(dict.fromkeys([*names, label, *([settings.split.column] if settings.split.column else [])]))
-    per_source = []
-    for source in sources:
-        absent = sorted(set(wanted) - set(source.names))
-        if absent:
-            raise UserError(f'data.files: column "{absent[0]}" is not in {source.description}; give the same columns')
-        scanned = [name for name in wanted if name not in (source.images or {})]
-        calls = ((unit, scanned, label, source.typed, settings.types) for unit in source.units(scanned))
-        per_source.append(scanning.merge_scans(workers.each(scanning.scan_unit, calls)))
-    rows = [scan.rows for scan in per_source]
-    scan = scanning.merge_scans(per_source)
-    total = sum(source.bytes for source in sources)
-    log.info("scanned %s rows, %d columns, %.1f MB", f"{scan.rows:,}", len(wanted), total / 1e6)
-    plan = planning.make_plan(scan, first, settings)
+    absent = sorted(set(wanted) - set(source.names))
+    if absent:
+        raise UserError(f'data.files: column "{absent[0]}" is not in {source.description}; give the same columns')
+    return wanted, label
+
+
+def identify(sources: list[Source], plan: Plan, settings: DataSettings, workers: Workers) -> Iterator[Keys]:
+    """The second pass: ids, labels and split keys of each unit's rows."""
     columns = read_columns(plan)
-    calls = ((unit, plan, settings.split) for source in sources for unit in source.units(columns))
+    return workers.each(
+        read_keys, ((unit, plan, settings.split) for source in sources for unit in source.units(columns))
+    )
+
+
+def roles_of(
+    keys: Iterable[Keys], rows: list[int], plan: Plan, settings: DataSettings, seed: int, scratch: Path
+) -> Roles:
+    """The roles of all rows, in a file under `scratch`; `rows` are those of each source.
+
+    Raises:
+        UserError: the split leaves a role without rows, or a class without train rows.
+    """
     # No bucket's name begins with a dot, so this is no folder of downloads.
     folder = scratch / ".rows"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    check_disk(folder, scan.rows, _KNOWN)
-    keys = workers.each(read_keys, calls)
-    return Survey(sources, scan, plan, assign(keys, rows, plan.label.classes, settings.split, seed, folder))
+    check_disk(folder, sum(rows), _KNOWN)
+    return assign(keys, rows, plan.label.classes, settings.split, seed, folder)
+
+
+def describe(sources: list[Source]) -> str:
+    """Where the rows came from, for people."""
+    return ", ".join(source.description for source in sources)
 
 
 def read_columns(plan: Plan) -> list[str]:
@@ -146,30 +196,49 @@ def read_columns(plan: Plan) -> list[str]:
 
 
 def _write(survey: Survey, settings: DataSettings, seed: int, folder: Path, workers: Workers) -> Manifest:
-    features = _with_vocabularies(survey, settings, workers)
+    target = target_of(survey, with_vocabularies(survey, settings, workers), settings, seed, folder)
+    check_disk(folder, sum(survey.roles.rows), target.template[1].length)
+    spread(survey, target, workers)
+    manifest = finish(survey, target, settings, workers, [target.pieces])
+    shutil.rmtree(target.pieces)
+    return manifest
+
+
+def target_of(survey: Survey, features: list[Column], settings: DataSettings, seed: int, folder: Path) -> Target:
+    """Where rows with the given features go under `folder`."""
     plan = replace(survey.plan, features=features)
     target = Target(folder, plan, settings.split, seed, (0, 0, 0))
-    blank, record = target.template
-    counts = survey.roles.rows
-    check_disk(folder, sum(counts), len(blank))
-    target = replace(target, shards=shard_counts(counts, len(blank), settings.shard_mb))
+    return replace(target, shards=shard_counts(survey.roles.rows, target.template[1].length, settings.shard_mb))
+
+
+def spread(survey: Survey, target: Target, workers: Workers) -> None:
+    """The last pass over the source: its rows into unsorted pieces of the shards."""
     target.pieces.mkdir()
     calls = ((unit, roles, target) for unit, roles in survey.units(read_columns(survey.plan)))
     for _ in workers.each(write_pieces, calls):
         pass
-    shards = [(target, role, index) for role in range(len(ROLES)) for index in range(target.shards[role])]
+
+
+def finish(survey: Survey, target: Target, settings: DataSettings, workers: Workers, folders: list[Path]) -> Manifest:
+    """The shards from the pieces in `folders`, and their manifest."""
+    shards = [(target, role, index, folders) for role in range(len(ROLES)) for index in range(target.shards[role])]
     finished = list(workers.each(finish_shard, shards))
-    target.pieces.rmdir()
     roles = {}
     for role, name in enumerate(ROLES):
-        mine = [done for (_, of, _), done in zip(shards, finished, strict=True) if of == role]
+        mine = [done for (_, of, *_), done in zip(shards, finished, strict=True) if of == role]
         roles[name] = RoleInfo(
-            rows=counts[role],
-            class_counts=[] if plan.label.classes is None else survey.roles.counts[role].tolist(),
+            rows=survey.roles.rows[role],
+            class_counts=[] if target.label.classes is None else survey.roles.counts[role].tolist(),
             shards=[shard for shard, _ in mine],
             fingerprint=hashlib.sha256("".join(digest for _, digest in mine).encode()).hexdigest(),
         )
-    return with_fingerprint(with_statistics(_manifest(survey, settings, seed, features, record, roles), folder))
+    manifest = _manifest(survey, settings, target.seed, target.features, target.template[1], roles)
+    manifest = with_fingerprint(with_statistics(manifest, target.folder))
+    manifest.save(target.folder)
+    counts = ", ".join(f"{info.rows:,} {role}" for role, info in manifest.roles.items())
+    size = sum(shard.bytes for info in manifest.roles.values() for shard in info.shards)
+    log.info("wrote %s rows, %.1f MB", counts, size / 1e6)
+    return manifest
 
 
 def _manifest(
@@ -194,7 +263,7 @@ def _manifest(
             test=split.test,
         ),
         fingerprint="",
-        source=", ".join(source.description for source in survey.sources),
+        source=survey.description,
         ignored=list(survey.plan.ignored),
         duplicates=survey.roles.duplicates,
         dropped=survey.roles.dropped,
@@ -215,15 +284,14 @@ def outline(settings: DataSettings, seed: int, base: Path = Path(".")) -> Manife
         sources = open_sources(settings, base, scratch)
         with Workers(worker_count(settings, sources)) as workers:
             survey = survey_source(sources, settings, seed, workers, scratch)
-            features = _with_vocabularies(survey, settings, workers)
+            features = with_vocabularies(survey, settings, workers)
     missing = {name: column.missing for name, column in survey.scan.columns.items()}
     features = [_neutral(column, missing.get(column.name, 0)) for column in features]
     roles = {
         name: RoleInfo(rows=rows, class_counts=[], shards=[], fingerprint="")
         for name, rows in zip(ROLES, survey.roles.rows, strict=True)
     }
-    plan = replace(survey.plan, features=features)
-    record = Target(Path(), plan, settings.split, seed, (0, 0, 0)).template[1]
+    record = target_of(survey, features, settings, seed, Path()).template[1]
     manifest = _manifest(survey, settings, seed, features, record, roles)
     return manifest.model_copy(update={"label": manifest.label.model_copy(update={"mean": 0.0, "std": 1.0})})
 
@@ -244,20 +312,27 @@ def with_fingerprint(manifest: Manifest) -> Manifest:
     return manifest.model_copy(update={"fingerprint": hashlib.sha256(text.encode()).hexdigest()})
 
 
-def _with_vocabularies(survey: Survey, settings: DataSettings, workers: Workers) -> list[Column]:
+def with_vocabularies(survey: Survey, settings: DataSettings, workers: Workers) -> list[Column]:
     """The features, categorical ones with the vocabulary of the train rows."""
-    names = [column.name for column in survey.plan.features if column.kind == "categorical"]
-    if not names:
-        return survey.plan.features
-    folder = survey.roles.file.parent
+    return vocabularies(survey.plan, count(survey, survey.roles.file.parent, workers), settings)
+
+
+def count(survey: Survey, folder: Path, workers: Workers) -> dict[str, Tally]:
+    """The third pass, where a feature is categorical: train rows by category; counts beyond memory lie in `folder`."""
+    names = survey.plan.categorical
     tallies = {name: Tally(folder / f"categories-{place}") for place, name in enumerate(names)}
-    calls = ((unit, roles, names) for unit, roles in survey.units(names))
+    calls = ((unit, roles, names) for unit, roles in survey.units(names)) if names else ()
     for counts in workers.each(count_categories, calls):
         for name in names:
             tallies[name].add(counts[name])
+    return tallies
+
+
+def vocabularies(plan: Plan, tallies: dict[str, Tally], settings: DataSettings) -> list[Column]:
+    """The features of the plan, categorical ones with the categories that were counted most."""
     return [
         column.model_copy(update={"vocabulary": tallies[column.name].vocabulary(settings.max_categories)})
         if column.kind == "categorical"
         else column
-        for column in survey.plan.features
+        for column in plan.features
     ]

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from components.ingest.copy import own_manifest
-from components.ingest.ingest import Survey, open_sources, survey_source, worker_count
+from components.ingest.ingest import Survey, locations, open_sources, survey_source, worker_count
 from components.ingest.sources import is_sklearn
+from components.ingest.tasks import files_of_tasks
 from components.ingest.workers import Workers
 from components.shared.files import scratch_folder
 from components.shared.schema import ROLES, Manifest
@@ -59,6 +60,8 @@ def inspect(settings: DataSettings, seed: int, base: Path = Path(".")) -> Inspec
     Raises:
         UserError: what ingest would refuse.
     """
+    if settings.ingest_tasks > 1:
+        files_of_tasks(settings, base)
     with scratch_folder() as scratch:
         manifest = own_manifest(settings, base, scratch)
         if manifest is not None:
@@ -72,7 +75,7 @@ def _of_survey(survey: Survey) -> Inspection:
     plan = survey.plan
     missing = {name: column.missing for name, column in survey.scan.columns.items()}
     return Inspection(
-        source=", ".join(source.description for source in survey.sources),
+        source=survey.description,
         rows=survey.scan.rows,
         bytes=sum(source.bytes for source in survey.sources),
         columns=[InspectedColumn(one.name, one.kind, missing.get(one.name, 0)) for one in plan.features],
@@ -118,7 +121,7 @@ def fingerprint(settings: DataSettings, base: Path = Path(".")) -> str:
     if is_sklearn(settings):
         total.update(f"{settings.source} {version('scikit-learn')}".encode())
         return total.hexdigest()
-    for location in _locations(settings):
+    for location in locations(settings):
         for name, digest in digests(location, base):
             total.update(f"{name}\0{digest}\n".encode())
         total.update(b"\n")
@@ -133,8 +136,4 @@ def size(settings: DataSettings, base: Path = Path(".")) -> int:
     """
     if is_sklearn(settings):
         return 0
-    return sum(info.size for location in _locations(settings) for info in list_files(location, base))
-
-
-def _locations(settings: DataSettings) -> list[str]:
-    return [settings.source] if settings.files is None else list(settings.files.model_dump().values())
+    return sum(info.size for location in locations(settings) for info in list_files(location, base))

@@ -33,6 +33,11 @@ class Plan:
     ignored: dict[str, str]
     """Why each column is left out that is neither feature nor label."""
 
+    @property
+    def categorical(self) -> list[str]:
+        """Names of the categorical features."""
+        return [column.name for column in self.features if column.kind == "categorical"]
+
 
 def columns_to_read(source: Source, settings: DataSettings) -> tuple[list[str], str]:
     """The columns that the settings let in, and the label's name.

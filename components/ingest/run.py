@@ -1,6 +1,11 @@
-"""The step around `ingest`."""
+"""The steps around `ingest`, and around its tasks."""
 
+import json
+from pathlib import Path
+
+from components.ingest import tasks
 from components.ingest.ingest import ingest
+from components.ingest.tasks import Known, Task
 from components.shared.schema import Manifest
 from components.shared.settings import DataSettings
 from components.shared.step import Step, entry
@@ -9,4 +14,70 @@ from components.shared.step import Step, entry
 @entry("ingest")
 def run(step: Step, *, config: str, source: str, seed: int, code: str) -> Manifest:
     """Ingests by the data section `config`; `code` only tells cached results apart."""
-    return ingest(DataSettings.model_validate_json(config), seed, step.out, scratch=step.work(source))
+    return ingest(_settings(config), seed, step.out, scratch=step.work(source))
+
+
+@entry("ingest")
+def scan(step: Step, *, part: str, config: str, source: str) -> None:
+    """Scans one part of the source."""
+    tasks.scan(_task(step, "scan", part, config, source), step.out)
+
+
+@entry("ingest")
+def keys(step: Step, *, part: str, config: str, source: str, scans: list[str]) -> None:
+    """Reads what decides about the roles of one part's rows."""
+    tasks.keys(_task(step, "keys", part, config, source), _known(scans, config), step.out)
+
+
+@entry("ingest")
+def roles(step: Step, *, config: str, source: str, seed: int, scans: list[str], keys: list[str]) -> None:
+    """Gives each row its role."""
+    step.label = "roles"
+    tasks.roles(_known(scans, config), _paths(keys), _settings(config), seed, step.work(f"{source}-roles"), step.out)
+
+
+@entry("ingest")
+def count(step: Step, *, part: str, config: str, source: str, scans: list[str], roles: str) -> None:
+    """Counts the categories of one part's train rows."""
+    given = tasks.read_roles(Path(roles))
+    tasks.count_part(_task(step, "count", part, config, source), _known(scans, config), given, step.out)
+
+
+@entry("ingest")
+def write(
+    step: Step, *, part: str, config: str, source: str, seed: int, scans: list[str], roles: str, counts: list[str]
+) -> None:
+    """Writes one part's rows as pieces of the shards."""
+    task, known = _task(step, "write", part, config, source), _known(scans, config)
+    features = tasks.counted(known, _paths(counts), task.settings)
+    tasks.write(task, known, tasks.read_roles(Path(roles)), features, seed, step.out)
+
+
+@entry("ingest")
+def join(
+    step: Step, *, config: str, seed: int, scans: list[str], roles: str, counts: list[str], pieces: list[str]
+) -> Manifest:
+    """Makes the records of all pieces."""
+    step.label = "join"
+    known, settings = _known(scans, config), _settings(config)
+    features = tasks.counted(known, _paths(counts), settings)
+    return tasks.join(known, tasks.read_roles(Path(roles)), features, _paths(pieces), settings, seed, step.out)
+
+
+def _settings(config: str) -> DataSettings:
+    return DataSettings.model_validate_json(config)
+
+
+def _task(step: Step, name: str, part: str, config: str, source: str) -> Task:
+    """The task of a step; its downloads lie in a folder of its own, since tasks run side by side."""
+    number = json.loads(part)["part"]
+    step.label = f"{name} {number + 1}"
+    return Task(_settings(config), number, Path(), step.work(f"{source}-{name}-{number}"))
+
+
+def _known(scans: list[str], config: str) -> Known:
+    return tasks.known(_paths(scans), _settings(config))
+
+
+def _paths(folders: list[str]) -> list[Path]:
+    return [Path(folder) for folder in folders]

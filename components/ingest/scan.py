@@ -163,7 +163,7 @@ class Scan:
 
 def scan_unit(unit: Unit, names: list[str], label: str, typed: bool, types: dict[str, str]) -> Scan:
     """The scan of one unit."""
-    total = Scan(0, [], {}, Counter())
+    total = nothing()
     for batch in unit.read(*unit.args):
         for name in names:
             scan = scan_array(batch[name], typed, types.get(name))
@@ -180,9 +180,36 @@ def scan_unit(unit: Unit, names: list[str], label: str, typed: bool, types: dict
     return total
 
 
+def nothing() -> Scan:
+    """The scan of no rows."""
+    return Scan(0, [], {}, Counter())
+
+
+def to_json(scan: Scan) -> dict:
+    """The scan as what JSON holds."""
+    columns = {name: vars(column) | _plain(column) for name, column in scan.columns.items()}
+    return {"rows": scan.rows, "unit_rows": scan.unit_rows, "columns": columns, "label_counts": scan.label_counts}
+
+
+def _plain(column: ColumnScan) -> dict:
+    kind = pa.schema([("", column.type)]).serialize().to_pybytes().hex()
+    # By hex, since JSON has no infinity, which is what a column without numbers begins with.
+    return {"type": kind, "sketch": column.sketch.tolist(), "low": column.low.hex(), "high": column.high.hex()}
+
+
+def from_json(content: dict) -> Scan:
+    """What `to_json` made."""
+    columns = {}
+    for name, values in content["columns"].items():
+        kind = pa.ipc.read_schema(pa.BufferReader(bytes.fromhex(values["type"]))).field(0).type
+        numbers = {bound: float.fromhex(values[bound]) for bound in ("low", "high")}
+        columns[name] = ColumnScan(**values | numbers | {"type": kind, "sketch": np.array(values["sketch"], np.uint64)})
+    return Scan(content["rows"], content["unit_rows"], columns, Counter(content["label_counts"]))
+
+
 def merge_scans(scans: Iterable[Scan]) -> Scan:
     """The scans of units or of sources as one; they come in order, and one at a time is held."""
-    total = Scan(0, [], {}, Counter())
+    total = nothing()
     for scan in scans:
         for name, column in scan.columns.items():
             if name in total.columns:

@@ -6,10 +6,10 @@ from pathlib import Path
 from pyarrow import fs
 
 from components.ingest import arrays, examples, images, tables
-from components.ingest.unit import Source
+from components.ingest.unit import Part, Source
 from components.shared.errors import UserError, nearest
 from components.shared.settings import DataSettings
-from components.shared.storage import fetch, path_of
+from components.shared.storage import fetch, list_files, path_of
 
 _ENDINGS = {
     "csv": (".csv", ".csv.gz"),
@@ -56,20 +56,29 @@ def _ends(info: fs.FileInfo, endings: tuple[str, ...]) -> bool:
     return _SHARD.sub("", info.path.lower()).endswith(endings)
 
 
-def open_source(location: str, settings: DataSettings, base: Path, scratch: Path) -> Source:
+def open_source(location: str, settings: DataSettings, base: Path, scratch: Path, part: Part | None = None) -> Source:
     """The source at `location`: sklearn:NAME, or a file, folder or glob; objects are downloaded to `scratch`.
+
+    Args:
+        location: where it is.
+        settings: the data section of the run file.
+        base: what local paths are relative to.
+        scratch: folder for objects.
+        part: what to read of it; all when not given.
 
     Raises:
         UserError: it does not exist or cannot be read.
     """
     if is_sklearn(settings):
         return arrays.sklearn_source(location.removeprefix("sklearn:"))
-    system, files = fetch(location, base, scratch)
-    kind = format_of(location, files, settings)
+    system, files = fetch(location, base, scratch, part and part.paths)
+    listed = list_files(location, base) if part else files
+    kind = format_of(location, listed, settings)
     if kind == "images":
         path = path_of(location, base)
         root = path if system.get_file_info(path).type == fs.FileType.Directory else None
-        return images.image_source(location, root, system, files, settings.label or "label", settings.image_size)
+        label, size = settings.label or "label", settings.image_size
+        return images.image_source(location, root, system, listed, label, size, part)
     matching = of_format(kind, files)
     if kind == "csv":
         return tables.csv_source(location, system, matching, settings)

@@ -5,11 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from components.shared.records import FOOTER, HEADER, Rows, decode, read_shard
 from components.shared.schema import Manifest
-
-_DECODED = 1 << 21
-"""Bytes of rows that are decoded at a time; as float64 they take up to eight times that."""
+from components.shared.shards import Rows, decode, empty, read_shard
 
 
 @dataclass
@@ -43,12 +40,11 @@ class Moments:
 
 def _train_rows(manifest: Manifest, folder: Path):
     """Rows of the train shards, a few megabytes at a time."""
-    step = max(1, _DECODED // manifest.record.length)
     for shard in manifest.roles["train"].shards:
-        frames = np.empty((shard.rows, HEADER + manifest.record.length + FOOTER), np.uint8)
-        read_shard(folder, shard, frames)
-        for start in range(0, shard.rows, step):
-            yield decode(manifest, frames[start : start + step, HEADER:-FOOTER])
+        for frames in read_shard(folder, manifest, shard):
+            rows = empty(manifest, len(frames))
+            decode(manifest, frames, rows)
+            yield rows
 
 
 def with_statistics(manifest: Manifest, folder: Path) -> Manifest:

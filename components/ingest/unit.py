@@ -20,6 +20,19 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Part:
+    """What one of several tasks reads of a source.
+
+    Attributes:
+        paths: some of its files.
+        shape: height, width and channels of all images of the source; None while they are not known.
+    """
+
+    paths: frozenset[str]
+    shape: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True)
 class Source:
     """A table that can be read several times, always in the same units.
 

@@ -1,9 +1,12 @@
 """The last pass: rows into unsorted pieces of shards by their hash, then each shard sorted and finished."""
 
 import hashlib
+import io
 import math
 import os
 import shutil
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,18 +14,19 @@ import google_crc32c
 import numpy as np
 
 from components.ingest.encode import groups
-from components.ingest.layout import frame, serialise, template
+from components.ingest.layout import frames_of, template
 from components.ingest.plan import Plan
 from components.ingest.split import keyed
 from components.ingest.unit import Unit
 from components.shared.columns import label_indices
 from components.shared.errors import UserError
-from components.shared.records import FOOTER, HEADER, encode
-from components.shared.schema import ID, ROLES, Column, Label, RecordLayout, Shard
+from components.shared.records import encode
+from components.shared.schema import GROUP, ID, ROLES, Column, Label, RecordLayout, Shard
 from components.shared.settings import Split
+from components.shared.shards import FOOTER, HEADER
 
-_FRAMED = 1 << 23
-"""Bytes of rows that are framed at a time."""
+_WRITTEN = 1 << 22
+"""Bytes of a shard that are written at a time."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def check_disk(folder: Path, rows: int, length: int) -> None:
     Raises:
         UserError: with both sizes.
     """
-    needed = rows * (2 * length + HEADER + FOOTER) + (1 << 20)
+    needed = 2 * rows * (length + HEADER + FOOTER) + (1 << 20)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
@@ -86,7 +90,7 @@ def write_pieces(unit: Unit, roles: np.ndarray, target: Target) -> None:
         labels = label_indices(batch[target.label.name], target.label)
         rows = encode(target.features, columns, labels)
         rows.groups = groups(batch, target.plan, target.split)
-        payload = serialise(rows, target.features, target.label)
+        frames = frames_of(rows, target.features, target.label)
         kept = np.flatnonzero(chosen >= 0)
         shuffled = keyed(rows.ids[kept], target.seed, "shuffle")
         counts = np.array(target.shards, np.uint64)[chosen[kept]]
@@ -97,36 +101,63 @@ def write_pieces(unit: Unit, roles: np.ndarray, target: Target) -> None:
         for place, mine in zip(distinct, np.split(kept[order], starts[1:]), strict=True):
             role, index = divmod(int(place), max(target.shards))
             with open(target.pieces / f"{role}-{index}-{os.getpid()}", "ab") as file:
-                file.write(payload[mine])
+                file.write(frames[mine])
 
 
-def finish_shard(target: Target, role: int, index: int) -> tuple[Shard, str]:
-    """Sorts the pieces of one shard by hash and frames them as a TFRecord file.
+def finish_shard(target: Target, role: int, index: int, folders: Sequence[Path]) -> tuple[Shard, str]:
+    """Sorts the pieces of one shard, from all `folders`, by hash into a TFRecord file.
 
     Returns:
-        the shard, and the sha256 of the file.
+        the shard, and the sha256 of its rows.
     """
     blank, record = target.template
-    pieces = sorted(target.pieces.glob(f"{role}-{index}-*"))
-    payload = np.concatenate(
-        [np.fromfile(piece, np.uint8).reshape(-1, len(blank)) for piece in pieces]
-        or [np.empty((0, len(blank)), np.uint8)]
+    width = HEADER + len(blank) + FOOTER
+    pieces = [piece for folder in folders for piece in sorted(folder.glob(f"{role}-{index}-*"))]
+    frames = np.concatenate(
+        [np.empty((0, width), np.uint8), *(np.fromfile(piece, np.uint8).reshape(-1, width) for piece in pieces)]
     )
-    for piece in pieces:
-        piece.unlink()
-    slot, label = record.slots[ID], record.slots[target.label.name]
-    ids = np.ascontiguousarray(payload[:, slot.offset : slot.offset + 8]).view("<u8")[:, 0]
-    # Rows with one id differ in their label at most, so this order is total whatever wrote them.
-    ties = np.ascontiguousarray(payload[:, label.offset : label.offset + label.bytes]).T
-    order = np.lexsort((*ties, keyed(ids, target.seed, "shuffle")))
+
+    def cells(name: str) -> np.ndarray:
+        slot = record.slots[name]
+        return np.ascontiguousarray(frames[:, HEADER + slot.offset : HEADER + slot.offset + slot.bytes])
+
+    # Rows with one id differ in their label and group at most, so this order is total whatever wrote them.
+    ties = [part for name in (target.label.name, GROUP) if name in record.slots for part in cells(name).T]
+    order = np.lexsort((*ties, keyed(cells(ID).view("<u8")[:, 0], target.seed, "shuffle")))
+    step = max(1, _WRITTEN // width)
+    blocks = (frames[order[start : start + step]] for start in range(0, len(order), step))
     name = f"{ROLES[role]}-{index:05d}-of-{target.shards[role]:05d}.tfrecord"
-    crc, digest, size = 0, hashlib.sha256(), 0
-    with open(target.folder / name, "wb") as file:
-        step = max(1, _FRAMED // len(blank))
-        for start in range(0, len(order), step):
-            data = frame(payload[order[start : start + step]]).reshape(-1)
-            file.write(data)
-            crc = google_crc32c.extend(crc, data)
-            digest.update(data)
-            size += len(data)
-    return Shard(file=name, rows=len(order), bytes=size, crc32c=crc), digest.hexdigest()
+    return write_shard(target.folder / name, blocks, record)
+
+
+def write_shard(path: Path, blocks: Iterable[np.ndarray], record: RecordLayout) -> tuple[Shard, str]:
+    """Writes frames, uint8 [n, frame bytes], to a TFRecord file and onto the disk.
+
+    Returns:
+        the shard, and the sha256 over the id and the CRC32C of each of its rows: over all content it would take as long
+        as all else.
+    """
+    rows, size, crc, digest = 0, 0, 0, hashlib.sha256()
+    first = HEADER + record.slots[ID].offset
+    # The next block is made while one is written, which leaves the interpreter to others.
+    with open(path, "wb", buffering=0) as file, ThreadPoolExecutor(1) as behind:
+        writing = None
+        for frames in blocks:
+            content = frames.reshape(-1)
+            crc = google_crc32c.extend(crc, content)
+            digest.update(np.concatenate([frames[:, first : first + 8], frames[:, -FOOTER:]], axis=1))
+            rows, size = rows + len(frames), size + len(content)
+            if writing:
+                writing.result()
+            writing = behind.submit(_write_all, file, content)
+        if writing:
+            writing.result()
+        os.fsync(file.fileno())
+    return Shard(file=path.name, rows=rows, bytes=size, crc32c=crc), digest.hexdigest()
+
+
+def _write_all(file: io.RawIOBase, content: np.ndarray) -> None:
+    """Writes all of it: of much at once, a raw file takes a part."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]

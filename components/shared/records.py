@@ -1,20 +1,20 @@
-"""Reading records: rows of a role as NumPy arrays, for the steps that may see them, verified and counted."""
+"""Reading records: the rows of a role for the steps that may see them, verified and counted."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import google_crc32c
 import numpy as np
-import psutil
 import pyarrow as pa
 
 from components.shared import columns
 from components.shared.errors import UserError, nearest
-from components.shared.schema import GROUP, ID, ROLES, Column, Manifest, RecordLayout, Shard
+from components.shared.schema import ROLES, Column, Manifest
+from components.shared.shards import Rows, StoredRows, check_memory, concat, decoded_bytes, fits, load_rows, store_rows
 
-__all__ = ["READERS", "ROLES", "Records", "Rows", "encode_table"]
+__all__ = ["READERS", "ROLES", "Records", "Rows", "StoredRows", "concat", "encode_table"]
+
+_Some = TypeVar("_Some", Rows, StoredRows)
 
 READERS = {
     "tune": ("train", "validation"),
@@ -23,45 +23,6 @@ READERS = {
     "evaluate": ("test",),
 }
 """Which step may read which roles; whoever is not named here may read none."""
-
-HEADER, FOOTER = 12, 4
-"""Bytes that TFRecord puts around a row: its length and that length's CRC before, the row's CRC after."""
-
-
-@dataclass
-class Rows:
-    """Rows as arrays of equal length.
-
-    Attributes:
-        numeric: float32 [n, numeric and boolean columns], raw values, NaN where missing.
-        categorical: int32 [n, categorical columns], codes: 0 missing, 1 other, 2 + i for vocabulary[i].
-        image: uint8 [n, height, width, channels], or None.
-        labels: int64 [n] class indices, or float32 [n]; -1 or NaN where not known.
-        ids: uint64 [n], a hash of each row's features: equal for equal features.
-        groups: uint64 [n], equal for rows of one group, or ordered as the rows are in time; None where rows were split
-            by neither.
-    """
-
-    numeric: np.ndarray
-    categorical: np.ndarray
-    image: np.ndarray | None
-    labels: np.ndarray
-    ids: np.ndarray
-    groups: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def take(self, index: np.ndarray | slice) -> "Rows":
-        """The rows at `index`: indices, a mask or a slice."""
-        parts = (getattr(self, field.name) for field in fields(self))
-        return Rows(*(None if part is None else part[index] for part in parts))
-
-    @staticmethod
-    def concat(parts: list["Rows"]) -> "Rows":
-        """The rows of all parts, in order."""
-        arrays = ([getattr(part, field.name) for part in parts] for field in fields(Rows))
-        return Rows(*(None if array[0] is None else np.concatenate(array) for array in arrays))
 
 
 def blank_row(manifest: Manifest) -> Rows:
@@ -96,94 +57,44 @@ class Records:
         self.ledger: list[dict] = []
 
     def load(self, role: str) -> Rows:
-        """All rows of the role, from shards whose CRC32C matches the manifest, with an entry in the ledger.
+        """All rows of the role in memory, from shards whose CRC32C matches the manifest, with an entry in the ledger.
 
         Raises:
             UserError: the step may not read the role, its rows don't fit into memory, or a shard is missing or damaged.
         """
+        self._check(role)
+        check_memory(role, self._bytes([role]))
+        return self._noted(role, load_rows(self.folder, self.manifest, role))
+
+    def open(self, role: str) -> Rows | StoredRows:
+        """All rows of the role, verified and noted as by `load`: in memory, or on disk where they are too many.
+
+        The roles of one step are either all in memory or all on disk, so that `concat` can join them.
+
+        Raises:
+            UserError: the step may not read the role, or a shard is missing or damaged.
+        """
+        self._check(role)
+        roles = READERS[self.step]
+        if fits(" and ".join(roles), self._bytes(roles)):
+            return self._noted(role, load_rows(self.folder, self.manifest, role))
+        return self._noted(role, store_rows(self.folder, self.manifest, role))
+
+    def _check(self, role: str) -> None:
         if role not in ROLES:
             raise UserError(f'records: "{role}" is not a role; the roles are {", ".join(ROLES)}{nearest(role, ROLES)}')
         if role not in READERS[self.step]:
             raise UserError(
                 f'records: step "{self.step}" may not read {role} rows; it may read {" and ".join(READERS[self.step])}'
             )
+
+    def _bytes(self, roles: Iterable[str]) -> int:
+        return decoded_bytes(self.manifest) * sum(self.manifest.roles[role].rows for role in roles)
+
+    def _noted(self, role: str, rows: _Some) -> _Some:
         info = self.manifest.roles[role]
-        frame = HEADER + self.manifest.record.length + FOOTER
-        _check_memory(role, 2 * info.rows * frame)
-        frames = np.empty((info.rows, frame), np.uint8)
-        start = 0
-        for shard in info.shards:
-            read_shard(self.folder, shard, frames[start : start + shard.rows])
-            start += shard.rows
         self.ledger.append({"step": self.step, "role": role, "rows": info.rows, "fingerprint": info.fingerprint})
-        return decode(self.manifest, frames[:, HEADER:-FOOTER])
-
-
-def _check_memory(role: str, needed: int) -> None:
-    """Refuses rows that would not fit: their shards and the arrays decoded from them.
-
-    Raises:
-        UserError: With both sizes.
-    """
-    free = psutil.virtual_memory().available
-    if needed > free:
-        raise UserError(
-            f"records: the {role} rows need about {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free; train "
-            "on fewer rows, or on a machine with more memory"
-        )
-
-
-def read_shard(folder: Path, shard: Shard, into: np.ndarray) -> None:
-    """Fills `into`, uint8 [rows, frame bytes], with the shard's content.
-
-    Raises:
-        UserError: the file is missing, of another size, or its CRC32C differs.
-    """
-    path = folder / shard.file
-    buffer = into.reshape(-1)
-    try:
-        with open(path, "rb") as file:
-            size = file.readinto(buffer)
-            longer = bool(file.read(1))
-    except OSError as error:
-        raise UserError(f"records: shard {path} cannot be read ({error.strerror}); run ingest again") from error
-    if size != shard.bytes or longer or google_crc32c.value(buffer) != shard.crc32c:
-        raise UserError(f"records: shard {path} is damaged (its CRC32C is not the manifest's); run ingest again")
-
-
-def _varints(cells: np.ndarray) -> np.ndarray:
-    """int64 [n] from padded varints, uint8 [n, bytes]."""
-    shifts = np.arange(cells.shape[1], dtype=np.int64) * 7
-    return ((cells & 0x7F).astype(np.int64) << shifts).sum(axis=1)
-
-
-def decode(manifest: Manifest, payload: np.ndarray) -> Rows:
-    """Rows from serialised Examples of one length, uint8 [n, length]."""
-    record: RecordLayout = manifest.record
-
-    def cells(name: str) -> np.ndarray:
-        slot = record.slots[name]
-        return np.ascontiguousarray(payload[:, slot.offset : slot.offset + slot.bytes])
-
-    def stack(chosen: list[Column], read, dtype) -> np.ndarray:
-        out = np.empty((len(payload), len(chosen)), dtype)
-        for place, column in enumerate(chosen):
-            out[:, place] = read(cells(column.name))
-        return out
-
-    def read_floats(raw: np.ndarray) -> np.ndarray:
-        return raw.view("<f4")[:, 0]
-
-    image = manifest.image
-    label = cells(manifest.label.name)
-    return Rows(
-        numeric=stack(manifest.numeric, read_floats, np.float32),
-        categorical=stack(manifest.categorical, _varints, np.int32),
-        image=None if image is None else cells(image.name).reshape(-1, *image.shape),
-        labels=read_floats(label).copy() if manifest.label.classes is None else _varints(label),
-        ids=cells(ID).view("<u8")[:, 0].copy(),
-        groups=cells(GROUP).view("<u8")[:, 0].copy() if GROUP in record.slots else None,
-    )
+        return rows
 
 
 def encode_table(manifest: Manifest, table: pa.Table | pa.RecordBatch | dict[str, list]) -> Rows:

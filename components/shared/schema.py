@@ -67,7 +67,7 @@ class RoleInfo(_Model):
     """Rows per class in the order of Label.classes; empty for regression."""
     shards: list[Shard]
     fingerprint: str
-    """sha256 over the sha256 of each shard."""
+    """sha256 over the sha256 of each shard's rows, which is over the id and the CRC32C of each row in order."""
 
 
 class SplitInfo(_Model):

@@ -104,6 +104,9 @@ class DataSettings(Section):
     """Target size of one TFRecord shard in megabytes."""
     workers: Literal["auto"] | Count = "auto"
     """Processes that read and write; auto is one per core. The result does not depend on it."""
+    ingest_tasks: Count = 1
+    """Tasks of the pipeline engine that share the files of a CSV, Parquet or image source too big for one machine. The
+    result does not depend on it."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -55,17 +55,26 @@ def list_files(location: str, base: Path = Path(".")) -> list[fs.FileInfo]:
     return sorted(files, key=lambda info: info.path)
 
 
-def fetch(location: str, base: Path, scratch: Path) -> tuple[fs.FileSystem, list[fs.FileInfo]]:
+def fetch(
+    location: str, base: Path, scratch: Path, only: Collection[str] | None = None
+) -> tuple[fs.FileSystem, list[fs.FileInfo]]:
     """The files of `list_files` and a filesystem to read them from: objects are downloaded to the folder `scratch`.
+
+    Args:
+        location: a file, folder or glob.
+        base: what a local path is relative to.
+        scratch: folder for objects.
+        only: paths of the files that are wanted; all when not given.
 
     Raises:
         UserError: there are none, or they cannot be read.
     """
     if not location.startswith(_CLOUD):
-        return fs.LocalFileSystem(), list_files(location, base)
+        files = list_files(location, base)
+        return fs.LocalFileSystem(), [info for info in files if only is None or info.path in only]
     from components.shared import objects  # a second to import, and only gs:// needs it
 
-    found = _objects(location)
+    found = {path: blob for path, blob in _objects(location).items() if only is None or path in only}
     objects.download(found, scratch)
     system = fs.SubTreeFileSystem(str(scratch), fs.LocalFileSystem())
     return system, system.get_file_info(list(found))

@@ -25,6 +25,7 @@ from pipelines.config import validate
 from tests.cloud.gcs import Server
 from tests.conftest import DATA
 from tests.examples import write_examples
+from tests.tasks import in_tasks
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +95,23 @@ def test_the_same_records_as_from_local_files(gcs, tmp_path, kind):
     assert cloud.source == f"gs://data/set/{name}"
     assert inspect(far, 1).roles == {role: info.rows for role, info in cloud.roles.items()}
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("kind", ["glob", "parquet folder", "images"])
+def test_tasks_that_share_a_source_download_their_own_objects(gcs, tmp_path, kind):
+    name, settings = make(tmp_path / "set", kind)
+    upload(gcs, tmp_path / "set")
+    far = DataSettings(source=f"gs://data/set/{name}", workers=1, **settings)
+    ingest(far, 1, tmp_path / "one")
+    in_tasks(far.model_copy(update={"ingest_tasks": 2}), 1, Path(), tmp_path / "tasks")
+    records = tmp_path / "tasks" / "records"
+    assert content(records) == content(tmp_path / "one")
+    assert Manifest.load(records) == Manifest.load(tmp_path / "one")
+    folders = [tmp_path / "tasks" / "scratch" / f"write-{number}" for number in range(2)]
+    first, second = ({path.relative_to(folder) for path in folder.rglob("*.*")} for folder in folders)
+    assert first
+    assert second
+    assert not first & second
 
 
 def test_one_source_per_role(gcs, tmp_path):

@@ -575,3 +575,13 @@ def test_mix_is_splitmix64():
     step = np.uint64(0x9E3779B97F4A7C15)
     seeds = np.uint64(1234567) + np.arange(3, dtype=np.uint64) * step
     assert mix(seeds).tolist() == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+
+
+def test_rows_equal_but_for_their_time_have_one_order(tmp_path: Path):
+    rows = [f"{number // 10},{number},{number // 10 % 2}" for number in range(200)]
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["x,at,y", *rows]) + "\n")
+        split = Split(by="time", column="at")
+        ingest(DataSettings(source=f"{name}.csv", label="y", split=split, workers=1), 1, tmp_path / name, tmp_path)
+        random.Random(0).shuffle(rows)
+    assert shards(tmp_path / "a") == shards(tmp_path / "b")

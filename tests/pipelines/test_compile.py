@@ -91,3 +91,15 @@ def test_a_place_that_can_not_be_written_is_named_as_it_was_given(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/p\.yaml can't be written: .*; choose another --output"):
         compiled(tmp_path / "file" / "p.yaml")
+
+
+def test_ingest_in_tasks_unrolls_into_passes(tmp_path):
+    settings = validate({"name": "x", "data": {"source": "a", "ingest_tasks": 3}})
+    compile_training(tmp_path / "p.yaml", arguments(settings, tmp_path, Path("c")), {"glue": "g", "cpu": "c"})
+    spec = yaml.safe_load((tmp_path / "p.yaml").read_text())
+    tasks = spec["root"]["dag"]["tasks"]
+    passes = {"ingest-scans", "ingest-keys-of-parts", "ingest-roles", "ingest-counts", "ingest-pieces", "ingest-join"}
+    assert passes <= set(tasks)
+    assert "ingest" not in tasks
+    executors = spec["deploymentSpec"]["executors"]
+    assert {one["container"]["image"] for name, one in executors.items() if "ingest" in name} == {"g"}

@@ -1,0 +1,291 @@
+"""Ingest spread over tasks of the pipeline engine: each reads some of the source's files, in the passes of `ingest`.
+
+scan, keys, count and write run once for each part of the source, roles and join once. Between the passes the tasks hand
+on what `ingest` hands on in memory, and the records are the same, byte for byte: rows go to roles and shards by their
+content, and statistics are those of the finished shards.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import fs
+
+from components.ingest import plan as planning
+from components.ingest import scan as scanning
+from components.ingest.categories import Tally
+from components.ingest.encode import Keys
+from components.ingest.ingest import (
+    Survey,
+    count,
+    describe,
+    finish,
+    identify,
+    locations,
+    roles_of,
+    scan_source,
+    scanned_columns,
+    spread,
+    target_of,
+    vocabularies,
+    worker_count,
+)
+from components.ingest.plan import Plan
+from components.ingest.scan import Scan
+from components.ingest.sources import format_of, is_sklearn, of_format, open_source
+from components.ingest.split import Roles
+from components.ingest.unit import Part, Source
+from components.ingest.workers import Workers
+from components.ingest.write import check_disk
+from components.shared.errors import UserError
+from components.shared.files import read_json, write_json
+from components.shared.schema import Column, Manifest
+from components.shared.settings import DataSettings
+from components.shared.storage import list_files
+
+SPLITTABLE = ("csv", "parquet", "images")
+"""Formats whose every file can be read without the others."""
+_SCAN, _ROLES, _ROLES_OF_ROWS = "scan.json", "roles.json", "roles"
+
+
+def files_of_tasks(settings: DataSettings, base: Path) -> list[list[frozenset[str]]]:
+    """Which files each task reads of each location: runs of about equal bytes, in the order of the files.
+
+    Raises:
+        UserError: the source can't be read in parts.
+    """
+    listings = [_splittable(location, settings, base) for location in locations(settings)]
+    flat = [(place, info) for place, infos in enumerate(listings) for info in infos]
+    if len(flat) < 2:
+        raise UserError(
+            f'data.ingest_tasks: "{locations(settings)[0]}" is one file, and tasks share a source by its files; '
+            "write it as several files, or remove data.ingest_tasks"
+        )
+    tasks = [[set() for _ in listings] for _ in range(settings.ingest_tasks)]
+    ends = list(accumulate(info.size for _, info in flat))
+    for (place, info), end in zip(flat, ends, strict=True):
+        middle = (end - info.size / 2) / max(1, ends[-1])
+        tasks[int(middle * settings.ingest_tasks)][place].add(info.path)
+    return [[frozenset(paths) for paths in task] for task in tasks]
+
+
+def _splittable(location: str, settings: DataSettings, base: Path) -> list[fs.FileInfo]:
+    """The files of a location whose format lets tasks share them."""
+    kind, files = "sklearn", []
+    if not is_sklearn(settings):
+        files = list_files(location, base)
+        kind = format_of(location, files, settings)
+    if kind not in SPLITTABLE:
+        raise UserError(
+            f'data.ingest_tasks: "{location}" is {kind}, which one task reads; several tasks can share '
+            f"{', '.join(SPLITTABLE)}; convert it, or remove data.ingest_tasks"
+        )
+    return of_format(kind, files)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task over a part of the source.
+
+    Attributes:
+        settings: the data section of the run file.
+        part: which part it reads, from 0.
+        base: what local paths are relative to.
+        scratch: folder for objects.
+    """
+
+    settings: DataSettings
+    part: int
+    base: Path
+    scratch: Path
+
+    def sources(self, shape: tuple[int, int, int] | None = None) -> list[Source | None]:
+        """The task's part of each location's source, None where it has no file of it."""
+        files = files_of_tasks(self.settings, self.base)[self.part]
+        return [
+            open_source(location, self.settings, self.base, self.scratch, Part(paths, shape)) if paths else None
+            for location, paths in zip(locations(self.settings), files, strict=True)
+        ]
+
+    def workers(self, sources: list[Source]) -> Workers:
+        return Workers(worker_count(self.settings, sources))
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the scans of all tasks say together.
+
+    Attributes:
+        heads: the source of each location, without its units.
+        scans: by task and location.
+        scan: of all rows.
+        plan: what that means.
+    """
+
+    heads: list[Source]
+    scans: list[list[Scan]]
+    scan: Scan
+    plan: Plan
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """Of all images."""
+        return next(iter((self.heads[0].images or {}).values()), None)
+
+    def rows(self) -> list[int]:
+        """Rows of each location."""
+        return [sum(scan.rows for scan in of_one) for of_one in zip(*self.scans, strict=True)]
+
+    def survey(self, roles: Roles, sources: list[Source], part: int) -> Survey:
+        """The survey of one task, or of no part of the source."""
+        first = sum(scan.rows for scans in self.scans[:part] for scan in scans)
+        unit_rows = [rows for scan in self.scans[part] for rows in scan.unit_rows] if sources else []
+        return Survey(sources, unit_rows, first, describe(self.heads), self.scan, self.plan, roles)
+
+
+def scan(task: Task, out: Path) -> None:
+    """The first pass over one part."""
+    sources = task.sources()
+    present = [source for source in sources if source]
+    found = []
+    with task.workers(present) as workers:
+        for source in sources:
+            if source is None:
+                found.append(None)
+                continue
+            head = {name: getattr(source, name) for name in ("description", "names", "typed", "bytes", "label")}
+            mine = scan_source(source, present[0], task.settings, workers)
+            found.append({"head": head | {"images": source.images}, "scan": scanning.to_json(mine)})
+    write_json(out / _SCAN, {"part": task.part, "sources": found})
+
+
+def known(folders: list[Path], settings: DataSettings) -> Known:
+    """Puts the scans of all tasks together.
+
+    Raises:
+        UserError: the files differ in their columns or images, or the data can't be used as they are.
+    """
+    found = sorted((read_json(folder / _SCAN) for folder in folders), key=lambda one: one["part"])
+    heads: list[Source | None] = [None] * len(locations(settings))
+    scans = []
+    for one in found:
+        scans.append([])
+        for place, source in enumerate(one["sources"]):
+            scans[-1].append(scanning.from_json(source["scan"]) if source else scanning.nothing())
+            if source:
+                head = Source(**source["head"] | {"units": lambda _: ()})
+                heads[place] = head if heads[place] is None else _joined(heads[place], head)
+    for head in heads:
+        scanned_columns(head, heads[0], settings)
+    merged = scanning.merge_scans(scan for of_one in zip(*scans, strict=True) for scan in of_one)
+    return Known(heads, scans, merged, planning.make_plan(merged, heads[0], settings))
+
+
+def _joined(one: Source, other: Source) -> Source:
+    """The heads of two parts of one source as one."""
+    differing = sorted(set(one.names) ^ set(other.names))
+    if differing:
+        raise UserError(
+            f'data.source: column "{differing[0]}" is in some files of {one.description} but not in others; give files '
+            "with the same columns"
+        )
+    images = dict(one.images or {})
+    for name, (height, width, channels) in images.items():
+        *size, others = other.images[name]
+        if [height, width] != size:
+            raise UserError(
+                f"data.image_size: the images differ in size ({width}x{height} and {size[1]}x{size[0]} pixels); set "
+                "data.image_size: [height, width]"
+            )
+        images[name] = (height, width, max(channels, others))
+    return replace(one, bytes=one.bytes + other.bytes, images=images or None)
+
+
+def keys(task: Task, found: Known, out: Path) -> None:
+    """The second pass over one part: what decides about each row's role, as an Arrow stream."""
+    sources = [source for source in task.sources(found.shape) if source]
+    writer = None
+    with task.workers(sources) as workers, pa.OSFile(str(out / f"{task.part:06d}.arrow"), "wb") as file:
+        for unit in identify(sources, found.plan, task.settings, workers):
+            columns = {"ids": unit.ids, "labels": unit.labels} | ({} if unit.split is None else {"split": unit.split})
+            batch = pa.record_batch({name: pa.array(values) for name, values in columns.items()})
+            writer = writer or pa.ipc.new_stream(file, batch.schema)
+            writer.write_batch(batch)
+        if writer:
+            writer.close()
+
+
+def _keys(folders: list[Path]) -> Iterator[Keys]:
+    """Keys of all rows, in their order."""
+    for path in sorted((path for folder in folders for path in folder.glob("*.arrow")), key=lambda path: path.name):
+        if not path.stat().st_size:
+            continue  # of a task without rows
+        with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as stream:
+            for batch in stream:
+                columns = {name: batch[name].to_numpy() for name in batch.schema.names}
+                yield Keys(columns["ids"], columns["labels"], columns.get("split"))
+
+
+def roles(found: Known, folders: list[Path], settings: DataSettings, seed: int, scratch: Path, out: Path) -> None:
+    """The roles of all rows; `folders` hold the keys."""
+    given = roles_of(_keys(folders), found.rows(), found.plan, settings, seed, scratch)
+    shutil.move(given.file, out / _ROLES_OF_ROWS)
+    write_json(
+        out / _ROLES, {"counts": given.counts.tolist(), "dropped": given.dropped, "duplicates": given.duplicates}
+    )
+
+
+def read_roles(folder: Path) -> Roles:
+    """What `roles` wrote."""
+    content = read_json(folder / _ROLES)
+    return Roles(
+        folder / _ROLES_OF_ROWS, np.array(content["counts"], np.int64), content["dropped"], content["duplicates"]
+    )
+
+
+def count_part(task: Task, found: Known, given: Roles, out: Path) -> None:
+    """The third pass over one part: its train rows by category."""
+    sources = [source for source in task.sources(found.shape) if source] if found.plan.categorical else []
+    with task.workers(sources) as workers:
+        for tally in count(found.survey(given, sources, task.part), out, workers).values():
+            tally.spill()
+
+
+def counted(found: Known, folders: list[Path], settings: DataSettings) -> list[Column]:
+    """The features with the vocabularies of what all tasks counted."""
+    tallies = {}
+    for place, name in enumerate(found.plan.categorical):
+        runs = [run for folder in folders for run in folder.glob(f"categories-{place}-*")]
+        tallies[name] = Tally(Path(), runs)
+    return vocabularies(found.plan, tallies, settings)
+
+
+def write(task: Task, found: Known, given: Roles, features: list[Column], seed: int, out: Path) -> None:
+    """The last pass over one part: its rows into unsorted pieces of the shards."""
+    sources = [source for source in task.sources(found.shape) if source]
+    survey = found.survey(given, sources, task.part)
+    target = target_of(survey, features, task.settings, seed, out)
+    check_disk(out, sum(survey.unit_rows), target.template[1].length)
+    with task.workers(sources) as workers:
+        spread(survey, target, workers)
+
+
+def join(
+    found: Known,
+    given: Roles,
+    features: list[Column],
+    folders: list[Path],
+    settings: DataSettings,
+    seed: int,
+    out: Path,
+) -> Manifest:
+    """The shards from the pieces of all tasks, and their manifest; `folders` hold the pieces."""
+    survey = found.survey(given, [], 0)
+    target = target_of(survey, features, settings, seed, out)
+    check_disk(out, sum(given.rows), target.template[1].length)
+    with Workers(worker_count(settings, found.heads)) as workers:
+        return finish(survey, target, settings, workers, [folder / target.pieces.name for folder in folders])
