@@ -25,6 +25,8 @@ from components.shared.training import Feed, Gather, Loop, predictor, reported
 from models.encode import Encode, encoding, inputs_of
 from models.family import Fit, Settings, place
 
+PREDICTED = 8192
+"""Rows in memory at a time while predicting."""
 REUSED = 4
 """Compiled trainings that a family keeps for models of the same structure."""
 
@@ -127,14 +129,14 @@ class KerasFamily:
 
     def fit(self, values: dict, train: Rows, validation: Rows, settings: Settings, monitor: Monitor) -> Fit:
         training, feed = self._start(values, train, settings)
-        inputs, callbacks = inputs_of(validation), self._own_callbacks(values, training.network)
+        callbacks = self._own_callbacks(values, training.network)
         fit = Fit(0, np.inf, False, [], [], np.empty(0), lambda: self._with(course.best, values, settings.seed))
         course = _Course(fit)
         training.begin(course, monitor, callbacks)
         for epoch in range(course.epoch, settings.max_epochs + 1):
             fit.train_curve.append(training.epoch(feed, course, monitor, callbacks))
             weights = training.synchronised()
-            predictions = self._in_label_units(training.predict(inputs))
+            predictions = self._predicted(training.predict, validation)
             # Processes on unlike machines may differ in the last bits; they must stop at the same epoch.
             validation_loss = self._machine.agreed(loss(self._label.task, validation.labels, predictions), "FIRST")
             fit.validation_curve.append(validation_loss)
@@ -178,11 +180,12 @@ class KerasFamily:
         # Compiling takes much longer than predicting: once per model.
         if self._compiled[0] is not model:
             self._compiled = (model, predictor(model))
-        return self._in_label_units(self._compiled[1](inputs_of(rows)))
+        return self._predicted(self._compiled[1], rows)
 
     def reported(self, model: keras.Model, rows: Rows) -> dict[str, float]:
         network = next(layer for layer in model.layers if isinstance(layer, keras.Model))
         encode = next(layer for layer in model.layers if isinstance(layer, Encode))
+        rows = rows.take(slice(None))
         return reported(network, encode, inputs_of(rows), self._targets(rows))
 
     def save(self, model: keras.Model, folder: Path) -> None:
@@ -310,6 +313,11 @@ class KerasFamily:
                 ) from error
         if np.abs(self.predict(again, batch) - self.predict(model, batch)).max() > 1e-5:
             raise UserError(f"search.families: a saved and reloaded {self.name} predicts something else")
+
+    def _predicted(self, predict: Callable, rows: Rows) -> np.ndarray:
+        """Predictions in label units, for rows that may be on disk."""
+        parts = (rows.take(slice(start, start + PREDICTED)) for start in range(0, len(rows), PREDICTED))
+        return self._in_label_units(np.concatenate([predict(inputs_of(part)) for part in parts]))
 
     def _in_label_units(self, outputs: np.ndarray) -> np.ndarray:
         if self._label.task == "regression":

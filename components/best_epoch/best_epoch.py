@@ -13,7 +13,7 @@ from components.best_epoch.folds import Fold, folds
 from components.shared.errors import RunError
 from components.shared.files import new_folder, read_json, write_file, write_json
 from components.shared.metrics import metrics
-from components.shared.records import Rows
+from components.shared.records import Rows, concat
 from components.shared.schema import Manifest
 from components.shared.seeds import derive
 from components.shared.settings import BestEpochTask
@@ -64,7 +64,7 @@ def run(
     settings, chosen = BestEpochTask.model_validate_json(config), json.loads(candidate)
     step.label = chosen["id"]
     data = step.open(records)
-    train, validation = data.load("train"), data.load("validation")
+    train, validation = data.open("train"), data.open("validation")
     key = derive(seed, code, candidate, families, config, batch_size, hardware)
     work = step.work(f"{data.manifest.fingerprint[:16]}-{key}")
     parts = folds(train, validation, data.manifest, settings.folds, derive(seed, "folds"))
@@ -103,7 +103,7 @@ def _write(
         measured = metrics(manifest.label.task, parts[fold].held.labels, predicted[-1])
         fits.append(read_json(work / f"{number}-{fold}" / "fit.json") | {"fold": fold, "metrics": measured})
     predictions = np.stack([np.concatenate(predicted[i : i + len(parts)]) for i in range(0, len(fits), len(parts))])
-    held = Rows.concat([part.held for part in parts])
+    held = concat([part.held for part in parts])
     of = np.repeat(np.arange(len(parts)), [len(part.held) for part in parts])
     write_file(
         step.out / "predictions.npz",

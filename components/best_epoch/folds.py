@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from components.shared.errors import UserError
-from components.shared.records import Rows
+from components.shared.records import Rows, concat
 from components.shared.schema import Manifest
 
 
@@ -43,7 +43,7 @@ def folds(train: Rows, validation: Rows, manifest: Manifest, count: int | None, 
     """
     if count is None:
         return [Fold(train, validation)]
-    rows = Rows.concat([train, validation])
+    rows = concat([train, validation])
     rule = manifest.split.rule
     if rule in ("group", "time") and rows.groups is None:
         raise UserError(

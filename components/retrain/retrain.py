@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.files import write_json
-from components.shared.records import Rows
+from components.shared.records import concat
 from components.shared.seeds import derive
 from components.shared.settings import RetrainSettings
 from components.shared.step import Step, entry
@@ -52,7 +52,7 @@ def run(
     roles, units = ["train"], float(chosen["best"])
     placement: dict[str, Any] = {}
     if settings.enabled:
-        rows = Rows.concat([data.load("train"), data.load("validation")])
+        rows = concat([data.open("train"), data.open("validation")])
         roles = ["train", "validation"]
         share = chosen["trained_rows"] / len(rows)
         model_seed = derive(seed, "retrain", chosen["id"])

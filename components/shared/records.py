@@ -60,7 +60,8 @@ class Records:
         """All rows of the role in memory, from shards whose CRC32C matches the manifest, with an entry in the ledger.
 
         Raises:
-            UserError: the step may not read the role, its rows don't fit into memory, or a shard is missing or damaged.
+            UserError: the step may not read the role, or its rows don't fit into memory.
+            RunError: a shard is missing or damaged.
         """
         self._check(role)
         check_memory(role, self._bytes([role]))
@@ -72,7 +73,8 @@ class Records:
         The roles of one step are either all in memory or all on disk, so that `concat` can join them.
 
         Raises:
-            UserError: the step may not read the role, or a shard is missing or damaged.
+            UserError: the step may not read the role.
+            RunError: a shard is missing or damaged.
         """
         self._check(role)
         roles = READERS[self.step]

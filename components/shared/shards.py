@@ -10,7 +10,7 @@ import google_crc32c
 import numpy as np
 import psutil
 
-from components.shared.errors import UserError
+from components.shared.errors import RunError, UserError
 from components.shared.schema import GROUP, ID, Manifest, Shard
 
 log = logging.getLogger("kep.records")
@@ -174,7 +174,7 @@ def load_rows(folder: Path, manifest: Manifest, role: str) -> Rows:
     """All rows of a role, in memory.
 
     Raises:
-        UserError: a shard is missing or damaged.
+        RunError: a shard is missing or damaged.
     """
     rows, start = empty(manifest, manifest.roles[role].rows), 0
     for shard in manifest.roles[role].shards:
@@ -188,7 +188,7 @@ def store_rows(folder: Path, manifest: Manifest, role: str) -> StoredRows:
     """All rows of a role, on disk; each shard is read once, to verify it.
 
     Raises:
-        UserError: a shard is missing or damaged.
+        RunError: a shard is missing or damaged.
     """
     info = manifest.roles[role]
     # Without columns a row is its label, its id and its group.
@@ -213,7 +213,7 @@ def read_shard(folder: Path, manifest: Manifest, shard: Shard) -> Iterator[np.nd
     Nothing that was read counts until the last block has come.
 
     Raises:
-        UserError: the file is missing, of another size, or its CRC32C differs.
+        RunError: the file is missing, of another size, or its CRC32C differs.
     """
     path = folder / shard.file
     frame = HEADER + manifest.record.length + FOOTER
@@ -234,9 +234,9 @@ def read_shard(folder: Path, manifest: Manifest, shard: Shard) -> Iterator[np.nd
                     size += filled
                     yield frames
     except OSError as error:
-        raise UserError(f"records: shard {path} cannot be read ({error.strerror}); run ingest again") from error
+        raise RunError(f"records: shard {path} cannot be read ({error.strerror}); run ingest again") from error
     if not whole or crc != shard.crc32c:
-        raise UserError(f"records: shard {path} is damaged (its CRC32C is not the manifest's); run ingest again")
+        raise RunError(f"records: shard {path} is damaged (its CRC32C is not the manifest's); run ingest again")
 
 
 def empty(manifest: Manifest, count: int) -> Rows:

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.shared.errors import UserError
+from components.shared.errors import RunError, UserError
 from components.shared.machine import Machine
 
 STEPS_PER_CALL = 256
@@ -88,7 +88,7 @@ class Feed:
             The number of steps done after the block, and its rows' inputs and targets as tensors.
 
         Raises:
-            UserError: No rows came within the machine's `stall_minutes`.
+            RunError: No rows came within the machine's `stall_minutes`.
         """
         while first < last:
             stop = min(first + self.steps_per_block, last)
@@ -113,7 +113,7 @@ class Feed:
         try:
             return block.result(self._limit)
         except TimeoutError:
-            raise UserError(
+            raise RunError(
                 f"the input pipeline stalled: no rows for {self._limit / 60:g} minutes in epoch {wanted[0]}, "
                 f"step {wanted[1]}; check the storage that the records are read from"
             ) from None

@@ -53,7 +53,7 @@ def suggest(
     settings = load(config, task)
     if searched is None:
         members = {spec["name"]: family(spec, data.manifest) for spec in specs(families, data.manifest)}
-        train = data.load("train")
+        train = data.open("train")
         with Pool(Executor(members, task, train, train, settings, seed), workers=1) as pool:
             found = spaces(pool, list(members), step)
         orders, ended = [], []
@@ -99,7 +99,7 @@ def trial(step: Step, *, order: str, records: str, families: str, config: str, h
     manifest = data.manifest
     settings = load(config, manifest.label.task)
     members = {asked.family: family(spec_of(asked.family, families, manifest), manifest, on(device))}
-    executor = Executor(members, manifest.label.task, data.load("train"), data.load("validation"), settings, seed)
+    executor = Executor(members, manifest.label.task, data.open("train"), data.open("validation"), settings, seed)
     with Pool(executor, 1, settings.trial_minutes and 60 * settings.trial_minutes) as pool:
         pool.submit(0, asked)
         ((_, answer),) = pool.results()

@@ -56,7 +56,7 @@ def run(
     data = step.open(records)
     label = data.manifest.label
     settings = load(config, label.task)
-    train, validation = data.load("train"), data.load("validation")
+    train, validation = data.open("train"), data.open("validation")
     device = TrialHardware.model_validate_json(hardware)
     share = Share.of_machine(settings.workers, device)
     identity = _identity(settings, share.workers, device, families, data.manifest.fingerprint, seed, code)

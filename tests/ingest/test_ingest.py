@@ -19,7 +19,7 @@ from components.ingest import categories
 from components.ingest.ingest import ingest
 from components.ingest.inspect import fingerprint, inspect
 from components.shared.columns import mix
-from components.shared.errors import UserError
+from components.shared.errors import RunError
 from components.shared.records import Records, Rows, encode_table
 from components.shared.schema import Manifest
 from components.shared.settings import DataSettings, Files, Split
@@ -460,7 +460,7 @@ def test_records_as_a_source(tmp_path: Path):
     assert inspect(settings, 9, tmp_path).classes == {"no": 504, "yes": 96}
     shard = tmp_path / "one" / first.roles["train"].shards[0].file
     shard.write_bytes(shard.read_bytes()[:-1])
-    with pytest.raises(UserError, match=f"{shard.name} is damaged"):
+    with pytest.raises(RunError, match=f"{shard.name} is damaged"):
         ingest(settings, 9, tmp_path / "three", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
 

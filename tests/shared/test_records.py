@@ -8,7 +8,7 @@ import pyarrow.csv
 import pytest
 
 from components.ingest.ingest import ingest
-from components.shared.errors import UserError
+from components.shared.errors import RunError, UserError
 from components.shared.records import READERS, ROLES, Records, Rows, encode_table
 from components.shared.schema import Manifest
 from components.shared.settings import DataSettings
@@ -75,7 +75,7 @@ def test_flipped_byte(place: int, copied: Path):
     data = bytearray(shard.read_bytes())
     data[place] ^= 1
     shard.write_bytes(data)
-    with pytest.raises(UserError, match=rf"{shard.name} is damaged \(its CRC32C"):
+    with pytest.raises(RunError, match=rf"{shard.name} is damaged \(its CRC32C"):
         Records(copied, "tune").load("train")
     assert len(Records(copied, "tune").load("validation")) == 120
 
@@ -84,7 +84,7 @@ def test_flipped_byte(place: int, copied: Path):
 def test_wrong_length(change, copied: Path):
     shard = copied / Manifest.load(copied).roles["train"].shards[0].file
     shard.write_bytes(change(shard.read_bytes()))
-    with pytest.raises(UserError, match=f"{shard.name} is damaged"):
+    with pytest.raises(RunError, match=f"{shard.name} is damaged"):
         Records(copied, "tune").load("train")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from components.ingest.ingest import ingest
 from components.shared import shards
-from components.shared.errors import UserError
+from components.shared.errors import RunError, UserError
 from components.shared.records import Records, Rows, StoredRows, concat
 from components.shared.schema import Manifest
 from components.shared.settings import DataSettings, Split
@@ -170,7 +170,7 @@ def test_a_damaged_shard_is_found_when_it_is_opened(folders, tmp_path: Path):
     content = bytearray(shard.read_bytes())
     content[100] ^= 1
     shard.write_bytes(content)
-    with pytest.raises(UserError, match=rf"{shard.name} is damaged \(its CRC32C"):
+    with pytest.raises(RunError, match=rf"{shard.name} is damaged \(its CRC32C"):
         store_rows(tmp_path, manifest, "train")
     shard.unlink()
     with pytest.raises(UserError, match=f"{shard.name} cannot be read"):

@@ -1,0 +1,282 @@
+"""How fast a training is: our loop against Keras's `fit`, one device against replicas, and what a whole step costs.
+
+The data have MNIST's shape (scikit-learn's digits enlarged, see benchmarks/search.py). All ways of one table train the
+same model from the same seed, one after the other, in one process; `fit` gets the rows as numbers from 0 to 1, our loop as
+bytes, as a run does; replicas and whole steps have processes of their
+own. Seconds are the median of the epochs after the first.
+
+    python -m benchmarks.training              # a minute or two
+    python -m benchmarks.training --full       # the tables of docs/training.md
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.search import digits
+
+BATCH = 128
+HIDDEN = 64
+MLP = """
+import keras
+from keras import layers
+
+def build(hp):
+    model = keras.Sequential([layers.Flatten(), layers.Dense(64, activation="relu"), layers.Dense(10, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+"""
+
+
+def network(kind: str) -> "keras.Model":  # noqa: F821
+    """The chapter's MLP with 64 units, with dropout or without, or a small convolutional network."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(0)
+    parts = {
+        "mlp": [layers.Flatten(), layers.Dense(HIDDEN, activation="relu")],
+        "mlp, dropout": [layers.Flatten(), layers.Dense(HIDDEN, activation="relu"), layers.Dropout(0.25)],
+        "cnn": [
+            layers.Conv2D(8, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(16, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+        ],
+    }[kind]
+    model = keras.Sequential([keras.Input((28, 28, 1)), *parts, layers.Dense(10, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+
+
+def by_fit(kind: str, data: Callable) -> Iterator[float]:
+    """Keras's own `fit`, an epoch at each step; yields its training loss."""
+    model = network(kind)
+    while True:
+        given = data()
+        how = {} if not isinstance(given, tuple) else {"batch_size": BATCH}
+        pair = given if isinstance(given, tuple) else (given,)
+        yield model.fit(*pair, **how, verbose=0).history["loss"][0]
+
+
+def scaled(batch: dict) -> "tf.Tensor":  # noqa: F821
+    """Bytes to 0 … 1: as in the product, where the model's first layer reads the images as they are."""
+    import tensorflow as tf
+
+    return tf.cast(batch["image"], tf.float32) / 255
+
+
+def by_loop(kind: str, x: np.ndarray, y: np.ndarray, jit: bool) -> Iterator[float]:
+    """Our loop, an epoch at each step; yields its training loss."""
+    from components.shared.machine import Machine
+    from components.shared.training import Feed, Loop
+
+    model, machine = network(kind), Machine(jit=jit)
+    feed = Feed(lambda index: ({"image": x[index]}, y[index]), len(y), BATCH, 0, machine)
+    loop = Loop(model, scaled, feed, machine)
+    number = 0
+    while True:
+        number += 1
+        yield loop.epoch(feed, number)
+
+
+def matrix_products(rows: int) -> Iterator[float]:
+    """The floor of the MLP: the products of forward and backward pass of each batch, and nothing else."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    x, out = (tf.constant(rng.normal(size=(BATCH, n)).astype(np.float32)) for n in (784, 10))
+    first, hidden, second = (
+        tf.constant(rng.normal(size=s).astype(np.float32)) for s in ((784, HIDDEN), (BATCH, HIDDEN), (HIDDEN, 10))
+    )
+
+    @tf.function
+    def epoch(steps: tf.Tensor) -> tf.Tensor:
+        kept = tf.zeros(())
+        for _ in tf.range(steps):
+            products = (
+                x @ first,
+                hidden @ second,
+                tf.matmul(hidden, out, transpose_a=True),
+                tf.matmul(out, second, transpose_b=True),
+                tf.matmul(x, hidden, transpose_a=True),
+            )
+            # Each result is used, or the products would be left out.
+            kept += sum(product[0, 0] for product in products)
+        return kept
+
+    while True:
+        yield float(epoch(tf.constant(rows // BATCH)))
+
+
+def measured(epochs: Iterator[float], count: int) -> tuple[float, float, float]:
+    """Seconds of the first epoch, median seconds of the others, and the last loss."""
+    times, loss = [], 0.0
+    for _ in range(count):
+        started = time.perf_counter()
+        loss = next(epochs)
+        times.append(time.perf_counter() - started)
+    return times[0], statistics.median(times[1:]), loss
+
+
+def throughput(rows: int, count: int) -> str:
+    """Our loop against Keras's `fit`, Markdown."""
+    import tensorflow as tf
+
+    images, y = digits(rows, seed=0)
+    x = (images / np.float32(255)).astype(np.float32)
+    whole = tf.data.Dataset.from_tensor_slices((x, y))
+    naive = whole.shuffle(10_000).batch(BATCH)
+    cached = whole.cache().shuffle(10_000).batch(BATCH).prefetch(tf.data.AUTOTUNE)
+    lines = [
+        "| model | way | first epoch, s | epoch, s | rows/s | x `fit` on NumPy | loss |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for kind in ("mlp", "mlp, dropout", "cnn"):
+        ways = {
+            "Keras `fit`, NumPy": by_fit(kind, lambda: (x, y)),
+            "Keras `fit`, tf.data": by_fit(kind, lambda: naive),
+            "Keras `fit`, tf.data cached and prefetched": by_fit(kind, lambda: cached),
+            "ours": by_loop(kind, images, y, jit=False),
+            "ours, `jit: on`": by_loop(kind, images, y, jit=True),
+        }
+        if kind == "mlp":
+            ways["bare matrix products"] = matrix_products(rows)
+        base = None
+        for way, epochs in ways.items():
+            first, epoch, loss = measured(epochs, count)
+            base = base or epoch
+            shown = f"{loss:.4f}" if "bare" not in way else ""
+            lines.append(
+                f"| {kind} | {way} | {first:.2f} | {epoch:.3f} | {rows / epoch:,.0f} | {base / epoch:.1f} | {shown} |"
+            )
+            print(lines[-1], file=sys.stderr)
+    return "\n".join(lines)
+
+
+def replicas(rows: int, count: int) -> str:
+    """The MLP on 1, 2 and 4 logical CPU devices, Markdown."""
+    lines = ["| replicas | epoch, s | rows/s | time x 1 device |", "| ---: | ---: | ---: | ---: |"]
+    base = None
+    for number in (1, 2, 4):
+        command = [sys.executable, "-m", "benchmarks.training", "--replicas", str(number), str(rows), str(count)]
+        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        epoch = float(out.strip().splitlines()[-1])
+        base = base or epoch
+        lines.append(f"| {number} | {epoch:.3f} | {rows / epoch:,.0f} | {epoch / base:.1f} |")
+        print(lines[-1], file=sys.stderr)
+    return "\n".join(lines)
+
+
+def on_replicas(number: int, rows: int, count: int) -> float:
+    """Median seconds of an epoch of the MLP on so many logical CPU devices; takes the process's devices."""
+    from components.shared.hardware import plan
+    from components.shared.machine import Machine
+    from components.shared.settings import TrainingHardware
+    from components.shared.training import Feed, Loop
+
+    several = {"strategy": "mirrored", "device": "cpu", "devices": number}
+    hardware = TrainingHardware.model_validate(several if number > 1 else {"strategy": "single"})
+    machine = Machine.open(plan("hardware.retrain", hardware), hardware)
+    x, y = digits(rows, seed=0)
+    with machine.scope():
+        model = network("mlp")
+    feed = Feed(lambda index: ({"image": x[index]}, y[index]), len(y), BATCH, 0, machine)
+    loop = Loop(model, scaled, feed, machine)
+    return measured((loop.epoch(feed, epoch) for epoch in range(1, count + 1)), count)[1]
+
+
+def whole_step(rows: int, epochs: int) -> str:
+    """What a local training step spends its time on, in a fresh process, Markdown."""
+    from components.ingest.ingest import ingest
+    from components.shared.settings import DataSettings
+    from pipelines.local import step_environment
+
+    with tempfile.TemporaryDirectory() as folder:
+        images, labels = digits(rows, seed=0)
+        np.savez(Path(folder) / "digits.npz", x=images, y=labels)
+        ingest(DataSettings(source=f"{folder}/digits.npz"), 0, Path(folder) / "records")
+        command = [sys.executable, "-m", "benchmarks.training", "--step", f"{folder}/records", str(epochs)]
+        out = subprocess.run(command, check=True, capture_output=True, text=True, env=step_environment()).stdout
+    spent = json.loads(out.strip().splitlines()[-1])
+    total = sum(spent.values())
+    lines = ["| part | s | share |", "| --- | ---: | ---: |"]
+    lines += [f"| {part} | {seconds:.2f} | {seconds / total:.0%} |" for part, seconds in spent.items()]
+    return "\n".join([*lines, f"| all | {total:.2f} | |"])
+
+
+def step_parts(records: str, epochs: int) -> dict[str, float]:
+    """Seconds of each part of a training step, from the start of the process."""
+    import psutil
+
+    spent, last = {}, psutil.Process().create_time()
+
+    def ended(part: str) -> None:
+        nonlocal last
+        spent[part], last = time.time() - last, time.time()
+
+    ended("start of Python")
+    import tensorflow as tf
+
+    ended("import of TensorFlow")
+    from components.shared.monitor import Monitor
+    from components.shared.records import Records
+    from models.family import Settings
+    from models.registry import family, travelling
+
+    ended("other imports")
+    data = Records(records, "retrain")
+    train = data.open("train")
+    ended("rows: read and verified")
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "mlp_of_the_book.py").write_text(MLP)
+        (spec,) = travelling(["mlp_of_the_book.py:build"], Path(folder))
+    member = family(spec, data.manifest)
+    settings = Settings(0, 0, BATCH, 0)
+    training, feed = member._start({}, train, settings)
+    ended("model built")
+    training.loop.epoch(feed, 1, steps=1)
+    ended("first step: trace")
+    member.refit({}, train, epochs, settings, Monitor())
+    ended(f"{epochs} epochs")
+    with tempfile.TemporaryDirectory() as folder:
+        member.save(training.model, Path(folder))
+    ended("saved")
+    assert tf.config.list_physical_devices("CPU")
+    return spent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="60,000 rows and 7 epochs")
+    parser.add_argument("--replicas", nargs=3, type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if arguments.replicas:
+        print(on_replicas(*arguments.replicas))
+        return
+    if arguments.step:
+        print(json.dumps(step_parts(arguments.step[0], int(arguments.step[1]))))
+        return
+    rows, count = (60_000, 7) if arguments.full else (12_800, 4)
+    print(f"{rows:,} rows of 28 x 28, batches of {BATCH}, {os.cpu_count()} cores\n\n### One device\n")
+    print(throughput(rows, count))
+    print("\n### Logical CPU devices\n")
+    print(replicas(rows, count))
+    print("\n### A whole step\n")
+    print(whole_step(rows, count))
+
+
+if __name__ == "__main__":
+    main()
