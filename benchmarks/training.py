@@ -1,9 +1,9 @@
 """How fast a training is: our loop against Keras's `fit`, one device against replicas, and what a whole step costs.
 
 The data have MNIST's shape (scikit-learn's digits enlarged, see benchmarks/search.py). All ways of one table train the
-same model from the same seed, one after the other, in one process; `fit` gets the rows as numbers from 0 to 1, our loop as
-bytes, as a run does; replicas and whole steps have processes of their
-own. Seconds are the median of the epochs after the first.
+same model from the same seed, one after the other, in one process; `fit` gets the rows as numbers from 0 to 1, our loop
+as bytes, as a run does. Replicas and whole steps have processes of their own. Seconds are the median of the epochs
+after the first.
 
     python -m benchmarks.training              # a minute or two
     python -m benchmarks.training --full       # the tables of docs/training.md
