@@ -91,7 +91,7 @@ def test_wrong_length(change, copied: Path):
 def test_missing_shard(copied: Path):
     shard = copied / Manifest.load(copied).roles["test"].shards[0].file
     shard.unlink()
-    with pytest.raises(UserError, match=rf"{shard.name} cannot be read \(No such file or directory\); run ingest"):
+    with pytest.raises(RunError, match=rf"{shard.name} cannot be read \(No such file or directory\); run ingest"):
         Records(copied, "evaluate").load("test")
 
 

@@ -12,6 +12,7 @@ import pytest
 from components.ingest.ingest import ingest
 from components.shared import shards
 from components.shared.errors import RunError, UserError
+from components.shared.monitor import Monitor
 from components.shared.records import Records, Rows, StoredRows, concat
 from components.shared.schema import Manifest
 from components.shared.settings import DataSettings, Split
@@ -125,12 +126,12 @@ def test_boosted_trees_take_all_rows(folders, monkeypatch):
     trees = BoostedTrees(Manifest.load(folders("table")))
     rows, stored = both(folders("table"))
     settings = Settings(1, 1, 32, 0)
-    fits = [trees.fit({"num_leaves": 4}, given, given, settings, lambda *_: None) for given in (rows, stored)]
+    fits = [trees.fit({"num_leaves": 4}, given, given, settings, Monitor()) for given in (rows, stored)]
     assert fits[0].predictions.tobytes() == fits[1].predictions.tobytes()
     monkeypatch.setattr(shards, "_SMALL", 0)
     monkeypatch.setattr("psutil.virtual_memory", lambda: Little)
     with pytest.raises(UserError, match=r"records: the 360 rows need about 0\.0 GB of memory, 0\.0 GB are free"):
-        trees.fit({}, stored, stored, settings, lambda *_: None)
+        trees.fit({}, stored, stored, settings, Monitor())
 
 
 def test_memory_decides_for_all_roles_of_a_step_and_the_log_says_why(folders, monkeypatch, caplog):
@@ -173,7 +174,7 @@ def test_a_damaged_shard_is_found_when_it_is_opened(folders, tmp_path: Path):
     with pytest.raises(RunError, match=rf"{shard.name} is damaged \(its CRC32C"):
         store_rows(tmp_path, manifest, "train")
     shard.unlink()
-    with pytest.raises(UserError, match=f"{shard.name} cannot be read"):
+    with pytest.raises(RunError, match=f"{shard.name} cannot be read"):
         store_rows(tmp_path, manifest, "train")
 
 
