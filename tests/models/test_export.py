@@ -6,7 +6,7 @@ import pytest
 from components.shared.errors import UserError
 from components.shared.records import Records
 from models.ensemble import Ensemble
-from models.export import drawn, savedmodel
+from models.export import drawn, input_names, savedmodel
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,7 @@ from models.export import drawn, savedmodel
     [
         ("churn", ["mlp", "mlp"], "arithmetic"),
         ("houses", ["mlp", "mlp"], "arithmetic"),
+        ("cancer", ["mlp"], "arithmetic"),
         ("digits", ["mlp", "cnn"], "geometric"),
     ],
 )
@@ -38,3 +39,15 @@ def test_trees_are_named(ensembles, tmp_path):
     with pytest.raises(UserError, match="boosted_trees-1 can't be in a SavedModel"):
         savedmodel(own, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_inputs_have_names_that_tensorflow_takes(records):
+    manifest = Records(records("churn"), "tune").manifest
+
+    def named(*names: str) -> list[str]:
+        columns = [manifest.columns[0].model_copy(update={"name": name}) for name in names]
+        return list(input_names(manifest.model_copy(update={"columns": columns})).values())
+
+    assert named("mean radius", "1st", "class", "Größe", "a_b") == ["mean_radius", "arg_1st", "class_", "Größe", "a_b"]
+    with pytest.raises(UserError, match='"a b" and "a-b" would both be called a_b'):
+        named("a b", "a-b")
