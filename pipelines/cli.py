@@ -194,8 +194,12 @@ def serve(
     runs: Runs = Path("runs"),
 ) -> None:
     """Serve a run's ensemble over HTTP: Vertex AI's contract for containers, and TensorFlow Serving's REST paths."""
+    from importlib.util import find_spec
+
     from pipelines.local import enter_step_environment
 
+    if find_spec("fastapi") is None:
+        raise UserError("kep serve needs packages that are not here; install keras-ensemble-pipelines[serve]")
     enter_step_environment()
     with _quiet():
         from pipelines.serve import serve

@@ -9,7 +9,7 @@ import binascii
 import io
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,9 @@ from PIL import Image
 from pydantic_core import from_json
 
 from components.ingest.images import as_pixels
+from components.shared.columns import texts
 from components.shared.errors import UserError, nearest
-from components.shared.records import Rows, encode_table
+from components.shared.records import Rows, as_array, blank_row, vocabulary_codes
 from components.shared.schema import Column, Manifest
 
 SIGNATURE = "serving_default"
@@ -81,13 +82,27 @@ def parse(body: bytes, manifest: Manifest, most: int) -> Asked:
 
 
 def encode(table: dict[str, list], manifest: Manifest, place: Place) -> Rows:
-    """Checks each value of a table that has all columns, and encodes it as training did.
+    """Checks each value of a table that has all columns, and encodes it as `components.shared.records.encode` does.
+
+    That one also hashes rows and reads texts as numbers, which a request has no use for: for a single row it takes ten
+    times as long.
 
     Raises:
         UserError: With the place of the first value that is not what the manifest says.
     """
     checked = {column.name: _CHECKS[column.kind](table[column.name], column, place) for column in manifest.columns}
-    return encode_table(manifest, checked)
+    count, image = len(checked[manifest.columns[0].name]), manifest.image
+    row = blank_row(manifest).take(np.zeros(count, np.int64))
+    return replace(
+        row,
+        numeric=_stacked([checked[column.name] for column in manifest.numeric], row.numeric),
+        categorical=_stacked([checked[column.name] for column in manifest.categorical], row.categorical),
+        image=None if image is None else checked[image.name],
+    )
+
+
+def _stacked(columns: list[np.ndarray], like: np.ndarray) -> np.ndarray:
+    return np.stack(columns, axis=1).astype(like.dtype) if columns else like
 
 
 def _members(parameters: Any) -> bool:
@@ -185,17 +200,18 @@ def _numbers(values: list, column: Column, place: Place) -> np.ndarray:
     return np.array([math.nan if value is None else value for value in values], np.float64)
 
 
-def _booleans(values: list, column: Column, place: Place) -> list[bool | None]:
+def _booleans(values: list, column: Column, place: Place) -> np.ndarray:
+    """float64 [n], 0 and 1, NaN where missing."""
     for index, value in enumerate(values):
         missing = value is None or value != value
         if not missing and not (isinstance(value, bool | int | float) and value in (0, 1)):
             expected = "give true or false, or null where it is missing"
             raise UserError(f"{place(index, column.name)}: {_given(value)}; {expected}")
-    return [None if value is None or value != value else bool(value) for value in values]
+    return np.array([math.nan if value is None else value for value in values], np.float64)
 
 
-def _categories(values: list, column: Column, place: Place) -> list:
-    """Texts, or numbers that training would have read as texts; of one type, so that 7 and "7" are not mixed."""
+def _categories(values: list, column: Column, place: Place) -> np.ndarray:
+    """int32 [n], codes of texts, or of numbers as training reads them; of one type, so that 7 and "7" are not mixed."""
     found = [
         _text(value, place(i, column.name)) if isinstance(value, dict) else value for i, value in enumerate(values)
     ]
@@ -211,7 +227,7 @@ def _categories(values: list, column: Column, place: Place) -> list:
             raise UserError(
                 f"{place(index, column.name)}: {_given(value)}, but {_NAMES[first]} in the rows before; give one type"
             )
-    return found
+    return vocabulary_codes(*texts(as_array(found, column.name), column.name), column.vocabulary or [])
 
 
 def _images(values: list, column: Column, place: Place) -> np.ndarray:
