@@ -44,14 +44,14 @@ compile: setup  ## Compile the pipeline: make compile [RUN=digits]
 # What is to be published needs it by digest: containers/push.sh refuses a base by tag.
 BASE ?= python:3.11-slim
 
-image:  ## Build the images cpu and glue: make image [BASE=python:3.11-slim@sha256:…] [DOCKER=docker]
-	BASE=$(BASE) containers/build.sh cpu glue
+image:  ## Build the images cpu, glue and serve: make image [BASE=python:3.11-slim@sha256:…] [DOCKER=docker]
+	BASE=$(BASE) containers/build.sh cpu glue serve
 
 image-gpu:  ## Build the image for NVIDIA GPUs: several GB
 	BASE=$(BASE) containers/build.sh gpu
 
 sbom: setup  ## Write a CycloneDX bill of materials per image to build/sbom
-	.venv/bin/python containers/sbom.py cpu glue gpu
+	.venv/bin/python containers/sbom.py cpu glue gpu serve
 
 lock: setup  ## Write uv.lock, and each image's requirements from it
 	$(UV) lock
