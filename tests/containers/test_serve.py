@@ -91,4 +91,4 @@ def test_a_container_without_a_model_says_so():
         ["docker", "run", "--rm", "--read-only", "--tmpfs", "/tmp", IMAGE], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert "Missing argument 'RUN' (env var: 'AIP_STORAGE_URI')" in done.stderr
+    assert "Missing argument 'RUN'" in done.stderr
