@@ -57,13 +57,15 @@ lock: setup  ## Write uv.lock, and each image's requirements from it
 	$(UV) lock
 	containers/lock.sh
 
-bench: setup  ## Compare searches, ways to weigh and solvers, in some minutes: tables to standard output
+bench: setup  ## Compare searches, ways to weigh, solvers and serving, in some minutes: tables to standard output
 	.venv/bin/python -m benchmarks.search
 	.venv/bin/python -m benchmarks.ensemble weights solver
+	.venv/bin/python -m benchmarks.serving
 
-bench-full: setup  ## The tables of docs/search.md and docs/ensembling.md, in half an hour
+bench-full: setup  ## The tables of docs/search.md, docs/ensembling.md and docs/serving.md, in half an hour
 	.venv/bin/python -m benchmarks.search --full
 	.venv/bin/python -m benchmarks.ensemble --splits 20
+	.venv/bin/python -m benchmarks.serving --seconds 10
 
 CHROMIUM = chromium --headless --no-sandbox --disable-gpu --disable-background-networking --hide-scrollbars
 

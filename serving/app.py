@@ -10,6 +10,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 
 from components.shared.errors import UserError
 from components.shared.records import Rows
@@ -70,7 +71,7 @@ class Service:
             What was asked for; the ensemble's predictions, then each member's.
 
         Raises:
-            UserError: The request is not what the model takes.
+            UserError: The request is not what the model takes, or makes it predict what is no number.
             HTTPException: The model is not ready, or has too much to do.
         """
         if self.model.state == "LOADING":
@@ -82,6 +83,11 @@ class Service:
             raise HTTPException(
                 429, f"{self.batcher.queued} rows wait already; try again in a moment", _RETRY
             ) from None
+        lost = np.flatnonzero(~np.isfinite(found[0]).reshape(len(asked.rows), -1).all(axis=1))
+        if len(lost):
+            raise UserError(
+                f"row {lost[0]}: the ensemble predicts no number for it; its values are far from any it was trained on"
+            )
         self.metrics.rows.inc(len(asked.rows))
         return asked, found
 
@@ -116,6 +122,8 @@ def create_app(service: Service, health: str, predict: str, lifespan: Callable) 
                 else:
                     read = await asyncio.to_thread(parse, data, model.manifest, limits.rows)
                     asked, found = await service.predict(lambda: read)
+        except ClientDisconnect:
+            raise HTTPException(400, "the connection was closed before the request was whole") from None
         except TimeoutError:
             raise HTTPException(504, f"no answer within {limits.seconds:g} s; send fewer rows or try again") from None
         request.scope["kep.rows"] = len(asked.rows)

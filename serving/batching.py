@@ -83,9 +83,8 @@ class Batcher:
             batch = self._take()
             if not batch:
                 continue
-            rows = batch[0].rows if len(batch) == 1 else Rows.concat([item.rows for item in batch])
             try:
-                found = await loop.run_in_executor(self._thread, self._predict, rows)
+                found = await loop.run_in_executor(self._thread, self._predict_all, batch)
             except Exception as error:
                 for item in batch:
                     if not item.result.done():
@@ -96,6 +95,9 @@ class Batcher:
                 part = slice(start, start := start + len(item.rows))
                 if not item.result.done():
                     item.result.set_result([array[part] for array in found])
+
+    def _predict_all(self, batch: list[_Item]) -> list[np.ndarray]:
+        return self._predict(Rows.concat([item.rows for item in batch]))
 
     def _take(self) -> list[_Item]:
         """The next batch; requests that nobody waits for any more are dropped."""

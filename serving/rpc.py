@@ -109,7 +109,10 @@ async def start(service: Service, address: str) -> grpc.aio.Server:
     Raises:
         UserError: The address can't be listened on.
     """
-    server = grpc.aio.server(options=[("grpc.max_receive_message_length", service.limits.bytes)])
+    server = grpc.aio.server(
+        # Without the second, another server's port would be shared with it.
+        options=[("grpc.max_receive_message_length", service.limits.bytes), ("grpc.so_reuseport", 0)]
+    )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Predictions(service), server)
     try:
         server.add_insecure_port(address)

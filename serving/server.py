@@ -65,6 +65,8 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                # Longer than the 600 s of Google's load balancers, which else send to a connection just being closed.
+                timeout_keep_alive=620,
                 timeout_graceful_shutdown=int(limits.seconds) + 1,
             )
         )
@@ -78,7 +80,10 @@ class Server(uvicorn.Server):
         if self.place.grpc_port is not None:
             from serving.rpc import start
 
-            rpc = await start(self._service, f"{self.place.host}:{self.place.grpc_port}")
+            try:
+                rpc = await start(self._service, f"{self.place.host}:{self.place.grpc_port}")
+            except UserError as error:
+                self._fail(error)
         yield
         if rpc is not None:
             await rpc.stop(grace=self._service.limits.seconds)
@@ -90,8 +95,11 @@ class Server(uvicorn.Server):
             await self._service.batcher.run(self.model.load)
             log.info("ready")
         except Exception as error:
-            self.failure = error
-            self.should_exit = True
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self.failure = error
+        self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """On SIGTERM the readiness check fails at once, and the server ends after the drain; on SIGINT it ends now."""
@@ -119,7 +127,7 @@ def serve(model: Model, limits: Limits, place: Place, listening: Callable[[int],
         listening: Called with the port once connections are accepted, which is before the model is ready.
 
     Raises:
-        UserError: The address can't be listened on, or the ensemble can't be loaded.
+        UserError: An address can't be listened on, or the ensemble is not one.
     """
     try:
         listener = socket.create_server((place.host, place.port), backlog=2048)

@@ -4,9 +4,11 @@ import json
 import logging
 import shutil
 import signal
+import socket
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import requests
 
@@ -30,9 +32,9 @@ def pool():
 
 
 def counted(server: Running, name: str) -> float:
-    """A metric's value."""
+    """A metric's value; 0 where nothing was counted yet."""
     lines = server.get("/metrics").text.splitlines()
-    return float(next(line for line in lines if line.startswith(f"{name} ")).rpartition(" ")[2])
+    return float(next((line for line in lines if line.startswith(f"{name} ")), "0").rpartition(" ")[2])
 
 
 def queued(server: Running, pool: ThreadPoolExecutor, *bodies: dict) -> list[Future]:
@@ -138,6 +140,33 @@ def test_large_requests_are_read_as_small_ones_are(served):
     predictions = server.post(body).json()["predictions"]
     assert len(predictions) == 1000
     assert "instances[999].plan" in server.post({"instances": [ROW] * 999 + [ROW | {"plan": []}]}).json()["error"]
+
+
+def test_a_row_for_which_there_is_no_prediction_is_refused(churn, monkeypatch):
+    """The most probable class of NaN would be the first."""
+    with running(churn) as server:
+        combine = server.model.ensemble.combine
+
+        def overflowing(predictions: list) -> np.ndarray:
+            pooled = combine(predictions)
+            pooled[1:] = np.nan
+            return pooled
+
+        monkeypatch.setattr(server.model.ensemble, "combine", overflowing)
+        assert server.post(ONE).status_code == 200
+        refused = server.post({"instances": [ROW] * 2})
+        assert refused.status_code == 400
+        assert "row 1: the ensemble predicts no number for it" in refused.json()["error"]
+
+
+def test_a_request_that_breaks_off_is_no_failure(churn, caplog):
+    with running(churn) as server:
+        with socket.create_connection(("127.0.0.1", int(server.address.rpartition(":")[2]))) as client:
+            client.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        while counted(server, 'kep_requests_total{route="/predict",status="400"}') == 0:
+            pass
+        assert server.post(ONE).status_code == 200
+    assert "Traceback" not in caplog.text
 
 
 def test_a_failing_model_fails_its_batch_alone(churn, caplog):
