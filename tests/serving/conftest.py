@@ -3,7 +3,8 @@
 import json
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -60,6 +61,13 @@ class Running:
 
     def get(self, path: str) -> requests.Response:
         return requests.get(self.address + path, timeout=60)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Returns when the condition holds, which may take a moment in another thread or process."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
 
 
 @contextmanager

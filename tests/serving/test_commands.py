@@ -21,7 +21,7 @@ from pipelines.remote import Remote
 from serving.app import Limits
 from tests.conftest import DATA
 from tests.pipeline.conftest import command, environment, kep
-from tests.serving.conftest import running
+from tests.serving.conftest import running, until
 
 
 def test_the_command_serves_until_it_is_told_to_end(ensembles):
@@ -37,8 +37,7 @@ def test_the_command_serves_until_it_is_told_to_end(ensembles):
         health = url.partition("/v1/")[0] + "/health"
         assert requests.get(health, timeout=60).status_code == 200
         process.send_signal(signal.SIGTERM)
-        while requests.get(health, timeout=60).status_code == 200:
-            pass
+        until(lambda: requests.get(health, timeout=60).status_code == 503)
         assert requests.post(url, body, timeout=60).status_code == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
@@ -101,7 +100,8 @@ class Faulty:
                     if fault is None:
                         self.connection.close()
                         return
-                    self._answer(fault, b'{"error": "busy"}', {"Retry-After": "0"})
+                    # With and without what says when to come again.
+                    self._answer(fault, b'{"error": "busy"}', {"Retry-After": "0"} if fault == 503 else {})
                     return
                 answer = requests.request(self.command, target + self.path, data=body, timeout=60)
                 self._answer(answer.status_code, answer.content, {})

@@ -5,16 +5,16 @@ import logging
 import shutil
 import signal
 import socket
-import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import requests
 
+from models.ensemble import Ensemble
 from serving.app import Limits
 from serving.observe import JsonFormatter
-from tests.serving.conftest import Running, running
+from tests.serving.conftest import Running, running, until
 
 ROW = {"months": 3, "plan": "basic", "monthly_charge": 20.5, "paperless": True, "support_calls": 1, "region": "east"}
 ONE = {"instances": [ROW]}
@@ -46,8 +46,7 @@ def queued(server: Running, pool: ThreadPoolExecutor, *bodies: dict) -> list[Fut
     for body in bodies:
         before = counted(server, "kep_queue_rows")
         sent.append(pool.submit(server.post, body))
-        while counted(server, "kep_queue_rows") == before:
-            pass
+        until(lambda before=before: counted(server, "kep_queue_rows") > before)
     return sent
 
 
@@ -163,8 +162,7 @@ def test_a_request_that_breaks_off_is_no_failure(churn, caplog):
     with running(churn) as server:
         with socket.create_connection(("127.0.0.1", int(server.address.rpartition(":")[2]))) as client:
             client.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-        while counted(server, 'kep_requests_total{route="/predict",status="400"}') == 0:
-            pass
+        until(lambda: counted(server, 'kep_requests_total{route="/predict",status="400"}') == 1)
         assert server.post(ONE).status_code == 200
     assert "Traceback" not in caplog.text
 
@@ -184,8 +182,7 @@ def test_on_sigterm_the_check_fails_and_what_has_begun_is_finished(churn, pool):
     with running(churn, drain=0) as server:
         (sent,) = queued(server, pool)
         server.server.handle_exit(signal.SIGTERM, None)
-        while not server.server.should_exit:
-            pass
+        until(lambda: server.server.should_exit)
         assert not sent.done()
         server.model.predicts.set()
         assert sent.result(60).status_code == 200
@@ -239,12 +236,20 @@ def test_a_health_check_does_not_wait_for_the_model(churn, pool):
         server.model.predicts.set()
 
 
+def test_a_model_that_predicts_no_number_never_is_ready(churn, monkeypatch):
+    monkeypatch.setattr(Ensemble, "combine", lambda self, predictions: predictions[0] * np.nan)
+    with running(churn, loads=False) as server:
+        server.model.loads.set()
+        until(lambda: server.server.should_exit)
+        assert "predicts what is no finite number" in str(server.server.failure)
+        assert server.model.state != "AVAILABLE"
+
+
 def test_a_model_that_can_not_be_loaded_ends_the_server(churn, tmp_path):
     folder = tmp_path / "broken"
     shutil.copytree(churn, folder)
     next(folder.glob("members/mlp-*/*.keras")).write_bytes(b"no model")
     with running(folder, loads=False) as server:
         server.model.loads.set()
-        while not server.server.should_exit:
-            threading.Event().wait(0.01)
+        until(lambda: server.server.should_exit)
         assert server.server.failure is not None
