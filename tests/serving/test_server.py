@@ -194,6 +194,7 @@ def test_requests_are_taken_until_the_drain_is_over(churn):
         assert server.get("/health").status_code == 503
         assert server.get("/v1/models/tested").json()["model_version_status"][0]["state"] == "UNLOADING"
         assert server.post(ONE).status_code == 200
+        assert not server.server.should_exit
         server.server.handle_exit(signal.SIGTERM, None)
         assert server.server.should_exit
 
