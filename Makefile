@@ -65,7 +65,7 @@ bench: setup  ## Compare searches, ways to weigh, solvers and serving, in some m
 bench-full: setup  ## The tables of docs/search.md, docs/ensembling.md and docs/serving.md, in half an hour
 	.venv/bin/python -m benchmarks.search --full
 	.venv/bin/python -m benchmarks.ensemble --splits 20
-	.venv/bin/python -m benchmarks.serving --seconds 10
+	.venv/bin/python -m benchmarks.serving --seconds 5
 
 CHROMIUM = chromium --headless --no-sandbox --disable-gpu --disable-background-networking --hide-scrollbars
 
