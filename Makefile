@@ -15,7 +15,7 @@ setup: .venv/installed  ## Make the environment in .venv from uv.lock
 # uv brings itself: where it is not installed, pip puts it into the environment that it then fills.
 .venv/installed: pyproject.toml uv.lock
 	@command -v uv >/dev/null || test -x .venv/bin/uv || { python3 -m venv .venv && .venv/bin/pip install --quiet uv; }
-	$(UV) sync --locked --extra cpu --extra docker --inexact --quiet
+	$(UV) sync --locked --extra cpu --extra docker --extra serve --inexact --quiet
 	@mkdir -p .venv/lib/openmp
 	@ln -sf $(CURDIR)/.venv/lib/python3.*/site-packages/scikit_learn.libs/libgomp-*.so* .venv/lib/openmp/libgomp.so.1
 	@touch $@
@@ -47,28 +47,32 @@ compile: setup  ## Compile the pipeline: make compile [RUN=digits]
 # What is to be published needs it by digest: containers/push.sh refuses a base by tag.
 BASE ?= python:3.11-slim
 
-image:  ## Build the images cpu and glue: make image [BASE=python:3.11-slim@sha256:…] [DOCKER=docker]
-	BASE=$(BASE) containers/build.sh cpu glue
+image:  ## Build the images cpu, glue and serve: make image [BASE=python:3.11-slim@sha256:…] [DOCKER=docker]
+	BASE=$(BASE) containers/build.sh cpu glue serve
 
 image-gpu:  ## Build the image for NVIDIA GPUs: several GB
 	BASE=$(BASE) containers/build.sh gpu
 
 sbom: setup  ## Write a CycloneDX bill of materials per image to build/sbom
-	.venv/bin/python containers/sbom.py cpu glue gpu
+	.venv/bin/python containers/sbom.py cpu glue gpu serve
 
 lock: setup  ## Write uv.lock, and each image's requirements from it
 	$(UV) lock
 	containers/lock.sh
 
-bench: setup  ## Compare searches, ways to weigh, solvers and records, in some minutes: tables to standard output
+bench: setup  ## The benchmarks' short versions, in some minutes: tables to standard output
 	.venv/bin/python -m benchmarks.search
 	.venv/bin/python -m benchmarks.ensemble weights solver
 	.venv/bin/python -m benchmarks.records
+	.venv/bin/python -m benchmarks.training
+	.venv/bin/python -m benchmarks.serving
 
-bench-full: setup  ## The tables of docs/search.md, docs/ensembling.md and docs/records.md, in about two hours
+bench-full: setup  ## The tables of the pages in docs, in about two hours
 	.venv/bin/python -m benchmarks.search --full
 	.venv/bin/python -m benchmarks.ensemble --splits 20
 	.venv/bin/python -m benchmarks.records --full
+	.venv/bin/python -m benchmarks.training --full
+	.venv/bin/python -m benchmarks.serving --seconds 5
 
 CHROMIUM = chromium --headless --no-sandbox --disable-gpu --disable-background-networking --hide-scrollbars
 

@@ -14,4 +14,7 @@ export_lock cpu --no-dev --extra cpu
 export_lock gpu --no-dev --extra gpu
 # Steps that handle tables, weights and pointers need neither TensorFlow nor what only makes sense with it.
 export_lock glue --no-dev --prune keras --prune keras-tuner --prune tensorboard --prune lightgbm --prune matplotlib
+# Predicting needs no pipelines, no Google but Cloud Storage, and no charts.
+export_lock serve --no-dev --extra cpu --extra serve --prune kfp --prune kfp-kubernetes --prune google-cloud-aiplatform \
+    --prune matplotlib
 export_lock build --only-group build

@@ -4,6 +4,7 @@ Preprocessing, members and weights are inside. The batch dimension is free.
 """
 
 import json
+import keyword
 import subprocess
 import sys
 import tempfile
@@ -42,14 +43,15 @@ class Served(tf.Module):
         """Predicts.
 
         Args:
-            **columns: By name: float32 [n] of numeric and boolean columns (NaN where missing, 0 and 1), string [n] of
-                categorical ones (empty where missing), uint8 [n, height, width, channels] of images.
+            **columns: By `input_names`: float32 [n] of numeric and boolean columns (NaN where missing, 0 and 1), string
+                [n] of categorical ones (empty where missing), uint8 [n, height, width, channels] of images.
 
         Returns:
             `members` [n, members, classes] or [n, members]; `probabilities` [n, classes] and `label` [n], or
             `prediction` [n].
         """
-        label, inputs = self._manifest.label, self._encoded(columns)
+        names = input_names(self._manifest)
+        label, inputs = self._manifest.label, self._encoded({name: columns[given] for name, given in names.items()})
         outputs = [tf.cast(model(inputs, training=False), tf.float64) for model in self.members]
         if label.task == "regression":
             members = tf.stack([output[:, 0] * (label.std or 1) + label.mean for output in outputs], axis=1)
@@ -84,12 +86,34 @@ def _codes(column: Column) -> tf.lookup.StaticHashTable:
     return tf.lookup.StaticHashTable(pairs, default_value=1)
 
 
+def input_names(manifest: Manifest) -> dict[str, str]:
+    """What the SavedModel calls each column: TensorFlow takes letters, digits and underscores, such as `mean_radius`.
+
+    Raises:
+        UserError: Two columns would get one name.
+    """
+    names: dict[str, str] = {}
+    for column in manifest.columns:
+        name = "".join(letter if letter.isalnum() else "_" for letter in column.name)
+        name = name if name[0].isalpha() else f"arg_{name}"
+        name = f"{name}_" if keyword.iskeyword(name) else name
+        if name in names.values():
+            first = next(other for other, given in names.items() if given == name)
+            both = f'"{first}" and "{column.name}"'
+            raise UserError(f"--format savedmodel: the columns {both} would both be called {name}; rename one")
+        names[column.name] = name
+    return names
+
+
 def signature(manifest: Manifest) -> dict[str, tf.TensorSpec]:
-    """Shape and type of each raw column."""
+    """Shape and type of each raw column, by `input_names`."""
+    names = input_names(manifest)
     if manifest.image is not None:
-        return {manifest.image.name: tf.TensorSpec([None, *manifest.image.shape], tf.uint8)}
+        return {names[manifest.image.name]: tf.TensorSpec([None, *manifest.image.shape], tf.uint8)}
     kinds = {"categorical": tf.string}
-    return {column.name: tf.TensorSpec([None], kinds.get(column.kind, tf.float32)) for column in manifest.columns}
+    return {
+        names[column.name]: tf.TensorSpec([None], kinds.get(column.kind, tf.float32)) for column in manifest.columns
+    }
 
 
 def savedmodel(ensemble: Ensemble, target: Path) -> float:
@@ -142,14 +166,15 @@ def drawn(manifest: Manifest) -> dict:
 
 def tensors(manifest: Manifest, rows: dict) -> dict[str, np.ndarray]:
     """Raw features as arrays that the signature takes."""
+    names = input_names(manifest)
     if manifest.image is not None:
-        return {manifest.image.name: rows[manifest.image.name]}
+        return {names[manifest.image.name]: rows[manifest.image.name]}
     arrays = {}
     for column in manifest.columns:
         if column.kind == "categorical":
-            arrays[column.name] = np.array([value or "" for value in rows[column.name]], object)
+            arrays[names[column.name]] = np.array([value or "" for value in rows[column.name]], object)
         else:
-            arrays[column.name] = np.array([np.nan if v is None else v for v in rows[column.name]], np.float32)
+            arrays[names[column.name]] = np.array([np.nan if v is None else v for v in rows[column.name]], np.float32)
     return arrays
 
 

@@ -137,20 +137,78 @@ def compile(
 @app.command(epilog="Example: kep predict new.csv --model churn -o predictions.csv")
 def predict(
     data: Annotated[str, typer.Argument(help="A file, folder or glob of raw features, local or gs://.")],
-    model: Annotated[str, typer.Option(metavar="RUN", help="A run's name or folder, or the folder of an ensemble.")],
+    model: Annotated[
+        str | None, typer.Option(metavar="RUN", help="A run's name or folder, or the folder of an ensemble.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Instead of --model: http://HOST:PORT/v1/models/NAME:predict of `kep serve`.")
+    ] = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The .csv, .parquet or .jsonl to write, a row for each row.")
     ] = Path("predictions.csv"),
     runs: Runs = Path("runs"),
 ) -> None:
-    """Predict the rows of a file with a run's ensemble, on this machine."""
+    """Predict the rows of a file with a run's ensemble, on this machine or where it is served."""
     from pipelines.local import enter_step_environment
 
     enter_step_environment()
     with _quiet():
         from pipelines.predict import predict
 
-    predict(model, data, output, runs, console)
+    predict(model, url, data, output, runs, console)
+
+
+@app.command(epilog="Example: kep serve churn --port 8080")
+def serve(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            envvar="AIP_STORAGE_URI",
+            help="A run's name or folder, or the folder of an ensemble, local or gs://.",
+        ),
+    ],
+    name: Annotated[str | None, typer.Option(help="Of the model in paths; the run's when not given.")] = None,
+    version: Annotated[int, typer.Option(min=1, help="Of the model in paths.")] = 1,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="AIP_HTTP_PORT", min=0, max=65535, help="0 for any free one.")] = 8080,
+    grpc_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Of TensorFlow Serving's gRPC; none when not given.")
+    ] = None,
+    health_route: Annotated[
+        str, typer.Option(envvar="AIP_HEALTH_ROUTE", help="Path of the readiness check.")
+    ] = "/health",
+    predict_route: Annotated[
+        str, typer.Option(envvar="AIP_PREDICT_ROUTE", help="Path of predictions, beside /v1/models/NAME:predict.")
+    ] = "/predict",
+    batch_rows: Annotated[int, typer.Option(min=1, help="Rows of a request, and of a batch.")] = 1024,
+    batch_ms: Annotated[float, typer.Option(min=0, help="Milliseconds that an idle model waits for a batch.")] = 0,
+    queue_rows: Annotated[int, typer.Option(min=1, help="Rows that may wait; beyond them the answer is 429.")] = 8192,
+    body_mb: Annotated[float, typer.Option(min=0.001, help="Largest body of a request, in MB.")] = 16,
+    timeout_s: Annotated[
+        float, typer.Option(min=0.1, help="Seconds for a request; beyond them the answer is 504.")
+    ] = 30,
+    drain_s: Annotated[
+        float, typer.Option(min=0, help="Seconds after SIGTERM in which requests are taken while the check fails.")
+    ] = 5,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Serve a run's ensemble over HTTP: Vertex AI's contract for containers, and TensorFlow Serving's REST paths."""
+    from importlib.util import find_spec
+
+    from pipelines.local import enter_step_environment
+
+    if find_spec("fastapi") is None:
+        raise UserError("kep serve needs packages that are not here; install keras-ensemble-pipelines[serve]")
+    enter_step_environment()
+    with _quiet():
+        from pipelines.serve import serve
+        from serving.app import Limits
+        from serving.server import Place
+
+    limits = Limits(batch_rows, batch_ms / 1000, queue_rows, int(body_mb * 1e6), timeout_s)
+    place = Place(host, port, grpc_port, health_route, predict_route, drain_s)
+    serve(run, runs, name, version, limits, place, console)
 
 
 @app.command(epilog="Example: kep export digits -o digits-model")

@@ -20,18 +20,23 @@ from components.shared.files import read_json, scratch_folder, write_file
 from components.shared.schema import Label
 from components.shared.settings import DataSettings
 from models.ensemble import Ensemble
+from pipelines.remote import Remote
 from pipelines.run import RECORD, find
 
 ENDINGS = (".csv", ".parquet", ".jsonl")
+ROWS = 1024
+"""Rows that are predicted at once. A matrix product's last bits depend on their number: a served model, which gets as
+many, predicts to the bit what the same model predicts here."""
 
 
-def predict(model: str, data: str, output: Path, runs: Path, console: Console) -> None:
+def predict(model: str | None, url: str | None, data: str, output: Path, runs: Path, console: Console) -> None:
     """Predicts every row of `data` and writes one row for each, in the same order.
 
     The file has `prediction` (the most probable class, or the number) and for classes `probability_CLASS` of each.
 
     Args:
-        model: A run's name or folder, a folder of champions, or an ensemble's folder.
+        model: A run's name or folder, a folder of champions, or an ensemble's folder; None where there is a `url`.
+        url: Of a model that `kep serve` serves; None where there is a `model`.
         data: A source, as in `data.source`; a label in it is not looked at.
         output: .csv, .parquet or .jsonl; it appears whole or not at all.
         runs: Folder of all runs.
@@ -40,15 +45,22 @@ def predict(model: str, data: str, output: Path, runs: Path, console: Console) -
     Raises:
         UserError: There is no such model, or the data lack a column or hold something else.
     """
+    if (model is None) == (url is None):
+        raise UserError("give --model with a run, or --url with the address of a served model, not both")
     if output.suffix not in ENDINGS:
         raise UserError(f"--output: {output} must end in {', '.join(ENDINGS)}{nearest(output.suffix, ENDINGS)}")
-    folder, settings = locate(model, runs)
-    ensemble = Ensemble(folder)
+    if url is not None:
+        place, settings, predictor = url, DataSettings(source=""), Remote(url)
+        columns, label, most = predictor.columns, predictor.label, min(ROWS, predictor.rows)
+    else:
+        place, settings = locate(model, runs)
+        predictor = Ensemble(place)
+        columns, label, most = predictor.manifest.columns, predictor.manifest.label, ROWS
     started, rows = time.perf_counter(), 0
-    columns = [TextColumn("{task.completed:,} rows"), SpinnerColumn()]
-    with scratch_folder() as scratch, Progress(*columns, console=console, transient=True) as progress:
+    shown = [TextColumn("{task.completed:,} rows"), SpinnerColumn()]
+    with scratch_folder() as scratch, Progress(*shown, console=console, transient=True) as progress:
         source = open_source(data, settings.model_copy(update={"source": data}), Path(), scratch)
-        names = [column.name for column in ensemble.manifest.columns]
+        names = [column.name for column in columns]
         absent = next((name for name in names if name not in source.names), None)
         if absent is not None:
             raise UserError(
@@ -61,15 +73,16 @@ def predict(model: str, data: str, output: Path, runs: Path, console: Console) -
             nonlocal rows
             for unit in source.units(names):
                 for batch in unit.read(*unit.args):
-                    table = as_table(ensemble.manifest.label, ensemble.predict({name: batch[name] for name in names}))
-                    rows += table.num_rows
-                    progress.update(task, completed=rows)
-                    yield table
+                    for start in range(0, batch.num_rows, most):
+                        part = batch.slice(start, most)
+                        yield as_table(label, predictor.predict({name: part[name] for name in names}))
+                        rows += part.num_rows
+                        progress.update(task, completed=rows)
 
-        empty = as_table(ensemble.manifest.label, np.empty((0, len(ensemble.manifest.label.classes or [0]))))
+        empty = as_table(label, np.empty((0, len(label.classes or [0]))))
         write_file(output, lambda path: _write(path, output.suffix, empty.schema, batches()))
     seconds = time.perf_counter() - started
-    console.print(f"wrote {output}: {rows:,} rows in {seconds:.1f} s, by {folder}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {output}: {rows:,} rows in {seconds:.1f} s, by {place}", highlight=False, soft_wrap=True)
 
 
 def locate(model: str, runs: Path) -> tuple[Path, DataSettings]:

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from components.ingest.ingest import ingest
+from components.shared.files import write_json
+from components.shared.monitor import Monitor
+from components.shared.records import Records
 from components.shared.settings import DataSettings
 
 DATA = Path(__file__).parent / "data"
@@ -18,6 +21,7 @@ SOURCES = {
     "cancer": DataSettings(source="sklearn:breast_cancer"),
     "churn": DataSettings(source=str(DATA / "churn.csv"), label="churned"),
     "houses": DataSettings(source=str(DATA / "houses.csv"), label="price"),
+    "shapes": DataSettings(source=str(DATA / "shapes")),
 }
 
 
@@ -40,5 +44,34 @@ def records(tmp_path_factory):
             made[name] = folder / name
             ingest(SOURCES[name], 0, made[name])
         return made[name]
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def ensembles(records, tmp_path_factory):
+    """Function from a source and its families to the folder of an ensemble of members trained for a moment."""
+    made = {}
+
+    def of(source: str, *names: str, pooling: str = "arithmetic") -> Path:
+        from models import ensemble
+        from models.family import Settings
+        from models.registry import family
+
+        key = (source, names, pooling)
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("ensemble")
+            data, members = Records(records(source), "tune"), {}
+            train = data.load("train")
+            for place, name in enumerate(names):
+                own = family({"name": name}, data.manifest)
+                folder = tmp_path_factory.mktemp("members") / f"{name}-{place}"
+                folder.mkdir()
+                own.save(own.refit(own.space().values, train, 2, Settings(2, 2, 64, place), Monitor()), folder)
+                described = {"id": folder.name, "weight": [0.7, 0.3][place], "spec": {"name": name}}
+                write_json(folder / "member.json", described)
+                members[folder.name] = folder
+            ensemble.write(made[key], members, records(source), train.ids, pooling)
+        return made[key]
 
     return of

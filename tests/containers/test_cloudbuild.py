@@ -106,7 +106,7 @@ def test_the_docker_steps_run_and_the_lock_they_write_compiles(registry, tmp_pat
 
     lock = workspace / "containers" / "images.lock.yaml"
     images = locked(lock)
-    assert set(images) == {"cpu", "glue"}
+    assert set(images) == {"cpu", "glue", "serve"}
     for name, image in images.items():
         assert image.startswith(f"{registry}/team/{name}@sha256:")
         labels = docker("image", "inspect", "--format", "{{json .Config.Labels}}", image)

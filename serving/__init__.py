@@ -1,0 +1,1 @@
+"""An evaluated ensemble over HTTP: Vertex AI's contract for custom containers, and TensorFlow Serving's REST paths."""
