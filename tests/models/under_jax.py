@@ -41,11 +41,11 @@ def main(name: str, records: str, how: str) -> None:
     spread = distribution(how)
     network, model = member._models(values, 0, spread.scope())
     keras.distribution.set_distribution(spread)
-    kernel = next(weight for weight in network.trainable_weights if "kernel" in weight.path).value
     model.compile(network.optimizer, network.loss)
     before = [np.asarray(weight) for weight in model.get_weights()]
     loss = model.fit(inputs_of(rows), rows.labels, batch_size=BATCH, shuffle=False, verbose=0).history["loss"]
     after = [np.asarray(weight) for weight in model.get_weights()]
+    kernel = next(weight for weight in network.trainable_weights if "kernel" in weight.path).value
     report = {
         "backend": keras.backend.backend(),
         "loss": loss[-1],
