@@ -44,8 +44,6 @@ class Fit:
         train_curve: Training loss after each unit.
         validation_curve: Validation loss after each unit.
         predictions: Of the validation rows at the best unit, float32 of shape [n, classes] or [n].
-        speed: Rows a second (`rows_per_second`), milliseconds of an optimiser step (`step_ms`) and the share of the
-            training's time that it waited for rows (`input_share`); empty where not measured.
         model: Builds the model at its best unit, for `Family.save`: a new one at each call.
     """
 
@@ -56,7 +54,6 @@ class Fit:
     validation_curve: list[float]
     predictions: np.ndarray
     model: Callable[[], Any] = field(repr=False)
-    speed: dict[str, float] = field(default_factory=dict)
 
 
 def place(error: BaseException) -> str:

@@ -156,7 +156,6 @@ class KerasFamily:
         else:
             fit.at_cap = True
         callbacks.on_train_end()
-        fit.speed = training.speed(feed)
         return fit
 
     def refit(self, values: dict, rows: Rows, best: float, settings: Settings, monitor: Monitor) -> keras.Model:
@@ -441,19 +440,14 @@ class _Training:
         return weights
 
     def extra(self, feed: Feed) -> dict[str, float]:
-        """What is logged beside the losses."""
-        return self.speed(feed) | {"learning_rate": float(np.asarray(self.network.optimizer.learning_rate))}
-
-    def speed(self, feed: Feed) -> dict[str, float]:
-        """As `Fit.speed`."""
-        seconds = self.loop.seconds + feed.waited
-        if not self.loop.steps:
-            return {}
-        return {
-            "rows_per_second": self.loop.steps * feed.batch_size / seconds,
-            "step_ms": 1000 * seconds / self.loop.steps,
-            "input_share": feed.waited / seconds,
-        }
+        """What is logged beside the losses: the learning rate and, once there is something to measure, the speed."""
+        logs = {"learning_rate": float(np.asarray(self.network.optimizer.learning_rate))}
+        if self.loop.steps:
+            seconds = self.loop.seconds + feed.waited
+            logs["rows_per_second"] = self.loop.steps * feed.batch_size / seconds
+            logs["step_ms"] = 1000 * seconds / self.loop.steps
+            logs["input_share"] = feed.waited / seconds
+        return logs
 
     def _variables(self) -> list[keras.Variable]:
         return [*self.network.variables, *self.network.optimizer.variables, *self.network.metrics_variables]

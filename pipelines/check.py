@@ -9,6 +9,7 @@ from rich.table import Table
 from components.ingest.inspect import Inspection, inspect
 from components.shared.errors import UserError, nearest
 from components.shared.files import read_json
+from components.shared.hardware import global_batch, plan
 from components.tune.objective import resolve
 from components.weigh import weigh as ensembling
 from models.registry import automatic, check_fit, travelling
@@ -50,6 +51,21 @@ def survey(settings: RunFile, base: Path) -> Inspection:
         if name not in columns:
             raise UserError(f'evaluate.slices: "{name}" is not a feature column{nearest(name, columns)}')
     return seen
+
+
+def devices(settings: RunFile) -> dict[str, str]:
+    """What the trainings of each step run on, if it is this machine that runs them.
+
+    Raises:
+        UserError: This machine can't do what `hardware` asks for.
+    """
+    told = {}
+    for step in ("best_epoch", "retrain"):
+        where, asked = f"hardware.{step}", getattr(settings.hardware, step)
+        chosen = plan(where, asked)
+        batch, _ = global_batch(where, asked, settings.search.batch_size, chosen.devices)
+        told[step] = f"{chosen.strategy} ({chosen.reason}), {batch} rows a step"
+    return told
 
 
 def trainings(settings: RunFile) -> dict[str, int]:
@@ -153,6 +169,9 @@ def _work(settings: RunFile, seen: Inspection, families: list[str], runs: Path) 
     table.add_row("families", ", ".join(families))
     words = ", ".join(f"{step} {count}" for step, count in counts.items())
     table.add_row("trainings", f"at most {sum(counts.values())} ({words})")
+    for step, words in devices(settings).items():
+        trees = "; boosted_trees: single" if "boosted_trees" in families and not words.startswith("single") else ""
+        table.add_row(step, words + trees)
     table.add_row("time", estimate(settings, seen, runs))
     return table
 

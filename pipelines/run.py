@@ -20,7 +20,7 @@ from components.shared.files import read_json, write_file, write_json
 from components.shared.step import version
 from pipelines import local
 from pipelines.arguments import LIBRARIES, arguments, code_hash, located, with_champion
-from pipelines.check import survey
+from pipelines.check import devices, survey
 from pipelines.config import RunFile, validate
 from pipelines.docker import Containers, image_ids, sources
 from pipelines.images import LOCAL
@@ -67,6 +67,7 @@ def run(
 
     if size(settings.data, base) <= MOST_SURVEYED:
         survey(settings, base)
+    devices(settings)
     given = with_champion(arguments(settings, base, (runs / "champions").absolute()))
     images = image_ids() if runner == "docker" else {}
     # Another image is other code, whatever of it changed; processes and containers don't answer for each other.

@@ -179,6 +179,5 @@ def _store(member: Family, fit: Fit, settings: Settings, folder: Path) -> None:
             "at_cap": fit.at_cap,
             "train_curve": fit.train_curve,
             "validation_curve": fit.validation_curve,
-            "speed": fit.speed,
         },
     )

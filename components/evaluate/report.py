@@ -43,6 +43,8 @@ TELLING = {
     "hardware": ("retrain.strategy", "retrain.device", "retrain.precision"),
 }
 """The sections of the run file in the order of the flow, and the settings that a closed section shows."""
+STARVED = 0.2
+"""Share of a training's time that it waits for rows, above which the page says so."""
 UNSET = (DASH, "none")
 AVERAGE = "average of members"
 """The plain average of the members, whatever their weights: not that of all candidates, which weigh calls uniform."""
@@ -633,6 +635,7 @@ def _steps(steps: list[dict]) -> dict:
             "seconds": step["seconds"],
             "memory": step["peak_memory_mb"],
             "cores": step["cores"],
+            "speed": step.get("speed"),
         }
         for step in steps
     ]
@@ -649,6 +652,7 @@ def _steps(steps: list[dict]) -> dict:
         ),
         "total": sum(row["seconds"] for row in rows),
         "peak": max((row["memory"] for row in rows), default=0),
+        "starved": [row["name"] for row in rows if row["speed"] and row["speed"]["input_share"] > STARVED],
     }
 
 

@@ -11,6 +11,9 @@ from components.shared.checkpoints import Checkpoints, State
 from components.shared.errors import RunError
 from components.shared.step import Step
 
+SPEED = ("rows_per_second", "step_ms", "input_share")
+"""What an epoch's logs say of its speed: rows a second, milliseconds of an optimiser step, and the share of the time
+that the training waited for rows."""
 HEARTBEAT = 30.0
 """Seconds without a line after which an epoch that still runs says how far it is."""
 log = logging.getLogger("kep")
@@ -84,6 +87,7 @@ class StepMonitor(Monitor):
         self._scalars, self._folder = None, scalars
         self._started = self._said = self._moved = time.monotonic()
         self._first: tuple[int, int] | None = None
+        self._speed: dict[str, float] = {}
         self._stop = False
         self._ended = threading.Event()
 
@@ -95,6 +99,8 @@ class StepMonitor(Monitor):
 
     def __exit__(self, *problem: object) -> None:
         self._ended.set()
+        if self._speed:
+            self._step.speeds.append(self._speed)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._before)
         if self._scalars is not None:
@@ -104,6 +110,7 @@ class StepMonitor(Monitor):
 
     def epoch(self, number: int, logs: dict[str, float]) -> None:
         self._moved = time.monotonic()
+        self._speed = {name: logs[name] for name in SPEED if name in logs}
         self._write(number, logs)
         if number % 10 == 0 or self._moved - self._said > HEARTBEAT:
             shown = {"loss": "training loss", "val_loss": "validation loss"}

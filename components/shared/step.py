@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from components.shared.errors import RunError, UserError
@@ -43,6 +44,7 @@ class Step:
         label: Which candidate or member it works on; empty for steps without a fan-out.
         out: Folder of the step's main output while it is being written.
         ledger: What it read: one dictionary per role with `step`, `role`, `rows`, `fingerprint`.
+        speeds: Of each training, what `components.shared.monitor.SPEED` names.
         call: How other processes of the same training call this step: `function` as module:name, and `arguments`.
     """
 
@@ -52,6 +54,7 @@ class Step:
         self.out = Path()
         self.ledger: list[dict] = []
         self.call: dict[str, Any] = {}
+        self.speeds: list[dict[str, float]] = []
         self._scratch: list[Path] = []
         self._started = time.time()
 
@@ -105,6 +108,7 @@ class Step:
                 "peak_memory_mb": max(own, children) / 1024,
                 "cores": len(os.sched_getaffinity(0)),
                 "seed": seed,
+                "speed": {name: fmean(speed[name] for speed in self.speeds) for name in (self.speeds or [{}])[0]},
                 "ledger": self.ledger,
                 "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
             },
