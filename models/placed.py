@@ -102,8 +102,10 @@ def placed(step: Step, spec: dict, manifest: Manifest, hardware: str, batch_size
         # Before a user's file is read: TensorFlow takes its devices before its first operation.
         machine = Machine.open(chosen, asked, rate)
         member = family(spec, manifest, lambda: machine)
-        if chosen.strategy != "single" or chosen.device != "cpu":
-            step.progress(f"{chosen.strategy} on {chosen.reason}, {batch} rows a step, {machine.precision}")
+        step.progress(
+            f"{chosen.strategy} on {chosen.device.upper()}: {chosen.reason}; {batch} rows a step, {machine.precision}"
+            f"{', XLA' if machine.jit else ''}"
+        )
         try:
             yield Placed(member, batch, chosen, is_chief(), machine, asked)
         except Exception as error:

@@ -1,12 +1,14 @@
 """What `hardware.retrain` asks for: the same model on one device, on several, and in several processes."""
 
+import json
 import os
+import shutil
 import signal
 
 import numpy as np
 import pytest
 
-from tests.retrain.training import Retraining, checkpoints, same
+from tests.retrain.training import Retraining, checkpoints, kill, same
 
 MIRRORED = {"strategy": "mirrored", "device": "cpu"}
 WAYS = {
@@ -43,8 +45,13 @@ def test_the_training_says_what_it_ran_on(retraining, trained, way):
     log, hardware = retraining.log(way), retraining.member(way)["hardware"]
     assert hardware["batch_size"] == 32
     assert hardware["devices"] == WAYS[way].get("devices", 1)
-    said = {"single": "", "mirrored 2": "mirrored on 2 logical CPU devices", "2 workers": "multi_worker on 2 processes"}
-    assert said.get(way, "mirrored on 4 logical CPU devices") in log
+    said = {
+        "single": "single on CPU: this machine has no GPUs; 32 rows a step, float32",
+        "mirrored 2": "mirrored on CPU: 2 logical CPU devices",
+        "mirrored 4": "mirrored on CPU: 4 logical CPU devices",
+        "2 workers": "multi_worker on CPU: 2 processes on this machine",
+    }
+    assert said[way] in log
 
 
 def test_only_the_chief_writes(retraining, trained):
@@ -78,12 +85,65 @@ def test_xla_trains_the_same_model(retraining, trained):
         np.testing.assert_allclose(other, one, atol=1e-5)
 
 
-def test_bfloat16_stays_near(retraining, trained):
-    assert retraining.run("bfloat16", precision="mixed_bfloat16") == 0, retraining.log("bfloat16")
-    for one, other in zip(trained["single"], retraining.weights("bfloat16"), strict=True):
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_stays_near(retraining, trained, precision):
+    """Weights are float32 and within 0.05 of those of a training in float32; float16 comes with loss scaling."""
+    assert retraining.run(precision, precision=precision) == 0, retraining.log(precision)
+    for one, other in zip(trained["single"], retraining.weights(precision), strict=True):
         assert other.dtype == np.float32
         np.testing.assert_allclose(other, one, atol=0.05)
-    assert not same(retraining.weights("bfloat16"), trained["single"])
+    assert not same(retraining.weights(precision), trained["single"])
+
+
+def test_a_loss_that_is_no_number_ends_the_training(retraining):
+    assert retraining.run("diverging", function="diverging") == 1
+    log = retraining.log("diverging")
+    assert "error: own_diverging: the training loss is not a finite number in epoch" in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("damage", ["missing", "corrupt"])
+def test_a_bad_shard_is_named_and_the_checkpoints_stay(retraining, tmp_path, damage):
+    how = {"epochs": 100_000, "steps_per_execution": 1, "checkpoint_minutes": 1e-9}
+    process = retraining.start(f"before {damage}", work=f"{damage} work", **how)
+    retraining.wait_for("epoch 10:", f"before {damage}", process)
+    kill(process)
+    kept = checkpoints(retraining.folder / f"{damage} work")
+    assert kept
+    shutil.copytree(retraining.records, tmp_path / "records")
+    shard = next((tmp_path / "records").rglob("*train*.tfrecord"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.unlink() if damage == "missing" else shard.write_bytes(content)
+    assert retraining.run(damage, work=f"{damage} work", records=tmp_path / "records", **how) == 1
+    assert f"error: records: shard {shard} " in retraining.log(damage)
+    assert "Traceback" not in retraining.log(damage)
+    assert checkpoints(retraining.folder / f"{damage} work") == kept
+
+
+def test_memory_that_runs_out_is_a_sentence(records, tmp_path, monkeypatch, capsys):
+    import tensorflow as tf
+
+    from components.retrain.retrain import run
+    from models.keras_family import KerasFamily
+
+    def too_large(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[8192,8192]")
+
+    monkeypatch.setattr(KerasFamily, "refit", too_large)
+    member = {"id": "mlp-001", "family": "mlp", "values": {}, "best": 1, "trained_rows": 1, "weight": 1.0}
+    sections = {"families": '[{"name": "mlp"}]', "config": "{}", "hardware": "{}", "weights": "", "code": "c"}
+    with pytest.raises(SystemExit) as ended:
+        run(
+            out=str(tmp_path / "out"),
+            member=json.dumps(member),
+            records=str(records("cancer")),
+            batch_size=32,
+            seed=0,
+            **sections,
+        )
+    assert ended.value.code == 1
+    assert "error: mlp-001: the memory of the device ran out; use a smaller batch_size" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

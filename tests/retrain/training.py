@@ -31,6 +31,11 @@ def noisy(hp):
     model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
     return model
 
+def diverging(hp):
+    model = keras.Sequential([layers.Dense(8), layers.Dense(2, "softmax")])
+    model.compile(keras.optimizers.SGD(1e30), "sparse_categorical_crossentropy")
+    return model
+
 class Stepping(keras.Sequential):
     def train_step(self, data):
         return super().train_step(data)
@@ -54,14 +59,22 @@ class Retraining:
         self.folder, self.records = folder, records
         (folder / "own.py").write_text(OWN)
 
-    def start(self, out: str, function: str = "plain", epochs: int = 4, work: str = "", **hardware) -> subprocess.Popen:
+    def start(
+        self,
+        out: str,
+        function: str = "plain",
+        epochs: int = 4,
+        work: str = "",
+        records: Path | None = None,
+        **hardware,
+    ) -> subprocess.Popen:
         """Starts a run whose result goes to the folder `out`, its partial work to `work`."""
         (family,) = travelling([f"own.py:{function}"], self.folder)
         member = {"id": f"{family['name']}-001", "family": family["name"], "values": {}, "best": epochs}
         call = {
             "out": str(self.folder / out),
             "member": json.dumps(member | {"trained_rows": 1, "weight": 1.0}),
-            "records": str(self.records),
+            "records": str(records or self.records),
             "weights": "",
             "families": json.dumps([family]),
             "config": "{}",
