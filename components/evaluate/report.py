@@ -652,6 +652,7 @@ def _steps(steps: list[dict]) -> dict:
         ),
         "total": sum(row["seconds"] for row in rows),
         "peak": max((row["memory"] for row in rows), default=0),
+        "trained": [row for row in rows if row["speed"]],
         "starved": [row["name"] for row in rows if row["speed"] and row["speed"]["input_share"] > STARVED],
     }
 
