@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -59,14 +59,11 @@ def network(kind: str) -> "keras.Model":  # noqa: F821
     return model
 
 
-def by_fit(kind: str, data: Callable) -> Iterator[float]:
+def by_fit(kind: str, *data: "np.ndarray | tf.data.Dataset") -> Iterator[float]:  # noqa: F821
     """Keras's own `fit`, an epoch at each step; yields its training loss."""
-    model = network(kind)
+    model, how = network(kind), {"batch_size": BATCH} if len(data) == 2 else {}
     while True:
-        given = data()
-        how = {} if not isinstance(given, tuple) else {"batch_size": BATCH}
-        pair = given if isinstance(given, tuple) else (given,)
-        yield model.fit(*pair, **how, verbose=0).history["loss"][0]
+        yield model.fit(*data, **how, verbose=0).history["loss"][0]
 
 
 def scaled(batch: dict) -> "tf.Tensor":  # noqa: F821
@@ -145,9 +142,9 @@ def throughput(most: int, count: int) -> str:
         naive = whole.shuffle(10_000).batch(BATCH)
         cached = whole.cache().shuffle(10_000).batch(BATCH).prefetch(tf.data.AUTOTUNE)
         ways = {
-            "Keras `fit`, NumPy": by_fit(kind, lambda: (x, y)),
-            "Keras `fit`, tf.data": by_fit(kind, lambda: naive),
-            "Keras `fit`, tf.data cached and prefetched": by_fit(kind, lambda: cached),
+            "Keras `fit`, NumPy": by_fit(kind, x, y),
+            "Keras `fit`, tf.data": by_fit(kind, naive),
+            "Keras `fit`, tf.data cached and prefetched": by_fit(kind, cached),
             "ours": by_loop(kind, images, y, jit=False),
             "ours, `jit: on`": by_loop(kind, images, y, jit=True),
         }
@@ -158,9 +155,8 @@ def throughput(most: int, count: int) -> str:
             first, epoch, loss = measured(epochs, count)
             base = base or epoch
             shown = f"{loss:.4f}" if "bare" not in way else ""
-            lines.append(
-                f"| {kind} | {rows:,} | {way} | {first:.2f} | {epoch:.3f} | {rows / epoch:,.0f} | {base / epoch:.1f} | {shown} |"
-            )
+            times = f"{first:.2f} | {epoch:.3f} | {rows / epoch:,.0f} | {base / epoch:.1f}"
+            lines.append(f"| {kind} | {rows:,} | {way} | {times} | {shown} |")
             print(lines[-1], file=sys.stderr)
     return "\n".join(lines)
 
