@@ -51,6 +51,8 @@ class Checkpoints:
 
     def numbers(self) -> list[int]:
         """Numbers of the checkpoints that can be read, the newest first; the others are said and passed over."""
+        for unfinished in self.folder.glob(".*.npz"):  # of a process that was killed while it wrote
+            unfinished.unlink()
         return [int(path.stem) for path in reversed(self._files()) if self._read(path) is not None]
 
     def load(self, number: int) -> State:

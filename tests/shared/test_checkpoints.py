@@ -56,6 +56,13 @@ def test_a_torn_one_is_passed_over_with_a_warning(kept, caplog, damage):
     assert "000000000002.npz is passed over: it is torn" in caplog.text
 
 
+def test_what_a_killed_process_was_writing_is_removed(kept):
+    kept.save(1, state(1))
+    (kept.folder / ".0123.npz").write_bytes(b"half")
+    assert kept.numbers() == [1]
+    assert [path.name for path in kept.folder.iterdir()] == ["000000000001.npz"]
+
+
 def test_one_of_another_training_is_passed_over(kept, caplog):
     kept.save(1, state(1))
     with caplog.at_level(logging.WARNING):
