@@ -10,7 +10,7 @@ from google.api_core import exceptions
 from rich.table import Table
 
 from components.shared.errors import UserError, nearest
-from pipelines.submit import Options, check_reachable, job_of, parameters
+from pipelines.submit import Options, check_reachable, job_of, look, parameters
 from pipelines.template import Template
 from pipelines.vertex import CHANGE, CREATE, LOOK, Vertex, once
 
@@ -85,6 +85,7 @@ def create(vertex: Vertex, name: str, template: Template, options: Options, timi
 
     fields = timing.fields()
     check_reachable(vertex, options.bucket)
+    look(template)
     if _find(vertex, name):
         raise UserError(f"there is a schedule {name} already; `kep schedule update {name}` changes it")
     schedule = api.Schedule(
@@ -114,6 +115,7 @@ def update(
     account = ""
     if template is not None and options is not None:
         check_reachable(vertex, options.bucket)
+        look(template)
         fields["create_pipeline_job_request"] = _request(vertex, template, options)
         account = options.service_account
     if not fields:

@@ -8,17 +8,19 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from components.ingest.inspect import fingerprint
+from components.ingest.inspect import Inspection, fingerprint, size
 from components.shared.errors import UserError
 from pipelines.arguments import kfp_safe
+from pipelines.check import survey
 from pipelines.local import STEPS, step_of
-from pipelines.run import revision
+from pipelines.run import MOST_SURVEYED, revision
 from pipelines.template import STORAGE, Template
 from pipelines.vertex import Vertex, first_line
 from pipelines.view import View
@@ -171,6 +173,20 @@ def check_reachable(vertex: Vertex, bucket: str) -> None:
         raise UserError(f'--bucket: Cloud Storage does not answer for "{name}"; try again later') from error
 
 
+def look(template: Template) -> Inspection | None:
+    """Reads the data before anything is submitted, as a local run does, so that a mistake in them costs no machine.
+
+    Returns:
+        What was seen; None of data that are large.
+
+    Raises:
+        UserError: The data can't be used.
+    """
+    if size(template.data) > MOST_SURVEYED:
+        return None
+    return survey(template.settings, Path())
+
+
 def submit(vertex: Vertex, template: Template, options: Options, console: Console, again: bool = False) -> str:
     """Submits a run, or finds that it was submitted before.
 
@@ -188,6 +204,7 @@ def submit(vertex: Vertex, template: Template, options: Options, console: Consol
         UserError: Vertex AI refuses it.
     """
     check_reachable(vertex, options.bucket)
+    look(template)
     given = parameters(template, options, fingerprint(template.data))
     first = job_id(template, given)
     for attempt in count(1):

@@ -15,7 +15,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from components.shared.errors import UserError
 from components.shared.settings import DataSettings
 from pipelines.arguments import arguments, code_hash, kfp_safe
-from pipelines.config import RunFile, load
+from pipelines.config import RunFile, load, validate
 from pipelines.images import unpinned
 
 REPOSITORY = re.compile(r"https://[a-z0-9-]+-kfp\.pkg\.dev/[^/]+/[^/]+")
@@ -51,6 +51,11 @@ class Template:
     @property
     def data(self) -> DataSettings:
         return DataSettings.model_validate_json(self.defaults["data"])
+
+    @property
+    def settings(self) -> RunFile:
+        """The run file that it was compiled from."""
+        return validate(json.loads(self.defaults["asked"]))
 
     @property
     def digest(self) -> str:

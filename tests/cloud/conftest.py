@@ -7,6 +7,7 @@ import yaml
 
 from tests.cloud import gcs as storage
 from tests.cloud.tunnel import Tunnel
+from tests.conftest import DATA
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def registry(_behind, tunnel):
 @pytest.fixture
 def churn(gcs, tmp_path):
     """The path of a run file with its data on gs://, in a folder with a lock of the images."""
-    gcs.put("data", "churn.csv", b"a,b,churned\n1,2,yes\n")
+    gcs.put("data", "churn.csv", (DATA / "churn.csv").read_bytes())
     settings = {"name": "churn", "data": {"source": "gs://data/churn.csv", "label": "churned"}}
     path = tmp_path / "churn.yaml"
     path.write_text(yaml.safe_dump(settings))

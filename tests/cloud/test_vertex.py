@@ -120,7 +120,8 @@ def test_another_setting_image_or_data_is_another_run(vertex, kep, gcs, tmp_path
     lock = tmp_path / "containers" / "images.lock.yaml"
     lock.write_text(lock.read_text().replace("a" * 64, "c" * 64))
     kep(*SUBMIT)
-    gcs.put("data", "churn.csv", b"a,b,churned\n3,4,no\n")
+    header, *rows = gcs.objects["data", "churn.csv"].data.splitlines(keepends=True)
+    gcs.put("data", "churn.csv", header + b"".join(rows[1:]))
     kep(*SUBMIT)
     assert len(vertex.jobs) == 4
     kep(*SUBMIT)
@@ -256,6 +257,7 @@ def test_a_refusal_is_one_sentence(vertex, kep, code, message, reason, words):
             'storage cp --recursive ../churn.csv gs://BUCKET/data/churn.csv" and give gs://BUCKET/data/churn.csv',
         ),
         (["--set", "data.source=gs://data/chrun.csv"], 'did you mean "churn.csv"'),
+        (["--set", "data.label=chruned"], 'did you mean "churned"'),
         (["--bucket", "gs://nobody"], 'run "gcloud storage buckets create gs://nobody --location europe-west4"'),
     ],
 )
@@ -277,6 +279,12 @@ def test_a_bucket_that_answers_late(vertex, kep, gcs):
     fault = gcs.fault(r"maxResults=1\b", "reset", times=2)
     assert kep(*SUBMIT)[0] == 0
     assert fault.hits == 2
+
+
+def test_large_data_are_not_read_before_they_are_submitted(vertex, kep, gcs, monkeypatch):
+    monkeypatch.setattr(submit, "MOST_SURVEYED", 10)
+    assert kep(*SUBMIT, "--set", "data.label=chruned")[0] == 0
+    assert not [line for line in gcs.journal if "alt=media" in line]
 
 
 def test_whoever_submits_needs_no_right_to_the_bucket(vertex, kep, gcs):
