@@ -54,6 +54,7 @@ Concurrent = Annotated[
 Queue = Annotated[bool | None, typer.Option("--queue/--skip", help="Whether a run beyond those waits or is left out.")]
 
 LOCK = Path("containers/images.lock.yaml")
+PRICES = Path(__file__).with_name("prices.yaml")
 
 
 @app.command(epilog="Example: kep submit churn.yaml --project shop-ml --region europe-west4 --bucket gs://shop-data")
@@ -73,13 +74,21 @@ def submit(
     failure_policy: Policy = "slow",
     again: Annotated[bool, typer.Option(help="Submit it also when the same run is done or under way.")] = False,
     wait: Annotated[bool, typer.Option(help="Follow the run until it has ended.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would be and cost; submit nothing.")] = False,
+    prices: Annotated[Path, typer.Option(help="Prices for --dry-run, YAML.")] = PRICES,
 ) -> None:
     """Run the pipeline on Vertex AI; the same run is submitted once."""
     from pipelines import submit as submitting
 
     vertex = _vertex(project, region)
     options = _options(region, bucket, service_account, network, kms_key, labels, failure_policy, cache)
-    name = submitting.submit(vertex, _template(file, overrides, images, vertex), options, console, again)
+    template = _template(file, overrides, images, vertex)
+    if dry_run:
+        from pipelines import costs
+
+        console.print(costs.plan(template, options, costs.load(prices)))
+        return
+    name = submitting.submit(vertex, template, options, console, again)
     if wait:
         raise typer.Exit(submitting.follow(vertex, name, console))
 
