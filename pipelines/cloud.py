@@ -200,27 +200,36 @@ def update(
     queue: Queue = None,
     start: Start = None,
     end: End = None,
-    bucket: Annotated[str | None, typer.Option(metavar="GS://…", envvar="KEP_BUCKET", help="Needed with FILE.")] = None,
+    bucket: Annotated[str | None, typer.Option(metavar="GS://…", help="Another place for artifacts.")] = None,
     service_account: Account = "",
     network: Network = "",
     kms_key: Key = "",
     labels: Labels = None,
     overrides: Overrides = None,
     images: Images = LOCK,
-    failure_policy: Policy = "slow",
+    failure_policy: Annotated[
+        Literal["slow", "fast"] | None, typer.Option(help="What happens after a failed step.")
+    ] = None,
 ) -> None:
-    """Change a schedule: its times, or what its runs are of."""
+    """Change a schedule: its times, or what its runs are of; the rest stays as it is."""
     from pipelines import schedule
+    from pipelines.submit import check_labels
+    from pipelines.template import check_bucket
 
     timing = schedule.Timing(cron, zone, concurrent, queue, start, end)
     timing.fields()
-    vertex, template, options = _vertex(project, region), None, None
-    if file is not None:
-        if bucket is None:
-            raise UserError("--bucket: is missing; runs of another FILE need to know it again")
-        options = _options(region, bucket, service_account, network, kms_key, labels, failure_policy)
-        template = _template(file, overrides, images, vertex)
-    schedule.update(vertex, name, template, options, timing)
+    given = {
+        "bucket": check_bucket(bucket) if bucket else None,
+        "service_account": service_account or None,
+        "network": network or None,
+        "kms_key": kms_key or None,
+        "labels": check_labels(labels) if labels else None,
+        "fail_fast": failure_policy and failure_policy == "fast",
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    vertex = _vertex(project, region)
+    template = _template(file, overrides, images, vertex) if file is not None else None
+    schedule.update(vertex, name, template, given, timing)
     _say(f"updated {name}")
     if template is not None:
         _frozen(template)

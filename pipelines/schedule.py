@@ -10,7 +10,7 @@ from google.api_core import exceptions
 from rich.table import Table
 
 from components.shared.errors import UserError, nearest
-from pipelines.submit import Options, check_reachable, job_of, look, parameters
+from pipelines.submit import Options, check_options, check_reachable, job_of, look, options_of, parameters
 from pipelines.template import Template
 from pipelines.vertex import CHANGE, CREATE, LOOK, Vertex, once
 
@@ -99,10 +99,15 @@ def create(vertex: Vertex, name: str, template: Template, options: Options, timi
         return once(send, lambda: _find(vertex, name))
 
 
-def update(
-    vertex: Vertex, name: str, template: Template | None, options: Options | None, timing: Timing
-) -> "api.Schedule":
+def update(vertex: Vertex, name: str, template: Template | None, given: dict, timing: Timing) -> "api.Schedule":
     """Changes what is given of a schedule; runs that it started go on.
+
+    Args:
+        vertex: Where.
+        name: Of the schedule.
+        template: What later runs are of; None for what they were of.
+        given: Fields of `Options` that differ from those that the schedule was made with.
+        timing: What changes of it.
 
     Raises:
         UserError: There is none of that name, nothing is given, or Vertex AI refuses it.
@@ -110,18 +115,20 @@ def update(
     from google.cloud import aiplatform_v1 as api
     from google.protobuf.field_mask_pb2 import FieldMask
 
+    if given and template is None:
+        raise UserError("options of the runs can't change without FILE, which says what they are of")
     found = get(vertex, name)
     fields = timing.fields(found.cron)
-    account = ""
-    if template is not None and options is not None:
+    options = replace(options_of(found.create_pipeline_job_request.pipeline_job), **given)
+    if template is not None:
+        check_options(options, vertex.region)
         check_reachable(vertex, options.bucket)
         look(template)
         fields["create_pipeline_job_request"] = _request(vertex, template, options)
-        account = options.service_account
     if not fields:
         raise UserError("nothing to change is given; see kep schedule update --help")
     changed, mask = api.Schedule(name=found.name, **fields), FieldMask(paths=list(fields))
-    with vertex.explained(account):
+    with vertex.explained(options.service_account):
         return vertex.schedules.update_schedule(schedule=changed, update_mask=mask, **CHANGE)
 
 
@@ -237,6 +244,8 @@ def _request(vertex: Vertex, template: Template, options: Options) -> "api.Creat
 
 
 def _find(vertex: Vertex, name: str) -> "api.Schedule | None":
+    if not re.fullmatch(r"[\w .-]{1,128}", name):
+        raise UserError(f"NAME: {name!r} must be letters, digits, dots, dashes, spaces and _, at most 128")
     return next(iter(_all(vertex, f'display_name="{name}"')), None)
 
 

@@ -22,7 +22,7 @@ from pipelines.check import survey
 from pipelines.local import STEPS, step_of
 from pipelines.run import MOST_SURVEYED, revision
 from pipelines.template import STORAGE, Template
-from pipelines.vertex import Vertex, first_line
+from pipelines.vertex import FOLLOW, Vertex, first_line
 from pipelines.view import View
 
 if TYPE_CHECKING:
@@ -92,6 +92,18 @@ def check_labels(labels: list[str]) -> dict[str, str]:
         if label.startswith("kep_"):
             raise UserError(f'--label: "{label}" begins with kep_, as the labels that every run gets do; rename it')
     return dict(label.split("=", 1) for label in labels)
+
+
+def options_of(job: "api.PipelineJob") -> Options:
+    """What a job was submitted with: the opposite of `job_of`."""
+    return Options(
+        bucket=job.runtime_config.gcs_output_directory.rpartition("/runs/")[0],
+        service_account=job.service_account,
+        network=job.network,
+        kms_key=job.encryption_spec.kms_key_name,
+        labels={key: value for key, value in job.labels.items() if not key.startswith("kep_")},
+        fail_fast=job.runtime_config.failure_policy.name == "PIPELINE_FAILURE_POLICY_FAIL_FAST",
+    )
 
 
 def parameters(template: Template, options: Options, source: str) -> dict[str, str]:
@@ -287,9 +299,7 @@ def runs(vertex: Vertex, name: str | None, limit: int) -> Table:
         table.add_column(column, justify="right" if column == "took" else "left", no_wrap=True)
     for job in vertex.list(_condition(name), limit):
         created = job.create_time.strftime("%Y-%m-%d %H:%M")
-        seconds = (job.end_time - job.create_time).total_seconds() if job.end_time else None
-        took = "" if seconds is None else f"{seconds / 60:.0f} min"
-        table.add_row(_id(job), _words(job), created, took, job.labels.get("kep_revision", ""))
+        table.add_row(_id(job), _words(job), created, _took(job), job.labels.get("kep_revision", ""))
     return table
 
 
@@ -344,8 +354,7 @@ def events(job: "api.PipelineJob", seen: dict[int, str]) -> Iterator[dict]:
 def _finish(job: "api.PipelineJob", failure: dict | None, vertex: Vertex, console: Console) -> int:
     name, ending = _id(job), _ending(job)
     if ending == "done":
-        minutes = (job.end_time - job.create_time).total_seconds() / 60
-        _say(console, f"done in {minutes:.0f} min, artifacts under {job.runtime_config.gcs_output_directory}")
+        _say(console, f"done in {_took(job)}, artifacts under {job.runtime_config.gcs_output_directory}")
         return 0
     if ending == "cancelled":
         _say(console, f"error: {name} was cancelled")
@@ -357,7 +366,7 @@ def _finish(job: "api.PipelineJob", failure: dict | None, vertex: Vertex, consol
 
 
 def _get(vertex: Vertex, name: str) -> "api.PipelineJob":
-    job = vertex.get(name)
+    job = vertex.get(name, FOLLOW)
     if job is None:
         raise UserError(f"{name} was deleted")
     return job
@@ -365,6 +374,10 @@ def _get(vertex: Vertex, name: str) -> "api.PipelineJob":
 
 def _id(job: "api.PipelineJob") -> str:
     return job.name.rpartition("/")[2]
+
+
+def _took(job: "api.PipelineJob") -> str:
+    return f"{(job.end_time - job.create_time).total_seconds() / 60:.0f} min" if job.end_time else ""
 
 
 def _words(job: "api.PipelineJob") -> str:

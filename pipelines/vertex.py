@@ -39,17 +39,15 @@ _UNSURE = (
     exceptions.Unknown,
 )
 """After these nobody knows whether the call was done."""
+_READ = Retry(predicate=if_exception_type(*_UNSURE, exceptions.ResourceExhausted), initial=1, maximum=30)
 CREATE = {"retry": None, "timeout": 60}
 """Of a call whose repetition `once` decides on; seconds."""
-CHANGE = {"retry": Retry(predicate=if_exception_type(*_UNSURE), initial=1, maximum=30, timeout=180), "timeout": 60}
+CHANGE = {"retry": Retry(predicate=if_exception_type(*_UNSURE), initial=1, maximum=30, timeout=120), "timeout": 60}
 """Of a call that may be done twice."""
-LOOK = {
-    "retry": Retry(
-        predicate=if_exception_type(*_UNSURE, exceptions.ResourceExhausted), initial=1, maximum=30, timeout=600
-    ),
-    "timeout": 60,
-}
-"""Of a call that only reads: an outage of minutes does not end the following of a run of hours."""
+LOOK = {"retry": _READ.with_timeout(120), "timeout": 60}
+"""Of a call that only reads."""
+FOLLOW = {"retry": _READ.with_timeout(1800), "timeout": 60}
+"""Of a look at a run that lasts hours, which an outage of minutes does not end."""
 Made = TypeVar("Made")
 
 
@@ -73,11 +71,11 @@ class Vertex:
         self.project, self.region = project, region
         self.parent = f"projects/{project}/locations/{region}"
 
-    def get(self, job_id: str) -> "api.PipelineJob | None":
+    def get(self, job_id: str, patience: dict = LOOK) -> "api.PipelineJob | None":
         """The job; None when there is none."""
         with self.explained():
             try:
-                return self._jobs.get_pipeline_job(name=self._name(job_id), **LOOK)
+                return self._jobs.get_pipeline_job(name=self._name(job_id), **patience)
             except exceptions.NotFound:
                 return None
 

@@ -47,7 +47,7 @@ def vertex(_behind, tunnel, monkeypatch):
     """An empty Vertex AI in every region of every project; what waits for it does not wait long."""
     from pipelines import submit, template, vertex
 
-    for calls in (vertex.CHANGE, vertex.LOOK, template.STORAGE):
+    for calls in (vertex.CHANGE, vertex.LOOK, vertex.FOLLOW, template.STORAGE):
         monkeypatch.setitem(calls, "retry", calls["retry"].with_delay(0.01, 0.01).with_timeout(1))
     monkeypatch.setattr(submit, "POLL", 0)
     _, server, _ = _behind

@@ -84,21 +84,31 @@ def test_pause_resume_list_delete(vertex, kep):
 
 
 def test_an_update_changes_what_is_given(vertex, kep):
-    kep(*CREATE, "--time-zone", "Europe/Berlin", "--max-concurrent-runs", "3")
+    kept = ["--service-account", "a@b.iam.gserviceaccount.com", "--label", "team=a", "--failure-policy", "fast"]
+    kep(*CREATE, "--time-zone", "Europe/Berlin", "--max-concurrent-runs", "3", *kept)
     update = ("schedule", "update", "weekly", *PLACE)
     assert kep(*update, "--cron", "30 5 * * *")[0] == 0
     assert (only(vertex).cron, only(vertex).max_concurrent_run_count) == ("TZ=Europe/Berlin 30 5 * * *", 3)
     assert kep(*update, "--time-zone", "Asia/Tokyo", "--skip")[0] == 0
     assert only(vertex).cron == "TZ=Asia/Tokyo 30 5 * * *"
     before = only(vertex).create_pipeline_job_request.pipeline_job.labels["kep_template"]
-    code, out, _ = kep(*update, "churn.yaml", "--set", "seed=5", "--bucket", "gs://data/team")
+    code, out, _ = kep(*update, "churn.yaml", "--set", "seed=5")
     assert code == 0
+    changed = only(vertex).create_pipeline_job_request.pipeline_job
+    assert (changed.service_account, changed.labels["team"]) == ("a@b.iam.gserviceaccount.com", "a")
+    assert changed.runtime_config.gcs_output_directory == "gs://data/team/runs/churn"
+    assert changed.runtime_config.failure_policy.name.endswith("FAIL_FAST")
+    assert "enableCache" not in json.dumps(type(changed).to_dict(changed)["pipeline_spec"])
     after = only(vertex).create_pipeline_job_request.pipeline_job.labels["kep_template"]
     assert after != before
     assert f"sha256:{after}" in out
     assert only(vertex).cron == "TZ=Asia/Tokyo 30 5 * * *"
     assert "nothing to change is given" in one_sentence(kep(*update)[2])
-    assert "--bucket: is missing" in one_sentence(kep(*update, "churn.yaml")[2])
+    assert kep(*update, "churn.yaml", "--bucket", "gs://data/other", "--failure-policy", "slow")[0] == 0
+    changed = only(vertex).create_pipeline_job_request.pipeline_job
+    assert changed.runtime_config.gcs_output_directory == "gs://data/other/runs/churn"
+    assert changed.runtime_config.failure_policy.name.endswith("FAIL_SLOW")
+    assert "can't change without FILE" in one_sentence(kep(*update, "--label", "team=b")[2])
 
 
 @pytest.mark.parametrize("command", ["pause", "resume", "delete", "update"])
@@ -119,6 +129,7 @@ def test_a_schedule_that_is_not_there(vertex, kep, command):
         (["--time-zone", "../x"], '--time-zone: "../x" is none'),
         (["--start", "2026-03-02", "--end", "2026-03-01"], "--end: it is not after --start"),
         (["--region", "europe"], "--region: "),
+        (["--service-account", "me"], "--service-account: "),
         (["--bucket", "gs://nobody"], '--bucket: there is no bucket "nobody"'),
         (["--set", "data.source=churn.csv"], "is on this machine"),
     ],
@@ -127,6 +138,14 @@ def test_a_mistake_is_refused_before_anything_is_scheduled(vertex, kep, argument
     code, out, err = kep(*CREATE, *arguments)
     assert (code, out) == (2, "")
     assert words in one_sentence(err)
+    assert vertex.journal == []
+
+
+@pytest.mark.parametrize("name", ['x" OR state="ACTIVE', "a\nb", "x" * 129])
+def test_a_name_that_would_be_read_as_a_condition(vertex, kep, name):
+    code, _, err = kep("schedule", "delete", name, *PLACE)
+    assert code == 2
+    assert "NAME: " in one_sentence(err)
     assert vertex.journal == []
 
 

@@ -179,6 +179,18 @@ def test_a_storm_is_weathered(vertex, kep):
     assert all(fault.hits == fault.times for fault in vertex.faults)
 
 
+def test_an_outage_ends_following_and_not_the_run(vertex, kep):
+    vertex.frames = [Frame("RUNNING")] * 3 + [Frame("SUCCEEDED")]
+    fault = vertex.fault("GetPipelineJob", "UNAVAILABLE", "Away.", times=float("inf"), skip=2)
+    code, out, err = kep(*SUBMIT)
+    assert code == 2
+    assert "Vertex AI in europe-west4 does not answer (Away); try the same command again later" in one_sentence(err)
+    vertex.faults.remove(fault)
+    code, out, _ = kep(*SUBMIT)
+    assert (code, len(vertex.jobs)) == (0, 1)
+    assert "was submitted before, and is under way" in out
+
+
 def test_whoever_submits_the_same_at_the_same_moment_shares_the_run(vertex, kep):
     kep(*SUBMIT)
     fault = vertex.fault("GetPipelineJob", "NOT_FOUND")

@@ -10,12 +10,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, timedelta
 
 import grpc
 from google.cloud import aiplatform_v1 as api
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
-from google.rpc import code_pb2, status_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
 from proto.datetime_helpers import DatetimeWithNanoseconds
 
 from tests.cloud.tunnel import Tunnel
@@ -132,8 +134,8 @@ class Server:
         return None
 
     def now(self) -> DatetimeWithNanoseconds:
-        """A clock that moves by a second with every look at it."""
-        return DatetimeWithNanoseconds.from_rfc3339(f"2026-02-01T00:{next(self._numbers):02d}:00Z")
+        """A clock that moves by a minute with every look at it."""
+        return DatetimeWithNanoseconds(2026, 2, 1, tzinfo=UTC) + timedelta(minutes=next(self._numbers))
 
     # What the methods do.
 
@@ -331,9 +333,6 @@ def _answering(server: Server, name: str, act: Callable) -> Callable:
 
 
 def _abort(context: grpc.ServicerContext, refused: RefusedError) -> None:
-    from google.rpc import error_details_pb2
-    from grpc_status import rpc_status
-
     status = status_pb2.Status(code=code_pb2.Code.Value(refused.code), message=str(refused))
     if refused.reason:
         status.details.add().Pack(error_details_pb2.ErrorInfo(reason=refused.reason, domain="googleapis.com"))
