@@ -195,14 +195,10 @@ def login() -> Any:
     Raises:
         UserError: There are none, or they are no longer accepted.
     """
-    import logging
-
     import google.auth
     from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
     from google.auth.transport.requests import Request
 
-    # It warns of a login without a project, which is given by --project here.
-    logging.getLogger("google.auth").setLevel(logging.ERROR)
     try:
         found, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
         found.refresh(Request())
