@@ -83,13 +83,19 @@ def estimate(settings: RunFile, seen: Inspection, runs: Path) -> str:
     latest = runs / settings.name / "latest" / "report.json"
     if latest.is_file() and (seconds := _as_last_time(settings, seen, read_json(latest))) is not None:
         return f"{_minutes(seconds)} (from the steps of the last run of {settings.name}; none reused)"
+    seconds = guess(settings, seen)
+    return f"{_minutes(seconds)} (a guess from rows and trainings; GPUs and wide data differ)"
+
+
+def guess(settings: RunFile, seen: Inspection) -> float:
+    """Seconds of one training after the other, from rows and trainings."""
     epochs = {"tune": settings.search.max_epochs, "best_epoch": settings.best_epoch.max_epochs}
     seconds = 60.0  # start of the steps
     for step, count in trainings(settings).items():
         # A second to compile, and some microseconds a row and epoch for a network of the default spaces; about half
         # of the epochs are trained before a training stops early.
         seconds += count * (1 + 0.5 * epochs.get(step, 30) * seen.roles["train"] * 2e-5)
-    return f"{_minutes(seconds)} (a guess from rows and trainings; GPUs and wide data differ)"
+    return seconds
 
 
 def _as_last_time(settings: RunFile, seen: Inspection, last: dict) -> float | None:

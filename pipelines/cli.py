@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from components.shared.errors import UserError
+from pipelines import cloud
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -251,6 +252,9 @@ def report(
     print(path)
     if browser:
         webbrowser.open(path.as_uri())
+
+
+app.add_typer(cloud.app)
 
 
 @contextmanager

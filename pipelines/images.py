@@ -54,3 +54,9 @@ def assign(spec: dict, images: Mapping[str, str]) -> None:
             step = step_of(label.removeprefix("exec-"))
             # Of the search in rounds, `suggest` trains nothing, but its oracles come with TensorFlow.
             executor["container"]["image"] = images["glue" if step in GLUE else "cpu"]
+
+
+def unpinned(spec: dict) -> str | None:
+    """An image of a compiled pipeline that is not named by its digest; None when all are."""
+    containers = [executor.get("container", {}) for executor in spec["deploymentSpec"]["executors"].values()]
+    return next((c["image"] for c in containers if "image" in c and not _BY_DIGEST.fullmatch(c["image"])), None)

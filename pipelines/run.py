@@ -150,14 +150,14 @@ def record(settings: RunFile, base: Path, given: dict, images: dict[str, str]) -
         "source": given["source"],
         "code": code_hash(),
         "images": images,
-        "revision": _revision(),
+        "revision": revision(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         "platform": platform.platform(),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
 
 
-def _revision() -> str | None:
+def revision() -> str | None:
     """Of this package's checkout; None for an installed package, or without git."""
     command = ["git", "describe", "--always", "--dirty"]
     try:

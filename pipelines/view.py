@@ -42,7 +42,7 @@ class View:
         self.failure: dict | None = None
         self._console = console
         self._begun = time.time()
-        self._live = Live(console=console, refresh_per_second=5, get_renderable=self._table)
+        self._live = Live(console=console, refresh_per_second=5, get_renderable=self.table)
 
     def __enter__(self) -> "View":
         if self._console.is_terminal:
@@ -54,6 +54,12 @@ class View:
             self._live.__exit__(*problem)
 
     def show(self, event: dict) -> None:
+        """Takes in one event of a step, and prints a line of it where there is no terminal."""
+        self.take(event)
+        if not self._console.is_terminal:
+            self._print(event, self.states[event["step"]])
+
+    def take(self, event: dict) -> None:
         """Takes in one event of a step."""
         step, label = event["step"], event.get("label", "")
         state = self.states[step]
@@ -74,8 +80,6 @@ class View:
                 state.state = "done" if state.finished == state.tasks else "running"
         else:
             state.state, state.ended, self.failure = "failed", now, event
-        if not self._console.is_terminal:
-            self._print(event, state)
 
     def _print(self, event: dict, state: State) -> None:
         name = f"{event['step']}{' ' + event['label'] if event.get('label') else ''}"
@@ -89,7 +93,8 @@ class View:
         seconds = time.time() - self._begun
         self._console.print(Text(f"[{seconds:6.1f} s] {name}: {words[event['kind']]}"), soft_wrap=True)
 
-    def _table(self) -> Group:
+    def table(self) -> Group:
+        """The steps as they are now."""
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
         for step, state in self.states.items():
             took = (state.ended if state.state != "running" else time.time()) - state.started if state.started else 0

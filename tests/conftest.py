@@ -8,12 +8,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from components.ingest.ingest import ingest
 from components.shared.files import write_json
 from components.shared.monitor import Monitor
 from components.shared.records import Records
 from components.shared.settings import DataSettings
+from pipelines import cli, cloud
 
 DATA = Path(__file__).parent / "data"
 SOURCES = {
@@ -75,3 +77,19 @@ def ensembles(records, tmp_path_factory):
         return made[key]
 
     return of
+
+
+@pytest.fixture
+def kep(tmp_path, monkeypatch, capsys):
+    """Function that runs `kep` in an empty folder; returns its exit status, its output and its errors."""
+    monkeypatch.chdir(tmp_path)
+    for module in (cli, cloud):
+        monkeypatch.setattr(module, "console", Console(width=200, highlight=False))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["kep", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return run

@@ -1,15 +1,77 @@
-"""A local Cloud Storage for the tests beside this file."""
+"""Local stand-ins for Google's services, for the tests beside this file."""
 
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
-from tests.cloud.gcs import Server
+from tests.cloud import gcs as storage
+from tests.cloud.tunnel import Tunnel
+from tests.conftest import DATA
 
 
 @pytest.fixture
-def gcs(monkeypatch) -> Iterator[Server]:
+def gcs(monkeypatch) -> Iterator[storage.Server]:
     """A server with the bucket "data", which Google's clients in this process and its children use."""
-    with Server("data") as server:
+    with storage.Server("data") as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
         yield server
+
+
+@pytest.fixture(scope="session")
+def _behind(tmp_path_factory):
+    """The tunnel and what stands behind it: one for all tests, since gRPC reads its authorities once in a process."""
+    from tests.cloud import registry, vertex
+
+    with (
+        Tunnel(tmp_path_factory.mktemp("tunnel")) as tunnel,
+        vertex.Server(tunnel) as jobs,
+        registry.Server(tunnel) as templates,
+    ):
+        yield tunnel, jobs, templates
+
+
+@pytest.fixture
+def tunnel(_behind, monkeypatch) -> Tunnel:
+    """Where the hosts of Google are, for this process and its children."""
+    found, *_ = _behind
+    found.refused.clear()
+    found.revoked = False
+    for name, value in found.environment().items():
+        monkeypatch.setenv(name, value)
+    return found
+
+
+@pytest.fixture
+def vertex(_behind, tunnel, monkeypatch):
+    """An empty Vertex AI in every region of every project; what waits for it does not wait long."""
+    from pipelines import submit, template, vertex
+
+    for calls in (vertex.CHANGE, vertex.LOOK, vertex.FOLLOW, template.STORAGE):
+        monkeypatch.setitem(calls, "retry", calls["retry"].with_delay(0.01, 0.01).with_timeout(1))
+    monkeypatch.setattr(submit, "POLL", 0)
+    _, server, _ = _behind
+    server.reset()
+    return server
+
+
+@pytest.fixture
+def registry(_behind, tunnel):
+    """An empty repository of templates, in every project."""
+    *_, server = _behind
+    server.reset()
+    return server
+
+
+@pytest.fixture
+def churn(gcs, tmp_path):
+    """The path of a run file with its data on gs://, in a folder with a lock of the images."""
+    gcs.put("data", "churn.csv", (DATA / "churn.csv").read_bytes())
+    settings = {"name": "churn", "data": {"source": "gs://data/churn.csv", "label": "churned"}}
+    path = tmp_path / "churn.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    (tmp_path / "containers").mkdir()
+    digests = {"cpu": "a" * 64, "glue": "b" * 64}
+    lock = {name: f"registry.example/team/{name}@sha256:{digest}" for name, digest in digests.items()}
+    (tmp_path / "containers" / "images.lock.yaml").write_text(yaml.safe_dump(lock))
+    return path

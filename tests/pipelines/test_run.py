@@ -8,7 +8,7 @@ from rich.console import Console
 from components.shared.errors import UserError
 from components.shared.files import write_json
 from pipelines.config import validate
-from pipelines.run import _new_folder, _note_champion, _revision, _short, find, results_table
+from pipelines.run import _new_folder, _note_champion, _short, find, results_table, revision
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path):
 
 def test_a_machine_without_git_has_no_revision(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert _revision() is None
+    assert revision() is None
 
 
 def note(tmp_path, champion: str | None) -> str:

@@ -25,7 +25,7 @@ def lines(*events: dict) -> list[str]:
 def table(view: View) -> list[str]:
     console = Console(width=120)
     with console.capture() as captured:
-        console.print(view._table())
+        console.print(view.table())
     return captured.get().splitlines()
 
 

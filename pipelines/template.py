@@ -1,0 +1,232 @@
+"""The pipeline as Vertex AI gets it: compiled from a run file, or a template that was published before."""
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from components.shared.errors import UserError
+from components.shared.settings import DataSettings
+from pipelines.arguments import arguments, code_hash, kfp_safe
+from pipelines.config import RunFile, load, validate
+from pipelines.images import unpinned
+
+REPOSITORY = re.compile(r"https://[a-z0-9-]+-kfp\.pkg\.dev/[^/]+/[^/]+")
+STORAGE = {"retry": DEFAULT_RETRY.with_timeout(60), "timeout": 60}
+"""Of a call to Cloud Storage that only reads; seconds."""
+_ADDRESS = re.compile(rf"({REPOSITORY.pattern})/([^/]+)/([^/]+)")
+_BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[^/]+)*")
+
+
+@dataclass(frozen=True)
+class Template:
+    """A compiled pipeline.
+
+    Attributes:
+        spec: Its one YAML document.
+        address: In Artifact Registry, by digest; empty for one from elsewhere.
+    """
+
+    spec: dict[str, Any]
+    address: str = ""
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Of its inputs, by name."""
+        inputs = self.spec["root"]["inputDefinitions"]["parameters"]
+        return {name: given["defaultValue"] for name, given in inputs.items() if "defaultValue" in given}
+
+    @property
+    def name(self) -> str:
+        """Of the run file."""
+        return json.loads(self.defaults["asked"])["name"]
+
+    @property
+    def data(self) -> DataSettings:
+        return DataSettings.model_validate_json(self.defaults["data"])
+
+    @property
+    def settings(self) -> RunFile:
+        """The run file that it was compiled from."""
+        return validate(json.loads(self.defaults["asked"]))
+
+    @property
+    def digest(self) -> str:
+        """sha256 of its content, whatever the order of its keys: images by digest, arguments and code are in it."""
+        return hashlib.sha256(json.dumps(self.spec, sort_keys=True).encode()).hexdigest()
+
+
+def of_run_file(file: Path, overrides: list[str] | None, images: Mapping[str, str]) -> Template:
+    """Compiles the pipeline of a run file.
+
+    Args:
+        file: The run file.
+        overrides: As of `load`.
+        images: By name, with their digests.
+
+    Raises:
+        UserError: The run file has mistakes, or needs something of this machine.
+    """
+    from pipelines.compile import compile_training
+
+    settings = load(file, overrides)
+    check_source(settings.data)
+    given = arguments(settings, file.parent, Path("champions")) | {"code": code_hash(), "champion": _champion(settings)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        compile_training(path, given, images)
+        spec = yaml.safe_load(path.read_text())
+    # By its name a run is found in the console and a template in its repository, and the cache goes by it too.
+    spec["pipelineInfo"]["name"] = settings.name
+    return Template(spec)
+
+
+def of_address(address: str, credentials: Any) -> Template:
+    """Reads a template from Artifact Registry or Cloud Storage, and checks what `of_run_file` sees to.
+
+    Raises:
+        UserError: There is none, it is not of this package, or it needs what the cloud hasn't.
+    """
+    if address.startswith("gs://"):
+        text, resolved = _object(address, credentials), ""
+    elif match := _ADDRESS.fullmatch(address):
+        text, resolved = _package(*match.groups(), credentials)
+    else:
+        raise UserError(
+            f'"{address}" is no template; give gs://BUCKET/NAME.yaml or '
+            "https://REGION-kfp.pkg.dev/PROJECT/REPOSITORY/NAME/TAG"
+        )
+    template = Template(_spec(text, address), resolved)
+    try:
+        data = template.data
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{address} is no pipeline that `kep compile` or `kep publish` wrote") from error
+    if image := unpinned(template.spec):
+        raise UserError(f"{address} runs {image}, which is not pinned by its digest; compile it with --target vertex")
+    check_source(data)
+    return template
+
+
+def publish(template: Template, repository: str, tags: list[str], credentials: Any) -> str:
+    """Uploads a template to a repository of Artifact Registry.
+
+    Returns:
+        Its address, by digest.
+
+    Raises:
+        UserError: `repository` or a tag can't be any, or the registry refuses it.
+    """
+    if not REPOSITORY.fullmatch(repository):
+        raise UserError(f'--repository: "{repository}" is none; give https://REGION-kfp.pkg.dev/PROJECT/REPOSITORY')
+    for tag in tags:
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,127}", tag):
+            raise UserError(f'--tag: "{tag}" must be lower-case letters, digits and dashes, a letter first')
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        path.write_text(yaml.safe_dump(template.spec, sort_keys=True))
+        package, version = _registry(repository, lambda client: client.upload_pipeline(str(path), tags), credentials)
+    return f"{repository}/{package}/{version}"
+
+
+def check_bucket(location: str) -> str:
+    """The location without a slash at its end.
+
+    Raises:
+        UserError: It is no gs:// path.
+    """
+    bare = location.rstrip("/")
+    if not _BUCKET.fullmatch(bare):
+        raise UserError(f'--bucket: "{location}" is no gs:// path; give gs://BUCKET or gs://BUCKET/FOLDER')
+    return bare
+
+
+def check_source(data: DataSettings) -> None:
+    """Refuses data of this machine, with the command that would bring them to where a step can read them.
+
+    Raises:
+        UserError: A source is neither on gs:// nor a set of scikit-learn.
+    """
+    sources = {"source": data.source} if data.files is None else data.files.model_dump()
+    for key, source in sources.items():
+        if source and not source.startswith(("gs://", "sklearn:")):
+            name = f"data.{key}" if data.files is None else f"data.files.{key}"
+            there = f"gs://BUCKET/data/{Path(source).name}"
+            raise UserError(
+                f'{name}: "{source}" is on this machine, where no step on Vertex AI can read it; run '
+                f'"gcloud storage cp --recursive {source} {there}" and give {there}'
+            )
+
+
+def _champion(settings: RunFile) -> str:
+    """The folder as the run file names it; empty for the one of the bucket that the run is submitted with."""
+    folder = settings.promote.champion or ""
+    if folder and not folder.startswith("gs://"):
+        raise UserError(
+            f'promote.champion: "{folder}" is on this machine, where no step on Vertex AI can read it; give a gs:// '
+            "folder, or leave it out for one in the run's bucket"
+        )
+    return kfp_safe(json.dumps({"folder": folder, "version": None}))
+
+
+def _spec(text: str, address: str) -> dict[str, Any]:
+    try:
+        spec = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{address} is not one YAML document, as Vertex AI needs it") from error
+    if not isinstance(spec, dict):
+        raise UserError(f"{address} is no compiled pipeline")
+    return spec
+
+
+def _object(address: str, credentials: Any) -> str:
+    import requests
+    from google.api_core.exceptions import GoogleAPICallError, RetryError
+    from google.cloud.storage import Blob, Client
+
+    try:
+        return Blob.from_uri(address, Client(project="-", credentials=credentials)).download_as_text(**STORAGE)
+    except (GoogleAPICallError, RetryError, requests.RequestException, ValueError) as error:
+        reason = {403: "may not be read with this login", 404: "does not exist"}.get(
+            getattr(error, "code", None), "can't be read"
+        )
+        raise UserError(f"the template {address} {reason}; check the path") from error
+
+
+def _package(repository: str, package: str, version: str, credentials: Any) -> tuple[str, str]:
+    """A template's text, and its address by digest."""
+    if not version.startswith("sha256:"):
+        tag = _registry(repository, lambda client: client.get_tag(package, version), credentials)
+        version = tag["version"].rpartition("/")[2]
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "pipeline.yaml")
+        _registry(repository, lambda client: client.download_pipeline(package, version, file_name=path), credentials)
+        return Path(path).read_text(), f"{repository}/{package}/{version}"
+
+
+def _registry(repository: str, act: Any, credentials: Any) -> Any:
+    """What `act` does with kfp's client of the repository."""
+    import requests
+    from kfp.registry import RegistryClient
+
+    try:
+        return act(RegistryClient(repository, auth=credentials))
+    except requests.HTTPError as error:
+        status = error.response.status_code
+        place = repository.removeprefix("https://").partition("-kfp")[0]
+        command = f"gcloud artifacts repositories create NAME --repository-format=KFP --location={place}"
+        sentences = {
+            401: 'the login is not accepted; run "gcloud auth application-default login"',
+            403: "this login may not use it; grant it roles/artifactregistry.writer, or reader to submit from it",
+            404: f'it does not exist, or has no such template; a repository is made by "{command}"',
+            409: "the same template or tag is there already",
+        }
+        raise UserError(f"{repository}: {sentences.get(status, f'the registry answered {status}')}") from error
+    except requests.RequestException as error:
+        raise UserError(f"{repository} does not answer; try again later") from error

@@ -1,0 +1,236 @@
+"""Vertex AI's pipeline jobs and schedules: asked for safely, and what goes wrong as one sentence.
+
+Google's clients of the service itself are used, not the `PipelineJob` above them: that one creates a misspelt bucket,
+prints a stack trace where it may not look at a project, and repeats no call whose answer was lost.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from google.api_core import exceptions
+from google.api_core.retry import Retry, if_exception_type
+
+from components.shared.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from google.cloud import aiplatform_v1 as api
+
+# fmt: off
+REGIONS = (
+    "africa-south1", "asia-east1", "asia-east2", "asia-northeast1", "asia-northeast2", "asia-northeast3",
+    "asia-south1", "asia-south2", "asia-southeast1", "asia-southeast2", "australia-southeast1",
+    "australia-southeast2", "europe-central2", "europe-north1", "europe-north2", "europe-southwest1",
+    "europe-west1", "europe-west12", "europe-west2", "europe-west3", "europe-west4", "europe-west6", "europe-west8",
+    "europe-west9", "me-central1", "me-central2", "me-west1", "northamerica-northeast1", "northamerica-northeast2",
+    "southamerica-east1", "southamerica-west1", "us-central1", "us-east1", "us-east4", "us-east5", "us-east7",
+    "us-south1", "us-west1", "us-west2", "us-west3", "us-west4", "us-west8",
+)
+# fmt: on
+"""Those of google.cloud.aiplatform, whose import takes seconds; a test holds them against it."""
+LOGIN = 'run "gcloud auth application-default login"'
+
+_UNSURE = (
+    exceptions.ServiceUnavailable,
+    exceptions.DeadlineExceeded,
+    exceptions.InternalServerError,
+    exceptions.Unknown,
+)
+"""After these nobody knows whether the call was done."""
+_READ = Retry(predicate=if_exception_type(*_UNSURE, exceptions.ResourceExhausted), initial=1, maximum=30)
+CREATE = {"retry": None, "timeout": 60}
+"""Of a call whose repetition `once` decides on; seconds."""
+CHANGE = {"retry": Retry(predicate=if_exception_type(*_UNSURE), initial=1, maximum=30, timeout=120), "timeout": 60}
+"""Of a call that may be done twice."""
+LOOK = {"retry": _READ.with_timeout(120), "timeout": 60}
+"""Of a call that only reads."""
+FOLLOW = {"retry": _READ.with_timeout(1800), "timeout": 60}
+"""Of a look at a run that lasts hours, which an outage of minutes does not end."""
+Made = TypeVar("Made")
+
+
+class Vertex:
+    """Vertex AI in one region of one project.
+
+    Attributes:
+        project: Its id or number.
+        region: Such as europe-west4.
+        parent: Resource name of the two.
+
+    Raises:
+        UserError: `project` or `region` can't be any.
+    """
+
+    def __init__(self, project: str, region: str):
+        if not re.fullmatch(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|\d+", project):
+            raise UserError(f'--project: "{project}" is no id of a project; "gcloud projects list" shows them')
+        if region not in REGIONS:
+            raise UserError(f'--region: Vertex AI is not in "{region}"{nearest(region, REGIONS)}')
+        self.project, self.region = project, region
+        self.parent = f"projects/{project}/locations/{region}"
+
+    def get(self, job_id: str, patience: dict = LOOK) -> "api.PipelineJob | None":
+        """The job; None when there is none."""
+        with self.explained():
+            try:
+                return self._jobs.get_pipeline_job(name=self._name(job_id), **patience)
+            except exceptions.NotFound:
+                return None
+
+    def create(self, job_id: str, job: "api.PipelineJob") -> tuple["api.PipelineJob", bool]:
+        """Makes the job, once, however often the answer is lost on its way.
+
+        Returns:
+            The job, and whether this call has made it: False when somebody else had.
+        """
+
+        def send() -> tuple["api.PipelineJob", bool]:
+            try:
+                made = self._jobs.create_pipeline_job(
+                    parent=self.parent, pipeline_job=job, pipeline_job_id=job_id, **CREATE
+                )
+            except exceptions.AlreadyExists:
+                found = self.get(job_id)
+                if found is None:  # deleted in between
+                    raise
+                return found, False
+            return made, True
+
+        def find() -> tuple["api.PipelineJob", bool] | None:
+            found = self.get(job_id)
+            return None if found is None else (found, True)
+
+        with self.explained(job.service_account):
+            return once(send, find)
+
+    def list(self, condition: str, limit: int) -> list["api.PipelineJob"]:
+        """The newest jobs that meet a condition in Vertex AI's own language."""
+        from itertools import islice
+
+        request = {"parent": self.parent, "filter": condition, "order_by": "create_time desc", "page_size": limit}
+        with self.explained():
+            return list(islice(self._jobs.list_pipeline_jobs(request=request, **LOOK), limit))
+
+    def cancel(self, job_id: str) -> None:
+        """Asks for the job to be cancelled; one that has ended stays as it is."""
+        with self.explained():
+            try:
+                self._jobs.cancel_pipeline_job(name=self._name(job_id), **CHANGE)
+            except exceptions.FailedPrecondition:
+                return
+
+    def url(self, job_id: str) -> str:
+        """Of the job's page in the console."""
+        place = f"https://console.cloud.google.com/vertex-ai/locations/{self.region}/pipelines/runs/{job_id}"
+        return f"{place}?project={self.project}"
+
+    @contextmanager
+    def explained(self, account: str = "") -> Iterator[None]:
+        """Turns what Google answers into one sentence.
+
+        Args:
+            account: Service account that the steps are to run as.
+
+        Raises:
+            UserError: Instead of every error of Google's clients.
+        """
+        try:
+            yield
+        except exceptions.RetryError as error:
+            raise UserError(self._sentence(error.cause, account)) from error
+        except exceptions.GoogleAPICallError as error:
+            raise UserError(self._sentence(error, account)) from error
+
+    def _sentence(self, error: Exception | None, account: str) -> str:
+        said = first_line(getattr(error, "message", None) or str(error))
+        if getattr(error, "reason", None) == "SERVICE_DISABLED" or "it is disabled" in said:
+            command = f"gcloud services enable aiplatform.googleapis.com --project {self.project}"
+            return f'the Vertex AI API is disabled in project {self.project}; run "{command}"'
+        if isinstance(error, exceptions.Unauthenticated):
+            return f"the Google Cloud login is not accepted ({said}); {LOGIN}"
+        if isinstance(error, exceptions.Forbidden):
+            if "actAs" in said:
+                whom = account or "the default service account of Compute Engine"
+                return f"this login may not run steps as {whom}; grant it roles/iam.serviceAccountUser there"
+            return f"this login may not do that in project {self.project}; grant it roles/aiplatform.user ({said})"
+        if isinstance(error, exceptions.ResourceExhausted):
+            return f"a quota of Vertex AI in {self.region} is used up: {said}; wait for other runs, or ask for more"
+        if isinstance(error, _UNSURE):
+            return f"Vertex AI in {self.region} does not answer ({said}); try the same command again later"
+        return f"Vertex AI refuses it: {said}"
+
+    def _name(self, job_id: str) -> str:
+        return f"{self.parent}/pipelineJobs/{job_id}"
+
+    @cached_property
+    def credentials(self) -> Any:
+        """The login of this machine, looked at before anything is asked for with it."""
+        return login()
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """What every client of this region is made with."""
+        endpoint = f"{self.region}-aiplatform.googleapis.com"
+        return {"credentials": self.credentials, "client_options": {"api_endpoint": endpoint}}
+
+    @cached_property
+    def _jobs(self) -> "api.PipelineServiceClient":
+        from google.cloud.aiplatform_v1 import PipelineServiceClient
+
+        return PipelineServiceClient(**self.options)
+
+    @cached_property
+    def schedules(self) -> "api.ScheduleServiceClient":
+        """The client of schedules."""
+        from google.cloud.aiplatform_v1 import ScheduleServiceClient
+
+        return ScheduleServiceClient(**self.options)
+
+
+def login() -> Any:
+    """The Application Default Credentials of this machine, tried out before anything is asked for with them.
+
+    Raises:
+        UserError: There are none, or they are no longer accepted.
+    """
+    import google.auth
+    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
+    from google.auth.transport.requests import Request
+
+    try:
+        found, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+        found.refresh(Request())
+    except DefaultCredentialsError as error:
+        raise UserError(f"there is no usable Google Cloud login on this machine; {LOGIN}") from error
+    except TransportError as error:
+        raise UserError("Google's login does not answer; check the network and try again") from error
+    except GoogleAuthError as error:
+        raise UserError(f"the Google Cloud login is no longer accepted; {LOGIN}") from error
+    return found
+
+
+def once(send: Callable[[], Made], find: Callable[[], Made | None]) -> Made:
+    """Does what must not be done twice: when the answer is lost, a look decides whether to do it again.
+
+    Args:
+        send: Does it.
+        find: What it has made; None when it has made nothing.
+    """
+
+    def attempt() -> Made:
+        try:
+            return send()
+        except _UNSURE:
+            found = find()
+            if found is None:
+                raise
+            return found
+
+    return CHANGE["retry"](attempt)()
+
+
+def first_line(text: str) -> str:
+    """Its first line without the full stop, to stand in a sentence."""
+    return (text.strip().splitlines() or [""])[0].strip().rstrip(".")
