@@ -236,6 +236,27 @@ def export(
     )
 
 
+@app.command(epilog="Example: kep drift new.csv --against churn -o drift.html")
+def drift(
+    data: Annotated[str, typer.Argument(help="A file, folder or glob of raw features, local or gs://.")],
+    against: Annotated[str, typer.Option(metavar="RUN", help="A run's name or folder, or the folder of an ensemble.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="An HTML page to write.")] = None,
+    record: Annotated[Path | None, typer.Option("--json", help="A JSON file to write.")] = None,
+    threshold: Annotated[
+        float, typer.Option(help="Population stability index beyond which a column has drifted: exit status 1.")
+    ] = 0.2,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Compare new data with what a run's model was trained on: columns, missing values, categories, predictions."""
+    from pipelines.local import enter_step_environment
+
+    enter_step_environment()
+    with _quiet():
+        from pipelines.drift import drift
+
+    raise typer.Exit(int(drift(data, against, runs, threshold, console, output, record)))
+
+
 @app.command(epilog="Example: kep report digits --open")
 def report(
     name: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, or the name in its run file.")],

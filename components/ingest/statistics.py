@@ -39,8 +39,8 @@ class Moments:
 
 
 BINS = 10
-KEPT = 1 << 24
-"""Values of all columns together that are held to place the bins' edges: 64 MB."""
+KEPT = 1 << 20
+"""Values of all columns together that are held to place the bins' edges: 4 MB."""
 
 
 @dataclass

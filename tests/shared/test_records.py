@@ -55,8 +55,8 @@ def test_who_may_read_what(step: str, role: str, churn: Path):
         assert records.ledger == []
 
 
-def test_only_evaluate_reads_test():
-    assert [step for step, roles in READERS.items() if "test" in roles] == ["evaluate"]
+def test_test_rows_are_read_after_every_choice_alone():
+    assert [step for step, roles in READERS.items() if "test" in roles] == ["evaluate", "export"]
     assert READERS["evaluate"] == ("test",)
 
 
