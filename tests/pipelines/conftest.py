@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from components.shared.files import write_json
+from components.shared.monitor import StepMonitor
 from components.shared.records import Records
+from components.shared.step import Step
+from components.tune.trials import Study, Trial
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +40,9 @@ def runs(ensembles, records, tmp_path_factory):
                 roles = {role: own.manifest.roles[role].fingerprint for role in ("train", "validation")}
                 result = {"candidate": {"id": member["id"]}, "folds": None, "fingerprints": roles}
                 write_json(folder / "best_epoch.json", result)
+                with StepMonitor(Step("best_epoch"), "", scalars=folder / "tensorboard" / "seed-0") as monitor:
+                    for epoch in (1, 2, 3):
+                        monitor.epoch(epoch, {"loss": 1 / epoch, "val_loss": 2 / epoch})
                 results.append(result)
                 shutil.copytree(run / "ensemble" / "members" / member["id"], store / f"m{place}" / "retrain" / "model")
             evaluation = store / "evaluate" / "evaluation"
@@ -54,6 +60,13 @@ def runs(ensembles, records, tmp_path_factory):
             }
             write_json(evaluation / "evaluation.json", report["evaluation"])
             write_json(store / "tune" / "study" / "study.json", report["study"])
+            study = Study(store / "tune" / "study")
+            for number, units in enumerate((16, 64)):
+                values = {"units": units, "learning_rate": 0.01, "activation": "relu"}
+                loss = 0.5 - number / 10
+                score = {"score": loss, "loss": loss, "best": 2, "validation_curve": [0.7, loss]}
+                study.save(Trial(number, "mlp", values, number, "complete", **score), None)
+            study.save(Trial(2, "mlp", {"units": 8}, 2, "infeasible", reason="no number"), None)
             write_json(run / "report.json", report)
             write_json(run / "run.json", {"run_file": {"data": {"source": source}, "seed": 0}})
             (run / "report.html").touch()
