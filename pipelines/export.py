@@ -184,8 +184,8 @@ def _chosen(own: Ensemble, run: Path, format: str, keras_only: bool) -> Ensemble
         raise UserError(f"--format {format}: no member of this ensemble is a Keras network; add mlp to search.families")
     if not keras_only:
         raise UserError(
-            f"--format {format}: {', '.join(others)} can't be in it, it holds Keras networks; with --keras-only it is "
-            f"made of {', '.join(ids)}, weighed again, and the table says what that loses"
+            f"--format {format}: {', '.join(others)} can't be exported, since it holds Keras networks alone; with "
+            f"--keras-only it is made of {', '.join(ids)}, weighed again, and the table says what that loses"
         )
     return own.reweighed(reweigh(ids, run, own.manifest))
 
@@ -290,6 +290,11 @@ def table_of(rows: list[Measured], reference: Reference) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         last = f"{row.same:.1%}" if classes else number(row.difference)
-        cells = [f"{row.bytes / 1000:,.0f} kB", number(row.ms, 3), number(row.score), f"{row.lost:+.2%}"]
+        cells = [
+            f"{row.bytes / 1000:,.0f} kB",
+            number(row.ms, 3),
+            number(row.score),
+            f"{round(row.lost, 4) + 0.0:+.2%}",
+        ]
         table.add_row(row.name, *cells, number(row.loss), last)
     return table

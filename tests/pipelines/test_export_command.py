@@ -85,7 +85,9 @@ def test_what_loses_too_much_is_not_written(exported, tmp_path):
 
 def test_trees_are_named_and_left_out_when_asked(exported, run_folder, tmp_path):
     names = ("mlp", "boosted_trees")
-    with pytest.raises(UserError, match=r"boosted_trees-1 can't be in it.*with --keras-only it is made of mlp-0"):
+    with pytest.raises(
+        UserError, match=r"boosted_trees-1 can't be exported, since .*with --keras-only it is made of mlp-0"
+    ):
         exported("churn", names, "tflite")
     content, rows, _ = exported("churn", names, "tflite", ["float32"], 1.0, keras_only=True)
     assert content["members"] == [{"id": "mlp-0", "weight": 1.0}]
