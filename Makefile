@@ -15,7 +15,7 @@ setup: .venv/installed  ## Make the environment in .venv from uv.lock
 # uv brings itself: where it is not installed, pip puts it into the environment that it then fills.
 .venv/installed: pyproject.toml uv.lock
 	@command -v uv >/dev/null || test -x .venv/bin/uv || { python3 -m venv .venv && .venv/bin/pip install --quiet uv; }
-	$(UV) sync --locked --extra cpu --extra docker --extra serve --inexact --quiet
+	$(UV) sync --locked --extra cpu --extra docker --extra serve --extra edge --inexact --quiet
 	@mkdir -p .venv/lib/openmp
 	@ln -sf $(CURDIR)/.venv/lib/python3.*/site-packages/scikit_learn.libs/libgomp-*.so* .venv/lib/openmp/libgomp.so.1
 	@touch $@
@@ -56,7 +56,7 @@ image-gpu:  ## Build the image for NVIDIA GPUs: several GB
 sbom: setup  ## Write a CycloneDX bill of materials per image to build/sbom
 	.venv/bin/python containers/sbom.py cpu glue gpu serve
 
-lock: setup  ## Write uv.lock, and each image's requirements from it
+lock:  ## Write uv.lock, and each image's requirements from it
 	$(UV) lock
 	containers/lock.sh
 

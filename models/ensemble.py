@@ -1,5 +1,6 @@
 """An ensemble as one folder: members in their families' formats, their weights, and what raw features mean."""
 
+import copy
 import shutil
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,14 @@ class Ensemble:
             UserError: A column is missing, unknown, or of a wrong type.
         """
         return self.combine(self.predict_members(encode_table(self.manifest, table)))
+
+    def reweighed(self, weights: dict[str, float]) -> "Ensemble":
+        """The ensemble of the members that `weights` names, by id, with these weights."""
+        chosen = copy.copy(self)
+        pairs = [pair for pair in zip(self.members, self.models, strict=True) if pair[0]["id"] in weights]
+        chosen.members = [member | {"weight": weights[member["id"]]} for member, _ in pairs]
+        chosen.models = [model for _, model in pairs]
+        return chosen
 
     def predict_members(self, rows: Rows) -> list[np.ndarray]:
         """Each member's predictions, in order of `members`."""

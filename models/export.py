@@ -3,11 +3,7 @@
 Preprocessing, members and weights are inside. The batch dimension is free.
 """
 
-import json
 import keyword
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import keras
@@ -20,6 +16,7 @@ from components.shared.files import new_folder
 from components.shared.metrics import FLOOR
 from components.shared.schema import Column, Manifest
 from models.ensemble import Ensemble
+from models.runtimes import predicted
 
 ROWS = 256
 """Rows that the exported model and the ensemble are compared on."""
@@ -133,14 +130,23 @@ def savedmodel(ensemble: Ensemble, target: Path) -> float:
             f"--format savedmodel: {', '.join(others)} can't be in a SavedModel, which holds Keras networks; search "
             "without boosted_trees, or use the ensemble's folder as it is"
         )
-    served = Served(ensemble)
     rows = drawn(ensemble.manifest)
-    expected = ensemble.predict(rows)
     with new_folder(target) as folder:
-        concrete = tf.function(served.serve).get_concrete_function(**signature(ensemble.manifest))
-        tf.saved_model.save(served, folder, signatures={"serving_default": concrete})
-        found = _fresh(folder, rows, ensemble.manifest)
-        return float(np.abs(found - expected).max())
+        write(ensemble, folder)
+        found = predicted("savedmodel", folder, tensors(ensemble.manifest, rows), {"output": output(ensemble.manifest)})
+        return float(np.abs(found.predictions - ensemble.predict(rows)).max())
+
+
+def write(ensemble: Ensemble, folder: Path) -> None:
+    """Writes the SavedModel of an ensemble of Keras networks into `folder`."""
+    served = Served(ensemble)
+    concrete = tf.function(served.serve).get_concrete_function(**signature(ensemble.manifest))
+    tf.saved_model.save(served, folder, signatures={"serving_default": concrete})
+
+
+def output(manifest: Manifest) -> str:
+    """What an exported model calls its predictions."""
+    return "prediction" if manifest.label.classes is None else "probabilities"
 
 
 def drawn(manifest: Manifest) -> dict:
@@ -165,38 +171,14 @@ def drawn(manifest: Manifest) -> dict:
 
 
 def tensors(manifest: Manifest, rows: dict) -> dict[str, np.ndarray]:
-    """Raw features as arrays that the signature takes."""
+    """Raw features as arrays that the signature takes; texts as NumPy's own."""
     names = input_names(manifest)
     if manifest.image is not None:
         return {names[manifest.image.name]: rows[manifest.image.name]}
     arrays = {}
     for column in manifest.columns:
         if column.kind == "categorical":
-            arrays[names[column.name]] = np.array([value or "" for value in rows[column.name]], object)
+            arrays[names[column.name]] = np.array([value or "" for value in rows[column.name]], str)
         else:
             arrays[names[column.name]] = np.array([np.nan if v is None else v for v in rows[column.name]], np.float32)
     return arrays
-
-
-_READER = """
-import json, sys
-import numpy as np, tensorflow as tf
-folder, data, out = sys.argv[1:]
-names = json.load(open(data + ".json"))
-arrays = np.load(data, allow_pickle=True)
-serve = tf.saved_model.load(folder).signatures["serving_default"]
-found = serve(**{name: tf.constant(arrays[str(place)].tolist() if arrays[str(place)].dtype == object
-                                   else arrays[str(place)]) for place, name in enumerate(names)})
-np.save(out, (found["probabilities"] if "probabilities" in found else found["prediction"]).numpy())
-"""
-
-
-def _fresh(folder: Path, rows: dict, manifest: Manifest) -> np.ndarray:
-    """Predictions of the SavedModel in a process that imports TensorFlow and nothing of this package."""
-    with tempfile.TemporaryDirectory() as scratch:
-        arrays, data, out = tensors(manifest, rows), f"{scratch}/rows.npz", f"{scratch}/out.npy"
-        np.savez(data, **{str(place): array for place, array in enumerate(arrays.values())})
-        Path(f"{data}.json").write_text(json.dumps(list(arrays)))
-        command = [sys.executable, "-c", _READER, str(folder), data, out]
-        subprocess.run(command, cwd=scratch, check=True, capture_output=True)
-        return np.load(out)

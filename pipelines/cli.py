@@ -212,29 +212,79 @@ def serve(
     serve(run, runs, name, version, limits, place, console)
 
 
-@app.command(epilog="Example: kep export digits -o digits-model")
+@app.command(epilog="Example: kep export digits --format tflite --variant int8 -o digits-model")
 def export(
     model: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder, or the folder of an ensemble.")],
+    format: Annotated[
+        Literal["savedmodel", "keras", "tflite"],
+        typer.Option(help="A TensorFlow SavedModel of raw columns, one .keras file, or TensorFlow Lite."),
+    ] = "savedmodel",
+    variants: Annotated[
+        list[str] | None,
+        typer.Option("--variant", help="Of tflite: float32, float16, dynamic, int8; all of them when not given."),
+    ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")] = Path("exported"),
+    max_loss: Annotated[
+        float, typer.Option(help="Largest loss of accuracy, or growth of a regression's error: 0.01 is a point.")
+    ] = 0.01,
+    keras_only: Annotated[
+        bool, typer.Option("--keras-only", help="Leave out boosted trees, and weigh the other members again.")
+    ] = False,
     runs: Runs = Path("runs"),
 ) -> None:
-    """Write an ensemble of Keras networks as one SavedModel that takes raw columns."""
+    """Write an ensemble of Keras networks for other programs, measured there on the run's test rows."""
+    from importlib.util import find_spec
+
     from pipelines.local import enter_step_environment
 
     if output.exists():
         raise UserError(f"--output: {output} exists; name another folder, or remove it")
+    if variants and format != "tflite":
+        raise UserError(f"--variant: {format} has none; add --format tflite")
+    if format == "tflite" and find_spec("ai_edge_litert") is None:
+        raise UserError("--format tflite: needs a package that is not here; install keras-ensemble-pipelines[edge]")
     enter_step_environment()
     with _quiet():
-        from models.ensemble import Ensemble
-        from models.export import ROWS, savedmodel
-        from pipelines.predict import locate
+        from pipelines.export import export
 
-    folder, _ = locate(model, runs)
-    difference = savedmodel(Ensemble(folder), output)
-    console.print(
-        f"wrote {output}: in a fresh process its predictions differ by at most {difference:.1e} on {ROWS} rows",
-        soft_wrap=True,
-    )
+        export(model, format, variants, output, runs, max_loss, keras_only, console)
+
+
+@app.command(epilog="Example: kep drift new.csv --against churn -o drift.html")
+def drift(
+    data: Annotated[str, typer.Argument(help="A file, folder or glob of raw features, local or gs://.")],
+    against: Annotated[str, typer.Option(metavar="RUN", help="A run's name or folder, or the folder of an ensemble.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="An HTML page to write.")] = None,
+    record: Annotated[Path | None, typer.Option("--json", help="A JSON file to write.")] = None,
+    threshold: Annotated[
+        float, typer.Option(help="Population stability index beyond which a column has drifted: exit status 1.")
+    ] = 0.2,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Compare new data with what a run's model was trained on: columns, missing values, categories, predictions."""
+    from pipelines.local import enter_step_environment
+
+    enter_step_environment()
+    with _quiet():
+        from pipelines.drift import drift
+
+    raise typer.Exit(int(drift(data, against, runs, threshold, console, output, record)))
+
+
+@app.command(epilog="Example: kep tensorboard digits --port 6006")
+def tensorboard(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, or the name in its run file.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.")] = 6006,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Show a run's learning curves and its search in TensorBoard, until Ctrl-C."""
+    from pipelines.local import enter_step_environment
+
+    enter_step_environment()
+    with _quiet():
+        from pipelines.tensorboard import tensorboard
+
+        tensorboard(run, runs, port, console)
 
 
 @app.command(epilog="Example: kep report digits --open")

@@ -17,7 +17,7 @@ from components.ingest.sources import open_source
 from components.promote.promote import current
 from components.shared.errors import UserError, nearest
 from components.shared.files import read_json, scratch_folder, write_file
-from components.shared.schema import Label
+from components.shared.schema import Column, Label
 from components.shared.settings import DataSettings
 from models.ensemble import Ensemble
 from pipelines.remote import Remote
@@ -58,7 +58,38 @@ def predict(model: str | None, url: str | None, data: str, output: Path, runs: P
         columns, label, most = predictor.manifest.columns, predictor.manifest.label, ROWS
     started, rows = time.perf_counter(), 0
     shown = [TextColumn("{task.completed:,} rows"), SpinnerColumn()]
-    with scratch_folder() as scratch, Progress(*shown, console=console, transient=True) as progress:
+    with Progress(*shown, console=console, transient=True) as progress:
+        task = progress.add_task("")
+
+        def predicted() -> Iterator[pa.Table]:
+            nonlocal rows
+            for table in batches(data, settings, columns, most):
+                done = as_table(label, predictor.predict(table))
+                yield done
+                rows += done.num_rows
+                progress.update(task, completed=rows)
+
+        empty = as_table(label, np.empty((0, len(label.classes or [0]))))
+        write_file(output, lambda path: _write(path, output.suffix, empty.schema, predicted()))
+    seconds = time.perf_counter() - started
+    console.print(f"wrote {output}: {rows:,} rows in {seconds:.1f} s, by {place}", highlight=False, soft_wrap=True)
+
+
+def batches(
+    data: str, settings: DataSettings, columns: list[Column], most: int = ROWS
+) -> Iterator[dict[str, pa.Array]]:
+    """The raw feature columns of a source by name, at most `most` rows at a time, in order.
+
+    Args:
+        data: A source, as in `data.source`.
+        settings: How the run that made the model read its data.
+        columns: What the model was trained on.
+        most: Rows.
+
+    Raises:
+        UserError: The source can't be read, or lacks a column.
+    """
+    with scratch_folder() as scratch:
         source = open_source(data, settings.model_copy(update={"source": data}), Path(), scratch)
         names = [column.name for column in columns]
         absent = next((name for name in names if name not in source.names), None)
@@ -67,22 +98,11 @@ def predict(model: str | None, url: str | None, data: str, output: Path, runs: P
                 f'column "{absent}" is missing in {source.description}{nearest(absent, source.names)}; give every '
                 "feature column that the model was trained on"
             )
-        task = progress.add_task("")
-
-        def batches() -> Iterator[pa.Table]:
-            nonlocal rows
-            for unit in source.units(names):
-                for batch in unit.read(*unit.args):
-                    for start in range(0, batch.num_rows, most):
-                        part = batch.slice(start, most)
-                        yield as_table(label, predictor.predict({name: part[name] for name in names}))
-                        rows += part.num_rows
-                        progress.update(task, completed=rows)
-
-        empty = as_table(label, np.empty((0, len(label.classes or [0]))))
-        write_file(output, lambda path: _write(path, output.suffix, empty.schema, batches()))
-    seconds = time.perf_counter() - started
-    console.print(f"wrote {output}: {rows:,} rows in {seconds:.1f} s, by {place}", highlight=False, soft_wrap=True)
+        for unit in source.units(names):
+            for batch in unit.read(*unit.args):
+                for start in range(0, batch.num_rows, most):
+                    part = batch.slice(start, most)
+                    yield {name: part[name] for name in names}
 
 
 def locate(model: str, runs: Path) -> tuple[Path, DataSettings]:

@@ -1,6 +1,6 @@
 """Statistics of the train rows, from finished shards: their order is fixed, so each bit of a mean is too."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,83 @@ class Moments:
         return np.sqrt(self.squares / np.maximum(self.count, 1))
 
 
+BINS = 10
+KEPT = 1 << 20
+"""Values of all columns together that are held to place the bins' edges: 4 MB."""
+
+
+@dataclass
+class Histogram:
+    """Rows by quantile bin of columns.
+
+    The edges are quantiles of the first `KEPT` values, which is all of them in any but a very large set; shards hold
+    rows in the order of a hash, so the first ones are a random sample. The counts are of all rows.
+    """
+
+    edges: list[np.ndarray] = field(default_factory=list)
+    counts: list[np.ndarray] = field(default_factory=list)
+    _held: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, values: np.ndarray) -> None:
+        """Adds float32 [n, columns], NaN where missing."""
+        if self.edges:
+            self._count(values)
+            return
+        self._held.append(values)
+        if sum(part.size for part in self._held) >= KEPT:
+            self._place()
+
+    def finish(self) -> "Histogram":
+        """Counts what is still held."""
+        if not self.edges:
+            self._place()
+        return self
+
+    def of(self, place: int) -> dict[str, list]:
+        """`edges` and `counts` of a column, for the manifest."""
+        return {"edges": self.edges[place].tolist(), "counts": self.counts[place].tolist()}
+
+    def _place(self) -> None:
+        held, self._held = np.concatenate(self._held), []
+        self.edges = [quantile_edges(column) for column in held.T]
+        self.counts = [np.zeros(len(edges) + 1, np.int64) for edges in self.edges]
+        self._count(held)
+
+    def _count(self, values: np.ndarray) -> None:
+        for column, edges, counts in zip(values.T, self.edges, self.counts, strict=True):
+            counts += binned(column, edges)
+
+
+def quantile_edges(values: np.ndarray) -> np.ndarray:
+    """Upper edges of all but the last of about `BINS` bins with equal shares of the values, float64, ascending.
+
+    A value that is several of the quantiles, such as the 0 of a column that hardly ever has another value, gets a bin
+    of its own.
+
+    Args:
+        values: float32 [n], NaN where missing.
+    """
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return np.empty(0)
+    quantiles = np.quantile(known, np.arange(1, BINS) / BINS, method="inverted_cdf")
+    distinct, times = np.unique(quantiles, return_counts=True)
+    below = np.nextafter(distinct[times > 1], np.float32(-np.inf))
+    return np.union1d(distinct, below).astype(np.float64)
+
+
+def binned(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Rows [edges + 1] by the first edge that is not below the value; missing values, NaN, are in none."""
+    known = values[~np.isnan(values)].astype(np.float64)
+    return np.bincount(np.searchsorted(edges, known, side="left"), minlength=len(edges) + 1)
+
+
+def brightness(image: np.ndarray) -> np.ndarray:
+    """Mean over all pixels and channels of each image: float32 [n, 1] of uint8 [n, h, w, c]."""
+    pixels = image.reshape(len(image), -1)
+    return (pixels.sum(axis=1, dtype=np.int64) / pixels.shape[1]).astype(np.float32)[:, None]
+
+
 def _train_rows(manifest: Manifest, folder: Path):
     """Rows of the train shards, a few megabytes at a time."""
     for shard in manifest.roles["train"].shards:
@@ -48,31 +125,37 @@ def _train_rows(manifest: Manifest, folder: Path):
 
 
 def with_statistics(manifest: Manifest, folder: Path) -> Manifest:
-    """The manifest with means, deviations and missing counts of its train rows."""
+    """The manifest with means, deviations, missing counts and distributions of its train rows."""
     numeric = labels = image = None
-    missing = np.zeros(len(manifest.categorical), np.int64)
+    bins, label_bins = Histogram(), Histogram()
+    codes = [np.zeros(len(column.vocabulary) + 2, np.int64) for column in manifest.categorical]
     for rows in _train_rows(manifest, folder):
         numeric = _add(numeric, rows.numeric.astype(np.float64))
-        missing += (rows.categorical == 0).sum(axis=0)
+        bins.add(rows.numeric if rows.image is None else brightness(rows.image))
+        for counts, column in zip(codes, rows.categorical.T, strict=True):
+            counts += np.bincount(column, minlength=len(counts))
         if rows.image is not None:
             image = _add(image, _channels(rows))
         if manifest.label.classes is None:
             labels = _add(labels, rows.labels.astype(np.float64)[:, None])
+            label_bins.add(rows.labels[:, None])
     total = manifest.roles["train"].rows
+    bins.finish()
     updates: dict[str, dict] = {}
     for place, column in enumerate(manifest.numeric):
         updates[column.name] = {
             "missing": total - int(numeric.count[place]),
             "mean": float(numeric.mean[place]),
             "std": float(numeric.std[place]),
-        }
-    for place, column in enumerate(manifest.categorical):
-        updates[column.name] = {"missing": int(missing[place])}
+        } | bins.of(place)
+    for column, counts in zip(manifest.categorical, codes, strict=True):
+        updates[column.name] = {"missing": int(counts[0]), "counts": counts.tolist()}
     if manifest.image is not None:
-        updates[manifest.image.name] = {"mean": image.mean.tolist(), "std": image.std.tolist()}
+        updates[manifest.image.name] = {"mean": image.mean.tolist(), "std": image.std.tolist()} | bins.of(0)
     label = manifest.label
     if labels is not None:
-        label = label.model_copy(update={"mean": float(labels.mean[0]), "std": float(labels.std[0])})
+        moments = {"mean": float(labels.mean[0]), "std": float(labels.std[0])}
+        label = label.model_copy(update=moments | label_bins.finish().of(0))
     columns = [column.model_copy(update=updates.get(column.name, {})) for column in manifest.columns]
     return manifest.model_copy(update={"columns": columns, "label": label})
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
 INK, MUTED, GRID = "#1f2a35", "#5f6c79", "#dfe3e8"
 ROLES = {"train": "#2f6db3", "validation": "#b8730a", "test": "#c23b32"}
@@ -194,6 +194,24 @@ def bars(
         axes.spines["bottom"].set_visible(False)
 
     return chart(name, alt, draw, height=62 + 24 * len(labels))
+
+
+def beside(name: str, alt: str, labels: Sequence[str], sides: dict[str, Sequence[float]]) -> Markup:
+    """Shares of rows as horizontal bars of two sides beside each other, the first on top."""
+
+    def draw(axes: Axes) -> None:
+        rows, colours = np.arange(len(labels)), (ROLES["train"], ROLES["test"])
+        for offset, colour, (side, shares) in zip((-0.2, 0.2), colours, sides.items(), strict=True):
+            axes.barh(rows + offset, shares, color=colour, height=0.38, label=side)
+        axes.set(yticks=rows, yticklabels=[short(label, 26) for label in labels], xlabel="share of rows")
+        axes.set_ylim(len(labels) - 0.4, -0.6)
+        axes.grid(False, axis="y")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.tick_params(axis="y", labelcolor=INK)
+        legend(axes)
+
+    return chart(name, alt, draw, height=86 + 24 * len(labels))
 
 
 def intervals(name: str, alt: str, lines: Sequence[dict], unit: str) -> Markup:

@@ -21,8 +21,10 @@ READERS = {
     "best_epoch": ("train", "validation"),
     "retrain": ("train", "validation"),
     "evaluate": ("test",),
+    "export": ("train", "test"),
 }
-"""Which step may read which roles; whoever is not named here may read none."""
+"""Which step may read which roles; whoever is not named here may read none. An export chooses nothing by test rows:
+it says how far a file's predictions of them are from those that evaluate stored."""
 
 
 def blank_row(manifest: Manifest) -> Rows:

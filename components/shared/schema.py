@@ -9,7 +9,8 @@ from components.shared.errors import UserError
 from components.shared.files import write_file
 
 ROLES = ("train", "validation", "test")
-VERSION = 1
+VERSION = 2
+"""Of what is written. Version 1 has no `edges` and `counts`; it is read all the same."""
 FILE = "manifest.json"
 ID = "__id__"
 GROUP = "__group__"
@@ -35,6 +36,11 @@ class Column(_Model):
     """Categorical: code 0 is missing, 1 is any other value, 2 + i is vocabulary[i]."""
     shape: tuple[int, int, int] | None = None
     """Image: height, width, channels."""
+    edges: list[float] | None = None
+    """Numeric and boolean: where the bins of the train rows' values end; of an image, of its mean over all pixels."""
+    counts: list[int] | None = None
+    """Train rows in each bin, up to and including its edge and the last one beyond all edges; categorical: of each
+    code. None in a manifest of version 1."""
 
 
 class Label(_Model):
@@ -47,6 +53,9 @@ class Label(_Model):
     mean: float | None = None
     std: float | None = None
     """Of the train rows, for regression."""
+    edges: list[float] | None = None
+    counts: list[int] | None = None
+    """Bins of the train rows' labels as those of a column, for regression."""
 
 
 class Shard(_Model):
@@ -146,9 +155,9 @@ class Manifest(_Model):
             manifest = cls.model_validate_json(text)
         except ValueError as error:
             raise UserError(f"records: {path} is not a manifest that ingest wrote; run ingest again") from error
-        if manifest.version != VERSION:
+        if not 1 <= manifest.version <= VERSION:
             raise UserError(
-                f"records: {path} has version {manifest.version}, this code reads version {VERSION}; run ingest again"
+                f"records: {path} has version {manifest.version}, this code reads up to {VERSION}; run ingest again"
             )
         return manifest
 

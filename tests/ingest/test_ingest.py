@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from components.ingest import categories
+from components.ingest import categories, statistics
 from components.ingest.ingest import ingest
 from components.ingest.inspect import fingerprint, inspect
 from components.shared.columns import mix
@@ -124,6 +124,49 @@ def test_regression_label_statistics(tmp_path: Path):
     assert manifest.label.mean == pytest.approx(rows["train"].labels.astype(float).mean(), rel=1e-12)
     assert manifest.label.std == pytest.approx(rows["train"].labels.astype(float).std(), rel=1e-12)
     assert [len(part) for part in rows.values()] == [240, 80, 80]
+
+
+def test_distributions_are_of_train_rows(tmp_path: Path):
+    manifest = ingest(CHURN, 1, tmp_path / "out")
+    train = load(tmp_path / "out")["train"]
+    for place, column in enumerate(manifest.numeric):
+        known = train.numeric[:, place][~np.isnan(train.numeric[:, place])]
+        limits = np.array([-np.inf, *column.edges, np.inf])
+        inside = (known > limits[:-1, None]) & (known <= limits[1:, None])
+        assert column.counts == inside.sum(axis=1).tolist()
+        assert sum(column.counts) == len(train) - column.missing
+    charge = next(column for column in manifest.numeric if column.name == "monthly_charge")
+    assert len(charge.counts) == 10
+    assert max(charge.counts) - min(charge.counts) <= 2
+    for place, column in enumerate(manifest.categorical):
+        codes = train.categorical[:, place]
+        assert column.counts == [(codes == code).sum() for code in range(len(column.vocabulary) + 2)]
+    houses = ingest(DataSettings(source=str(DATA / "houses.csv"), label="price"), 1, tmp_path / "houses")
+    assert houses.label.counts == [24] * 10
+    shapes = ingest(DataSettings(source=str(DATA / "shapes")), 1, tmp_path / "shapes")
+    assert sum(shapes.image.counts) == shapes.roles["train"].rows
+
+
+def test_a_frequent_value_has_a_bin_of_its_own():
+    values = np.array([0] * 80 + list(range(1, 21)) + [np.nan] * 5, np.float32)
+    edges = statistics.quantile_edges(values)
+    assert statistics.binned(values, edges).tolist() == [0, 80, 10, 10]
+    constant = statistics.quantile_edges(np.ones(9, np.float32))
+    assert statistics.binned(np.array([0, 1, 1, 2], np.float32), constant).tolist() == [1, 2, 1]
+    assert statistics.binned(values, statistics.quantile_edges(np.full(3, np.nan, np.float32))).tolist() == [100]
+
+
+def test_edges_are_of_the_first_values_and_counts_of_all(monkeypatch):
+    values = np.random.default_rng(0).normal(size=(3000, 2)).astype(np.float32)
+    monkeypatch.setattr(statistics, "KEPT", 2000)
+    histogram = statistics.Histogram()
+    for part in np.split(values, 6):
+        histogram.add(part)
+    histogram.finish()
+    for place in range(2):
+        own = histogram.of(place)
+        assert own["edges"] == statistics.quantile_edges(values[:1000, place]).tolist()
+        assert own["counts"] == statistics.binned(values[:, place], np.array(own["edges"])).tolist()
 
 
 def test_category_unseen_in_train_is_other(tmp_path: Path):

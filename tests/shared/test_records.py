@@ -1,5 +1,6 @@
 """Who may read which rows, that damage is found, and that serving encodes as ingest did."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from components.ingest.ingest import ingest
 from components.shared.errors import RunError, UserError
+from components.shared.files import write_json
 from components.shared.records import READERS, ROLES, Records, Rows, encode_table
 from components.shared.schema import Manifest
 from components.shared.settings import DataSettings
@@ -53,8 +55,8 @@ def test_who_may_read_what(step: str, role: str, churn: Path):
         assert records.ledger == []
 
 
-def test_only_evaluate_reads_test():
-    assert [step for step, roles in READERS.items() if "test" in roles] == ["evaluate"]
+def test_test_rows_are_read_after_every_choice_alone():
+    assert [step for step, roles in READERS.items() if "test" in roles] == ["evaluate", "export"]
     assert READERS["evaluate"] == ("test",)
 
 
@@ -101,6 +103,17 @@ def test_manifest_must_be_ours(tmp_path: Path):
     (tmp_path / "manifest.json").write_text('{"version": 1}')
     with pytest.raises(UserError, match="is not a manifest that ingest wrote"):
         Records(tmp_path, "tune")
+
+
+def test_manifests_of_version_1_are_read_and_later_ones_are_not(churn: Path, tmp_path: Path):
+    content = json.loads((churn / "manifest.json").read_text())
+    for part in (*content["columns"], content["label"]):
+        del part["edges"], part["counts"]
+    write_json(tmp_path / "manifest.json", content | {"version": 1})
+    assert [column.counts for column in Manifest.load(tmp_path).columns] == [None] * len(content["columns"])
+    write_json(tmp_path / "manifest.json", content | {"version": 3})
+    with pytest.raises(UserError, match="has version 3, this code reads up to 2; run ingest again"):
+        Manifest.load(tmp_path)
 
 
 def test_manifest_round_trip(churn: Path, tmp_path: Path):
