@@ -15,7 +15,7 @@ from components.ingest.ingest import ingest
 from components.ingest.inspect import fingerprint, inspect, size
 from components.ingest.run import run
 from components.shared import objects
-from components.shared.errors import UserError
+from components.shared.errors import RunError, UserError
 from components.shared.schema import Manifest
 from components.shared.settings import DataSettings, Files, Split
 from components.shared.storage import digests, list_files
@@ -327,7 +327,7 @@ def test_damaged_records_are_refused(gcs, tmp_path):
     data[100] ^= 1
     shard.write_bytes(data)
     upload(gcs, tmp_path / "records", "records/")
-    with pytest.raises(UserError, match=f"{shard.name} is damaged"):
+    with pytest.raises(RunError, match=f"{shard.name} is damaged"):
         ingest(DataSettings(source="gs://data/records"), 1, tmp_path / "copy")
     del gcs.objects["data", f"records/{shard.name}"]
     with pytest.raises(UserError, match=f"{shard.name} cannot be read"):
