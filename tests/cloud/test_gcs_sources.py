@@ -330,7 +330,7 @@ def test_damaged_records_are_refused(gcs, tmp_path):
     with pytest.raises(RunError, match=f"{shard.name} is damaged"):
         ingest(DataSettings(source="gs://data/records"), 1, tmp_path / "copy")
     del gcs.objects["data", f"records/{shard.name}"]
-    with pytest.raises(UserError, match=f"{shard.name} cannot be read"):
+    with pytest.raises(RunError, match=f"{shard.name} cannot be read"):
         ingest(DataSettings(source="gs://data/records"), 1, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
