@@ -15,7 +15,7 @@ from components.shared.records import Records
 from models.family import Settings
 from models.registry import PREMADE, family, travelling
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in PREMADE]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("cnn", *PREMADE)]
 
 
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
@@ -89,7 +89,7 @@ def jax(records):
     return trained
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn", *SLOW])
+@pytest.mark.parametrize("name", ["mlp", *SLOW])
 def test_a_family_trains_under_jax_on_four_devices(name, jax):
     report = jax(name, "data")
     assert report["backend"] == "jax"

@@ -59,6 +59,7 @@ def test_only_the_chief_writes(retraining, trained):
     assert not list(retraining.folder.rglob("*cluster*"))
 
 
+@pytest.mark.slow
 def test_layers_with_state_train_on_replicas(retraining):
     """Moving averages differ between replicas; what is saved is their mean."""
     ways = {way: WAYS[way] for way in ("single", "mirrored 2", "2 workers")}
@@ -167,14 +168,15 @@ def test_what_the_machine_lacks_is_one_sentence(retraining, how, sentence):
 
 
 def test_a_larger_batch_scales_the_learning_rate(retraining):
-    assert retraining.run("linear", batch_size=64, scale_learning_rate="linear", epochs=1) == 0
+    linear = retraining.start("linear", batch_size=64, scale_learning_rate="linear", epochs=1)
     assert retraining.run("none", batch_size=64, epochs=1) == 0
+    assert linear.wait() == 0
     assert retraining.member("linear")["hardware"]["batch_size"] == 64
     assert not same(retraining.weights("linear"), retraining.weights("none"))
 
 
 def test_sigterm_leaves_a_checkpoint_that_the_next_run_goes_on_from(retraining):
-    long = {"epochs": 400, "steps_per_execution": 1, "checkpoint_minutes": 60}
+    long = {"epochs": 120, "steps_per_execution": 1, "checkpoint_minutes": 60}
     process = retraining.start("stopped", work="stopped work", **long)
     retraining.wait_for("epoch 10:", "stopped", process)
     process.send_signal(signal.SIGTERM)
