@@ -1,7 +1,7 @@
 """A family on the devices that the run file asks for."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ def placed(step: Step, spec: dict, manifest: Manifest, hardware: str, batch_size
     chosen = plan(where, asked)
     batch, rate = global_batch(where, asked, batch_size, chosen.devices)
     alone = chosen.strategy == "multi_worker" and not workers_of_cluster()
-    with local_cluster(step, chosen.devices) if alone else _nothing():
+    with local_cluster(step, chosen.devices) if alone else nullcontext():
         limit_threads(asked)
         from components.shared.machine import Machine
 
@@ -122,8 +122,3 @@ _ERRORS = {
     "UnavailableError": _LOST,
     "AbortedError": _LOST,
 }
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

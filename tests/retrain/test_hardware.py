@@ -75,6 +75,16 @@ def test_layers_with_state_train_on_replicas(retraining):
     assert variances
 
 
+@pytest.mark.slow
+def test_three_processes_end_with_the_weights_of_one(retraining):
+    one = retraining.start("one of 48", batch_size=48)
+    assert retraining.run("3 workers", batch_size=48, strategy="multi_worker", devices=3) == 0
+    assert one.wait() == 0
+    assert retraining.member("3 workers")["hardware"]["devices"] == 3
+    for a, b in zip(retraining.weights("one of 48"), retraining.weights("3 workers"), strict=True):
+        np.testing.assert_allclose(b, a, atol=2e-6)
+
+
 def test_bits_do_not_depend_on_the_steps_of_a_call(retraining, trained):
     assert retraining.run("few steps", steps_per_execution=2) == 0
     assert same(retraining.weights("few steps"), trained["single"])
