@@ -23,7 +23,7 @@ from components.shared.schema import Manifest
 from components.shared.settings import TrainingHardware
 from components.shared.step import Step
 from models.family import Family
-from models.registry import family
+from models.registry import family, is_trees
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,11 @@ def placed(step: Step, spec: dict, manifest: Manifest, hardware: str, batch_size
         RunError: The memory ran out, or a process of the training was lost.
     """
     asked, where = TrainingHardware.model_validate_json(hardware), f"hardware.{step.name}"
-    trees = spec["name"] == "boosted_trees" and "source" not in spec
-    if trees:
-        asked = TrainingHardware(threads=asked.threads)
-        chosen, batch = Plan("single", "cpu", 1, "boosted trees"), batch_size
+    if is_trees(spec):
         limit_threads(asked)
-        yield Placed(family(spec, manifest), batch, chosen, is_chief(), None, asked)
+        yield Placed(
+            family(spec, manifest), batch_size, Plan("single", "cpu", 1, "boosted trees"), is_chief(), None, asked
+        )
         return
     chosen = plan(where, asked)
     batch, rate = global_batch(where, asked, batch_size, chosen.devices)

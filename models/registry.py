@@ -116,6 +116,11 @@ def spec_of(name: str, travelled: str, manifest: Manifest) -> dict:
     return next(spec for spec in specs(travelled, manifest) if spec["name"] == name)
 
 
+def is_trees(spec: dict) -> bool:
+    """Whether the family is our boosted trees; a user's own may have their name."""
+    return spec["name"] == "boosted_trees" and "source" not in spec
+
+
 def family(spec: dict, manifest: Manifest, machine: Callable[[], Any] | None = None) -> Family:
     """The family that `travelling` described, for the data of `manifest`.
 
@@ -130,7 +135,7 @@ def family(spec: dict, manifest: Manifest, machine: Callable[[], Any] | None = N
     # A user's own may have a built-in one's name.
     if "source" not in spec:
         check_fit([spec["name"]], manifest.image is not None, manifest.label.task)
-    if spec["name"] == "boosted_trees" and "source" not in spec:
+    if is_trees(spec):
         from models.boosted_trees import BoostedTrees
 
         return BoostedTrees(manifest)

@@ -43,7 +43,7 @@ class Machine:
         return cls(
             precision=_precision(hardware.precision, gpus),
             jit=hardware.jit == "on" or (hardware.jit == "auto" and bool(gpus)),
-            steps_per_call=None if hardware.steps_per_execution == "auto" else hardware.steps_per_execution,
+            steps_per_call=_steps(hardware),
         )
 
     @classmethod
@@ -73,7 +73,7 @@ class Machine:
             if plan.device == "tpu" and hardware.precision == "auto"
             else _precision(hardware.precision, gpus),
             jit=hardware.jit == "on" or (hardware.jit == "auto" and plan.device != "cpu"),
-            steps_per_call=None if hardware.steps_per_execution == "auto" else hardware.steps_per_execution,
+            steps_per_call=_steps(hardware),
             learning_rate=learning_rate,
             stall_minutes=hardware.stall_minutes,
         )
@@ -178,6 +178,10 @@ def _set_memory(hardware: TrialHardware) -> list:
         else:
             tf.config.experimental.set_memory_growth(gpu, hardware.memory_growth)
     return gpus
+
+
+def _steps(hardware: TrialHardware) -> int | None:
+    return None if hardware.steps_per_execution == "auto" else hardware.steps_per_execution
 
 
 def _precision(wanted: str, gpus: list) -> str:

@@ -5,15 +5,14 @@ It answers what kfp's RegistryClient asks, and was checked against that client a
 
 import hashlib
 import re
-import threading
 from email.parser import BytesParser
 
 import yaml
 
-from tests.cloud.tunnel import Tunnel, json_handler
+from tests.cloud.tunnel import Running, Tunnel, json_handler
 
 
-class Server:
+class Server(Running):
     """The server, in threads of this process, behind the tunnel; a context manager.
 
     Attributes:
@@ -28,16 +27,6 @@ class Server:
         hosts = r"europe-west4-kfp\.pkg\.dev", r"artifactregistry\.googleapis\.com"
         self._servers = [tunnel.https(host, handler) for host in hosts]
         self.reset()
-
-    def __enter__(self) -> "Server":
-        for server in self._servers:
-            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for server in self._servers:
-            server.shutdown()
-            server.server_close()
 
     def reset(self) -> None:
         self.versions: dict[tuple[str, str], bytes] = {}

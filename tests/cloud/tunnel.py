@@ -14,11 +14,28 @@ from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Self
 
 import trustme
 
 
-class Tunnel:
+class Running:
+    """Servers that run in threads while the block does."""
+
+    _servers: list[socketserver.BaseServer]
+
+    def __enter__(self) -> Self:
+        for server in self._servers:
+            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+
+
+class Tunnel(Running):
     """The proxy, in threads of this process; a context manager.
 
     Attributes:
@@ -50,16 +67,6 @@ class Tunnel:
         self._proxy = Proxy(("127.0.0.1", 0), Handler)
         self._oauth = self.https(r"oauth2\.googleapis\.com", _token(self))
         self._servers: list[socketserver.BaseServer] = [self._proxy, self._oauth]
-
-    def __enter__(self) -> "Tunnel":
-        for server in self._servers:
-            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for server in self._servers:
-            server.shutdown()
-            server.server_close()
 
     def https(self, host: str, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
         """A server for the hosts that the pattern matches; whoever asks for it runs it."""
