@@ -142,19 +142,20 @@ class Pool:
         taken = {worker.slot for worker in [*self._idle, *self._busy]}
         slot = next(slot for slot in range(self.workers) if slot not in taken)
         ours, theirs = _FORK.Pipe()
-        process = _FORK.Process(target=self._serve, args=(slot, ours, theirs), daemon=True)
+        # The owner's pid is taken here: a worker that asked for its parent might ask after the owner's death.
+        process = _FORK.Process(target=self._serve, args=(slot, ours, theirs, os.getpid()), daemon=True)
         process.start()
         theirs.close()
         return _Worker(slot, process, ours)
 
-    def _serve(self, slot: int, ours: Connection, theirs: Connection) -> None:
+    def _serve(self, slot: int, ours: Connection, theirs: Connection, owner: int) -> None:
         """The life of a worker."""
         ours.close()
         # Other workers' pipes came along with the fork; held open here, the end of their owner would go unseen.
         for other in [*self._idle, *self._busy]:
             other.connection.close()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=_end_with, args=(owner,), daemon=True).start()
         self.prepare(slot)
         while True:
             try:
@@ -170,8 +171,8 @@ class Pool:
         worker.process.join()
 
 
-def _end_with(parent: int) -> None:
-    """Ends this process soon after its parent has ended, however that one was killed."""
-    while os.getppid() == parent:
+def _end_with(owner: int) -> None:
+    """Ends this process soon after its owner, which forked it, has ended, however that one was killed."""
+    while os.getppid() == owner:
         time.sleep(0.5)
     os._exit(1)

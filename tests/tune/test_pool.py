@@ -86,11 +86,14 @@ def test_workers_prepare_with_their_slot():
     assert "SLOT" not in os.environ
 
 
+@pytest.mark.parametrize("late", [0, 1])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_workers_end_with_their_owner(how):
+def test_workers_end_with_their_owner(how, late):
     program = (
-        "import time\n"
+        "import os, time\n"
         "from components.tune.pool import Pool\n"
+        # Workers whose first instruction comes after their owner's end, too.
+        f"os.register_at_fork(after_in_child=lambda: time.sleep({late}))\n"
         "with Pool(lambda job: time.sleep(3600), 2) as workers:\n"
         "    workers.submit(0, 0)\n"
         "    workers.submit(1, 1)\n"
