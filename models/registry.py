@@ -15,6 +15,8 @@ from models.family import Family, place
 
 PREMADE = ("hyperresnet", "hyperxception", "hyperefficientnet")
 """KerasTuner's own spaces (models/premade.py)."""
+TRAINED = "hyperefficientnet:imagenet"
+"""The one of them whose weights can be asked for."""
 _IMPORT = ast.Import | ast.ImportFrom
 BUILT_IN = ("mlp", "cnn", "boosted_trees", *PREMADE)
 
@@ -23,13 +25,13 @@ def travelling(names: list[str] | str, base: Path) -> list[dict] | str:
     """What the families of a run file are on their way to the steps: a user's own source travels with the run.
 
     Args:
-        names: Names of built-in families, or `path/to/file.py:build` relative to `base`; or "auto", which stays as
-            it is until the data are known.
+        names: Names of built-in families, `TRAINED`, or `path/to/file.py:build` relative to `base`; or "auto", which
+            stays as it is until the data are known.
         base: Folder of the run file.
 
     Returns:
-        One dictionary per family with `name`, and `file` (its name), `function` and `source` (compressed, base64) for
-        a user's own.
+        One dictionary per family with `name`, `weights` where they were asked for, and `file` (its name), `function`
+        and `source` (compressed, base64) for a user's own.
 
     Raises:
         UserError: A name is neither, a file does not exist, or two families share a name.
@@ -42,6 +44,13 @@ def travelling(names: list[str] | str, base: Path) -> list[dict] | str:
             families.append({"name": name})
             continue
         file, colon, function = name.rpartition(":")
+        if name == TRAINED:
+            families.append({"name": file, "weights": function})
+            continue
+        if file in BUILT_IN:
+            raise UserError(
+                f'search.families: "{name}" can\'t be had; weights can be asked for with {TRAINED}, no other'
+            )
         if not colon or not file.endswith(".py"):
             raise UserError(
                 f'search.families: "{name}" is not one of {", ".join(BUILT_IN)}, nor path/to/file.py:build'
@@ -86,14 +95,14 @@ def check_fit(names: Iterable[str], images: bool, task: str) -> None:
     """Refuses built-in families that can't learn this data.
 
     Args:
-        names: Of families without a source of their own.
+        names: As in the run file; those of a user's own are passed over.
         images: Whether the features are images.
         task: binary, multiclass or regression.
 
     Raises:
         UserError: With the families that can.
     """
-    for name in names:
+    for name in (name.partition(":")[0] for name in names):
         if name in ("cnn", *PREMADE) and not images:
             raise UserError(f"search.families: {name} needs images, and the data are a table; use mlp or boosted_trees")
         if name in PREMADE and task == "regression":
@@ -142,7 +151,7 @@ def family(spec: dict, manifest: Manifest, machine: Callable[[], Any] | None = N
 
     from models.keras_family import KerasFamily
 
-    build, callbacks = _user_build(spec) if "source" in spec else (_built_in(spec["name"], manifest), None)
+    build, callbacks = _user_build(spec) if "source" in spec else (_built_in(spec, manifest), None)
     more = {"machine": machine} if machine else {}
     return KerasFamily(spec["name"], build, manifest, callbacks=callbacks, **more)
 
@@ -158,12 +167,12 @@ def on(hardware: TrialHardware) -> Callable[[], Any]:
     return machine
 
 
-def _built_in(name: str, manifest: Manifest) -> Callable:
-    if name in PREMADE:
+def _built_in(spec: dict, manifest: Manifest) -> Callable:
+    if spec["name"] in PREMADE:
         from models import premade
 
-        return premade.build_for(name, manifest)
-    if name == "mlp":
+        return premade.build_for(spec["name"], manifest, spec.get("weights"))
+    if spec["name"] == "mlp":
         from models import mlp
 
         return mlp.build_for(manifest)

@@ -136,8 +136,9 @@ class SearchSettings(Section):
     """The hyperparameter search."""
 
     families: Annotated[list[str], Field(min_length=1)] | Literal["auto"] = "auto"
-    """mlp, cnn, boosted_trees, hyperresnet, hyperxception, hyperefficientnet, or your own path/to/file.py:build
-    (KerasTuner's build(hp), or a HyperModel). auto: mlp and boosted_trees for tables, and cnn too for images"""
+    """mlp, cnn, boosted_trees, hyperresnet, hyperxception, hyperefficientnet (hyperefficientnet:imagenet begins with
+    ImageNet's weights, which Keras downloads), or your own path/to/file.py:build (KerasTuner's build(hp), or a
+    HyperModel). auto: mlp and boosted_trees for tables, and cnn too for images"""
     tuner: Literal["bayesian", "random", "grid", "hyperband", "evolution"] = "bayesian"
     """bayesian (Gaussian process) | random | grid | hyperband (many short trainings, the best ones longer) |
     evolution (the better ones of the latest trials, changed a little)"""
@@ -290,7 +291,8 @@ class TrialHardware(Section):
     """Of the layers' arithmetic; losses and outputs stay in float32. auto: mixed_bfloat16 on TPUs and on GPUs that
     have it, else float32"""
     jit: Literal["auto", "on", "off"] = "auto"
-    """Whether XLA compiles the training. auto: on GPUs and TPUs"""
+    """Whether XLA compiles the training. auto: on GPUs and TPUs; on a CPU for long trainings of dense layers without
+    dropout, where it was measured to pay"""
     steps_per_execution: Literal["auto"] | Count = "auto"
     """Optimiser steps of one call into TensorFlow; auto: as many as take about two seconds, at most 256. The result
     does not depend on it."""
