@@ -7,7 +7,7 @@ from pathlib import Path
 import components
 import models
 import pipelines
-from components.promote.promote import current
+from components.shared import champions as pointers
 from components.shared.errors import UserError
 from components.shared.settings import BestEpochTask, DataSettings
 from components.shared.step import version
@@ -38,7 +38,8 @@ def arguments(run: RunFile, base: Path, champions: Path) -> dict[str, str | int]
     Raises:
         UserError: A family does not exist.
     """
-    folder = base / run.promote.champion if run.promote.champion else champions / run.name
+    named = run.promote.champion or ""
+    folder = named if named.startswith("gs://") else base / named if named else champions / run.name
     # A user's own source is in `families`; where the file lies does not change the search.
     search = run.search.model_copy(update={"families": "auto"})
     budget = run.ensemble.max_latency_ms is not None
@@ -64,9 +65,8 @@ def arguments(run: RunFile, base: Path, champions: Path) -> dict[str, str | int]
 
 def with_champion(given: dict) -> dict:
     """`given` arguments with the version that the champion's pointer names at this moment."""
-    folder = Path(json.loads(given["champion"])["folder"])
-    version = current(folder)
-    champion = {"folder": str(folder), "version": None if version is None else str(version)}
+    pointer = pointers.read(json.loads(given["champion"])["folder"])
+    champion = {"folder": pointer.folder, "version": pointer.champion}
     return given | {"champion": kfp_safe(json.dumps(champion))}
 
 

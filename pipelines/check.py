@@ -15,6 +15,8 @@ from components.weigh import weigh as ensembling
 from models.registry import automatic, check_fit, travelling
 from pipelines.config import RunFile, validate
 
+MOST_SURVEYED = 100e6
+"""Bytes of a source that is read once more before a run, so that a mistake shows before anything has started."""
 MOST_COLUMNS = 20
 """Columns that the screen has room for."""
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from components.ingest.sources import open_source
-from components.promote.promote import current
+from components.shared import champions
 from components.shared.errors import UserError, nearest
 from components.shared.files import read_json, scratch_folder, write_file
 from components.shared.schema import Column, Label
@@ -112,8 +112,8 @@ def locate(model: str, runs: Path) -> tuple[Path, DataSettings]:
         UserError: There is none.
     """
     for folder in (Path(model), runs / "champions" / model):
-        if (champion := current(folder)) is not None:
-            return champion, DataSettings(source="")
+        if (champion := champions.read(folder).champion) is not None:
+            return Path(champion), DataSettings(source="")
         if (folder / "ensemble.json").is_file():
             return folder, DataSettings(source="")
     run = find(model, runs)

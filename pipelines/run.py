@@ -14,20 +14,18 @@ from rich.console import Console
 from rich.table import Table
 
 from components.ingest.inspect import fingerprint, size
-from components.promote.promote import current
+from components.shared import champions
 from components.shared.errors import UserError, nearest
 from components.shared.files import read_json, write_file, write_json
 from components.shared.step import version
 from pipelines import local
 from pipelines.arguments import LIBRARIES, arguments, code_hash, located, with_champion
-from pipelines.check import devices, survey
+from pipelines.check import MOST_SURVEYED, devices, survey
 from pipelines.config import RunFile, validate
 from pipelines.docker import Containers, image_ids, sources
 from pipelines.images import LOCAL
 from pipelines.view import View
 
-MOST_SURVEYED = 100e6
-"""Bytes of a source that is read once more before a run, so that a mistake shows before anything has started."""
 TELLING = {"binary": ("accuracy", "roc_auc"), "multiclass": ("accuracy", "f1"), "regression": ("rmse", "r2")}
 """Metrics of the table at the end of a run, which is to fit on 80 columns; the report has them all."""
 RECORD = "run.json"
@@ -104,12 +102,16 @@ def run(
 
 
 def _containers(folder: Path, place: local.Place, settings: RunFile, base: Path, given: dict) -> Containers:
-    champion = Path(json.loads(given["champion"])["folder"])
+    champion = json.loads(given["champion"])["folder"]
+    if champion.startswith("gs://"):
+        raise UserError(
+            f"promote.champion: {champion} can't be reached from containers without a network; use a folder"
+        )
     containers = Containers(
         run=str(folder.absolute()),
         events=str((folder / local.EVENTS_FILE).absolute()),
         store=str(place.store.absolute()),
-        writable=[str(place.work.absolute()), str(champion.absolute())],
+        writable=[str(place.work.absolute()), str(Path(champion).absolute())],
         readable=sources(located(settings.data, base)),
     )
     containers.prepare()
@@ -118,10 +120,10 @@ def _containers(folder: Path, place: local.Place, settings: RunFile, base: Path,
 
 def _note_champion(settings: RunFile, base: Path, console: Console) -> None:
     """Says so where the run file names a champion's folder that holds none: a misspelt path would promote anything."""
-    if settings.promote.champion is None:
+    if settings.promote.champion is None or settings.promote.champion.startswith("gs://"):
         return
     folder = base / settings.promote.champion
-    if current(folder) is None:
+    if champions.read(folder).version is None:
         siblings = [path.name for path in folder.parent.iterdir()] if folder.parent.is_dir() else []
         hint = nearest(folder.name, siblings)
         console.print(

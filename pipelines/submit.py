@@ -18,9 +18,9 @@ from rich.table import Table
 from components.ingest.inspect import Inspection, fingerprint, size
 from components.shared.errors import UserError
 from pipelines.arguments import kfp_safe
-from pipelines.check import survey
+from pipelines.check import MOST_SURVEYED, survey
 from pipelines.local import STEPS, step_of
-from pipelines.run import MOST_SURVEYED, revision
+from pipelines.run import revision
 from pipelines.template import STORAGE, Template
 from pipelines.vertex import FOLLOW, Vertex, first_line
 from pipelines.view import View

@@ -8,6 +8,7 @@ import numpy as np
 
 from components.evaluate.report import AVERAGE, BASELINE, render
 from components.evaluate.scores import intervals, paired_difference, pictures, slices
+from components.shared import champions
 from components.shared.errors import UserError, nearest
 from components.shared.files import new_folder, read_json, write_file, write_json
 from components.shared.metrics import loss
@@ -55,7 +56,8 @@ def run(
         ensemble: Where the ensemble goes.
         config: JSON of `EvaluateSettings`.
         asked: JSON of the whole run file, for the report.
-        champion: JSON with `version`, the folder of the ensemble to compare with, or null.
+        champion: JSON with `version`, the folder of the ensemble to compare with, or null; and `folder`, whose pointer
+            names it where that is on gs:// and the version null.
         seed: Of the run.
 
     Returns:
@@ -112,9 +114,7 @@ def run(
             "cross_fitted_loss": weighed["methods"][weighed["chosen"]]["loss"],
             "test_loss": scores["ensemble"]["loss"],
         },
-        "champion": _against(
-            json.loads(champion)["version"], manifest, test, named["ensemble"], settings.bootstrap, seed
-        ),
+        "champion": _against(_compared(champion), manifest, test, named["ensemble"], settings.bootstrap, seed),
         "ledger": ledger([study, *results, weights, *members], step.ledger),
     }
     for line in evaluation["ledger"]:
@@ -205,6 +205,14 @@ def _check_reloaded(folder: str, manifest: Manifest, test: Rows, evaluated: np.n
     return difference
 
 
+def _compared(champion: str) -> str | None:
+    """Folder of the champion: who submits a run to a cloud may not know it, and a schedule can't."""
+    given = json.loads(champion)
+    if given["version"] is None and given["folder"].startswith("gs://"):
+        return champions.read(given["folder"]).champion
+    return given["version"]
+
+
 def _against(
     champion: str | None, manifest: Manifest, test: Rows, ours: np.ndarray, resamples: int, seed: int
 ) -> dict | None:
@@ -218,18 +226,19 @@ def _against(
         return None
     result: dict = {"folder": champion, "unseen": 0}
     try:
-        theirs = Ensemble(champion)
-        label = theirs.manifest.label
-        if (label.task, label.classes) != (manifest.label.task, manifest.label.classes):
-            return result | {"problem": "the champion predicts another label"}
-        unseen = ~np.isin(test.ids, theirs.train_ids)
-        result["unseen"] = int(unseen.sum())
-        if result["unseen"] < min(FEWEST_UNSEEN, len(test)):
-            return result | {
-                "problem": f"the champion was trained on all but {result['unseen']} of {len(test)} test rows"
-            }
-        rows = test.take(unseen)
-        predicted = theirs.predict(ensembles.raw_features(manifest, rows))
+        with champions.opened(champion) as folder:
+            theirs = Ensemble(folder)
+            label = theirs.manifest.label
+            if (label.task, label.classes) != (manifest.label.task, manifest.label.classes):
+                return result | {"problem": "the champion predicts another label"}
+            unseen = ~np.isin(test.ids, theirs.train_ids)
+            result["unseen"] = int(unseen.sum())
+            if result["unseen"] < min(FEWEST_UNSEEN, len(test)):
+                return result | {
+                    "problem": f"the champion was trained on all but {result['unseen']} of {len(test)} test rows"
+                }
+            rows = test.take(unseen)
+            predicted = theirs.predict(ensembles.raw_features(manifest, rows))
     except UserError as error:
         return result | {"problem": f"the champion can't predict these rows: {error}"}
     difference = paired_difference(

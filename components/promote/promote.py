@@ -2,15 +2,12 @@
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 
-from components.shared.files import new_folder, read_json, write_json
+from components.shared import champions
+from components.shared.files import read_json, write_json
 from components.shared.settings import PromoteSettings
 from components.shared.step import Step, entry
-
-POINTER = "champion.json"
-"""File in the champion's folder whose `version` names the folder under `versions/` that serves."""
 
 
 @entry("promote")
@@ -22,26 +19,28 @@ def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: st
         ensemble: Folder of the challenger.
         evaluation: Folder that `evaluate` wrote.
         config: JSON of `PromoteSettings`.
-        champion: JSON with `folder`, which holds `versions/` and the pointer, and `version`, the folder of the one that
-            `evaluate` compared with, or null.
+        champion: JSON with `folder`, which holds `versions/` and the pointer.
         force: Promote whatever the comparison says; recorded in the verdict.
     """
     settings = PromoteSettings.model_validate_json(config)
-    folder, version = json.loads(champion)["folder"], json.loads(champion)["version"]
+    folder = json.loads(champion)["folder"]
     compared = read_json(Path(evaluation) / "evaluation.json")["champion"]
     won, reason = decide(compared, settings.margin)
-    if current(Path(folder)) != (Path(version) if version else None):
-        won, reason = False, "another ensemble became champion during this run; run again to compare with it"
-    own = content_version(Path(ensemble))
-    if version and Path(version).name == own:
-        won, reason = False, "this very ensemble is the champion already"
-    promoted = won or force
-    if promoted:
-        target = Path(folder) / "versions" / own
-        if not target.exists():
-            with new_folder(target) as copy:
-                shutil.copytree(ensemble, copy, dirs_exist_ok=True)
-        write_json(Path(folder) / POINTER, {"version": own, "reason": reason, "forced": force and not won})
+    pointer, own = champions.read(folder), content_version(Path(ensemble))
+    against = compared["folder"] if compared else None
+    replaced = {"replaced": against and against.rpartition("/")[2]}
+    if pointer.version == own and replaced.items() <= pointer.facts.items():
+        # A retry of a task that was lost after it had moved the pointer.
+        promoted, won, reason = True, not pointer.facts["forced"], pointer.facts["reason"]
+    else:
+        if pointer.champion != against:
+            won, reason = False, "another ensemble became champion during this run; run again to compare with it"
+        if pointer.version == own:
+            won, reason = False, "this very ensemble is the champion already"
+        facts = {"reason": reason, "forced": force and not won} | replaced
+        promoted = (won or force) and champions.move(pointer, own, Path(ensemble), facts)
+        if won and not promoted:
+            won, reason = False, "another ensemble became champion at the same moment; run again to compare with it"
     step.progress(f"{'promoted' if promoted else 'not promoted'}: {reason}{' (forced)' if force and not won else ''}")
     write_json(
         step.out / "verdict.json",
@@ -80,12 +79,6 @@ def decide(compared: dict | None, margin: float) -> tuple[bool, str]:
     verdict = "surely lower" if won else "not surely lower"
     by = f" by more than the margin of {margin:g}" if margin else ""
     return won, f"its loss is {verdict}{by} than the champion's: {interval} on {difference['rows']} test rows"
-
-
-def current(folder: Path) -> Path | None:
-    """Folder of the version that the pointer names; None when there is no champion."""
-    pointer = folder / POINTER
-    return folder / "versions" / read_json(pointer)["version"] if pointer.exists() else None
 
 
 def content_version(ensemble: Path) -> str:

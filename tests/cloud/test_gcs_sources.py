@@ -275,7 +275,7 @@ def test_a_full_disk_is_one_sentence(gcs, monkeypatch):
     gcs.put("data", "x.csv", bytes(2000))
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(UserError, match=r"not enough disk: the source needs .* TMPDIR"):
+    with pytest.raises(UserError, match=r"not enough disk: the download needs .* TMPDIR"):
         inspect(DataSettings(source="gs://data/x.csv", label="y"), 1)
 
 

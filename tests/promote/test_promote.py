@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from components.promote.promote import POINTER, content_version, current, decide, run
+from components.promote.promote import content_version, decide, run
+from components.shared.champions import POINTER, read
 from components.shared.files import write_json
 
 WIN = {"folder": "x", "unseen": 100, "difference": {"value": -0.2, "low": -0.3, "high": -0.1, "rows": 100}}
@@ -58,6 +59,7 @@ class Place:
 
     def promote(self, content: str, compared: dict | None, version: str | None, force=False, margin=0.0) -> dict:
         evaluation = self.folder / "evaluation"
+        compared = compared and compared | {"folder": version}
         write_json(evaluation / "evaluation.json", {"champion": compared})
         out = self.folder / "verdict"
         run(
@@ -73,8 +75,7 @@ class Place:
     @property
     def current(self) -> str | None:
         """As the next run's arguments name it."""
-        version = current(self.champions)
-        return None if version is None else str(version)
+        return read(self.champions).champion
 
     @property
     def versions(self) -> set[str]:
@@ -100,7 +101,8 @@ def test_the_first_ensemble_becomes_champion_as_a_copy(place):
     assert Path(place.current) == place.champions / "versions" / verdict["version"]
     assert (Path(place.current) / "members" / "a" / "model.txt").read_text() == "one"
     pointer = json.loads(place.pointer.read_text())
-    assert pointer == {"version": verdict["version"], "reason": "it is the first champion", "forced": False}
+    reason = "it is the first champion"
+    assert pointer == {"version": verdict["version"], "reason": reason, "forced": False, "replaced": None}
 
 
 def test_a_win_moves_the_pointer_and_keeps_the_old_version(place):
@@ -109,7 +111,7 @@ def test_a_win_moves_the_pointer_and_keeps_the_old_version(place):
     assert second["promoted"]
     assert json.loads(place.pointer.read_text())["version"] == second["version"]
     assert place.versions == {first["version"], second["version"]}
-    assert second["comparison"] == WIN
+    assert second["comparison"]["difference"] == WIN["difference"]
 
 
 @pytest.mark.parametrize("compared", [LOSS, PROBLEM])
@@ -166,6 +168,12 @@ def test_promoting_an_ensemble_twice_makes_one_version(place):
     assert len(place.versions) == 1
 
 
+def test_a_task_that_is_repeated_after_it_promoted_says_the_same(place):
+    assert place.promote("one", None, None) == place.promote("one", None, None)
+    first = place.current
+    assert place.promote("two", LOSS, first, force=True) == place.promote("two", LOSS, first, force=True)
+
+
 def test_the_champion_itself_is_no_challenger(place):
     place.promote("one", None, None)
     before = place.pointer.read_bytes()
@@ -194,7 +202,7 @@ def test_a_promotion_that_fails_half_way_leaves_the_champion(place, monkeypatch)
         (Path(target) / "half").write_text("x")
         raise OSError("disk full")
 
-    monkeypatch.setattr("components.promote.promote.shutil.copytree", torn)
+    monkeypatch.setattr("components.shared.champions.shutil.copytree", torn)
     with pytest.raises(OSError, match="disk full"):
         place.promote("two", WIN, place.current)
     assert place.pointer.read_bytes() == before
