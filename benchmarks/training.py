@@ -1,9 +1,9 @@
 """How fast a training is: our loop against Keras's `fit`, one device against replicas, and what a whole step costs.
 
 The data have MNIST's shape (scikit-learn's digits enlarged, see benchmarks/search.py). All ways of one table train the
-same model from the same seed, one after the other, in one process; `fit` gets the rows as numbers from 0 to 1, our loop
-as bytes, as a run does. Replicas and whole steps have processes of their own. Seconds are the median of the epochs
-after the first.
+same model from the same seed, one after the other; `fit` gets the rows as numbers from 0 to 1 and TensorFlow's own
+settings, our loop gets them as bytes and the threads of a step, as in a run, so it has a process of its own. So have
+replicas and whole steps. Seconds are the median of the epochs after the first.
 
     python -m benchmarks.training              # a minute or two
     python -m benchmarks.training --full       # the tables of docs/training.md
@@ -126,38 +126,54 @@ def measured(epochs: Iterator[float], count: int) -> tuple[float, float, float]:
     return times[0], statistics.median(times[1:]), loss
 
 
-def throughput(most: int, count: int) -> str:
-    """Our loop against Keras's `fit`, Markdown."""
+def ways(group: str, kind: str, rows: int) -> dict[str, Iterator[float]]:
+    """The ways of one process to train a model; each gives an epoch's loss at each step."""
     import tensorflow as tf
 
+    images, y = digits(rows, seed=0)
+    if group == "fit":
+        x = (images / np.float32(255)).astype(np.float32)
+        whole = tf.data.Dataset.from_tensor_slices((x, y))
+        naive = whole.shuffle(10_000).batch(BATCH)
+        cached = whole.cache().shuffle(10_000).batch(BATCH).prefetch(tf.data.AUTOTUNE)
+        return {
+            "Keras `fit`, NumPy": by_fit(kind, x, y),
+            "Keras `fit`, tf.data": by_fit(kind, naive),
+            "Keras `fit`, tf.data cached and prefetched": by_fit(kind, cached),
+        }
+    more = ", `threads: 1`" if group == "one thread" else ""
+    found = {f"ours{more}": by_loop(kind, images, y, False), f"ours, `jit: on`{more}": by_loop(kind, images, y, True)}
+    return found | ({"bare matrix products": matrix_products(rows)} if kind == "mlp" and not more else {})
+
+
+def trained(group: str, kind: str, rows: int, count: int) -> dict[str, tuple[float, float, float]]:
+    """What `measured` says of each way of a group; takes the process's threads."""
+    from components.shared.hardware import limit_threads
+    from components.shared.settings import TrialHardware
+
+    if group != "fit":
+        limit_threads(TrialHardware(threads=1 if group == "one thread" else None))
+    return {way: measured(epochs, count) for way, epochs in ways(group, kind, rows).items()}
+
+
+def throughput(most: int, count: int) -> str:
+    """Our loop against Keras's `fit`, Markdown."""
     lines = [
         "| model | rows | way | first epoch, s | epoch, s | rows/s | x `fit` on NumPy | loss |",
         "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     # Under XLA an epoch of the convolutional network takes minutes.
     for kind, rows in (("mlp", most), ("mlp, dropout", most), ("cnn", min(most, 12_800))):
-        images, y = digits(rows, seed=0)
-        x = (images / np.float32(255)).astype(np.float32)
-        whole = tf.data.Dataset.from_tensor_slices((x, y))
-        naive = whole.shuffle(10_000).batch(BATCH)
-        cached = whole.cache().shuffle(10_000).batch(BATCH).prefetch(tf.data.AUTOTUNE)
-        ways = {
-            "Keras `fit`, NumPy": by_fit(kind, x, y),
-            "Keras `fit`, tf.data": by_fit(kind, naive),
-            "Keras `fit`, tf.data cached and prefetched": by_fit(kind, cached),
-            "ours": by_loop(kind, images, y, jit=False),
-            "ours, `jit: on`": by_loop(kind, images, y, jit=True),
-        }
-        if kind == "mlp":
-            ways["bare matrix products"] = matrix_products(rows)
         base = None
-        for way, epochs in ways.items():
-            first, epoch, loss = measured(epochs, count)
-            base = base or epoch
-            shown = f"{loss:.4f}" if "bare" not in way else ""
-            times = f"{first:.2f} | {epoch:.3f} | {rows / epoch:,.0f} | {base / epoch:.1f}"
-            lines.append(f"| {kind} | {rows:,} | {way} | {times} | {shown} |")
-            print(lines[-1], file=sys.stderr)
+        for group in ("fit", "ours", "one thread"):
+            command = [sys.executable, "-m", "benchmarks.training", "--ways", group, kind, str(rows), str(count)]
+            out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            for way, (first, epoch, loss) in json.loads(out.strip().splitlines()[-1]).items():
+                base = base or epoch
+                shown = f"{loss:.4f}" if "bare" not in way else ""
+                times = f"{first:.2f} | {epoch:.3f} | {rows / epoch:,.0f} | {base / epoch:.1f}"
+                lines.append(f"| {kind} | {rows:,} | {way} | {times} | {shown} |")
+                print(lines[-1], file=sys.stderr)
     return "\n".join(lines)
 
 
@@ -177,13 +193,14 @@ def replicas(rows: int, count: int) -> str:
 
 def on_replicas(number: int, rows: int, count: int) -> float:
     """Median seconds of an epoch of the MLP on so many logical CPU devices; takes the process's devices."""
-    from components.shared.hardware import plan
+    from components.shared.hardware import limit_threads, plan
     from components.shared.machine import Machine
     from components.shared.settings import TrainingHardware
     from components.shared.training import Feed, Loop
 
     several = {"strategy": "mirrored", "device": "cpu", "devices": number}
     hardware = TrainingHardware.model_validate(several if number > 1 else {"strategy": "single"})
+    limit_threads(hardware, number == 1)
     machine = Machine.open(plan("hardware.retrain", hardware), hardware)
     x, y = digits(rows, seed=0)
     with machine.scope():
@@ -216,6 +233,10 @@ def step_parts(records: str, epochs: int) -> dict[str, float]:
     """Seconds of each part of a training step, from the start of the process."""
     import psutil
 
+    from components.shared.hardware import limit_threads
+    from components.shared.settings import TrialHardware
+
+    limit_threads(TrialHardware())
     spent, last = {}, psutil.Process().create_time()
 
     def ended(part: str) -> None:
@@ -240,7 +261,7 @@ def step_parts(records: str, epochs: int) -> dict[str, float]:
         (spec,) = travelling(["mlp_of_the_book.py:build"], Path(folder))
     member = family(spec, data.manifest)
     settings = Settings(0, 0, BATCH, 0)
-    training, feed = member._start({}, train, settings)
+    training, feed = member._start({}, train, settings, epochs)
     ended("model built")
     training.loop.epoch(feed, 1, steps=1)
     ended("first step: trace")
@@ -256,10 +277,15 @@ def step_parts(records: str, epochs: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="60,000 rows and 7 epochs")
+    parser.add_argument("--ways", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--replicas", nargs=3, type=int, help=argparse.SUPPRESS)
     parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if arguments.ways:
+        group, kind, rows, count = arguments.ways
+        print(json.dumps(trained(group, kind, int(rows), int(count))))
+        return
     if arguments.replicas:
         print(on_replicas(*arguments.replicas))
         return

@@ -5,7 +5,7 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from components.shared.metrics import loss
 from components.shared.monitor import Monitor
 from components.shared.records import Rows, blank_row
 from components.shared.schema import Manifest
-from components.shared.training import Feed, Gather, Loop, predictor, reported
+from components.shared.training import Feed, Gather, Loop, predictor, reported, shapeless
 from models.encode import Encode, encoding, inputs_of
 from models.family import Fit, Settings, place
 
@@ -29,6 +29,10 @@ PREDICTED = 8192
 """Rows in memory at a time while predicting."""
 REUSED = 4
 """Compiled trainings that a family keeps for models of the same structure."""
+LONG = 20_000
+"""Optimiser steps from which XLA pays on a CPU: it compiles for a second or two, and saves 0.1 ms a step."""
+_DENSE = frozenset({"InputLayer", "Flatten", "Reshape", "Dense", "Activation", "ReLU"})
+"""Layers that XLA makes faster on a CPU (docs/training.md); its convolutions and random numbers are slow there."""
 
 
 def output_layer(manifest: Manifest) -> keras.layers.Layer:
@@ -114,8 +118,10 @@ class KerasFamily:
     def check(self, train: Rows) -> dict[str, float]:
         try:
             batch = train.take(np.arange(min(32, len(train))))
-            training, feed = self._start({}, batch, Settings(1, 1, len(batch), seed=0))
+            training, feed = self._start({}, batch, Settings(1, 1, len(batch), seed=0), 1)
             training.loop.epoch(feed, 1)
+            if self._machine.jit:
+                self._check_shapes(training, feed)
             self._check_outputs(training.predict(inputs_of(batch)))
             self._check_saving(training.model, batch)
             return training.loop.reported()
@@ -128,7 +134,7 @@ class KerasFamily:
             ) from error
 
     def fit(self, values: dict, train: Rows, validation: Rows, settings: Settings, monitor: Monitor) -> Fit:
-        training, feed = self._start(values, train, settings)
+        training, feed = self._start(values, train, settings, settings.max_epochs)
         callbacks = self._own_callbacks(values, training.network)
         fit = Fit(0, np.inf, False, [], [], np.empty(0), lambda: self._with(course.best, values, settings.seed))
         course = _Course(fit)
@@ -159,7 +165,7 @@ class KerasFamily:
         return fit
 
     def refit(self, values: dict, rows: Rows, best: float, settings: Settings, monitor: Monitor) -> keras.Model:
-        training, feed = self._start(values, rows, settings)
+        training, feed = self._start(values, rows, settings, best)
         callbacks = self._own_callbacks(values, training.network, watched=False)
         steps = max(1, round(best * feed.steps_per_epoch))
         course = _Course()
@@ -236,20 +242,26 @@ class KerasFamily:
             network.set_weights(weights)
         return model
 
-    def _start(self, values: dict, rows: Rows, settings: Settings) -> "tuple[_Training, Feed]":
-        """An untrained model and what trains it: compiled before, where a model of the same structure was trained."""
-        network, model = self._models(values, settings.seed, self._machine.scope())
-        feed = Feed(self._gather(rows), len(rows), settings.batch_size, settings.seed, self._machine)
+    def _start(self, values: dict, rows: Rows, settings: Settings, epochs: float) -> "tuple[_Training, Feed]":
+        """An untrained model and what trains it for at most so many epochs: compiled before, where a model of the same
+        structure was trained.
+        """
+        machine = self._machine
+        network, model = self._models(values, settings.seed, machine.scope())
+        if machine.jit is None:
+            long = epochs * -(-len(rows) // settings.batch_size) >= LONG
+            machine = replace(machine, jit=long and _is_dense(network))
+        feed = Feed(self._gather(rows), len(rows), settings.batch_size, settings.seed, machine)
         key = _structure(network)
-        key = None if key is None else f"{settings.batch_size} {key}"
+        key = None if key is None else f"{settings.batch_size} {machine.jit} {key}"
         kept = self._kept.get(key)
         if kept is not None:
             self._kept.move_to_end(key)
             kept.begin_as(network)
             return kept, feed
         encode = next(layer for layer in model.layers if isinstance(layer, Encode))
-        loop = Loop(network, encode, feed, self._machine)
-        training = _Training(network, model, loop, predictor(model), self._machine)
+        loop = Loop(network, encode, feed, machine)
+        training = _Training(network, model, loop, predictor(model), machine)
         if key is not None:
             self._kept[key] = training
             if len(self._kept) > REUSED:
@@ -297,6 +309,16 @@ class KerasFamily:
         if outputs.min() < 0 or outputs.max() > 1 or (not binary and np.abs(sums - 1).max() > 1e-3):
             raise UserError(
                 f"search.families: the outputs of {self.name} are not probabilities; end it in softmax or sigmoid"
+            )
+
+    def _check_shapes(self, training: "_Training", feed: Feed) -> None:
+        """Refuses shapes that depend on the data."""
+        encode = next(layer for layer in training.model.layers if isinstance(layer, Encode))
+        operation = shapeless(training.network, encode, feed)
+        if operation is not None:
+            raise UserError(
+                f"search.families: {self.name} has a shape that depends on the data ({operation}), for which XLA "
+                "compiles it again and again, and a TPU can't; pad it to a known size, or set jit: off"
             )
 
     def _check_saving(self, model: keras.Model, batch: Rows) -> None:
@@ -483,6 +505,13 @@ def _structure(network: keras.Model) -> str | None:
         return json.dumps([built, compiled, [variable.path for variable in network.variables]], sort_keys=True)
     except Exception:  # a layer or a loss without a configuration
         return None
+
+
+def _is_dense(network: keras.Model) -> bool:
+    """Whether it has none but dense layers and what goes with them, and nothing of a user's own."""
+    if _structure(network) is None or network.get_compile_config()["metrics"] not in (None, [], ["accuracy"]):
+        return False
+    return {type(layer).__name__ for layer in network._flatten_layers(include_self=False)} <= _DENSE
 
 
 def _foreign(config: Any) -> bool:

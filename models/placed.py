@@ -95,7 +95,7 @@ def placed(step: Step, spec: dict, manifest: Manifest, hardware: str, batch_size
     batch, rate = global_batch(where, asked, batch_size, chosen.devices)
     alone = chosen.strategy == "multi_worker" and not workers_of_cluster()
     with local_cluster(step, chosen.devices) if alone else nullcontext():
-        limit_threads(asked)
+        limit_threads(asked, chosen.strategy == "single" and chosen.device == "cpu")
         from components.shared.machine import Machine
 
         # Before a user's file is read: TensorFlow takes its devices before its first operation.
@@ -103,7 +103,7 @@ def placed(step: Step, spec: dict, manifest: Manifest, hardware: str, batch_size
         member = family(spec, manifest, lambda: machine)
         step.progress(
             f"{chosen.strategy} on {chosen.device.upper()}: {chosen.reason}; {batch} rows a step, {machine.precision}"
-            f"{', XLA' if machine.jit else ''}"
+            + {True: ", XLA", None: ", XLA for long trainings of dense layers"}.get(machine.jit, "")
         )
         try:
             yield Placed(member, batch, chosen, is_chief(), machine, asked)

@@ -17,6 +17,7 @@ from components.shared.settings import DataSettings
 from pipelines.arguments import arguments, code_hash, kfp_safe
 from pipelines.config import RunFile, load, validate
 from pipelines.images import unpinned
+from pipelines.rehearsal import rehearse
 
 REPOSITORY = re.compile(r"https://[a-z0-9-]+-kfp\.pkg\.dev/[^/]+/[^/]+")
 STORAGE = {"retry": DEFAULT_RETRY.with_timeout(60), "timeout": 60}
@@ -78,6 +79,7 @@ def of_run_file(file: Path, overrides: list[str] | None, images: Mapping[str, st
 
     settings = load(file, overrides)
     check_source(settings.data)
+    rehearse(settings, file.parent)
     given = arguments(settings, file.parent, Path("champions")) | {"code": code_hash(), "champion": _champion(settings)}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"

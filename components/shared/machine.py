@@ -23,7 +23,7 @@ class Machine:
     Attributes:
         strategy: TensorFlow's; None for one device.
         precision: Keras's dtype policy of the layers.
-        jit: Whether XLA compiles the training.
+        jit: Whether XLA compiles the training; None where that depends on the network and the training's length.
         steps_per_call: Optimiser steps of one call into TensorFlow; None to follow the time of a step.
         learning_rate: What the learning rate of a model is multiplied by.
         stall_minutes: Minutes without rows or a step after which the training ends; None for no limit.
@@ -31,7 +31,7 @@ class Machine:
 
     strategy: tf.distribute.Strategy | None = None
     precision: str = "float32"
-    jit: bool = False
+    jit: bool | None = False
     steps_per_call: int | None = None
     learning_rate: float = 1.0
     stall_minutes: float | None = None
@@ -42,7 +42,7 @@ class Machine:
         gpus = _set_memory(hardware)
         return cls(
             precision=_precision(hardware.precision, gpus),
-            jit=hardware.jit == "on" or (hardware.jit == "auto" and bool(gpus)),
+            jit=_jit(hardware, True if gpus else None),
             steps_per_call=_steps(hardware),
         )
 
@@ -72,7 +72,7 @@ class Machine:
             precision="mixed_bfloat16"
             if plan.device == "tpu" and hardware.precision == "auto"
             else _precision(hardware.precision, gpus),
-            jit=hardware.jit == "on" or (hardware.jit == "auto" and plan.device != "cpu"),
+            jit=_jit(hardware, True if plan.device != "cpu" else None if strategy is None else False),
             steps_per_call=_steps(hardware),
             learning_rate=learning_rate,
             stall_minutes=hardware.stall_minutes,
@@ -178,6 +178,10 @@ def _set_memory(hardware: TrialHardware) -> list:
         else:
             tf.config.experimental.set_memory_growth(gpu, hardware.memory_growth)
     return gpus
+
+
+def _jit(hardware: TrialHardware, automatic: bool | None) -> bool | None:
+    return {"on": True, "off": False}.get(hardware.jit, automatic)
 
 
 def _steps(hardware: TrialHardware) -> int | None:

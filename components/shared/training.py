@@ -329,6 +329,18 @@ def _totals(model: keras.Model, strategy: tf.distribute.Strategy) -> Callable:
     return totals
 
 
+def shapeless(model: keras.Model, encode: Callable, feed: Feed) -> str | None:
+    """The first operation of the model whose result has no known shape although the batch has one; None where all have.
+
+    XLA compiles such a model anew for every size that it meets, or not at all on a TPU.
+    """
+    inputs, _ = feed.signature
+    batch = {name: tf.TensorSpec((feed.batch_size, *spec.shape[1:]), spec.dtype) for name, spec in inputs.items()}
+    graph = tf.function(lambda rows: model(encode(rows), training=True)).get_concrete_function(batch).graph
+    unknown = (one for one in graph.get_operations() if not all(out.shape.is_fully_defined() for out in one.outputs))
+    return next((one.name for one in unknown), None)
+
+
 def _part(array: tf.Tensor, start: tf.Tensor, size: int) -> tf.Tensor:
     """`array[start : start + size]` with a shape that is known while tracing."""
     rest = array.shape[1:]

@@ -12,7 +12,7 @@ import keras_tuner
 
 from components.shared.errors import UserError
 from components.shared.files import read_json, write_json
-from components.shared.hardware import limit_threads
+from components.shared.hardware import limit_threads, visible_gpus
 from components.shared.settings import TrialHardware
 from components.shared.step import Step, entry
 from components.tune.execute import Executor, Order
@@ -92,7 +92,7 @@ def trial(step: Step, *, order: str, records: str, families: str, config: str, h
         seed: Of the run.
     """
     device = TrialHardware.model_validate_json(hardware)
-    limit_threads(device)
+    limit_threads(device, not visible_gpus())
     asked = Order(**json.loads(order))
     step.label = asked.trial("running").id
     data = step.open(records)

@@ -30,6 +30,32 @@ def test_the_whole_training_step_trains_under_xla(name, records):
     np.testing.assert_allclose(fits[1].predictions, fits[0].predictions, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("dropout", "epochs", "jit", "expected"),
+    [
+        (0.0, 10_000, None, True),
+        (0.1, 10_000, None, False),
+        (0.0, 10, None, False),
+        (0.0, 10_000, False, False),
+        (0.1, 10, True, True),
+    ],
+)
+def test_on_a_cpu_xla_is_for_long_trainings_of_dense_layers(records, dropout, epochs, jit, expected):
+    data = Records(records("digits"), "tune")
+    member = family({"name": "mlp"}, data.manifest, lambda: Machine(jit=jit))
+    values = member.space().values | {"dropout": dropout}
+    training, _ = member._start(values, data.load("train"), Settings(epochs, 1, 128, 0), epochs)
+    assert training.loop._machine.jit is expected
+
+
+@pytest.mark.parametrize(
+    ("source", "name"), [("churn", "mlp"), ("houses", "mlp"), ("digits", "mlp"), ("digits", "cnn")]
+)
+def test_every_shape_is_known_before_there_are_rows(source, name, records):
+    data = Records(records(source), "tune")
+    family({"name": name}, data.manifest, lambda: Machine(jit=True)).check(data.load("train"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PREMADE)
 def test_the_whole_training_step_is_lowered_to_xla(name, records):
@@ -37,7 +63,7 @@ def test_the_whole_training_step_is_lowered_to_xla(name, records):
     data = Records(records("digits"), "tune")
     member = family({"name": name}, data.manifest, lambda: Machine(jit=True))
     rows = data.load("train").take(np.arange(64))
-    training, feed = member._start(dict(member.space().values), rows, Settings(1, 1, 32, 0))
+    training, feed = member._start(dict(member.space().values), rows, Settings(1, 1, 32, 0), 1)
     _, inputs, targets = next(feed.blocks(1, 0, 2))
     lowered = training.loop._run.experimental_get_compiler_ir(inputs, targets, 32)(stage="hlo")
     assert "while(" in lowered
