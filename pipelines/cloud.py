@@ -93,6 +93,28 @@ def submit(
         raise typer.Exit(submitting.follow(vertex, name, console))
 
 
+@app.command(epilog="Example: kep doctor churn.yaml --target vertex --project shop-ml --region europe-west4")
+def doctor(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A run file to look at, too.")] = None,
+    target: Annotated[Literal["local", "vertex"], typer.Option(help="Where it will run.")] = "local",
+    project: Annotated[str, typer.Option(envvar="GOOGLE_CLOUD_PROJECT", help="The project's id.")] = "",
+    region: Annotated[str, typer.Option(envvar="GOOGLE_CLOUD_REGION", help="Such as europe-west4.")] = "",
+    bucket: Annotated[str, typer.Option(metavar="GS://…", envvar="KEP_BUCKET", help="Of the artifacts.")] = "",
+    service_account: Account = "",
+    overrides: Overrides = None,
+    images: Images = LOCK,
+) -> None:
+    """Look at what a run needs, here or on Google Cloud; exit status 1 if something is missing."""
+    from pipelines import doctor as checking
+
+    cloud = None
+    if target == "vertex":
+        cloud = checking.Cloud(_vertex(project, region), bucket.rstrip("/"), service_account, images)
+    findings = list(checking.examine(file, overrides, cloud))
+    console.print(checking.table(findings))
+    raise typer.Exit(int(any(finding.status == "FAIL" for finding in findings)))
+
+
 @app.command(epilog="Example: kep status churn --project shop-ml --region europe-west4")
 def status(run: Run, project: Project, region: Region) -> None:
     """Show the steps of a run on Vertex AI as they are now."""

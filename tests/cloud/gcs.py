@@ -94,9 +94,13 @@ class Server:
         journal: "METHOD path?query" of every request, in order.
         faults: given to `fault`.
         page: entries in one answer to a list, at most.
+        places: location by bucket.
+        policies: bindings of roles by bucket.
     """
 
     def __init__(self, *buckets: str):
+        self.places: dict[str, str] = {}
+        self.policies: dict[str, list[dict]] = {}
         self.objects: dict[tuple[str, str], Object] = {}
         self.buckets = set(buckets)
         self.journal: list[str] = []
@@ -337,6 +341,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._upload(match[1], query, body)
         if match := re.fullmatch(r"(?:/download)?/storage/v1/b(?:/([^/]+)(/o)?(?:/([^/]+))?(/.*)?)?", url.path):
             bucket, of_objects, name, rest = match.groups()
+            if name == "iam" and not of_objects:
+                return _json({"kind": "storage#policy", "bindings": server.policies.get(bucket, [])})
             name = unquote(name) if name else None
             if not of_objects:
                 return self._bucket(method, bucket, query, body)
@@ -371,7 +377,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.storage.buckets.add(bucket)
         if bucket not in self.storage.buckets:
             raise RefusedError(404, "The specified bucket does not exist.")
-        return _json({"kind": "storage#bucket", "name": bucket, "id": bucket})
+        place = self.storage.places.get(bucket, "US")
+        return _json({"kind": "storage#bucket", "name": bucket, "id": bucket, "location": place})
 
     def _upload(self, bucket: str, query: dict, body: bytes) -> Answer:
         server, hashes = self.storage, self.headers.get("X-Goog-Hash") or ""

@@ -1,0 +1,216 @@
+# What the pipeline needs on Google Cloud: a bucket, two repositories, three service accounts with the roles of
+# docs/security.md and no others, and the trigger that builds on each merge.
+#
+#   terraform init && terraform apply -var project=shop-ml -var github_owner=shop -var github_repository=ml \
+#     -var base_image=python@sha256:… -var docker_image=…@sha256:…
+
+terraform {
+  required_version = ">= 1.5"
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = "~> 6.0"
+    }
+  }
+}
+
+provider "google" {
+  project = var.project
+  region  = var.region
+}
+
+data "google_project" "this" {}
+
+resource "google_project_service" "apis" {
+  for_each = toset([
+    "aiplatform.googleapis.com",
+    "artifactregistry.googleapis.com",
+    "cloudbuild.googleapis.com",
+    "iam.googleapis.com",
+    "storage.googleapis.com",
+  ])
+  service            = each.value
+  disable_on_destroy = false
+}
+
+# Records, artifacts, champions, compiled pipelines. The region is that of the runs: they would pay for every byte.
+resource "google_storage_bucket" "pipelines" {
+  name                        = var.bucket
+  location                    = var.region
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+
+  # The pointer of the champions is the one object that is replaced; its earlier generations say who served when.
+  versioning {
+    enabled = true
+  }
+
+  # Artifacts of runs are made again by running again; what was promoted lies under champions/.
+  lifecycle_rule {
+    condition {
+      age            = var.keep_runs_days
+      matches_prefix = ["runs/"]
+    }
+    action {
+      type = "Delete"
+    }
+  }
+  lifecycle_rule {
+    condition {
+      days_since_noncurrent_time = 90
+    }
+    action {
+      type = "Delete"
+    }
+  }
+}
+
+resource "google_artifact_registry_repository" "images" {
+  repository_id = "images"
+  location      = var.region
+  format        = "DOCKER"
+  docker_config {
+    immutable_tags = true
+  }
+  depends_on = [google_project_service.apis]
+}
+
+resource "google_artifact_registry_repository" "templates" {
+  repository_id = "templates"
+  location      = var.region
+  format        = "KFP"
+  depends_on    = [google_project_service.apis]
+}
+
+# --- who builds, who submits, what the steps run as
+
+resource "google_service_account" "build" {
+  account_id   = "kep-build"
+  display_name = "Builds, tests and publishes the pipeline"
+}
+
+# The code of a pull request is nobody's yet: what runs it may write logs and nothing else.
+resource "google_service_account" "check" {
+  account_id   = "kep-check"
+  display_name = "Tests pull requests"
+}
+
+resource "google_service_account" "submit" {
+  account_id   = "kep-submit"
+  display_name = "Submits and schedules runs"
+}
+
+resource "google_service_account" "steps" {
+  account_id   = "kep-steps"
+  display_name = "The steps of a run"
+}
+
+locals {
+  accounts = {
+    build  = google_service_account.build.member
+    check  = google_service_account.check.member
+    submit = google_service_account.submit.member
+    steps  = google_service_account.steps.member
+  }
+  on_project = {
+    "build logging.logWriter" = { account = "build", role = "roles/logging.logWriter" }
+    "check logging.logWriter" = { account = "check", role = "roles/logging.logWriter" }
+    "submit aiplatform.user"  = { account = "submit", role = "roles/aiplatform.user" }
+    "steps aiplatform.user"   = { account = "steps", role = "roles/aiplatform.user" }
+    "steps logging.logWriter" = { account = "steps", role = "roles/logging.logWriter" }
+  }
+  on_bucket = {
+    "build storage.objectCreator" = { account = "build", role = "roles/storage.objectCreator" }
+    "submit storage.objectViewer" = { account = "submit", role = "roles/storage.objectViewer" }
+    "steps storage.objectUser"    = { account = "steps", role = "roles/storage.objectUser" }
+  }
+  on_repository = {
+    "build images"     = { account = "build", role = "roles/artifactregistry.writer", repository = "images" }
+    "build templates"  = { account = "build", role = "roles/artifactregistry.writer", repository = "templates" }
+    "submit templates" = { account = "submit", role = "roles/artifactregistry.reader", repository = "templates" }
+  }
+}
+
+resource "google_project_iam_member" "roles" {
+  for_each = local.on_project
+  project  = var.project
+  member   = local.accounts[each.value.account]
+  role     = each.value.role
+}
+
+resource "google_storage_bucket_iam_member" "roles" {
+  for_each = local.on_bucket
+  bucket   = google_storage_bucket.pipelines.name
+  member   = local.accounts[each.value.account]
+  role     = each.value.role
+}
+
+resource "google_artifact_registry_repository_iam_member" "roles" {
+  for_each   = local.on_repository
+  repository = each.value.repository
+  location   = var.region
+  member     = local.accounts[each.value.account]
+  role       = each.value.role
+  depends_on = [google_artifact_registry_repository.images, google_artifact_registry_repository.templates]
+}
+
+# Whoever submits makes runs that act as the steps' account, and as no other.
+resource "google_service_account_iam_member" "submit_as_steps" {
+  service_account_id = google_service_account.steps.name
+  member             = google_service_account.submit.member
+  role               = "roles/iam.serviceAccountUser"
+}
+
+# Vertex AI itself pulls the images.
+resource "google_artifact_registry_repository_iam_member" "vertex_pulls" {
+  for_each   = toset(["gcp-sa-aiplatform", "gcp-sa-aiplatform-cc"])
+  repository = google_artifact_registry_repository.images.name
+  location   = var.region
+  member     = "serviceAccount:service-${data.google_project.this.number}@${each.value}.iam.gserviceaccount.com"
+  role       = "roles/artifactregistry.reader"
+}
+
+# --- each merge is tested, built, pinned, compiled and published; each pull request is tested and compiled
+
+resource "google_cloudbuild_trigger" "merge" {
+  count           = var.github_repository == "" ? 0 : 1
+  name            = "kep-merge"
+  location        = var.region
+  filename        = "cloudbuild.yaml"
+  service_account = google_service_account.build.id
+  github {
+    owner = var.github_owner
+    name  = var.github_repository
+    push {
+      branch = "^main$"
+    }
+  }
+  substitutions = {
+    _BASE            = var.base_image
+    _DOCKER          = var.docker_image
+    _REPOSITORY      = "${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images.name}"
+    _TEMPLATES       = "https://${var.region}-kfp.pkg.dev/${var.project}/${google_artifact_registry_repository.templates.name}"
+    _BUCKET          = google_storage_bucket.pipelines.name
+    _SERVICE_ACCOUNT = google_service_account.build.email
+  }
+}
+
+resource "google_cloudbuild_trigger" "pull_request" {
+  count           = var.github_repository == "" ? 0 : 1
+  name            = "kep-pull-request"
+  location        = var.region
+  filename        = "cloudbuild-pr.yaml"
+  service_account = google_service_account.check.id
+  github {
+    owner = var.github_owner
+    name  = var.github_repository
+    pull_request {
+      branch          = "^main$"
+      comment_control = "COMMENTS_ENABLED_FOR_EXTERNAL_CONTRIBUTORS_ONLY"
+    }
+  }
+  substitutions = {
+    _BASE            = var.base_image
+    _SERVICE_ACCOUNT = google_service_account.check.email
+  }
+}
