@@ -81,7 +81,7 @@ def of_run_file(file: Path, overrides: list[str] | None, images: Mapping[str, st
     given = arguments(settings, file.parent, Path("champions")) | {"code": code_hash(), "champion": _champion(settings)}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
-        compile_training(path, given, images)
+        compile_training(path, given, images, settings.hardware.machines)
         spec = yaml.safe_load(path.read_text())
     # By its name a run is found in the console and a template in its repository, and the cache goes by it too.
     spec["pipelineInfo"]["name"] = settings.name
