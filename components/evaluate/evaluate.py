@@ -8,6 +8,7 @@ import numpy as np
 
 from components.evaluate.report import AVERAGE, BASELINE, render
 from components.evaluate.scores import intervals, paired_difference, pictures, slices
+from components.promote.promote import current
 from components.shared.errors import UserError, nearest
 from components.shared.files import new_folder, read_json, write_file, write_json
 from components.shared.metrics import loss
@@ -55,7 +56,8 @@ def run(
         ensemble: Where the ensemble goes.
         config: JSON of `EvaluateSettings`.
         asked: JSON of the whole run file, for the report.
-        champion: JSON with `version`, the folder of the ensemble to compare with, or null.
+        champion: JSON with `version`, the folder of the ensemble to compare with, or null for the one that the pointer
+            in `folder` names when the step runs, if any.
         seed: Of the run.
 
     Returns:
@@ -113,7 +115,7 @@ def run(
             "test_loss": scores["ensemble"]["loss"],
         },
         "champion": _against(
-            json.loads(champion)["version"], manifest, test, named["ensemble"], settings.bootstrap, seed
+            _champion(**json.loads(champion)), manifest, test, named["ensemble"], settings.bootstrap, seed
         ),
         "ledger": ledger([study, *results, weights, *members], step.ledger),
     }
@@ -203,6 +205,11 @@ def _check_reloaded(folder: str, manifest: Manifest, test: Rows, evaluated: np.n
             f"evaluate: the reloaded ensemble predicts something else than was evaluated, by {difference:.1e}"
         )
     return difference
+
+
+def _champion(folder: str, version: str | None, **_: str) -> str | None:
+    # Whoever submits a run to a cluster can't look into the folder, which is a volume there.
+    return version or (str(found) if (found := current(Path(folder))) else None)
 
 
 def _against(

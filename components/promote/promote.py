@@ -22,13 +22,14 @@ def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: st
         ensemble: Folder of the challenger.
         evaluation: Folder that `evaluate` wrote.
         config: JSON of `PromoteSettings`.
-        champion: JSON with `folder`, which holds `versions/` and the pointer, and `version`, the folder of the one that
-            `evaluate` compared with, or null.
+        champion: JSON with `folder`, which holds `versions/` and the pointer, and `version`, the folder of the one to
+            compare with, or null for the one that `evaluate` found.
         force: Promote whatever the comparison says; recorded in the verdict.
     """
     settings = PromoteSettings.model_validate_json(config)
-    folder, version = json.loads(champion)["folder"], json.loads(champion)["version"]
     compared = read_json(Path(evaluation) / "evaluation.json")["champion"]
+    folder = json.loads(champion)["folder"]
+    version = json.loads(champion)["version"] or (compared["folder"] if compared else None)
     won, reason = decide(compared, settings.margin)
     if current(Path(folder)) != (Path(version) if version else None):
         won, reason = False, "another ensemble became champion during this run; run again to compare with it"

@@ -200,3 +200,10 @@ def test_a_promotion_that_fails_half_way_leaves_the_champion(place, monkeypatch)
     assert place.pointer.read_bytes() == before
     assert version not in place.versions
     assert len(place.versions) == 1
+
+
+def test_a_champion_that_evaluate_found_by_itself_is_the_one_compared_with(place):
+    place.promote("one", None, None)
+    found = WIN | {"folder": place.current}
+    assert place.promote("two", found, None)["promoted"]
+    assert "another ensemble became champion" in place.promote("three", found, None)["reason"]
