@@ -71,7 +71,7 @@ def churn(gcs, tmp_path):
     path = tmp_path / "churn.yaml"
     path.write_text(yaml.safe_dump(settings))
     (tmp_path / "containers").mkdir()
-    digests = {"cpu": "a" * 64, "glue": "b" * 64}
+    digests = {"cpu": "a" * 64, "glue": "b" * 64, "gpu": "d" * 64}
     lock = {name: f"registry.example/team/{name}@sha256:{digest}" for name, digest in digests.items()}
     (tmp_path / "containers" / "images.lock.yaml").write_text(yaml.safe_dump(lock))
     return path
