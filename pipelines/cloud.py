@@ -65,11 +65,16 @@ Concurrent = Annotated[
 ]
 Queue = Annotated[bool | None, typer.Option("--queue/--skip", help="Whether a run beyond those waits or is left out.")]
 
+Yes = Annotated[bool, typer.Option("--yes", help="Also when a run would cost more than hardware.max_cost.")]
+
 LOCK = Path("containers/images.lock.yaml")
 PRICES = Path(__file__).with_name("prices.yaml")
 
 
-@app.command(epilog="Example: kep submit churn.yaml --project shop-ml --region europe-west4 --bucket gs://shop-data")
+@app.command(
+    epilog="Example: kep submit churn.yaml --project shop-ml --region europe-west4 --bucket gs://shop-data, "
+    "or kep submit churn.yaml --target kubeflow --host https://kubeflow.example.com/pipeline"
+)
 def submit(
     file: What,
     target: Target = "vertex",
@@ -91,7 +96,7 @@ def submit(
     wait: Annotated[bool, typer.Option(help="Follow the run until it has ended.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would be and cost; submit nothing.")] = False,
     prices: Annotated[Path, typer.Option(help="Prices for --dry-run and hardware.max_cost, YAML.")] = PRICES,
-    yes: Annotated[bool, typer.Option("--yes", help="Submit it also when it would cost more than allowed.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Run the pipeline on Vertex AI or Kubeflow; the same run is submitted once."""
     from pipelines import costs
@@ -103,8 +108,7 @@ def submit(
     if dry_run:
         console.print(costs.plan(template, options, costs.load(prices) if target == "vertex" else None))
         return
-    if target == "vertex" and not yes:
-        costs.check(template, costs.load(prices))
+    place.check_cost(template, prices, yes)
     name = submitting.submit(place.engine, template, options, console, again)
     if wait:
         raise typer.Exit(submitting.follow(place.engine, name, console))
@@ -202,6 +206,7 @@ def create(
     overrides: Overrides = None,
     images: Images = LOCK,
     failure_policy: Policy = "slow",
+    yes: Yes = False,
 ) -> None:
     """Make a schedule of a run file or a template, which is frozen in it."""
     from pipelines.schedule import Timing
@@ -211,6 +216,7 @@ def create(
     place = Place(target, project, region, host, namespace, experiment)
     options = place.options(bucket, service_account, network, kms_key, labels, failure_policy)
     template = place.template(file, overrides, images)
+    place.check_cost(template, PRICES, yes)
     following = place.schedules.create(place.engine, name, template, options, timing)
     when = f"; next run {following:%Y-%m-%d %H:%M} UTC" if following else ""
     _say(f"scheduled {name}: {cron}, {zone}{when}")
@@ -250,6 +256,7 @@ def update(
     failure_policy: Annotated[
         Literal["slow", "fast"] | None, typer.Option(help="What happens after a failed step.")
     ] = None,
+    yes: Yes = False,
 ) -> None:
     """Change a schedule on Vertex AI: its times, or what its runs are of; the rest stays as it is."""
     from pipelines import schedule
@@ -269,6 +276,8 @@ def update(
     given = {name: value for name, value in given.items() if value is not None}
     place = Place("vertex", project, region)
     template = place.template(file, overrides, images) if file is not None else None
+    if template is not None:
+        place.check_cost(template, PRICES, yes)
     schedule.update(place.vertex, name, template, given, timing)
     _say(f"updated {name}")
     if template is not None:
@@ -409,6 +418,13 @@ class Place:
         if overrides:
             raise UserError("--set: a template was compiled already; publish one with that setting")
         return template.of_address(file, self.vertex.credentials)
+
+    def check_cost(self, template: "Template", prices: Path, yes: bool) -> None:
+        """Refuses a run that costs too much on Vertex AI; on Kubeflow machines are the user's own."""
+        from pipelines import costs
+
+        if self.target == "vertex" and not yes:
+            costs.check(template, costs.load(prices))
 
 
 def _frozen(template: "Template") -> None:

@@ -54,8 +54,8 @@ def compile_training(
         text = compiled.read_text()
     spec = yaml.safe_load(text)
     if images:
-        assign(spec, images, machines or {})
         further = place(spec, machines or {}, engine)
+        assign(spec, images, machines or {})
         comments = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
         text = comments + yaml.dump_all([spec, *further], sort_keys=True)
     if problems := lint(spec):

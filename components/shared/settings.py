@@ -463,8 +463,8 @@ class HardwareSettings(Section):
     evaluate: Annotated[OnMachine, Field(exclude=True)] = OnMachine()
     promote: Annotated[OnMachine, Field(exclude=True)] = OnMachine()
     max_cost: Annotated[float | None, Field(gt=0, exclude_if=lambda most: most is None)] = None
-    """Most that a run on Vertex AI may cost in USD by the guess of `kep submit --dry-run`; beyond it `kep submit` asks
-    for --yes."""
+    """Most that a run on Vertex AI may cost in USD by the guess of `kep submit --dry-run`; beyond it `kep submit` and
+    `kep schedule` ask for --yes."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

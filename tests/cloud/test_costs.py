@@ -11,7 +11,7 @@ from pipelines.cloud import PRICES
 from pipelines.config import validate
 from pipelines.costs import DEFAULT_MACHINE, SHAPES, load, tasks
 from tests.cloud.test_templates import PUBLISH, REPOSITORY
-from tests.cloud.test_vertex import BUCKET, SUBMIT, job, one_sentence, short
+from tests.cloud.test_vertex import BUCKET, PLACE, SUBMIT, job, one_sentence, short
 
 pytestmark = pytest.mark.usefixtures("churn")
 DRY = (*SUBMIT, "--dry-run")
@@ -133,6 +133,12 @@ def test_a_run_that_costs_too_much_needs_a_yes(vertex, kep, monkeypatch):
     assert kep(*SUBMIT, "--set", "hardware.max_cost=1000")[0] == 0
     assert kep(*limited, "--yes")[0] == 0
     assert len(vertex.jobs) == 2
+    create = ("schedule", "create", "weekly", "churn.yaml", "--cron", "0 4 * * *", *BUCKET)
+    update = ("schedule", "update", "weekly", *PLACE, "churn.yaml", "--set", "hardware.max_cost=0.01")
+    assert "more than 0.01" in one_sentence(kep(*create, "--set", "hardware.max_cost=0.01")[2])
+    assert kep(*create)[0] == 0
+    assert "more than 0.01" in one_sentence(kep(*update)[2])
+    assert kep(*update, "--yes")[0] == 0
     Path("own.yaml").write_text(PRICES.read_text().replace("USD", "EUR"))
     assert "it is in USD, and --prices in EUR" in one_sentence(kep(*limited, "--prices", "own.yaml")[2])
     monkeypatch.setattr(submit, "MOST_SURVEYED", 10)
