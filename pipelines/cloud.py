@@ -235,6 +235,7 @@ def list_schedules(
 @schedules.command(epilog='Example: kep schedule update weekly --cron "0 5 * * *" --project shop-ml --region us-east1')
 def update(
     name: Name,
+    target: Target = "vertex",
     project: Project = "",
     region: Region = "",
     file: Annotated[
@@ -263,6 +264,8 @@ def update(
     from pipelines.jobs import check_labels
     from pipelines.template import check_bucket
 
+    if target == "kubeflow":
+        raise UserError("Kubeflow can't change a schedule; delete it and make it again")
     timing = schedule.Timing(cron, zone, concurrent, queue, start, end)
     timing.fields()
     given = {
@@ -274,7 +277,7 @@ def update(
         "fail_fast": failure_policy and failure_policy == "fast",
     }
     given = {name: value for name, value in given.items() if value is not None}
-    place = Place("vertex", project, region)
+    place = Place(target, project, region)
     template = place.template(file, overrides, images) if file is not None else None
     if template is not None:
         place.check_cost(template, PRICES, yes)

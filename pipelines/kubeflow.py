@@ -161,7 +161,7 @@ class Kubeflow:
 
     def newest(self, of: str | None, limit: int) -> list[Run]:
         """The newest runs that were made here, or those of one run file's name, without their tasks."""
-        found, token, pattern = [], "", f"{OURS}{of or '.+'}-[0-9a-f]{{12}}(-\\d+)?"
+        found, token, pattern = [], "", f"{OURS}{re.escape(of) if of else '.+'}-[0-9a-f]{{12}}(-\\d+)?"
         with self.explained():
             while len(found) < limit:
                 answer = self.asked(
@@ -240,7 +240,12 @@ class Kubeflow:
 
         def send() -> kfp_server_api.V2beta1Experiment:
             asked = kfp_server_api.V2beta1Experiment(display_name=name, namespace=self._namespace or None)
-            return self.client.experiments.experiment_service_create_experiment(asked, **TIMEOUT)
+            try:
+                return self.client.experiments.experiment_service_create_experiment(asked, **TIMEOUT)
+            except kfp_server_api.ApiException as error:
+                if error.status != 409 or (made := find()) is None:  # somebody else's of that moment
+                    raise
+                return made
 
         return (find() or once(send, find, LOOK["retry"], unsure)).experiment_id
 
@@ -249,6 +254,8 @@ class Kubeflow:
         return TIMEOUT | ({"namespace": self._namespace} if self._namespace else {})
 
     def _run(self, run: kfp_server_api.V2beta1Run) -> Run:
+        if not run.run_id:
+            raise ValueError("no answer of Kubeflow Pipelines")
         details = run.run_details.task_details if run.run_details else None
         tasks = sorted(details or [], key=lambda task: (task.create_time or run.created_at, task.task_id))
         broken = any(task.state in ("FAILED", "CANCELED") for task in tasks)

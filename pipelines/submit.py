@@ -219,8 +219,11 @@ def events(run: Run, seen: dict[int | str, str]) -> Iterator[dict]:
 
 def _finish(run: Run, failure: dict | None, console: Console) -> int:
     if run.ending == "done":
-        where = f", artifacts under {run.artifacts}" if run.artifacts else ""
-        _say(console, f"done in {run.took}{where}")
+        took, where = (
+            f" in {run.took}" if run.took else "",
+            f", artifacts under {run.artifacts}" if run.artifacts else "",
+        )
+        _say(console, f"done{took}{where}")
         return 0
     if run.ending == "cancelled":
         _say(console, f"error: {run.name} was cancelled")

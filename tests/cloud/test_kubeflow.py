@@ -189,6 +189,21 @@ def test_an_outage_ends_following_and_not_the_run(kubeflow, kep):
     assert "was submitted before, and is under way" in out
 
 
+def test_a_login_that_ends_meanwhile_is_no_run_that_waits(kubeflow, kep):
+    kubeflow.frames = [Frame("RUNNING")] * 3
+    kubeflow.fault("GET .*/runs/", 200, "<html>sign in</html>", skip=1)
+    code, _, err = kep(*SUBMIT)
+    assert code == 2
+    assert "does not answer as Kubeflow Pipelines does, but as a login page might" in one_sentence(err)
+
+
+def test_an_experiment_of_the_same_moment_is_shared(kubeflow, kep):
+    assert kep(*SUBMIT, "--no-wait")[0] == 0
+    kubeflow.fault("GET .*/experiments", 200, {})
+    assert kep(*SUBMIT, "--no-wait", "--set", "seed=1")[0] == 0
+    assert (len(kubeflow.experiments), len(kubeflow.runs)) == (1, 2)
+
+
 def test_whoever_submits_the_same_at_the_same_moment_shares_the_run(kubeflow, kep):
     kubeflow.frames = [Frame("RUNNING")]
     kep(*SUBMIT, "--no-wait")
@@ -388,6 +403,12 @@ def test_pause_resume_delete(kubeflow, kep):
     kubeflow.fault("DELETE", 503, lose=True)
     assert kep("schedule", "delete", "weekly", *KUBEFLOW) == (0, "deleted weekly\n", "")
     assert kubeflow.schedules == {}
+
+
+def test_a_schedule_can_not_be_changed(kubeflow, kep):
+    code, _, err = kep("schedule", "update", "weekly", "--cron", "0 5 * * *", *KUBEFLOW)
+    assert code == 2
+    assert "Kubeflow can't change a schedule; delete it and make it again" in one_sentence(err)
 
 
 def test_a_schedule_is_in_the_zone_of_the_cluster(kubeflow, kep):
