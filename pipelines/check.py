@@ -14,6 +14,7 @@ from components.tune.objective import resolve
 from components.weigh import weigh as ensembling
 from models.registry import automatic, check_fit, travelling
 from pipelines.config import RunFile, validate
+from pipelines.local import STEPS
 
 MOST_SURVEYED = 100e6
 """Bytes of a source that is read once more before a run, so that a mistake shows before anything has started."""
@@ -85,18 +86,18 @@ def estimate(settings: RunFile, seen: Inspection, runs: Path) -> str:
     latest = runs / settings.name / "latest" / "report.json"
     if latest.is_file() and (seconds := _as_last_time(settings, seen, read_json(latest))) is not None:
         return f"{_minutes(seconds)} (from the steps of the last run of {settings.name}; none reused)"
-    seconds = guess(settings, seen)
+    seconds = sum(guess(settings, seen).values())
     return f"{_minutes(seconds)} (a guess from rows and trainings; GPUs and wide data differ)"
 
 
-def guess(settings: RunFile, seen: Inspection) -> float:
-    """Seconds of one training after the other, from rows and trainings."""
+def guess(settings: RunFile, seen: Inspection) -> dict[str, float]:
+    """Seconds of each step, one training after the other, from rows and trainings."""
     epochs = {"tune": settings.search.max_epochs, "best_epoch": settings.best_epoch.max_epochs}
-    seconds = 60.0  # start of the steps
+    seconds = dict.fromkeys(STEPS, 60 / len(STEPS))  # to start
     for step, count in trainings(settings).items():
         # A second to compile, and some microseconds a row and epoch for a network of the default spaces; about half
         # of the epochs are trained before a training stops early.
-        seconds += count * (1 + 0.5 * epochs.get(step, 30) * seen.roles["train"] * 2e-5)
+        seconds[step] += count * (1 + 0.5 * epochs.get(step, 30) * seen.roles["train"] * 2e-5)
     return seconds
 
 

@@ -130,8 +130,12 @@ def compile(
     from pipelines.config import load
     from pipelines.images import locked
 
-    pinned = None if target == "local" else locked(images)
-    compile_training(output, arguments(load(file, overrides), file.parent, Path("champions")), pinned)
+    settings = load(file, overrides)
+    given = arguments(settings, file.parent, Path("champions"))
+    if target == "local":
+        compile_training(output, given)
+    else:
+        compile_training(output, given, locked(images), settings.hardware.machines, target)
     console.print(f"wrote {output}")
 
 

@@ -1,8 +1,10 @@
-"""The commands of `kep` that talk to Google Cloud. What they do lives in the modules that they call."""
+"""The commands of `kep` that talk to Vertex AI and Kubeflow. What they do lives in the modules that they call."""
 
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -10,21 +12,29 @@ from rich.console import Console
 from components.shared.errors import UserError
 
 if TYPE_CHECKING:
-    from pipelines.submit import Options
+    from pipelines.engine import Engine, Options
     from pipelines.template import Template
     from pipelines.vertex import Vertex
 
 app = typer.Typer()
-schedules = typer.Typer(no_args_is_help=True, help="Start runs on Vertex AI again and again.")
+schedules = typer.Typer(no_args_is_help=True, help="Start runs on Vertex AI or Kubeflow again and again.")
 app.add_typer(schedules, name="schedule")
 console = Console(highlight=False)
 
-Project = Annotated[str, typer.Option(envvar="GOOGLE_CLOUD_PROJECT", help="The project's id.")]
-Region = Annotated[str, typer.Option(envvar="GOOGLE_CLOUD_REGION", help="Such as europe-west4.")]
+Target = Annotated[Literal["vertex", "kubeflow"], typer.Option(envvar="KEP_TARGET", help="Where it runs.")]
+Project = Annotated[str, typer.Option(envvar="GOOGLE_CLOUD_PROJECT", help="vertex: the project's id.")]
+Region = Annotated[str, typer.Option(envvar="GOOGLE_CLOUD_REGION", help="vertex: such as europe-west4.")]
 Bucket = Annotated[
     str,
-    typer.Option(metavar="GS://…", envvar="KEP_BUCKET", help="Takes the artifacts and the champions: gs://BUCKET/…."),
+    typer.Option(
+        metavar="GS://…", envvar="KEP_BUCKET", help="vertex: takes the artifacts and the champions, gs://BUCKET/…."
+    ),
 ]
+Host = Annotated[
+    str, typer.Option(metavar="URL", envvar="KF_PIPELINES_ENDPOINT", help="kubeflow: of Kubeflow Pipelines.")
+]
+Namespace = Annotated[str, typer.Option(help="kubeflow: yours, on a server for several users.")]
+Experiment = Annotated[str, typer.Option(help="kubeflow: that runs belong to; one of the run file's name by default.")]
 What = Annotated[
     str, typer.Argument(metavar="FILE", help="A run file, or a published template: https://…-kfp.pkg.dev/…, gs://….")
 ]
@@ -33,13 +43,15 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as search.max_trials=5."),
 ]
 Images = Annotated[Path, typer.Option(help="The lock of the images.")]
-Account = Annotated[str, typer.Option(metavar="EMAIL", help="Service account that the steps run as.")]
-Network = Annotated[str, typer.Option(help="Network to peer with: projects/NUMBER/global/networks/NAME.")]
-Key = Annotated[str, typer.Option("--kms-key", help="Key that encrypts what a run makes: projects/…/cryptoKeys/K.")]
-Labels = Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; may be repeated.")]
+Account = Annotated[str, typer.Option(metavar="NAME", help="Service account that the steps run as.")]
+Network = Annotated[str, typer.Option(help="vertex: to peer with, projects/NUMBER/global/networks/NAME.")]
+Key = Annotated[str, typer.Option("--kms-key", help="vertex: encrypts what a run makes, projects/…/cryptoKeys/K.")]
+Labels = Annotated[
+    list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="vertex: a label; may be repeated.")
+]
 Policy = Annotated[
     Literal["slow", "fast"],
-    typer.Option(help="After a failed step: slow runs what still can, fast starts no further step."),
+    typer.Option(help="vertex: after a failed step, slow runs what still can, fast starts no further step."),
 ]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or a run file's name for its newest run.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the schedule.")]
@@ -53,17 +65,25 @@ Concurrent = Annotated[
 ]
 Queue = Annotated[bool | None, typer.Option("--queue/--skip", help="Whether a run beyond those waits or is left out.")]
 
+Yes = Annotated[bool, typer.Option("--yes", help="Also when a run would cost more than hardware.max_cost.")]
+
 LOCK = Path("containers/images.lock.yaml")
 PRICES = Path(__file__).with_name("prices.yaml")
 
 
-@app.command(epilog="Example: kep submit churn.yaml --project shop-ml --region europe-west4 --bucket gs://shop-data")
+@app.command(
+    epilog="Example: kep submit churn.yaml --project shop-ml --region europe-west4 --bucket gs://shop-data, "
+    "or kep submit churn.yaml --target kubeflow --host https://kubeflow.example.com/pipeline"
+)
 def submit(
     file: What,
-    project: Project,
-    region: Region,
-    bucket: Bucket,
-    target: Annotated[Literal["vertex"], typer.Option(help="Where it runs.")] = "vertex",
+    target: Target = "vertex",
+    project: Project = "",
+    region: Region = "",
+    bucket: Bucket = "",
+    host: Host = "",
+    namespace: Namespace = "",
+    experiment: Experiment = "",
     service_account: Account = "",
     network: Network = "",
     kms_key: Key = "",
@@ -75,31 +95,32 @@ def submit(
     again: Annotated[bool, typer.Option(help="Submit it also when the same run is done or under way.")] = False,
     wait: Annotated[bool, typer.Option(help="Follow the run until it has ended.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would be and cost; submit nothing.")] = False,
-    prices: Annotated[Path, typer.Option(help="Prices for --dry-run, YAML.")] = PRICES,
+    prices: Annotated[Path, typer.Option(help="Prices for --dry-run and hardware.max_cost, YAML.")] = PRICES,
+    yes: Yes = False,
 ) -> None:
-    """Run the pipeline on Vertex AI; the same run is submitted once."""
+    """Run the pipeline on Vertex AI or Kubeflow; the same run is submitted once."""
+    from pipelines import costs
     from pipelines import submit as submitting
 
-    vertex = _vertex(project, region)
-    options = _options(region, bucket, service_account, network, kms_key, labels, failure_policy, cache)
-    template = _template(file, overrides, images, vertex)
+    place = Place(target, project, region, host, namespace, experiment)
+    options = place.options(bucket, service_account, network, kms_key, labels, failure_policy, cache)
+    template = place.template(file, overrides, images)
     if dry_run:
-        from pipelines import costs
-
-        console.print(costs.plan(template, options, costs.load(prices)))
+        console.print(costs.plan(template, options, costs.load(prices) if target == "vertex" else None))
         return
-    name = submitting.submit(vertex, template, options, console, again)
+    place.check_cost(template, prices, yes)
+    name = submitting.submit(place.engine, template, options, console, again)
     if wait:
-        raise typer.Exit(submitting.follow(vertex, name, console))
+        raise typer.Exit(submitting.follow(place.engine, name, console))
 
 
 @app.command(epilog="Example: kep doctor churn.yaml --target vertex --project shop-ml --region europe-west4")
 def doctor(
     file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A run file to look at, too.")] = None,
     target: Annotated[Literal["local", "vertex"], typer.Option(help="Where it will run.")] = "local",
-    project: Annotated[str, typer.Option(envvar="GOOGLE_CLOUD_PROJECT", help="The project's id.")] = "",
-    region: Annotated[str, typer.Option(envvar="GOOGLE_CLOUD_REGION", help="Such as europe-west4.")] = "",
-    bucket: Annotated[str, typer.Option(metavar="GS://…", envvar="KEP_BUCKET", help="Of the artifacts.")] = "",
+    project: Project = "",
+    region: Region = "",
+    bucket: Bucket = "",
     service_account: Account = "",
     overrides: Overrides = None,
     images: Images = LOCK,
@@ -109,39 +130,56 @@ def doctor(
 
     cloud = None
     if target == "vertex":
-        cloud = checking.Cloud(_vertex(project, region), bucket.rstrip("/"), service_account, images)
+        cloud = checking.Cloud(Place(target, project, region).vertex, bucket.rstrip("/"), service_account, images)
     findings = list(checking.examine(file, overrides, cloud))
     console.print(checking.table(findings))
     raise typer.Exit(int(any(finding.status == "FAIL" for finding in findings)))
 
 
 @app.command(epilog="Example: kep status churn --project shop-ml --region europe-west4")
-def status(run: Run, project: Project, region: Region) -> None:
-    """Show the steps of a run on Vertex AI as they are now."""
+def status(
+    run: Run,
+    target: Target = "vertex",
+    project: Project = "",
+    region: Region = "",
+    host: Host = "",
+    namespace: Namespace = "",
+) -> None:
+    """Show the steps of a run on Vertex AI or Kubeflow as they are now."""
     from pipelines import submit as submitting
 
-    raise typer.Exit(submitting.status(_vertex(project, region), run, console))
+    raise typer.Exit(submitting.status(Place(target, project, region, host, namespace).engine, run, console))
 
 
 @app.command(epilog="Example: kep cancel churn --project shop-ml --region europe-west4")
-def cancel(run: Run, project: Project, region: Region) -> None:
-    """Cancel a run on Vertex AI."""
+def cancel(
+    run: Run,
+    target: Target = "vertex",
+    project: Project = "",
+    region: Region = "",
+    host: Host = "",
+    namespace: Namespace = "",
+) -> None:
+    """Cancel a run on Vertex AI or Kubeflow."""
     from pipelines import submit as submitting
 
-    submitting.cancel(_vertex(project, region), run, console)
+    submitting.cancel(Place(target, project, region, host, namespace).engine, run, console)
 
 
 @app.command(epilog="Example: kep runs --name churn --project shop-ml --region europe-west4")
 def runs(
-    project: Project,
-    region: Region,
+    target: Target = "vertex",
+    project: Project = "",
+    region: Region = "",
+    host: Host = "",
+    namespace: Namespace = "",
     name: Annotated[str | None, typer.Option(help="Of one run file alone.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
 ) -> None:
-    """List the newest runs on Vertex AI."""
+    """List the newest runs on Vertex AI or Kubeflow."""
     from pipelines import submit as submitting
 
-    console.print(submitting.runs(_vertex(project, region), name, limit))
+    console.print(submitting.runs(Place(target, project, region, host, namespace).engine, name, limit))
 
 
 @app.command(epilog="Example: kep publish churn.yaml --repository https://europe-west4-kfp.pkg.dev/shop-ml/ml --tag v1")
@@ -171,9 +209,13 @@ def create(
     name: Name,
     file: What,
     cron: Annotated[str, typer.Option(help="Minute, hour, day of the month, month, day of the week.")],
-    project: Project,
-    region: Region,
-    bucket: Bucket,
+    target: Target = "vertex",
+    project: Project = "",
+    region: Region = "",
+    bucket: Bucket = "",
+    host: Host = "",
+    namespace: Namespace = "",
+    experiment: Experiment = "",
     zone: Zone = "UTC",
     concurrent: Concurrent = 1,
     queue: Queue = False,
@@ -186,33 +228,38 @@ def create(
     overrides: Overrides = None,
     images: Images = LOCK,
     failure_policy: Policy = "slow",
+    yes: Yes = False,
 ) -> None:
     """Make a schedule of a run file or a template, which is frozen in it."""
-    from pipelines import schedule
+    from pipelines.schedule import Timing
 
-    timing = schedule.Timing(cron, zone, concurrent, queue, start, end)
+    timing = Timing(cron, zone, concurrent, queue, start, end)
     timing.fields()
-    vertex = _vertex(project, region)
-    options = _options(region, bucket, service_account, network, kms_key, labels, failure_policy)
-    template = _template(file, overrides, images, vertex)
-    made = schedule.create(vertex, name, template, options, timing)
-    _say(f"scheduled {name}: {cron}, {zone}; next run {made.next_run_time:%Y-%m-%d %H:%M} UTC")
+    place = Place(target, project, region, host, namespace, experiment)
+    options = place.options(bucket, service_account, network, kms_key, labels, failure_policy)
+    template = place.template(file, overrides, images)
+    place.check_cost(template, PRICES, yes)
+    following = place.schedules.create(place.engine, name, template, options, timing)
+    when = f"; next run {following:%Y-%m-%d %H:%M} UTC" if following else ""
+    _say(f"scheduled {name}: {cron}, {zone}{when}")
     _frozen(template)
 
 
 @schedules.command("list", epilog="Example: kep schedule list --project shop-ml --region europe-west4")
-def list_schedules(project: Project, region: Region) -> None:
+def list_schedules(
+    target: Target = "vertex", project: Project = "", region: Region = "", host: Host = "", namespace: Namespace = ""
+) -> None:
     """List the schedules."""
-    from pipelines import schedule
-
-    console.print(schedule.listing(_vertex(project, region)))
+    place = Place(target, project, region, host, namespace)
+    console.print(place.schedules.listing(place.engine))
 
 
 @schedules.command(epilog='Example: kep schedule update weekly --cron "0 5 * * *" --project shop-ml --region us-east1')
 def update(
     name: Name,
-    project: Project,
-    region: Region,
+    target: Target = "vertex",
+    project: Project = "",
+    region: Region = "",
     file: Annotated[
         str | None, typer.Argument(metavar="FILE", help="A run file or template that later runs are of.")
     ] = None,
@@ -232,12 +279,15 @@ def update(
     failure_policy: Annotated[
         Literal["slow", "fast"] | None, typer.Option(help="What happens after a failed step.")
     ] = None,
+    yes: Yes = False,
 ) -> None:
-    """Change a schedule: its times, or what its runs are of; the rest stays as it is."""
+    """Change a schedule on Vertex AI: its times, or what its runs are of; the rest stays as it is."""
     from pipelines import schedule
-    from pipelines.submit import check_labels
+    from pipelines.jobs import check_labels
     from pipelines.template import check_bucket
 
+    if target == "kubeflow":
+        raise UserError("Kubeflow can't change a schedule; delete it and make it again")
     timing = schedule.Timing(cron, zone, concurrent, queue, start, end)
     timing.fields()
     given = {
@@ -249,80 +299,157 @@ def update(
         "fail_fast": failure_policy and failure_policy == "fast",
     }
     given = {name: value for name, value in given.items() if value is not None}
-    vertex = _vertex(project, region)
-    template = _template(file, overrides, images, vertex) if file is not None else None
-    schedule.update(vertex, name, template, given, timing)
+    place = Place(target, project, region)
+    template = place.template(file, overrides, images) if file is not None else None
+    if template is not None:
+        place.check_cost(template, PRICES, yes)
+    schedule.update(place.vertex, name, template, given, timing)
     _say(f"updated {name}")
     if template is not None:
         _frozen(template)
 
 
 @schedules.command(epilog="Example: kep schedule pause weekly --project shop-ml --region europe-west4")
-def pause(name: Name, project: Project, region: Region) -> None:
+def pause(
+    name: Name,
+    target: Target = "vertex",
+    project: Project = "",
+    region: Region = "",
+    host: Host = "",
+    namespace: Namespace = "",
+) -> None:
     """Start no more runs until it is resumed."""
-    from pipelines import schedule
-
-    schedule.pause(_vertex(project, region), name)
+    place = Place(target, project, region, host, namespace)
+    place.schedules.pause(place.engine, name)
     _say(f"paused {name}")
 
 
 @schedules.command(epilog="Example: kep schedule resume weekly --project shop-ml --region europe-west4")
 def resume(
     name: Name,
-    project: Project,
-    region: Region,
-    catch_up: Annotated[bool, typer.Option(help="Start the runs that were missed, too.")] = False,
+    target: Target = "vertex",
+    project: Project = "",
+    region: Region = "",
+    host: Host = "",
+    namespace: Namespace = "",
+    catch_up: Annotated[bool, typer.Option(help="vertex: start the runs that were missed, too.")] = False,
 ) -> None:
     """Start runs again."""
-    from pipelines import schedule
-
-    schedule.resume(_vertex(project, region), name, catch_up)
+    place = Place(target, project, region, host, namespace)
+    place.schedules.resume(place.engine, name, catch_up)
     _say(f"resumed {name}")
 
 
 @schedules.command(epilog="Example: kep schedule delete weekly --project shop-ml --region europe-west4")
-def delete(name: Name, project: Project, region: Region) -> None:
+def delete(
+    name: Name,
+    target: Target = "vertex",
+    project: Project = "",
+    region: Region = "",
+    host: Host = "",
+    namespace: Namespace = "",
+) -> None:
     """Delete a schedule; runs that it started go on."""
-    from pipelines import schedule
-
-    schedule.delete(_vertex(project, region), name)
+    place = Place(target, project, region, host, namespace)
+    place.schedules.delete(place.engine, name)
     _say(f"deleted {name}")
 
 
-def _vertex(project: str, region: str) -> "Vertex":
-    from pipelines.vertex import Vertex
+@dataclass(frozen=True)
+class Place:
+    """Where a command acts, as its options say.
 
-    return Vertex(project, region)
+    Raises:
+        UserError: An option is missing.
+    """
 
+    target: Literal["vertex", "kubeflow"]
+    project: str = ""
+    region: str = ""
+    host: str = ""
+    namespace: str = ""
+    experiment: str = ""
 
-def _options(
-    region: str,
-    bucket: str,
-    service_account: str,
-    network: str,
-    kms_key: str,
-    labels: list[str] | None,
-    failure_policy: str,
-    cache: bool = True,
-) -> "Options":
-    from pipelines.submit import Options, check_labels, check_options
-    from pipelines.template import check_bucket
+    def __post_init__(self) -> None:
+        needed = {"host": "KF_PIPELINES_ENDPOINT"}
+        if self.target == "vertex":
+            needed = {"project": "GOOGLE_CLOUD_PROJECT", "region": "GOOGLE_CLOUD_REGION"}
+        for name, variable in needed.items():
+            if not getattr(self, name):
+                raise UserError(f"--{name}: is missing, and so is the environment variable {variable}")
+        if self.target == "vertex":
+            _ = self.vertex
 
-    named, slow = check_labels(labels or []), failure_policy == "slow"
-    options = Options(check_bucket(bucket), service_account, network, kms_key, named, cache, not slow)
-    check_options(options, region)
-    return options
+    @cached_property
+    def engine(self) -> "Engine":
+        if self.target == "vertex":
+            return self.vertex
+        from pipelines.kubeflow import Kubeflow
 
+        return Kubeflow(self.host, self.namespace, self.experiment)
 
-def _template(file: str, overrides: list[str] | None, images: Path, vertex: "Vertex") -> "Template":
-    from pipelines import template
-    from pipelines.images import locked
+    @property
+    def schedules(self) -> Any:
+        """The module whose functions of the same names make schedules there."""
+        if self.target == "vertex":
+            from pipelines import schedule
 
-    if "://" not in file:
-        return template.of_run_file(Path(file), overrides, locked(images))
-    if overrides:
-        raise UserError("--set: a template was compiled already; publish one with that setting")
-    return template.of_address(file, vertex.credentials)
+            return schedule
+        from pipelines import recurring
+
+        return recurring
+
+    @cached_property
+    def vertex(self) -> "Vertex":
+        from pipelines.vertex import Vertex
+
+        return Vertex(self.project, self.region)
+
+    def options(
+        self,
+        bucket: str,
+        service_account: str,
+        network: str,
+        kms_key: str,
+        labels: list[str] | None,
+        failure_policy: str,
+        cache: bool = True,
+    ) -> "Options":
+        from pipelines.engine import Options
+        from pipelines.jobs import check_labels, check_options
+        from pipelines.template import check_bucket
+
+        if self.target == "kubeflow":
+            given = {"--network": network, "--kms-key": kms_key, "--label": labels}
+            given["--failure-policy fast"] = failure_policy == "fast"
+            if useless := next((name for name, value in given.items() if value), None):
+                raise UserError(f"{useless} has no meaning on Kubeflow; remove it")
+            return Options(service_account=service_account, cache=cache)
+        if not bucket:
+            raise UserError("--bucket: is missing, and so is the environment variable KEP_BUCKET")
+        named, slow = check_labels(labels or []), failure_policy == "slow"
+        options = Options(check_bucket(bucket), service_account, network, kms_key, named, cache, not slow)
+        check_options(options, self.region)
+        return options
+
+    def template(self, file: str, overrides: list[str] | None, images: Path) -> "Template":
+        from pipelines import template
+        from pipelines.images import locked
+
+        if "://" not in file:
+            return template.of_run_file(Path(file), overrides, locked(images), self.target)
+        if self.target == "kubeflow":
+            raise UserError(f"FILE: {file} is a template of Vertex AI; Kubeflow takes a run file")
+        if overrides:
+            raise UserError("--set: a template was compiled already; publish one with that setting")
+        return template.of_address(file, self.vertex.credentials)
+
+    def check_cost(self, template: "Template", prices: Path, yes: bool) -> None:
+        """Refuses a run that costs too much on Vertex AI; on Kubeflow machines are the user's own."""
+        from pipelines import costs
+
+        if self.target == "vertex" and not yes:
+            costs.check(template, costs.load(prices))
 
 
 def _frozen(template: "Template") -> None:

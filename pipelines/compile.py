@@ -15,12 +15,20 @@ from kfp import compiler
 
 from components.shared.errors import UserError
 from components.shared.files import write_file
+from components.shared.settings import Machine
 from pipelines.images import assign
 from pipelines.lint import lint
+from pipelines.machines import Target, place
 from pipelines.training import training
 
 
-def compile_training(target: Path, parameters: dict[str, Any], images: Mapping[str, str] | None = None) -> None:
+def compile_training(
+    target: Path,
+    parameters: dict[str, Any],
+    images: Mapping[str, str] | None = None,
+    machines: Mapping[str, Machine] | None = None,
+    engine: Target = "vertex",
+) -> None:
     """Compiles the training pipeline with `parameters` as the defaults of its inputs.
 
     Equal parameters give equal bytes. The graph follows from `search.rounds` and `data.ingest_tasks`
@@ -30,10 +38,12 @@ def compile_training(target: Path, parameters: dict[str, Any], images: Mapping[s
         target: The YAML to write.
         parameters: Of the pipeline.
         images: Image of each kind of step, by name (pipelines/images.py); not looked at where steps are processes.
+        machines: What the tasks of each step ask for (pipelines/machines.py); nothing where steps run on this machine.
+        engine: Whom they ask.
 
     Raises:
         RuntimeError: The compiled file holds a shape that kfp.local runs wrongly.
-        UserError: `target` can't be written.
+        UserError: `target` can't be written, an image is missing, or a machine can't be had.
     """
     rounds, tasks = json.loads(parameters["search_config"])["rounds"], json.loads(parameters["data"])["ingest_tasks"]
     pipeline = training(rounds, tasks)
@@ -42,15 +52,15 @@ def compile_training(target: Path, parameters: dict[str, Any], images: Mapping[s
         compiled = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(compiled), pipeline_parameters=parameters)
         text = compiled.read_text()
-    spec, *rest = yaml.safe_load_all(text)
+    spec = yaml.safe_load(text)
+    if images:
+        further = place(spec, machines or {}, engine)
+        assign(spec, images, machines or {})
+        comments = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+        text = comments + yaml.dump_all([spec, *further], sort_keys=True)
     if problems := lint(spec):
         raise RuntimeError("the pipeline would not run alike everywhere:\n" + "\n".join(problems))
     try:
         write_file(target, lambda path: path.write_text(text))
     except OSError as error:
         raise UserError(f"{target} can't be written: {error.strerror}; choose another --output") from error
-    if images:
-        assign(spec, images)
-        comments = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
-        text = comments + yaml.dump_all([spec, *rest], sort_keys=True)
-    write_file(target, lambda path: path.write_text(text))

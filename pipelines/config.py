@@ -121,9 +121,11 @@ def _set(content: dict, override: str) -> None:
         raise UserError(f'--set {override}: give key=value, such as "--set search.max_trials=5"')
     *sections, last = key.split(".")
     for section in sections:
-        content = content.setdefault(section, {})
-        if not isinstance(content, dict):
+        inner = content.get(section, {})
+        if not isinstance(inner, dict):
             raise UserError(f'--set {override}: "{section}" is not a section')
+        # A copy, since YAML's aliases make one mapping of several sections.
+        content[section] = content = dict(inner)
     try:
         content[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
@@ -186,6 +188,8 @@ def _keys(parents: list) -> list[str]:
     """Keys of the section at a path of keys."""
     section: Any = RunFile
     for part in parents:
+        if isinstance(part, int):  # a place in a list, whose section the key before it has named
+            continue
         annotation = section.model_fields[part].annotation
         options = [annotation, *get_args(annotation)]
         section = next(o for o in options if isinstance(o, type) and issubclass(o, Section))

@@ -212,7 +212,7 @@ def _template(settings: RunFile, file: Path, overrides: list[str] | None, cloud:
         yield Finding("PASS", "data", "large, so only their size was looked at")
     else:
         yield Finding("PASS", "data", f"{seen.rows:,} rows, {seen.label} ({seen.task})")
-        seconds = guess(settings, seen)
+        seconds = max(guess(settings, seen).values())
         if seconds > LONGEST_TASK:
             fix = "search in rounds (search.rounds), whose trials are tasks of their own"
             yield Finding("WARN", "time", f"about {seconds / 86400:.0f} days; a task may take 7", fix)
@@ -232,7 +232,7 @@ def _online(cloud: Cloud) -> Iterator[Finding]:
             yield Finding("SKIP", what, "there is no login to look with")
         return
     yield Finding("PASS", "login", getattr(vertex.credentials, "service_account_email", "") or "of a user")
-    _, found = _tried("Vertex AI", lambda: vertex.list("", 1))
+    _, found = _tried("Vertex AI", lambda: vertex.newest(None, 1))
     yield found or Finding("PASS", "Vertex AI", f"answers in {vertex.region} for project {vertex.project}")
     yield from _bucket(cloud)
     yield from _account(cloud)

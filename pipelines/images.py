@@ -7,7 +7,9 @@ from pathlib import Path
 import yaml
 
 from components.shared.errors import UserError
+from components.shared.settings import Machine
 from pipelines.local import step_of
+from pipelines.machines import of_executors
 
 GLUE = ("ingest", "weigh", "promote")
 """Steps that never import TensorFlow; they run in a smaller image without it."""
@@ -42,18 +44,28 @@ def locked(lock: Path) -> dict[str, str]:
     return images
 
 
-def assign(spec: dict, images: Mapping[str, str]) -> None:
+def assign(spec: dict, images: Mapping[str, str], machines: Mapping[str, Machine]) -> None:
     """Gives every step of a compiled pipeline its image.
 
     Args:
         spec: First YAML document of the compiled file.
-        images: Image by name: cpu and glue.
+        images: Image by name: cpu and glue, and gpu where a machine has GPUs.
+        machines: By step.
+
+    Raises:
+        UserError: There is no image for a machine's accelerator.
     """
+    placed = dict(of_executors(spec, machines))
     for label, executor in spec["deploymentSpec"]["executors"].items():
         if "container" in executor:
-            step = step_of(label.removeprefix("exec-"))
+            step, machine = step_of(label.removeprefix("exec-")), placed.get(label)
             # Of the search in rounds, `suggest` trains nothing, but its oracles come with TensorFlow.
-            executor["container"]["image"] = images["glue" if step in GLUE else "cpu"]
+            name = "glue" if step in GLUE else "cpu"
+            if machine and machine.accelerator:
+                name = "gpu" if machine.on_gpu else "tpu"
+            if name not in images:
+                raise UserError(f"--images: the lock has no image {name}, which hardware.{step}.machine needs")
+            executor["container"]["image"] = images[name]
 
 
 def unpinned(spec: dict) -> str | None:

@@ -58,9 +58,13 @@ def _under_xla(settings: RunFile) -> str | None:
         asked = getattr(settings.hardware, step)
         if asked.jit == "on":
             return f"hardware.{step}.jit: on"
+        if asked.jit == "off":
+            continue
         for key, value in (("strategy", "tpu"), ("device", "gpu")):
-            if asked.jit == "auto" and getattr(asked, key, None) == value:
+            if getattr(asked, key, None) == value:
                 return f"hardware.{step}.{key}: {value}"
+        if asked.machine and asked.machine.accelerator:
+            return f"hardware.{step}.machine.accelerator: {asked.machine.accelerator}"
     return None
 
 

@@ -10,9 +10,11 @@ from google.api_core import exceptions
 from rich.table import Table
 
 from components.shared.errors import UserError, nearest
-from pipelines.submit import Options, check_options, check_reachable, job_of, look, options_of, parameters
+from pipelines.engine import Options, once
+from pipelines.jobs import check_options, job_of, options_of
+from pipelines.submit import look, parameters
 from pipelines.template import Template
-from pipelines.vertex import CHANGE, CREATE, LOOK, Vertex, once
+from pipelines.vertex import CHANGE, CREATE, LOOK, Vertex, unsure
 
 if TYPE_CHECKING:
     from google.cloud import aiplatform_v1 as api
@@ -75,8 +77,11 @@ class Timing:
         return {name: value for name, value in fields.items() if value is not None}
 
 
-def create(vertex: Vertex, name: str, template: Template, options: Options, timing: Timing) -> "api.Schedule":
+def create(vertex: Vertex, name: str, template: Template, options: Options, timing: Timing) -> datetime:
     """Makes a schedule. Its name is its own among those of the project and region.
+
+    Returns:
+        When it starts its first run.
 
     Raises:
         UserError: There is one of that name, or Vertex AI refuses it.
@@ -84,7 +89,7 @@ def create(vertex: Vertex, name: str, template: Template, options: Options, timi
     from google.cloud import aiplatform_v1 as api
 
     fields = timing.fields()
-    check_reachable(vertex, options.bucket)
+    vertex.ready(options)
     look(template)
     if _find(vertex, name):
         raise UserError(f"there is a schedule {name} already; `kep schedule update {name}` changes it")
@@ -96,7 +101,7 @@ def create(vertex: Vertex, name: str, template: Template, options: Options, timi
         return vertex.schedules.create_schedule(parent=vertex.parent, schedule=schedule, **CREATE)
 
     with vertex.explained(options.service_account):
-        return once(send, lambda: _find(vertex, name))
+        return once(send, lambda: _find(vertex, name), CHANGE["retry"], unsure).next_run_time
 
 
 def update(vertex: Vertex, name: str, template: Template | None, given: dict, timing: Timing) -> "api.Schedule":
@@ -122,7 +127,7 @@ def update(vertex: Vertex, name: str, template: Template | None, given: dict, ti
     options = replace(options_of(found.create_pipeline_job_request.pipeline_job), **given)
     if template is not None:
         check_options(options, vertex.region)
-        check_reachable(vertex, options.bucket)
+        vertex.ready(options)
         look(template)
         fields["create_pipeline_job_request"] = _request(vertex, template, options)
     if not fields:
@@ -166,7 +171,7 @@ def get(vertex: Vertex, name: str) -> "api.Schedule":
     found = _find(vertex, name)
     if found is None:
         near = nearest(name, [one.display_name for one in _all(vertex)])
-        raise UserError(f"there is no schedule {name} in {vertex.region} of project {vertex.project}{near}")
+        raise UserError(f"there is no schedule {name} in {vertex.where}{near}")
     return found
 
 

@@ -5,7 +5,7 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from components.shared.settings import DataSettings
 from pipelines.arguments import arguments, code_hash, kfp_safe
 from pipelines.config import RunFile, load, validate
 from pipelines.images import unpinned
+from pipelines.machines import Target
 from pipelines.rehearsal import rehearse
 
 REPOSITORY = re.compile(r"https://[a-z0-9-]+-kfp\.pkg\.dev/[^/]+/[^/]+")
@@ -31,12 +32,14 @@ class Template:
     """A compiled pipeline.
 
     Attributes:
-        spec: Its one YAML document.
+        spec: Its first YAML document.
         address: In Artifact Registry, by digest; empty for one from elsewhere.
+        platform: Its second one, which only Kubeflow takes; empty for none.
     """
 
     spec: dict[str, Any]
     address: str = ""
+    platform: dict[str, Any] = field(default_factory=dict)
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -54,6 +57,11 @@ class Template:
         return DataSettings.model_validate_json(self.defaults["data"])
 
     @property
+    def data_in_reach(self) -> bool:
+        """Whether whoever submits it can read the data: not those on a cluster's volume."""
+        return all(":" in source for source in _sources(self.data).values())
+
+    @property
     def settings(self) -> RunFile:
         """The run file that it was compiled from."""
         return validate(json.loads(self.defaults["asked"]))
@@ -61,16 +69,20 @@ class Template:
     @property
     def digest(self) -> str:
         """sha256 of its content, whatever the order of its keys: images by digest, arguments and code are in it."""
-        return hashlib.sha256(json.dumps(self.spec, sort_keys=True).encode()).hexdigest()
+        content = [self.spec, self.platform] if self.platform else self.spec
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def of_run_file(file: Path, overrides: list[str] | None, images: Mapping[str, str]) -> Template:
+def of_run_file(
+    file: Path, overrides: list[str] | None, images: Mapping[str, str], target: Target = "vertex"
+) -> Template:
     """Compiles the pipeline of a run file.
 
     Args:
         file: The run file.
         overrides: As of `load`.
         images: By name, with their digests.
+        target: Where it will run.
 
     Raises:
         UserError: The run file has mistakes, or needs something of this machine.
@@ -78,16 +90,23 @@ def of_run_file(file: Path, overrides: list[str] | None, images: Mapping[str, st
     from pipelines.compile import compile_training
 
     settings = load(file, overrides)
-    check_source(settings.data)
-    rehearse(settings, file.parent)
-    given = arguments(settings, file.parent, Path("champions")) | {"code": code_hash(), "champion": _champion(settings)}
+    machines = settings.hardware.machines
+    check_source(
+        settings.data, machines["ingest"].volumes if target == "kubeflow" and "ingest" in machines else {}, target
+    )
+    champion = {"folder": _champion(settings, target), "version": None}
+    given = arguments(settings, file.parent, Path("champions"))
+    given |= {"code": code_hash(), "champion": kfp_safe(json.dumps(champion))}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
-        compile_training(path, given, images)
-        spec = yaml.safe_load(path.read_text())
+        compile_training(path, given, images, machines, target)
+        spec, *platform = yaml.safe_load_all(path.read_text())
     # By its name a run is found in the console and a template in its repository, and the cache goes by it too.
     spec["pipelineInfo"]["name"] = settings.name
-    return Template(spec)
+    template = Template(spec, platform=platform[0] if platform else {})
+    if template.data_in_reach:
+        rehearse(settings, file.parent)
+    return template
 
 
 def of_address(address: str, credentials: Any) -> Template:
@@ -149,32 +168,75 @@ def check_bucket(location: str) -> str:
     return bare
 
 
-def check_source(data: DataSettings) -> None:
-    """Refuses data of this machine, with the command that would bring them to where a step can read them.
+def check_source(data: DataSettings, volumes: Mapping[str, str] | None = None, target: Target = "vertex") -> None:
+    """Refuses data of this machine, with what would bring them to where a step can read them.
+
+    Args:
+        data: Of the run file.
+        volumes: Where the steps that read them have volumes, by claim.
+        target: Where they would run.
 
     Raises:
-        UserError: A source is neither on gs:// nor a set of scikit-learn.
+        UserError: A source is neither on gs:// nor on a volume, nor a set of scikit-learn.
     """
-    sources = {"source": data.source} if data.files is None else data.files.model_dump()
-    for key, source in sources.items():
-        if source and not source.startswith(("gs://", "sklearn:")):
-            name = f"data.{key}" if data.files is None else f"data.files.{key}"
-            there = f"gs://BUCKET/data/{Path(source).name}"
+    for key, source in _sources(data).items():
+        if source.startswith(("gs://", "sklearn:")) or _mounted(source, volumes or {}):
+            continue
+        there = f"gs://BUCKET/data/{Path(source).name}"
+        command = f'"gcloud storage cp --recursive {source} {there}" and give {there}'
+        if target == "vertex":
             raise UserError(
-                f'{name}: "{source}" is on this machine, where no step on Vertex AI can read it; run '
-                f'"gcloud storage cp --recursive {source} {there}" and give {there}'
+                f'{key}: "{source}" is on this machine, where no step on Vertex AI can read it; run {command}'
             )
-
-
-def _champion(settings: RunFile) -> str:
-    """The folder as the run file names it; empty for the one of the bucket that the run is submitted with."""
-    folder = settings.promote.champion or ""
-    if folder and not folder.startswith("gs://"):
         raise UserError(
-            f'promote.champion: "{folder}" is on this machine, where no step on Vertex AI can read it; give a gs:// '
-            "folder, or leave it out for one in the run's bucket"
+            f'{key}: "{source}" is on this machine, where no step on Kubeflow can read it; give its path on a volume '
+            f"of hardware.ingest.machine.volumes, or run {command}"
         )
-    return kfp_safe(json.dumps({"folder": folder, "version": None}))
+
+
+def uncached(spec: dict) -> dict:
+    """A compiled pipeline whose steps are never answered from earlier runs."""
+    spec = json.loads(json.dumps(spec))
+    dags = [spec["root"], *(component for component in spec["components"].values() if "dag" in component)]
+    for dag in dags:
+        for task in dag["dag"]["tasks"].values():
+            task.pop("cachingOptions", None)
+    return spec
+
+
+def _sources(data: DataSettings) -> dict[str, str]:
+    """Every source by its key in the run file."""
+    if data.files is None:
+        return {"data.source": data.source or ""}
+    return {f"data.files.{role}": source for role, source in data.files.model_dump().items()}
+
+
+def _mounted(path: str, volumes: Mapping[str, str]) -> bool:
+    return any(Path(path).is_relative_to(place) and ".." not in path for place in volumes.values())
+
+
+def _champion(settings: RunFile, target: Target) -> str:
+    """The folder as the run file names it; empty for the one of the bucket that the run is submitted with.
+
+    Raises:
+        UserError: The steps can't keep a champion there.
+    """
+    folder, machines = settings.promote.champion or "", settings.hardware.machines
+    if target == "vertex":
+        if folder and not folder.startswith("gs://"):
+            raise UserError(
+                f'promote.champion: "{folder}" is on this machine, where no step on Vertex AI can read it; give a '
+                "gs:// folder, or leave it out for one in the run's bucket"
+            )
+        return folder
+    for step in ("evaluate", "promote"):
+        if not folder or not _mounted(folder, machines[step].volumes if step in machines else {}):
+            what = f'"{folder}" is on no volume of {step}' if folder else "is not given"
+            raise UserError(
+                f"promote.champion: {what}, so that the champion would be lost with its task; mount a volume, such as "
+                f"hardware.{step}.machine.volumes: {{champions: /champions}}, and give a folder there"
+            )
+    return folder
 
 
 def _spec(text: str, address: str) -> dict[str, Any]:

@@ -5,15 +5,18 @@ prints a stack trace where it may not look at a project, and repeats no call who
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions
 from google.api_core.retry import Retry, if_exception_type
 
 from components.shared.errors import UserError, nearest
+from pipelines.engine import Options, Run, first_line, once
+from pipelines.jobs import NAME, job_of, run_of
+from pipelines.template import STORAGE, Template
 
 if TYPE_CHECKING:
     from google.cloud import aiplatform_v1 as api
@@ -48,7 +51,6 @@ LOOK = {"retry": _READ.with_timeout(120), "timeout": 60}
 """Of a call that only reads."""
 FOLLOW = {"retry": _READ.with_timeout(1800), "timeout": 60}
 """Of a look at a run that lasts hours, which an outage of minutes does not end."""
-Made = TypeVar("Made")
 
 
 class Vertex:
@@ -58,6 +60,7 @@ class Vertex:
         project: Its id or number.
         region: Such as europe-west4.
         parent: Resource name of the two.
+        where: The two, for messages.
 
     Raises:
         UserError: `project` or `region` can't be any.
@@ -70,60 +73,86 @@ class Vertex:
             raise UserError(f'--region: Vertex AI is not in "{region}"{nearest(region, REGIONS)}')
         self.project, self.region = project, region
         self.parent = f"projects/{project}/locations/{region}"
+        self.where = f"{region} of project {project}"
 
-    def get(self, job_id: str, patience: dict = LOOK) -> "api.PipelineJob | None":
-        """The job; None when there is none."""
+    def ready(self, options: Options) -> None:
+        """Refuses a bucket that does not exist, which would fail a run in its first step.
+
+        Raises:
+            UserError: There is no such bucket, or Cloud Storage does not say so.
+        """
+        import requests
+        from google.cloud.storage import Client
+
+        name = options.bucket.removeprefix("gs://").partition("/")[0]
+        client = Client(self.project, self.credentials)
+        try:
+            next(iter(client.list_blobs(name, max_results=1, **STORAGE)), None)
+        except exceptions.NotFound as error:
+            command = f"gcloud storage buckets create gs://{name} --location {self.region}"
+            raise UserError(f'--bucket: there is no bucket "{name}"; run "{command}"') from error
+        except exceptions.Forbidden:
+            # Whoever submits needs no right to the bucket; the service account does.
+            return
+        except (exceptions.GoogleAPICallError, exceptions.RetryError, requests.RequestException) as error:
+            raise UserError(f'--bucket: Cloud Storage does not answer for "{name}"; try again later') from error
+
+    def get(self, name: str, patient: bool = False) -> Run | None:
+        """The run; None when there is none. A patient look outlasts an outage of minutes."""
         with self.explained():
             try:
-                return self._jobs.get_pipeline_job(name=self._name(job_id), **patience)
+                job = self._jobs.get_pipeline_job(name=self._name(name), **(FOLLOW if patient else LOOK))
             except exceptions.NotFound:
                 return None
+        return run_of(job, self._url(name))
 
-    def create(self, job_id: str, job: "api.PipelineJob") -> tuple["api.PipelineJob", bool]:
-        """Makes the job, once, however often the answer is lost on its way.
+    def create(self, name: str, template: Template, options: Options, given: dict[str, str]) -> tuple[Run, bool]:
+        """Makes the run, once, however often the answer is lost on its way.
 
         Returns:
-            The job, and whether this call has made it: False when somebody else had.
+            The run, and whether this call has made it: False when somebody else had.
         """
+        job = job_of(template, options, given)
 
-        def send() -> tuple["api.PipelineJob", bool]:
+        def send() -> tuple[Run, bool]:
             try:
                 made = self._jobs.create_pipeline_job(
-                    parent=self.parent, pipeline_job=job, pipeline_job_id=job_id, **CREATE
+                    parent=self.parent, pipeline_job=job, pipeline_job_id=name, **CREATE
                 )
             except exceptions.AlreadyExists:
-                found = self.get(job_id)
+                found = self.get(name)
                 if found is None:  # deleted in between
                     raise
                 return found, False
-            return made, True
+            return run_of(made, self._url(name)), True
 
-        def find() -> tuple["api.PipelineJob", bool] | None:
-            found = self.get(job_id)
+        def find() -> tuple[Run, bool] | None:
+            found = self.get(name)
             return None if found is None else (found, True)
 
-        with self.explained(job.service_account):
-            return once(send, find)
+        with self.explained(options.service_account):
+            return once(send, find, CHANGE["retry"], unsure)
 
-    def list(self, condition: str, limit: int) -> list["api.PipelineJob"]:
-        """The newest jobs that meet a condition in Vertex AI's own language."""
+    def newest(self, of: str | None, limit: int) -> list[Run]:
+        """The newest runs that were made here, or those of one run file's name."""
         from itertools import islice
 
+        condition = f"labels.{NAME}:*" if of is None else f'labels.{NAME}="{of}"'
         request = {"parent": self.parent, "filter": condition, "order_by": "create_time desc", "page_size": limit}
         with self.explained():
-            return list(islice(self._jobs.list_pipeline_jobs(request=request, **LOOK), limit))
+            found = list(islice(self._jobs.list_pipeline_jobs(request=request, **LOOK), limit))
+        return [run_of(job, self._url(job.name.rpartition("/")[2])) for job in found]
 
-    def cancel(self, job_id: str) -> None:
-        """Asks for the job to be cancelled; one that has ended stays as it is."""
+    def cancel(self, run: Run) -> None:
+        """Asks for the run to be cancelled; one that has ended stays as it is."""
         with self.explained():
             try:
-                self._jobs.cancel_pipeline_job(name=self._name(job_id), **CHANGE)
+                self._jobs.cancel_pipeline_job(name=self._name(run.id), **CHANGE)
             except exceptions.FailedPrecondition:
                 return
 
-    def url(self, job_id: str) -> str:
-        """Of the job's page in the console."""
-        place = f"https://console.cloud.google.com/vertex-ai/locations/{self.region}/pipelines/runs/{job_id}"
+    def _url(self, name: str) -> str:
+        place = f"https://console.cloud.google.com/vertex-ai/locations/{self.region}/pipelines/runs/{name}"
         return f"{place}?project={self.project}"
 
     @contextmanager
@@ -211,26 +240,6 @@ def login() -> Any:
     return found
 
 
-def once(send: Callable[[], Made], find: Callable[[], Made | None]) -> Made:
-    """Does what must not be done twice: when the answer is lost, a look decides whether to do it again.
-
-    Args:
-        send: Does it.
-        find: What it has made; None when it has made nothing.
-    """
-
-    def attempt() -> Made:
-        try:
-            return send()
-        except _UNSURE:
-            found = find()
-            if found is None:
-                raise
-            return found
-
-    return CHANGE["retry"](attempt)()
-
-
-def first_line(text: str) -> str:
-    """Its first line without the full stop, to stand in a sentence."""
-    return (text.strip().splitlines() or [""])[0].strip().rstrip(".")
+def unsure(error: Exception) -> bool:
+    """Whether after an error nobody knows if the call was done."""
+    return isinstance(error, _UNSURE)

@@ -56,8 +56,8 @@ def run(
         ensemble: Where the ensemble goes.
         config: JSON of `EvaluateSettings`.
         asked: JSON of the whole run file, for the report.
-        champion: JSON with `version`, the folder of the ensemble to compare with, or null; and `folder`, whose pointer
-            names it where that is on gs:// and the version null.
+        champion: JSON with `version`, the folder of the ensemble to compare with, or null for the one that the pointer
+            in `folder` names when the step runs, if any.
         seed: Of the run.
 
     Returns:
@@ -206,11 +206,9 @@ def _check_reloaded(folder: str, manifest: Manifest, test: Rows, evaluated: np.n
 
 
 def _compared(champion: str) -> str | None:
-    """Folder of the champion: who submits a run to a cloud may not know it, and a schedule can't."""
+    """Folder of the champion: who submits a run to a cluster may not know it, and a schedule can't."""
     given = json.loads(champion)
-    if given["version"] is None and given["folder"].startswith("gs://"):
-        return champions.read(given["folder"]).champion
-    return given["version"]
+    return given["version"] or champions.read(given["folder"]).champion
 
 
 def _against(

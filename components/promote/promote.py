@@ -23,8 +23,8 @@ def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: st
         force: Promote whatever the comparison says; recorded in the verdict.
     """
     settings = PromoteSettings.model_validate_json(config)
-    folder = json.loads(champion)["folder"]
     compared = read_json(Path(evaluation) / "evaluation.json")["champion"]
+    folder = json.loads(champion)["folder"]
     won, reason = decide(compared, settings.margin)
     pointer, own = champions.read(folder), content_version(Path(ensemble))
     against = compared["folder"] if compared else None

@@ -4,12 +4,28 @@ The docstring under a field is its documentation: `kep init` writes it as the co
 """
 
 import json
+import re
+from math import prod
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Accelerator = Literal[
+    "nvidia-tesla-t4",
+    "nvidia-l4",
+    "nvidia-tesla-v100",
+    "nvidia-tesla-a100",
+    "nvidia-a100-80gb",
+    "nvidia-h100-80gb",
+    "nvidia-h200-141gb",
+    "nvidia-b200",
+    "nvidia",
+    "tpu-v5-lite-podslice",
+    "tpu-v5p-slice",
+    "tpu-v6e-slice",
+]
 
 
 class Section(BaseModel):
@@ -351,9 +367,117 @@ class TrainingHardware(TrialHardware):
         return self
 
 
+class Toleration(Section):
+    """A taint of nodes that a task may run on all the same, in Kubernetes' words."""
+
+    key: str | None = None
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+
+class Machine(Section):
+    """What each task of a step asks the pipeline engine for; steps on this machine don't look at it."""
+
+    cpu: Annotated[int, Field(ge=1, le=96)] | None = None
+    """Cores."""
+    memory_gb: Annotated[int, Field(ge=1, le=624)] | None = None
+    accelerator: Accelerator | None = None
+    """A GPU or TPU by its name on GKE, or nvidia: any NVIDIA GPU of a Kubernetes cluster."""
+    accelerators: Count = 1
+    """GPUs, or chips of a TPU."""
+    topology: str | None = None
+    """Of a TPU's chips, such as 2x4."""
+    spot: bool = False
+    """A cheaper machine that may be taken away; a training is then tried again."""
+    node_selector: dict[str, str] | None = None
+    """Kubernetes: labels that the node must have. GKE's for accelerator, topology and spot when not given."""
+    tolerations: list[Toleration] = []
+    """Kubernetes: taints that don't keep the task away, besides those of the accelerator and of GKE's Spot nodes."""
+    volumes: dict[str, str] = {}
+    """Kubernetes: the path that each persistent volume claim is mounted at, such as {champions: /champions}."""
+    secrets: dict[str, str] = {}
+    """Kubernetes: the path that each secret's files are mounted at."""
+    secret_variables: dict[str, dict[str, str]] = {}
+    """Kubernetes: of each secret, the environment variable that each of its keys goes to."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for mounted in (self.volumes, self.secrets):
+            if wrong := next((path for path in mounted.values() if not path.startswith("/")), None):
+                raise ValueError(f'"{wrong}" is no absolute path in the task, such as /champions')
+        if self.accelerator is None:
+            if given := {"accelerators", "topology"} & self.model_fields_set:
+                raise ValueError(f'"{min(given)}" has no meaning without accelerator; name one, or remove it')
+        elif self.topology is None:
+            if self.on_tpu:
+                raise ValueError(f"accelerator: {self.accelerator} needs its topology, such as 2x4")
+        elif not self.on_tpu:
+            raise ValueError(f"topology is of a TPU's chips, and accelerator is {self.accelerator}; remove it")
+        elif not re.fullmatch(r"\d+(x\d+){1,2}", self.topology):
+            raise ValueError(f'topology: "{self.topology}" is none; give one such as 2x4')
+        elif self.accelerators != (chips := prod(map(int, self.topology.split("x")))):
+            raise ValueError(f"topology {self.topology} is {chips} chips, all of one task; give accelerators: {chips}")
+        return self
+
+    @property
+    def on_tpu(self) -> bool:
+        """Whether it has a TPU."""
+        return (self.accelerator or "").startswith("tpu-")
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it has GPUs."""
+        return self.accelerator is not None and not self.on_tpu
+
+    def without_accelerator(self) -> "Machine":
+        """The same for a task that trains nothing."""
+        if self.accelerator is None:
+            return self
+        return self.model_copy(update={"accelerator": None, "topology": None, "node_selector": None, "tolerations": []})
+
+
+class OnMachine(Section):
+    """What one step runs on."""
+
+    # It reaches the compiled pipeline alone: no step gets it, so that a change of it leaves every cached step alone.
+    machine: Annotated[Machine | None, Field(exclude=True)] = None
+    """What each task of the step asks Kubeflow or Vertex AI for, such as {cpu: 8, memory_gb: 30, accelerator:
+    nvidia-tesla-t4, accelerators: 4}; the keys are in docs/machines.md"""
+
+
+class TuneHardware(TrialHardware, OnMachine):
+    """What the search may use."""
+
+
+class StepHardware(TrainingHardware, OnMachine):
+    """What a step that trains may use."""
+
+
 class HardwareSettings(Section):
     """What each step may use."""
 
-    tune: TrialHardware = TrialHardware()
-    best_epoch: TrainingHardware = TrainingHardware()
-    retrain: TrainingHardware = TrainingHardware()
+    ingest: Annotated[OnMachine, Field(exclude=True)] = OnMachine()
+    tune: TuneHardware = TuneHardware()
+    best_epoch: StepHardware = StepHardware()
+    weigh: Annotated[OnMachine, Field(exclude=True)] = OnMachine()
+    retrain: StepHardware = StepHardware()
+    evaluate: Annotated[OnMachine, Field(exclude=True)] = OnMachine()
+    promote: Annotated[OnMachine, Field(exclude=True)] = OnMachine()
+    max_cost: Annotated[float | None, Field(gt=0, exclude_if=lambda most: most is None)] = None
+    """Most that a run on Vertex AI may cost in USD by the guess of `kep submit --dry-run`; beyond it `kep submit` and
+    `kep schedule` ask for --yes."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for step in ("ingest", "weigh", "promote"):
+            machine = getattr(self, step).machine
+            if machine and machine.accelerator:
+                raise ValueError(f"{step} has no use for an accelerator, since it trains nothing; remove it")
+        return self
+
+    @property
+    def machines(self) -> dict[str, Machine]:
+        """Of the steps that name one."""
+        steps = ("ingest", "tune", "best_epoch", "weigh", "retrain", "evaluate", "promote")
+        return {step: machine for step in steps if (machine := getattr(self, step).machine)}

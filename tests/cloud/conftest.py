@@ -71,7 +71,32 @@ def churn(gcs, tmp_path):
     path = tmp_path / "churn.yaml"
     path.write_text(yaml.safe_dump(settings))
     (tmp_path / "containers").mkdir()
-    digests = {"cpu": "a" * 64, "glue": "b" * 64}
+    digests = {"cpu": "a" * 64, "glue": "b" * 64, "gpu": "d" * 64}
     lock = {name: f"registry.example/team/{name}@sha256:{digest}" for name, digest in digests.items()}
     (tmp_path / "containers" / "images.lock.yaml").write_text(yaml.safe_dump(lock))
     return path
+
+
+@pytest.fixture(scope="session")
+def _kubeflow():
+    from tests.cloud import kubeflow
+
+    with kubeflow.Server() as server:
+        yield server
+
+
+@pytest.fixture
+def kubeflow(_kubeflow, tunnel, monkeypatch, tmp_path):
+    """An empty Kubeflow Pipelines server; what waits for it does not wait long. Google's hosts are the tunnel's."""
+    from kfp import Client
+
+    from pipelines import kubeflow, submit
+
+    for calls in (kubeflow.CONNECT, kubeflow.LOOK, kubeflow.FOLLOW):
+        monkeypatch.setitem(calls, "retry", calls["retry"].with_delay(0.01, 0.01).with_timeout(1))
+    monkeypatch.setattr(submit, "POLL", 0)
+    # The settings of whoever runs the tests.
+    monkeypatch.setattr(Client, "_LOCAL_KFP_CONTEXT", str(tmp_path / "context.json"))
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", _kubeflow.url)
+    _kubeflow.reset()
+    return _kubeflow

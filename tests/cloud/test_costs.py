@@ -1,13 +1,17 @@
 """kep submit --dry-run: what would be submitted, and what it would cost."""
 
+import re
+from pathlib import Path
+
 import pytest
 import yaml
 
 from pipelines import submit
 from pipelines.cloud import PRICES
 from pipelines.config import validate
-from pipelines.costs import load, tasks
-from tests.cloud.test_vertex import SUBMIT, job, one_sentence, short
+from pipelines.costs import DEFAULT_MACHINE, SHAPES, load, tasks
+from tests.cloud.test_templates import PUBLISH, REPOSITORY
+from tests.cloud.test_vertex import BUCKET, PLACE, SUBMIT, job, one_sentence, short
 
 pytestmark = pytest.mark.usefixtures("churn")
 DRY = (*SUBMIT, "--dry-run")
@@ -74,5 +78,75 @@ def test_what_is_no_price_list(kep, tmp_path, text, words):
     assert words in one_sentence(err)
 
 
-def test_the_list_has_a_price_for_the_machine_that_steps_get():
-    assert load(PRICES).machine_hours.keys() >= {"e2-standard-4"}
+def test_the_list_has_prices_for_machines_that_steps_get():
+    prices = load(PRICES)
+    assert {DEFAULT_MACHINE} < prices.machine_hours.keys() < SHAPES.keys()
+    attached = {shape.accelerator for shape in SHAPES.values() if shape.attached}
+    assert prices.accelerator_hours.keys() == attached
+
+
+@pytest.mark.parametrize(
+    ("machine", "shown"),
+    [
+        ("{cpu: 8}", "e2-standard-8 0.308"),
+        ("{cpu: 2, memory_gb: 60}", "e2-standard-16 0.616"),
+        ("{accelerator: nvidia-l4}", "g2-standard-4 0.813"),
+        ("{accelerator: nvidia-l4, accelerators: 2}", "g2-standard-24 2.301"),
+        ("{memory_gb: 40, accelerator: nvidia-tesla-t4}", "n1-highmem-8 with 1 nvidia-tesla-t4 0.947"),
+        (
+            "{cpu: 8, memory_gb: 30, accelerator: nvidia-tesla-t4, accelerators: 4}",
+            "n1-standard-8 with 4 nvidia-tesla-t4 2.049",
+        ),
+        ("{accelerator: nvidia-tesla-a100, accelerators: 8}", "a2-highgpu-8g not in the list"),
+        ("{accelerator: nvidia-b200, accelerators: 8}", "8 NVIDIA_B200 not in the list"),
+        ("{cpu: 96, memory_gb: 600}", "96 cores, 600 GB not in the list"),
+    ],
+)
+def test_a_step_gets_the_cheapest_machine_that_fits(vertex, kep, machine, shown):
+    code, out, _ = kep(*DRY, "--set", f"hardware.retrain.machine={machine}")
+    assert code == 0
+    lines = {line.split()[0]: " ".join(line.split()[2:]) for line in out.splitlines()[1:]}
+    assert (lines["retrain"], lines["ingest"]) == (shown, "e2-standard-4 0.154")
+    assert ("machines that have no price" in out) == ("not in the list" in shown)
+
+
+def test_each_step_is_paid_for_by_its_own_machine(vertex, kep):
+    """The same hours, on machines of another price."""
+
+    def cost(*sets: str) -> float:
+        out = kep(*DRY, "--prices", "own.yaml", *(word for one in sets for word in ("--set", one)))[1]
+        return float(out.partition("about ")[2].split()[0])
+
+    own = yaml.safe_load(PRICES.read_text()) | {"run": 0, "machine_hours": {"e2-standard-4": 1e4, "e2-standard-8": 2e4}}
+    Path("own.yaml").write_text(yaml.safe_dump(own))
+    plain = cost()
+    tuned, retrained = (cost(f"hardware.{step}.machine={{cpu: 8}}") - plain for step in ("tune", "retrain"))
+    assert 0 < retrained < tuned < plain
+
+
+def test_a_run_that_costs_too_much_needs_a_yes(vertex, kep, monkeypatch):
+    limited = (*SUBMIT, "--set", "hardware.max_cost=0.01")
+    code, _, err = kep(*limited)
+    assert (code, vertex.jobs) == (2, {})
+    assert re.search(r"max_cost: this run would cost about 0\.\d\d USD, more than 0\.01; --dry-run", one_sentence(err))
+    assert kep(*limited, "--dry-run")[0] == 0
+    assert kep(*SUBMIT, "--set", "hardware.max_cost=1000")[0] == 0
+    assert kep(*limited, "--yes")[0] == 0
+    assert len(vertex.jobs) == 2
+    create = ("schedule", "create", "weekly", "churn.yaml", "--cron", "0 4 * * *", *BUCKET)
+    update = ("schedule", "update", "weekly", *PLACE, "churn.yaml", "--set", "hardware.max_cost=0.01")
+    assert "more than 0.01" in one_sentence(kep(*create, "--set", "hardware.max_cost=0.01")[2])
+    assert kep(*create)[0] == 0
+    assert "more than 0.01" in one_sentence(kep(*update)[2])
+    assert kep(*update, "--yes")[0] == 0
+    Path("own.yaml").write_text(PRICES.read_text().replace("USD", "EUR"))
+    assert "it is in USD, and --prices in EUR" in one_sentence(kep(*limited, "--prices", "own.yaml")[2])
+    monkeypatch.setattr(submit, "MOST_SURVEYED", 10)
+    assert "what this run costs can't be guessed, and may be more than 0.01 USD" in one_sentence(kep(*limited)[2])
+
+
+def test_a_published_template_brings_its_limit(vertex, registry, kep):
+    kep(*PUBLISH, "--tag", "v1", "--set", "hardware.max_cost=0.01")
+    code, _, err = kep("submit", f"{REPOSITORY}/churn/v1", *BUCKET)
+    assert code == 2
+    assert "hardware.max_cost: this run would cost about" in one_sentence(err)

@@ -150,7 +150,7 @@ def json_handler(answer: Callable[[str, str, bytes], tuple[int, object]]) -> typ
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = _answer  # noqa: N815
+        do_GET = do_POST = do_DELETE = _answer  # noqa: N815
 
     return Handler
 

@@ -9,6 +9,7 @@ import pytest
 from components.best_epoch.best_epoch import run as best_epoch
 from components.evaluate.evaluate import baseline, without
 from components.evaluate.evaluate import run as evaluate
+from components.promote.promote import run as promote
 from components.retrain.retrain import run as retrain
 from components.shared.files import write_json
 from components.shared.metrics import loss
@@ -79,7 +80,7 @@ def finish(records: Path, results: list[str], root: Path, order: slice, **settin
         ensemble=str(root / "ensemble"),
         config='{"bootstrap": 100}',
         asked="{}",
-        champion='{"version": null}',
+        champion=json.dumps({"folder": str(root / "champions"), "version": None}),
         seed=0,
     )
     return json.loads((root / "evaluation" / "evaluation.json").read_text()), Ensemble(root / "ensemble")
@@ -112,6 +113,24 @@ def test_weights_stay_with_their_member_whatever_the_order_of_folders(records, c
     stored = np.load(tmp_path / "-1" / "evaluation" / "predictions.npz")
     expected = pool([stored[id] for id, w in weights.items() if w], [w for w in weights.values() if w], pooling)
     np.testing.assert_allclose(stored["ensemble"], expected, atol=1e-12)
+
+
+@pytest.mark.usefixtures("page")
+def test_the_champion_is_the_one_that_the_pointer_names_at_that_moment(records, candidates, tmp_path):
+    """As on a cluster, where whoever submits the run can't look."""
+
+    def run(order: slice) -> tuple[dict | None, dict]:
+        told, _ = finish(records("cancer"), candidates[order], tmp_path, slice(None))
+        champion = json.dumps({"folder": str(tmp_path / "champions"), "version": None})
+        places = {"ensemble": str(tmp_path / "ensemble"), "evaluation": str(tmp_path / "evaluation")}
+        promote(out=str(tmp_path / "verdict"), config="{}", champion=champion, force=True, **places)
+        return told["champion"], json.loads((tmp_path / "verdict" / "verdict.json").read_text())
+
+    (none, first), (compared, second) = run(slice(0, 1)), run(slice(1, 2))
+    assert (none, first["reason"]) == (None, "it is the first champion")
+    assert compared["folder"] == str(tmp_path / "champions" / "versions" / first["version"])
+    assert "difference" in compared
+    assert "than the champion's" in second["reason"]
 
 
 @pytest.mark.usefixtures("page")

@@ -51,7 +51,7 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
         ({"hardware": {"retrain": {"threads": "all"}}}, 'hardware.retrain.threads: expected a whole number, got "all"'),
         (
             {"hardware": {"threads": 2}},
-            'hardware.threads: unknown key "threads"; the keys are tune, best_epoch, retrain',
+            'hardware.threads: unknown key "threads"; the keys are ingest, tune, best_epoch, weigh, retrain, evaluate',
         ),
         ({"hardware": {"tune": {"strategy": "mirrored"}}}, 'hardware.tune.strategy: unknown key "strategy"'),
         ({"hardware": {"retrain": {"strategy": "mirored"}}}, 'did you mean "mirrored"?'),
@@ -63,6 +63,29 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
             "communication: ring is for strategy: multi_worker",
         ),
         ({"hardware": {"retrain": {"scale_learning_rate": "linear"}}}, "scale_learning_rate follows batch_size"),
+        *(
+            ({"hardware": {"retrain": {"machine": machine}}}, f"hardware.retrain.machine{words}")
+            for machine, words in [
+                ({"accelerator": "nvidia-t4"}, '.accelerator: "nvidia-t4" is not one of nvidia-tesla-t4, nvidia-l4'),
+                ({"cpus": 2}, '.cpus: unknown key "cpus"; did you mean "cpu"?'),
+                ({"cpu": 97}, ".cpu: 97 must be at most 96"),
+                ({"cpu": 0.5}, ".cpu: expected a whole number, got 0.5"),
+                ({"accelerators": 2}, ': "accelerators" has no meaning without accelerator'),
+                ({"topology": "2x4"}, ': "topology" has no meaning without accelerator'),
+                ({"accelerator": "nvidia-l4", "topology": "2x4"}, ": topology is of a TPU's chips"),
+                ({"accelerator": "tpu-v6e-slice"}, ": accelerator: tpu-v6e-slice needs its topology, such as 2x4"),
+                ({"accelerator": "tpu-v6e-slice", "topology": "2*4"}, ': topology: "2*4" is none; give one such as'),
+                (
+                    {"accelerator": "tpu-v6e-slice", "topology": "2x4", "accelerators": 4},
+                    ": topology 2x4 is 8 chips, all of one task; give accelerators: 8",
+                ),
+                ({"volumes": {"data": "data"}}, ': "data" is no absolute path in the task'),
+                ({"tolerations": [{"efect": "NoSchedule"}]}, '.tolerations.0.efect: unknown key "efect"; did you mean'),
+                ({"tolerations": [{"effect": "No"}]}, '.tolerations.0.effect: "No" is not one of NoSchedule'),
+            ]
+        ),
+        ({"hardware": {"weigh": {"machine": {"accelerator": "nvidia-l4"}}}}, "hardware: weigh has no use for an accel"),
+        ({"hardware": {"max_cost": 0}}, "hardware.max_cost: 0 must be above 0"),
     ],
 )
 def test_a_mistake_is_one_sentence(change, sentence):
@@ -70,6 +93,14 @@ def test_a_mistake_is_one_sentence(change, sentence):
         validate(GOOD | change)
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_an_override_is_of_one_section_of_several_that_an_alias_makes_one(tmp_path):
+    path = tmp_path / "run.yaml"
+    hardware = "hardware: {tune: &big {machine: {cpu: 8}}, retrain: *big}\n"
+    path.write_text(yaml.safe_dump(GOOD) + hardware)
+    machines = load(path, ["hardware.tune.machine.cpu=2"]).hardware.machines
+    assert (machines["tune"].cpu, machines["retrain"].cpu) == (2, 8)
 
 
 def test_all_mistakes_are_told_at_once():

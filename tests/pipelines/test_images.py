@@ -39,7 +39,7 @@ def test_the_cloud_gets_every_image_by_digest(lock, tmp_path, target):
 
 def test_rounds_of_the_search_need_tensorflow():
     executors = {f"exec-{task}": {"container": {"image": "x"}} for task in ("suggest", "suggest-2", "trial", "weigh")}
-    assign({"deploymentSpec": {"executors": executors}}, PINNED)
+    assign({"deploymentSpec": {"executors": executors}}, PINNED, {})
     assert [e["container"]["image"] for e in executors.values()] == [PINNED["cpu"]] * 3 + [PINNED["glue"]]
 
 

@@ -1,0 +1,136 @@
+"""What the tasks ask the pipeline engine for: cores, memory, accelerators, nodes, volumes, secrets.
+
+It is written into the compiled pipeline where the images are, so that the graph is the same whatever the machines.
+Cores, memory and accelerators stand in the first YAML document, the rest in a second one that only Kubeflow takes.
+"""
+
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any, Literal
+
+from components.shared.errors import UserError
+from components.shared.settings import Machine
+from pipelines.local import step_of
+
+Target = Literal["vertex", "kubeflow"]
+_GKE = "cloud.google.com/gke-"
+
+
+def check(machines: Mapping[str, Machine], target: Target) -> None:
+    """Refuses what the target's tasks can't have.
+
+    Args:
+        machines: By step.
+        target: Where they would run.
+
+    Raises:
+        UserError: A machine can't be had there.
+    """
+    if target == "kubeflow":
+        return
+    for step, machine in machines.items():
+        where = f"hardware.{step}.machine"
+        if machine.on_tpu:
+            raise UserError(
+                f"{where}.accelerator: a task of Vertex AI Pipelines can't have {machine.accelerator}; take a GPU, or "
+                "run it on Kubeflow"
+            )
+        if machine.accelerator == "nvidia":
+            raise UserError(f"{where}.accelerator: Vertex AI needs the GPU's name, such as nvidia-tesla-t4")
+        if machine.spot:
+            raise UserError(
+                f"{where}.spot: a task of Vertex AI Pipelines can't ask for Spot; remove it, or run it on Kubeflow"
+            )
+
+
+def place(spec: dict, machines: Mapping[str, Machine], target: Target) -> list[dict]:
+    """Writes the machines into a compiled pipeline.
+
+    Args:
+        spec: Its first YAML document, which is changed.
+        machines: By step.
+        target: Where it will run.
+
+    Returns:
+        Further YAML documents: the one of Kubernetes where Kubeflow needs one.
+
+    Raises:
+        UserError: A machine can't be had there.
+    """
+    check(machines, target)
+    configured = {}
+    for label, machine in of_executors(spec, machines):
+        if resources := _resources(machine, target):
+            spec["deploymentSpec"]["executors"][label]["container"]["resources"] = resources
+        if target == "kubeflow" and (config := _kubernetes(machine)):
+            configured[label] = config
+    if not configured:
+        return []
+    return [{"platforms": {"kubernetes": {"deploymentSpec": {"executors": configured}}}}]
+
+
+def of_executors(spec: dict, machines: Mapping[str, Machine]) -> Iterator[tuple[str, Machine]]:
+    """The machine of each executor of a compiled pipeline that has one.
+
+    Tasks of a search in rounds that train nothing, the suggestions and their gathering, get no accelerator.
+    """
+    executors = spec["deploymentSpec"]["executors"]
+    for label, executor in executors.items():
+        task = label.removeprefix("exec-")
+        machine = machines.get(step_of(task))
+        if machine is None or "container" not in executor:
+            continue
+        idle = step_of(task) == "tune" and "exec-trial" in executors and not task.startswith("trial")
+        yield label, machine.without_accelerator() if idle else machine
+
+
+def _resources(machine: Machine, target: Target) -> dict[str, Any]:
+    """As kfp's `set_cpu_limit`, `set_memory_limit`, `set_accelerator_type` and `set_accelerator_limit` write them."""
+    asked: dict[str, Any] = {}
+    if machine.cpu:
+        asked |= {"cpuLimit": float(machine.cpu), "resourceCpuLimit": str(machine.cpu)}
+    if machine.memory_gb:
+        asked |= {"memoryLimit": float(machine.memory_gb), "resourceMemoryLimit": f"{machine.memory_gb}G"}
+    if machine.accelerator:
+        # Vertex AI knows accelerators by model. Kubeflow asks Kubernetes for a resource, of which the model is a label.
+        name = machine.accelerator.upper().replace("-", "_") if target == "vertex" else _resource(machine)
+        count = str(machine.accelerators)
+        asked["accelerator"] = {"type": name, "resourceType": name, "count": count, "resourceCount": count}
+    return asked
+
+
+def _resource(machine: Machine) -> str:
+    return "google.com/tpu" if machine.on_tpu else "nvidia.com/gpu"
+
+
+def _kubernetes(machine: Machine) -> dict[str, Any]:
+    """As the functions of kfp-kubernetes write it, which look at nothing of a task but its `platform_config`."""
+    from kfp import kubernetes
+
+    task: Any = SimpleNamespace(platform_config={})
+    for label, value in (_gke(machine) if machine.node_selector is None else machine.node_selector).items():
+        kubernetes.add_node_selector(task, label, value)
+    if machine.accelerator:
+        kubernetes.add_toleration(task, key=_resource(machine), operator="Exists", effect="NoSchedule")
+    if machine.spot:
+        kubernetes.add_toleration(task, key=f"{_GKE}spot", operator="Equal", value="true", effect="NoSchedule")
+    for toleration in machine.tolerations:
+        kubernetes.add_toleration(task, **toleration.model_dump())
+    for claim, path in machine.volumes.items():
+        kubernetes.mount_pvc(task, claim, path)
+    for secret, path in machine.secrets.items():
+        kubernetes.use_secret_as_volume(task, secret, path)
+    for secret, variables in machine.secret_variables.items():
+        kubernetes.use_secret_as_env(task, secret, variables)
+    return task.platform_config.get("kubernetes", {})
+
+
+def _gke(machine: Machine) -> dict[str, str]:
+    labels = {}
+    if machine.accelerator and machine.accelerator != "nvidia":
+        labels[f"{_GKE}{'tpu-' if machine.on_tpu else ''}accelerator"] = machine.accelerator
+    if machine.topology:
+        labels[f"{_GKE}tpu-topology"] = machine.topology
+    if machine.spot:
+        labels[f"{_GKE}spot"] = "true"
+    return labels
