@@ -17,6 +17,7 @@ from components.shared.errors import UserError
 from components.shared.files import write_file
 from pipelines.images import assign
 from pipelines.lint import lint
+from pipelines.prediction import prediction
 from pipelines.training import training
 
 
@@ -36,7 +37,16 @@ def compile_training(target: Path, parameters: dict[str, Any], images: Mapping[s
         UserError: `target` can't be written.
     """
     rounds, tasks = json.loads(parameters["search_config"])["rounds"], json.loads(parameters["data"])["ingest_tasks"]
-    pipeline = training(rounds, tasks)
+    _compile(training(rounds, tasks), target, parameters, images)
+
+
+def compile_prediction(target: Path, parameters: dict[str, Any], images: Mapping[str, str] | None = None) -> None:
+    """Compiles the prediction pipeline as `compile_training` does the other; without `drift_config` it ends with the
+    predictions."""
+    _compile(prediction("drift_config" in parameters), target, parameters, images)
+
+
+def _compile(pipeline: Any, target: Path, parameters: dict[str, Any], images: Mapping[str, str] | None) -> None:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         compiled = Path(folder) / "pipeline.yaml"
