@@ -13,9 +13,8 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
-from components.ingest.sources import open_source
 from components.predict.predict import as_table
-from components.predict.read import check_present, chunk_rows, chunks
+from components.predict.read import chunk_rows, chunks, open_for
 from components.shared.errors import UserError, nearest
 from components.shared.files import scratch_folder, write_file
 from components.shared.schema import Column
@@ -89,8 +88,7 @@ def batches(
         UserError: The source can't be read, or lacks a column.
     """
     with scratch_folder() as scratch:
-        source = open_source(data, settings.model_copy(update={"source": data}), Path(), scratch)
-        check_present(source, columns)
+        source = open_for(columns, settings.model_copy(update={"source": data}), scratch)
         yield from chunks(source, [column.name for column in columns], most or chunk_rows(columns))
 
 

@@ -32,7 +32,7 @@ def run(step: Step, *, model: str, predictions: str, config: str) -> dict[str, f
     """
     settings = DriftSettings.model_validate_json(config)
     told = read_json(Path(predictions) / TOLD)
-    folder = Path(model) / told["model"]["model"]
+    folder = Path(model) / told["model"]["folder"]
     manifest = Manifest.load(folder)
     check_comparable(manifest, folder)
     observed, bins = Observed.from_json(read_json(Path(predictions) / OBSERVED)), travelling(manifest, folder)

@@ -10,15 +10,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from components.ingest.inspect import fingerprint
-from components.ingest.sources import is_sklearn, open_source
-from components.ingest.unit import Part, Source
-from components.predict.read import check_present, chunk_rows, chunks, cut
+from components.ingest.sources import is_sklearn
+from components.ingest.unit import Source
+from components.predict.read import chunk_rows, chunks, cut, encode_chunk, open_for
 from components.promote.promote import content_version, current
 from components.shared.columns import plain
 from components.shared.errors import UserError, nearest
-from components.shared.records import encode_table
 from components.shared.schema import Label, Manifest
-from components.shared.settings import DataSettings, PredictSettings
+from components.shared.settings import PredictSettings
 from components.shared.storage import list_files
 
 ROW, VERSION = "row", "model_version"
@@ -60,12 +59,9 @@ class Slice:
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
 
-    def open(self, data: DataSettings, scratch: Path) -> Source:
-        """The part of the source that it needs; objects are downloaded to `scratch`."""
-        if self.files is None:
-            return open_source(data.source, data, Path(), scratch)
-        paths = [info.path for info in list_files(data.source)][slice(*self.files)]
-        return open_source(data.source, data, Path(), scratch, Part(frozenset(paths)))
+    def paths(self, location: str) -> list[str] | None:
+        """Of the source's files, those that it needs; None for all."""
+        return None if self.files is None else [info.path for info in list_files(location)][slice(*self.files)]
 
 
 @dataclass
@@ -98,14 +94,14 @@ def plan(folder: Path, settings: PredictSettings, scratch: Path) -> list[Slice]:
     if not (model / "ensemble.json").is_file():
         raise UserError(f"{folder} holds no ensemble; give the folder that a run calls ensemble, or one of champions")
     manifest = Manifest.load(model)
-    source = open_source(settings.data.source, settings.data, Path(), scratch)
+    source = open_for(manifest.columns, settings.data, scratch)
     check_columns(source, manifest, settings)
     shards = _shards(source, settings, chunk_rows(manifest.columns))
     if not shards:
         raise UserError(f"{source.description} has no rows; there is nothing to predict")
     # What a whole column holds shows at the start: the first rows are read as the model reads them.
     names = [column.name for column in manifest.columns]
-    encode_table(manifest, next(chunks(source, names, chunk_rows(manifest.columns))))
+    encode_chunk(manifest, next(chunks(source, names, chunk_rows(manifest.columns))), 0)
     whole = {
         "model": model.relative_to(folder).as_posix(),
         "version": content_version(model),
@@ -139,9 +135,8 @@ def check_columns(source: Source, manifest: Manifest, settings: PredictSettings)
     Columns that the model's own source had may be there, the label too, and the key.
 
     Raises:
-        UserError: One is missing or unknown, or the key can't be one.
+        UserError: One is unknown, or the key can't be one.
     """
-    check_present(source, manifest.columns)
     key = settings.key
     if key is not None:
         if key not in source.names:

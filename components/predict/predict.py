@@ -13,11 +13,10 @@ import pyarrow.parquet as pq
 
 from components.drift.observed import Observed, Predicted
 from components.predict.plan import ROW, VERSION, Slice, prediction_columns
-from components.predict.read import chunk_rows, chunks
+from components.predict.read import chunk_rows, chunks, encode_chunk, open_for
 from components.shared.columns import plain
 from components.shared.errors import RunError
 from components.shared.files import read_json, write_file, write_json
-from components.shared.records import encode_table
 from components.shared.schema import Label
 from components.shared.settings import PredictSettings
 
@@ -74,7 +73,7 @@ def predict_slice(
     features = [column.name for column in manifest.columns]
     names = features if settings.key in (None, *features) else [*features, settings.key]
     (work / "source").mkdir(parents=True, exist_ok=True)
-    source = own.open(settings.data, work / "source")
+    source = open_for(manifest.columns, settings.data, work / "source", own.paths(settings.data.source))
     read = islice(chunks(source, names, chunk_rows(manifest.columns), own.unit), own.skip, None)
     first, beyond = own.shards
     row, end = own.row, own.row + own.rows
@@ -88,7 +87,7 @@ def predict_slice(
             if not rows or row + rows > end:
                 raise RunError(f"{settings.data.source} changed while it was predicted; run it again")
             if not whole:
-                encoded = encode_table(manifest, {name: chunk[name] for name in features})
+                encoded = encode_chunk(manifest, chunk, row)
                 predictions = ensemble.combine(ensemble.predict_members(encoded))
                 if bins:
                     observed.add(manifest, bins, chunk, encoded, predictions)
@@ -145,7 +144,7 @@ def join(folders: list[Path], settings: PredictSettings, out: Path) -> dict:
         write_json(out / OBSERVED, observed.to_json())
     schema = pq.read_schema(out / SHARDS / shards[0]["file"])
     told = {
-        "model": {name: slices[0][name] for name in ("model", "version")},
+        "model": {"folder": slices[0]["model"], "version": slices[0]["version"]},
         "data": settings.data.source,
         "source": slices[0]["source"],
         "key": settings.key,

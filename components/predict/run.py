@@ -21,8 +21,8 @@ def plan(step: Step, *, model: str, config: str) -> list[str]:
     settings = PredictSettings.model_validate_json(config)
     scratch = step.work(f"plan-{_digest(config)}")
     slices = make_plan(Path(model), settings, scratch)
-    rows, total = sum(one.rows for one in slices), slices[0].total
-    step.progress(f"{rows:,} rows in {total} shards for {len(slices)} tasks, by model {slices[0].version}")
+    rows = sum(one.rows for one in slices)
+    step.progress(f"{rows:,} rows (shards: {slices[0].total}, tasks: {len(slices)}), model {slices[0].version}")
     texts = [one.to_json() for one in slices]
     write_json(step.out / "plan.json", [json.loads(text) for text in texts])
     return texts
@@ -49,7 +49,7 @@ def join(step: Step, *, slices: list[str], config: str) -> None:
     step.label = "join"
     settings = PredictSettings.model_validate_json(config)
     told = predicting.join([Path(folder) for folder in slices], settings, step.out)
-    step.progress(f"{told['rows']:,} rows in {len(told['shards'])} shards")
+    step.progress(f"{told['rows']:,} rows (shards: {len(told['shards'])})")
 
 
 def _digest(*texts: str) -> str:

@@ -95,7 +95,7 @@ def changed(table: pa.Table, name: str, values: list, kind: pa.DataType | None =
         (
             lambda t: changed(t, "months", ["twelve"] * len(t)),
             "account",
-            'column "months": "twelve" is not a number; give numbers in this column',
+            r'column "months": "twelve" is not a number; .* \(row 0 of the source, counted from 0\)',
         ),
         (lambda t: t, "acount", 'key: column "acount" is not in .*; did you mean "account"'),
         (

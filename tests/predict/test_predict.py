@@ -19,10 +19,13 @@ from components.drift.observed import predicted_bins
 from components.predict import run as steps
 from components.predict.plan import plan
 from components.predict.predict import join, predict_slice
+from components.predict.read import chunks, open_for
 from components.promote.promote import content_version
+from components.shared.columns import pixels
 from components.shared.errors import RunError, UserError
 from components.shared.files import read_json
-from components.shared.schema import Manifest
+from components.shared.schema import Column, Manifest
+from components.shared.settings import DataSettings
 from components.shared.step import EVENTS, WORK
 from models.ensemble import Ensemble
 from pipelines.predict import predict
@@ -112,7 +115,7 @@ def test_any_number_of_tasks_writes_the_rows_of_kep_predict(
     assert set(table["model_version"].to_pylist()) == {content_version(folder)}
     told = read_json(three / "predictions.json")
     assert told["rows"] == len(expected) == sum(shard["rows"] for shard in told["shards"])
-    assert told["model"] == {"model": ".", "version": content_version(folder)}
+    assert told["model"] == {"folder": ".", "version": content_version(folder)}
     assert [shard["file"] for shard in told["shards"]] == list(shards(one))
     assert [column["name"] for column in told["columns"]] == table.column_names
     assert read_json(one / "observed.json") == read_json(three / "observed.json")
@@ -152,8 +155,40 @@ def test_a_value_that_the_model_can_not_take_is_one_sentence(ensembles, settings
     months = [str(value) for value in table["months"].to_pylist()]
     months[2500] = "soon"
     pyarrow.csv.write_csv(table.set_column(2, "months", pa.array(months)), tmp_path / "new.csv")
-    with pytest.raises(UserError, match='column "months": "soon" is not a number'):
+    with pytest.raises(UserError, match=r'"months": "soon" is not a number; .* \(row 2,500 of'):
         predicted(ensembles("churn", "mlp", "boosted_trees"), settings(tmp_path / "new.csv", key="account", tasks=2))
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "shape", "words"),
+    [
+        ("RGB", (12, 12), (12, 12, 3), None),
+        ("L", (12, 12), (12, 12, 3), None),  # grey ones have colours, too
+        (
+            "RGB",
+            (12, 12),
+            (12, 12, 1),
+            "images of 12x12 pixels and 3 channels .* the model takes 12x12 pixels and 1 ch",
+        ),
+        (
+            "RGB",
+            (24, 12),
+            (12, 12, 3),
+            "images of 12x24 pixels and 3 channels .* the model takes 12x12 pixels and 3 ch",
+        ),
+    ],
+)
+def test_images_have_the_shape_that_the_model_takes(tmp_path, mode, size, shape, words):
+    (tmp_path / "new" / "a").mkdir(parents=True)
+    picture = Image.new(mode, size, 77 if mode == "L" else (1, 2, 3))
+    picture.save(tmp_path / "new" / "a" / "0.png")
+    columns, data = [Column(name="image", kind="image", shape=shape)], DataSettings(source=str(tmp_path / "new"))
+    if words:
+        with pytest.raises(UserError, match=words):
+            open_for(columns, data, tmp_path)
+        return
+    (chunk,) = chunks(open_for(columns, data, tmp_path), ["image"], 10)
+    assert pixels(chunk["image"], columns[0])[0, 0, 0].tolist() == ([77] * 3 if mode == "L" else [1, 2, 3])
 
 
 @pytest.mark.parametrize("rows", [2900, 3100])
