@@ -26,7 +26,7 @@ from components.shared.errors import RunError, UserError
 from components.shared.files import read_json
 from components.shared.schema import Column, Manifest
 from components.shared.settings import DataSettings
-from components.shared.step import EVENTS, WORK
+from components.shared.step import EVENTS, WORK, Step
 from models.ensemble import Ensemble
 from pipelines.predict import predict
 from tests.conftest import DATA
@@ -267,6 +267,19 @@ run(out={str(tmp_path / "out")!r}, **{task!r})
     for path in (tmp_path / "alone").glob("part-*"):
         assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
     assert not list((tmp_path / "work" / "predict").iterdir())
+
+
+def test_what_is_kept_is_of_the_same_settings(ensembles, settings, many, tmp_path, monkeypatch):
+    """Another key gives the same slice, but not the same shards."""
+    folder = ensembles("churn", "mlp", "boosted_trees")
+    monkeypatch.setenv(WORK, str(tmp_path / "work"))
+    monkeypatch.setattr(Step, "_clean", lambda step: None)
+    for key in ("account", "months"):
+        asked = settings(many, "account", key=key)
+        (own,) = plan(folder, asked, tmp_path)
+        task = {"part": own.to_json(), "model": str(folder), "config": asked.to_json(), "code": ""}
+        steps.run(out=str(tmp_path / key), **task)
+        assert pq.read_table(tmp_path / key / "part-00000-of-00003.parquet").column_names[0] == key
 
 
 def test_a_model_without_counts_predicts_and_counts_nothing(ensembles, settings, predicted, tmp_path, many):
