@@ -4,6 +4,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -30,11 +31,9 @@ def parameters(
     data: str,
     model: str,
     runs: Path,
-    key: str | None = None,
     exclude: list[str] | None = None,
-    tasks: int = 1,
-    shard_rows: int = 65_536,
     drift: DriftSettings | None = None,
+    **more: Any,
 ) -> dict[str, str]:
     """Arguments of the pipeline, without the hash of the code.
 
@@ -42,11 +41,9 @@ def parameters(
         data: A source, as in `data.source`.
         model: A run's name or folder, a folder of champions, or an ensemble's folder; or the latter two on gs://.
         runs: Folder of all runs.
-        key: Column of the source that names a row in the predictions.
         exclude: Columns of the source that are not looked at.
-        tasks: That share the source.
-        shard_rows: Rows of a file of predictions, at least.
         drift: How to compare the source with what the model was trained on; None not to.
+        **more: Of PredictSettings.
 
     Raises:
         UserError: There is no such model, or kfp.local would alter its path.
@@ -59,7 +56,7 @@ def parameters(
         if "python3" in folder:
             raise UserError(f'--model: kfp.local replaces "python3" in paths, and {folder} holds it; copy it elsewhere')
     reading = located(reading.model_copy(update={"source": data, "exclude": exclude or []}), Path())
-    settings = PredictSettings(data=reading, key=key, tasks=tasks, shard_rows=shard_rows)
+    settings = PredictSettings(data=reading, **more)
     given = {"model": folder, "predict_config": kfp_safe(settings.to_json())}
     return given if drift is None else given | {"drift_config": kfp_safe(drift.to_json())}
 

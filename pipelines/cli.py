@@ -201,7 +201,7 @@ def batch(
 
     check_threshold(threshold)
     settings = DriftSettings(threshold=threshold, fail=fail) if drift else None
-    given = batches.parameters(data, model, runs, key, exclude, tasks, shard_rows, settings)
+    given = batches.parameters(data, model, runs, exclude, settings, key=key, tasks=tasks, shard_rows=shard_rows)
     if compiled is None:
         raise typer.Exit(batches.batch(given, output, runs, console))
     if target == "vertex":

@@ -44,6 +44,16 @@ class Predicted:
         values = predictions if predictions.ndim == 1 else predictions.max(axis=1)
         return binned(values.astype(np.float32), self.edges)
 
+    def to_json(self) -> dict:
+        """What `from_json` reads."""
+        edges = None if self.edges is None else self.edges.tolist()
+        return {"name": self.name, "bins": self.bins, "before": self.before.tolist(), "edges": edges}
+
+    @classmethod
+    def from_json(cls, content: dict) -> "Predicted":
+        edges = None if content["edges"] is None else np.array(content["edges"])
+        return cls(content["name"], content["bins"], np.array(content["before"]), edges)
+
 
 def predicted_bins(manifest: Manifest, stored: np.ndarray | None = None) -> list[Predicted]:
     """What is compared of predictions: with stored ones, or without them with the labels of the train rows.
@@ -72,24 +82,13 @@ def travelling(manifest: Manifest, model: Path) -> list[Predicted]:
     """What is compared of predictions by what travels with a model; ensembles of before there was `FILE` have none."""
     if not (model / FILE).is_file():
         return predicted_bins(manifest)
-    return [
-        Predicted(
-            **one
-            | {"before": np.array(one["before"]), "edges": None if one["edges"] is None else np.array(one["edges"])}
-        )
-        for one in read_json(model / FILE)
-    ]
+    return [Predicted.from_json(one) for one in read_json(model / FILE)]
 
 
 def save_predicted(manifest: Manifest, stored: np.ndarray, model: Path) -> None:
     """Lets the distribution of predictions of the test rows travel with a model: a model does not predict each class
     as often as it occurs, so that the labels of the train rows are no fair comparison."""
-    bins = predicted_bins(manifest, stored)
-    content = [
-        vars(one) | {"before": one.before.tolist(), "edges": None if one.edges is None else one.edges.tolist()}
-        for one in bins
-    ]
-    write_json(model / FILE, content)
+    write_json(model / FILE, [one.to_json() for one in predicted_bins(manifest, stored)])
 
 
 def can_observe(manifest: Manifest) -> bool:
