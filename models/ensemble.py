@@ -86,7 +86,8 @@ def write(folder: Path, members: dict[str, Path], records: Path, train_ids: np.n
     """
     described = []
     for id, source in members.items():
-        shutil.copytree(source, folder / "members" / id)
+        # Curves for TensorBoard bear the time in their names, and nothing that predicts needs them.
+        shutil.copytree(source, folder / "members" / id, ignore=shutil.ignore_patterns("tensorboard"))
         described.append(read_json(source / "member.json"))
     Manifest.load(records).save(folder)
     write_file(folder / "train_ids.npy", lambda path: np.save(path, np.unique(train_ids)))

@@ -163,6 +163,57 @@ def predict(
     predict(model, url, data, output, runs, console)
 
 
+@app.command(epilog="Example: kep batch new.parquet --model churn --key customer --tasks 4 -o predictions")
+def batch(
+    data: Annotated[str, typer.Argument(help="A file, folder or glob of raw features, local or gs://.")],
+    model: Annotated[
+        str, typer.Option(metavar="RUN", help="A run's name or folder, or the folder of an ensemble or of champions.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The folder to write; one of an earlier `kep batch` is replaced.")
+    ] = Path("predictions"),
+    key: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Names a row in the predictions; its number when not given.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="A column that is no feature; may be repeated.")
+    ] = None,
+    tasks: Annotated[int, typer.Option(min=1, help="Tasks that share the source; the result is the same.")] = 1,
+    shard_rows: Annotated[int, typer.Option(min=1, help="Rows of a file of predictions, at least.")] = 65_536,
+    drift: Annotated[bool, typer.Option(help="Compare the source with what the model was trained on.")] = True,
+    threshold: Annotated[
+        float, typer.Option(help="Population stability index beyond which a column has drifted.")
+    ] = 0.2,
+    fail: Annotated[
+        bool, typer.Option("--fail-on-drift/--report-drift", help="Whether drift makes the run fail: exit status 1.")
+    ] = False,
+    compiled: Annotated[
+        Path | None, typer.Option("--compile", metavar="FILE", help="Write the pipeline as YAML, and run nothing.")
+    ] = None,
+    target: Annotated[Target, typer.Option(help="With --compile: where it will run.")] = "local",
+    images: Annotated[Path, typer.Option(help="With --compile: the lock of the images.")] = Path(
+        "containers/images.lock.yaml"
+    ),
+    runs: Runs = Path("runs"),
+) -> None:
+    """Predict a source as a pipeline: in tasks, resumable, to Parquet, with the drift of what was predicted."""
+    from components.drift.drift import check_threshold
+    from components.shared.settings import DriftSettings
+    from pipelines import batch as batches
+    from pipelines.compile import compile_prediction
+    from pipelines.images import locked
+
+    check_threshold(threshold)
+    settings = DriftSettings(threshold=threshold, fail=fail) if drift else None
+    given = batches.parameters(data, model, runs, exclude, settings, key=key, tasks=tasks, shard_rows=shard_rows)
+    if compiled is None:
+        raise typer.Exit(batches.batch(given, output, runs, console))
+    if target == "vertex":
+        batches.check_reachable(given)
+    compile_prediction(compiled, given, None if target == "local" else locked(images))
+    console.print(f"wrote {compiled}")
+
+
 @app.command(epilog="Example: kep serve churn --port 8080")
 def serve(
     run: Annotated[

@@ -19,6 +19,7 @@ from components.shared.settings import Machine
 from pipelines.images import assign
 from pipelines.lint import lint
 from pipelines.machines import Target, place
+from pipelines.prediction import prediction
 from pipelines.training import training
 
 
@@ -46,7 +47,23 @@ def compile_training(
         UserError: `target` can't be written, an image is missing, or a machine can't be had.
     """
     rounds, tasks = json.loads(parameters["search_config"])["rounds"], json.loads(parameters["data"])["ingest_tasks"]
-    pipeline = training(rounds, tasks)
+    _compile(training(rounds, tasks), target, parameters, images, machines, engine)
+
+
+def compile_prediction(target: Path, parameters: dict[str, Any], images: Mapping[str, str] | None = None) -> None:
+    """Compiles the prediction pipeline as `compile_training` does the other; without `drift_config` it ends with the
+    predictions."""
+    _compile(prediction("drift_config" in parameters), target, parameters, images)
+
+
+def _compile(
+    pipeline: Any,
+    target: Path,
+    parameters: dict[str, Any],
+    images: Mapping[str, str] | None,
+    machines: Mapping[str, Machine] | None = None,
+    engine: Target = "vertex",
+) -> None:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         compiled = Path(folder) / "pipeline.yaml"

@@ -43,8 +43,9 @@ class RunFile(Section):
     @field_validator("name")
     @classmethod
     def _not_reserved(cls, name: str) -> str:
-        if name == "champions":
-            raise ValueError('"champions" is the folder of the champions beside the runs; choose another name')
+        for taken, what in (("champions", "the champions"), ("batch", "the batch predictions")):
+            if name == taken:
+                raise ValueError(f'"{taken}" is the folder of {what} beside the runs; choose another name')
         return name
 
     @model_validator(mode="after")

@@ -25,7 +25,7 @@ from models.encode import inputs_of
 from models.ensemble import Ensemble, raw_features
 from models.runtimes import TIMED, predicted
 from pipelines.artifacts import Artifacts, run_of
-from pipelines.predict import locate
+from pipelines.model import locate
 from pipelines.run import RECORD
 
 FILE = "export.json"

@@ -34,6 +34,8 @@ STEPS = ("ingest", "tune", "best_epoch", "weigh", "retrain", "evaluate", "promot
 PARTS = {
     "ingest": ("ingest", *(f"ingest_{name}" for name in ("scan", "keys", "roles", "count", "write", "join"))),
     "tune": ("tune", "suggest", "trial"),
+    "predict": ("predict", "predict_plan", "predict_join"),
+    "drift": ("drift", "drift_gate"),
 }
 """Components of a step that has several."""
 EVENTS_FILE = "events.jsonl"

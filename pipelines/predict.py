@@ -13,20 +13,17 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
-from components.ingest.sources import open_source
-from components.shared import champions
+from components.predict.predict import as_table
+from components.predict.read import chunk_rows, chunks, open_for
 from components.shared.errors import UserError, nearest
-from components.shared.files import read_json, scratch_folder, write_file
-from components.shared.schema import Column, Label
+from components.shared.files import scratch_folder, write_file
+from components.shared.schema import Column
 from components.shared.settings import DataSettings
 from models.ensemble import Ensemble
+from pipelines.model import locate
 from pipelines.remote import Remote
-from pipelines.run import RECORD, find
 
 ENDINGS = (".csv", ".parquet", ".jsonl")
-ROWS = 1024
-"""Rows that are predicted at once. A matrix product's last bits depend on their number: a served model, which gets as
-many, predicts to the bit what the same model predicts here."""
 
 
 def predict(model: str | None, url: str | None, data: str, output: Path, runs: Path, console: Console) -> None:
@@ -51,11 +48,12 @@ def predict(model: str | None, url: str | None, data: str, output: Path, runs: P
         raise UserError(f"--output: {output} must end in {', '.join(ENDINGS)}{nearest(output.suffix, ENDINGS)}")
     if url is not None:
         place, settings, predictor = url, DataSettings(source=""), Remote(url)
-        columns, label, most = predictor.columns, predictor.label, min(ROWS, predictor.rows)
+        columns, label = predictor.columns, predictor.label
+        most = min(chunk_rows(columns), predictor.rows)
     else:
         place, settings = locate(model, runs)
         predictor = Ensemble(place)
-        columns, label, most = predictor.manifest.columns, predictor.manifest.label, ROWS
+        columns, label, most = predictor.manifest.columns, predictor.manifest.label, None
     started, rows = time.perf_counter(), 0
     shown = [TextColumn("{task.completed:,} rows"), SpinnerColumn()]
     with Progress(*shown, console=console, transient=True) as progress:
@@ -76,64 +74,22 @@ def predict(model: str | None, url: str | None, data: str, output: Path, runs: P
 
 
 def batches(
-    data: str, settings: DataSettings, columns: list[Column], most: int = ROWS
+    data: str, settings: DataSettings, columns: list[Column], most: int | None = None
 ) -> Iterator[dict[str, pa.Array]]:
-    """The raw feature columns of a source by name, at most `most` rows at a time, in order.
+    """The raw feature columns of a source by name, some rows at a time, in order.
 
     Args:
         data: A source, as in `data.source`.
         settings: How the run that made the model read its data.
         columns: What the model was trained on.
-        most: Rows.
+        most: Rows at a time; as many as `kep batch` predicts at once when not given.
 
     Raises:
         UserError: The source can't be read, or lacks a column.
     """
     with scratch_folder() as scratch:
-        source = open_source(data, settings.model_copy(update={"source": data}), Path(), scratch)
-        names = [column.name for column in columns]
-        absent = next((name for name in names if name not in source.names), None)
-        if absent is not None:
-            raise UserError(
-                f'column "{absent}" is missing in {source.description}{nearest(absent, source.names)}; give every '
-                "feature column that the model was trained on"
-            )
-        for unit in source.units(names):
-            for batch in unit.read(*unit.args):
-                for start in range(0, batch.num_rows, most):
-                    part = batch.slice(start, most)
-                    yield {name: part[name] for name in names}
-
-
-def locate(model: str, runs: Path) -> tuple[Path, DataSettings]:
-    """The ensemble's folder, and how the run that made it read its data.
-
-    Raises:
-        UserError: There is none.
-    """
-    for folder in (Path(model), runs / "champions" / model):
-        if (champion := champions.read(folder).champion) is not None:
-            return Path(champion), DataSettings(source="")
-        if (folder / "ensemble.json").is_file():
-            return folder, DataSettings(source="")
-    run = find(model, runs)
-    data = DataSettings.model_validate(read_json(run / RECORD)["run_file"]["data"])
-    return run / "ensemble", DataSettings(
-        source="", **data.model_dump(exclude={"source", "files", "format", "split", "features", "exclude"})
-    )
-
-
-def as_table(label: Label, predictions: np.ndarray) -> pa.Table:
-    """Predictions as columns.
-
-    Args:
-        label: What is predicted.
-        predictions: Shape [n, classes] or [n].
-    """
-    if label.classes is None:
-        return pa.table({"prediction": predictions.reshape(-1)})
-    best = pa.array(label.classes).take(pa.array(predictions.argmax(axis=1)))
-    return pa.table({"prediction": best} | {f"probability_{c}": predictions[:, i] for i, c in enumerate(label.classes)})
+        source = open_for(columns, settings.model_copy(update={"source": data}), scratch)
+        yield from chunks(source, [column.name for column in columns], most or chunk_rows(columns))
 
 
 def _write(path: Path, ending: str, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:

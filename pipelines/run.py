@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -76,29 +77,53 @@ def run(
     with place.locked():
         if again_from:
             place.forget(again_from)
-        folder = _new_folder(place.root)
+        folder = new_folder(place.root)
         write_json(folder / RECORD, record(settings, base, given, images))
         containers = _containers(folder, place, settings, base, given) if images else None
         compile_training(folder / "pipeline.yaml", given, LOCAL if images else None)
-        console.print(f"run {folder}", highlight=False)
         started = time.time()
-        process = local.start(folder, place, folder / "pipeline.yaml", given, containers)
-        try:
-            with View(console) as view:
-                status = local.follow(process, folder, view.show)
-        except KeyboardInterrupt:
-            local.stop(process)
-            console.print(f"stopped; the same command goes on where this run stopped (log: {folder / 'log.txt'})")
-            return 130
-        finally:
-            local.stop(process)
-            if containers:
-                containers.stop()
-        # kfp.local takes a container that is gone before it was asked for its status for a success.
-        if status or view.failure:
-            return _explain(view.failure, folder, console)
-        _finish(folder, place, console, time.time() - started)
-        return 0
+        status = execute(folder, place, given, console, containers=containers)
+        if not status:
+            _finish(folder, place, console, time.time() - started)
+        return status
+
+
+def execute(
+    folder: Path,
+    place: local.Place,
+    given: dict,
+    console: Console,
+    steps: Iterable[str] = local.STEPS,
+    containers: Containers | None = None,
+) -> int:
+    """Runs `pipeline.yaml` of a run's folder, shows its progress, and says so if it fails or is interrupted.
+
+    Args:
+        folder: Of the run.
+        place: Of the runs of the same name; its lock is held.
+        given: Arguments of the pipeline.
+        console: Where to write.
+        steps: Of the pipeline, in order of the flow.
+        containers: What the steps see as containers; None for processes.
+
+    Returns:
+        Exit status, as `run`.
+    """
+    console.print(f"run {folder}", highlight=False)
+    process = local.start(folder, place, folder / "pipeline.yaml", given, containers)
+    try:
+        with View(console, steps) as view:
+            status = local.follow(process, folder, view.show)
+    except KeyboardInterrupt:
+        local.stop(process)
+        console.print(f"stopped; the same command goes on where this run stopped (log: {folder / 'log.txt'})")
+        return 130
+    finally:
+        local.stop(process)
+        if containers:
+            containers.stop()
+    # kfp.local takes a container that is gone before it was asked for its status for a success.
+    return _explain(view.failure, folder, console) if status or view.failure else 0
 
 
 def _containers(folder: Path, place: local.Place, settings: RunFile, base: Path, given: dict) -> Containers:
@@ -133,7 +158,7 @@ def _note_champion(settings: RunFile, base: Path, console: Console) -> None:
         )
 
 
-def _new_folder(root: Path) -> Path:
+def new_folder(root: Path) -> Path:
     """A folder named after the second; the second run of one second gets a number."""
     folder = first = root / datetime.now().strftime("%Y%m%d-%H%M%S")
     numbers = count(2)

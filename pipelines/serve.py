@@ -9,7 +9,7 @@ from rich.console import Console
 from components.shared.errors import UserError
 from components.shared.files import scratch_folder
 from components.shared.storage import fetch, path_of
-from pipelines.predict import locate
+from pipelines.model import locate
 from serving.app import Limits
 from serving.describe import example
 from serving.model import Model

@@ -1,6 +1,7 @@
 """What a person sees of a run: a live table on a terminal, one line per event elsewhere."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from rich.console import Console, Group
@@ -32,13 +33,17 @@ class State:
 class View:
     """Follows a run's events; use it as a context manager around them.
 
+    Args:
+        console: Where to show them.
+        steps: Of the pipeline, in order of the flow.
+
     Attributes:
         states: Of the steps by name, in order of the flow.
         failure: The last event of a step that failed.
     """
 
-    def __init__(self, console: Console) -> None:
-        self.states = {step: State() for step in STEPS}
+    def __init__(self, console: Console, steps: Iterable[str] = STEPS) -> None:
+        self.states = {step: State() for step in steps}
         self.failure: dict | None = None
         self._console = console
         self._begun = time.time()
@@ -76,6 +81,9 @@ class View:
             state.share = event["done"] / event["total"] if event.get("total") else None
         elif event["kind"] == "done":
             state.finished, state.ended = state.finished + 1, now
+            if self.failure is not None and (self.failure["step"], self.failure["label"]) == (step, label):
+                # The engine has started the task again.
+                self.failure, state.state, state.tasks = None, "running", state.tasks - 1
             if state.state != "failed":  # another task of the step
                 state.state = "done" if state.finished == state.tasks else "running"
         else:

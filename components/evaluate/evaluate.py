@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from components.drift.observed import save_predicted
 from components.evaluate.report import AVERAGE, BASELINE, render
 from components.evaluate.scores import intervals, paired_difference, pictures, slices
 from components.shared import champions
@@ -85,6 +86,7 @@ def run(
         "ensemble": own.combine(list(predictions.values())),
     }
     difference = _check_reloaded(ensemble, manifest, test, named["ensemble"])
+    save_predicted(manifest, named["ensemble"], Path(ensemble))
     step.progress(
         f"ensemble of {len(ordered)} reloaded: raw features give the evaluated predictions within {difference:.1e}"
     )

@@ -1,10 +1,8 @@
 """The evaluation on Kubeflow's and Vertex AI's own pages."""
 
-import json
-import math
-import shutil
-from pathlib import Path
 from typing import Any
+
+from components.shared.kfp_artifacts import keep, log_metrics, show
 
 
 def log(done: dict, evaluation: str, metrics: Any, classification: Any, report: Any) -> None:
@@ -17,18 +15,12 @@ def log(done: dict, evaluation: str, metrics: Any, classification: Any, report: 
         classification: KFP `ClassificationMetrics`; stays empty for a regression.
         report: KFP `HTML`.
     """
-    for name, value in done["metrics"].items():
-        # A non-finite number in an artifact's metadata breaks the step on every runner.
-        if math.isfinite(value):
-            metrics.log_metric(name, value)
+    log_metrics(metrics, done["metrics"])
     pictures = done["pictures"]
     if "confusion" in pictures:
         classification.log_confusion_matrix([str(name) for name in done["classes"]], pictures["confusion"])
     if "roc" in pictures:
         rates = list(zip(*pictures["roc"], strict=True))
         classification.log_roc_curve(fpr=list(rates[0]), tpr=list(rates[1]), threshold=list(rates[2]))
-    # kfp.local reuses a cached task only if each of its artifacts has a file.
-    for artifact in (metrics, classification):
-        Path(artifact.path).parent.mkdir(parents=True, exist_ok=True)
-        Path(artifact.path).write_text(json.dumps(artifact.metadata))
-    shutil.copyfile(Path(evaluation) / "report.html", report.path)
+    keep(classification)
+    show(report, f"{evaluation}/report.html")

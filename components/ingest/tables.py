@@ -33,7 +33,7 @@ def csv_source(location: str, system: fs.FileSystem, files: list[fs.FileInfo], s
     def units(columns: list[str]) -> Iterator[Unit]:
         for info in files:
             for batch in _csv_batches(system, info, settings.delimiter, columns):
-                yield Unit(_meant, (batch, settings.decimal, settings.missing), info.base_name)
+                yield Unit(_meant, (batch, settings.decimal, settings.missing), info.base_name, info.path)
 
     return Source(location, names, False, sum(info.size for info in files), units)
 
@@ -181,7 +181,7 @@ def parquet_source(location: str, system: fs.FileSystem, files: list[fs.FileInfo
 
     def units(columns: list[str]) -> Iterator[Unit]:
         for info, group in groups:
-            yield Unit(_parquet_batches, (system, info.path, group, columns), info.base_name)
+            yield Unit(_parquet_batches, (system, info.path, group, columns), info.base_name, info.path)
 
     return Source(location, schemas[0].names, True, sum(info.size for info in files), units)
 

@@ -17,6 +17,8 @@ class Unit:
     args: tuple
     file: str
     """For messages."""
+    path: str = ""
+    """Of the one file that it is read from, for formats whose files can be read without each other's rows."""
 
 
 @dataclass(frozen=True)

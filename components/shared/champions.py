@@ -58,6 +58,11 @@ def read(folder: str | Path) -> Pointer:
     return Pointer(folder, facts.pop("version", None), facts=facts)
 
 
+def serving(folder: Path) -> Path:
+    """The ensemble that a local folder of champions serves; a folder without a pointer is one itself."""
+    return Path(read(folder).champion or folder)
+
+
 @contextmanager
 def opened(champion: str) -> Iterator[Path]:
     """A version as a local folder: itself, or a download that is removed when the block ends.

@@ -9,6 +9,7 @@ import yaml
 
 from tests.cloud.test_vertex import BUCKET, PLACE, SUBMIT, job, one_sentence
 
+PREDICTION = Path(__file__).parents[1] / "pipelines" / "prediction.golden.yaml"
 REPOSITORY = "https://europe-west4-kfp.pkg.dev/shop/ml"
 PUBLISH = ("publish", "churn.yaml", "--repository", REPOSITORY)
 
@@ -55,6 +56,7 @@ def test_a_template_of_a_bucket(vertex, gcs, kep, tmp_path):
     [
         ("gs://data/gone.yaml", "the template gs://data/gone.yaml does not exist; check the path"),
         ("gs://data/other.yaml", "gs://data/other.yaml is no pipeline that `kep compile` or `kep publish` wrote"),
+        ("gs://data/prediction.yaml", "prediction.yaml is no pipeline that `kep compile` or `kep publish` wrote"),
         ("gs://data/two.yaml", "gs://data/two.yaml is not one YAML document, as Vertex AI needs it"),
         ("gs://data/text.yaml", "gs://data/text.yaml is no compiled pipeline"),
         ("gs://data/tag.yaml", "is not pinned by its digest; compile it with --target vertex"),
@@ -71,7 +73,15 @@ def test_what_is_no_template(vertex, registry, gcs, kep, tmp_path, address, word
     for executor in pinned["deploymentSpec"]["executors"].values():
         executor["container"]["image"] = f"registry.example/x@sha256:{'0' * 64}"
     local = yaml.safe_dump(pinned).replace("gs://data/churn.csv", "churn.csv")
-    contents = {"other": "a: 1", "two": "a: 1\n---\nb: 2", "text": "- 1", "tag": tagged, "local": local}
+    prediction = PREDICTION.read_text()
+    contents = {
+        "prediction": prediction,
+        "other": "a: 1",
+        "two": "a: 1\n---\nb: 2",
+        "text": "- 1",
+        "tag": tagged,
+        "local": local,
+    }
     for name, text in contents.items():
         gcs.put("data", f"{name}.yaml", text.encode())
     code, out, err = kep("submit", address, *BUCKET)

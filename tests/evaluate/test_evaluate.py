@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from components.best_epoch.best_epoch import run as best_epoch
+from components.drift.observed import travelling
 from components.evaluate.evaluate import baseline, without
 from components.evaluate.evaluate import run as evaluate
 from components.promote.promote import run as promote
@@ -113,6 +114,10 @@ def test_weights_stay_with_their_member_whatever_the_order_of_folders(records, c
     stored = np.load(tmp_path / "-1" / "evaluation" / "predictions.npz")
     expected = pool([stored[id] for id, w in weights.items() if w], [w for w in weights.values() if w], pooling)
     np.testing.assert_allclose(stored["ensemble"], expected, atol=1e-12)
+    # How it predicts the test rows travels with the ensemble, for drift.
+    for one in travelling(made[1].manifest, tmp_path / "-1" / "ensemble"):
+        np.testing.assert_array_equal(one.count(stored["ensemble"]), one.before)
+        assert one.before.sum() == len(stored["labels"])
 
 
 @pytest.mark.usefixtures("page")

@@ -32,6 +32,7 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
         ({"seed": -1}, "seed: -1 must be at least 0"),
         ({"name": "My Run"}, 'name: "My Run" must be lower-case letters, digits and dashes'),
         ({"name": "champions"}, 'name: "champions" is the folder of the champions'),
+        ({"name": "batch"}, 'name: "batch" is the folder of the batch predictions'),
         ({"name": None}, "name: expected text, got null"),
         ({"data": {}}, 'data: give exactly one of "source"'),
         ({"data": {"source": "a.csv", "split": {"by": "grup"}}}, 'data.split.by: "grup" is not one of random, group'),

@@ -193,6 +193,11 @@ def test_tasks_of_a_step_with_several_components_count_as_that_step():
     ]
 
 
+def test_tasks_of_the_prediction_pipeline_belong_to_its_steps():
+    tasks = ("predict-plan", "predict", "predict-join", "drift", "drift-gate")
+    assert [step_of(task) for task in tasks] == ["predict"] * 3 + ["drift"] * 2
+
+
 def test_a_search_in_rounds_is_forgotten_with_its_trials(place):
     fill(place)
     entry = (place.cache / "tune-0123abcd.json").read_text()

@@ -34,8 +34,8 @@ def row(view: View, step: str) -> str:
     return found
 
 
-def terminal() -> View:
-    return View(Console(file=io.StringIO(), force_terminal=True, width=120))
+def terminal(steps: tuple[str, ...] = STEPS) -> View:
+    return View(Console(file=io.StringIO(), force_terminal=True, width=120), steps)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,19 @@ def test_a_failed_step_stays_failed_whatever_its_neighbours_do():
     assert view.failure == failed
     assert view.states["retrain"].state == "failed"
     assert row(view, "retrain").startswith("✗ retrain")
+
+
+def test_a_task_that_was_started_again_and_ended_well_has_not_failed():
+    view = terminal(("predict", "drift"))
+    for one in (event("start", "predict"), event("start", "predict")):
+        view.show(one)
+    view.show(event("failed", "predict", "1", message="machine lost", user=False))
+    view.show(event("start", "predict"))
+    view.show(event("done", "predict", "2", seconds=1.0))
+    assert view.failure is not None
+    view.show(event("done", "predict", "1", seconds=1.0, time=1002.0))
+    assert view.failure is None
+    assert row(view, "predict") == "✓ predict 2.0 s 2/2"
 
 
 def test_a_run_without_a_failure_has_none():

@@ -1,0 +1,49 @@
+"""drift: the rows that were predicted against those that the model was trained on; `drift_gate` can end the run."""
+
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
+
+from components.shared.component import step
+
+
+@step
+def drift(
+    config: str,
+    code: str,
+    model: Input[Model],
+    predictions: Input[Dataset],
+    comparison: Output[Artifact],
+    metrics: Output[Metrics],
+    page: Output[HTML],
+) -> None:
+    """Compares the rows that were predicted, and the predictions, with what travels with the model.
+
+    Args:
+        config: JSON of DriftSettings.
+        code: Hash of the code that runs, part of the cache key.
+        model: Folder of an ensemble, or of champions.
+        predictions: What predict_join wrote.
+        comparison: Folder with drift.json and drift.html.
+        metrics: Rows, how much has drifted, and the largest indices, for the pipeline's page.
+        page: The comparison as one offline page.
+    """
+    from components.drift.run import run
+    from components.shared.kfp_artifacts import log_metrics, show
+
+    done = run(out=comparison.path, model=model.path, predictions=predictions.path, config=config)
+    log_metrics(metrics, done)
+    show(page, f"{comparison.path}/drift.html")
+
+
+@step
+def drift_gate(config: str, code: str, comparison: Input[Artifact], verdict: Output[Artifact]) -> None:
+    """Fails if something has drifted beyond the threshold, and the settings say that this is to fail.
+
+    Args:
+        config: JSON of DriftSettings.
+        code: Hash of the code that runs, part of the cache key.
+        comparison: What drift wrote.
+        verdict: What has drifted.
+    """
+    from components.drift.run import gate
+
+    gate(out=verdict.path, comparison=comparison.path, config=config)

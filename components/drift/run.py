@@ -1,0 +1,66 @@
+"""The steps around the comparison."""
+
+from pathlib import Path
+
+from components.drift.drift import Comparison, check_comparable, compared
+from components.drift.observed import FILE, Observed, travelling
+from components.predict.predict import OBSERVED, TOLD
+from components.shared.errors import RunError
+from components.shared.files import read_json, write_file, write_json
+from components.shared.schema import Manifest
+from components.shared.settings import DriftSettings
+from components.shared.step import Step, entry
+
+RECORD, PAGE = "drift.json", "drift.html"
+
+
+@entry("drift")
+def run(step: Step, *, model: str, predictions: str, config: str) -> dict[str, float]:
+    """Compares the rows that were predicted with the train rows; writes `drift.json` and `drift.html`.
+
+    Args:
+        step: Of this execution.
+        model: Folder of an ensemble, or of champions.
+        predictions: Folder that `predict_join` wrote.
+        config: JSON of `DriftSettings`.
+
+    Returns:
+        Metrics by name.
+
+    Raises:
+        UserError: The model does not know how its train rows were distributed.
+    """
+    settings = DriftSettings.model_validate_json(config)
+    told = read_json(Path(predictions) / TOLD)
+    folder = Path(model) / told["model"]["folder"]
+    manifest = Manifest.load(folder)
+    check_comparable(manifest, folder)
+    observed, bins = Observed.from_json(read_json(Path(predictions) / OBSERVED)), travelling(manifest, folder)
+    shifts = compared(manifest, bins, observed)
+    version = f"model {told['model']['version']}"
+    stored = (folder / FILE).is_file()
+    comparison = Comparison(told["data"], version, manifest, observed.rows, shifts, settings.threshold, stored)
+    write_json(step.out / RECORD, comparison.to_json())
+    write_file(step.out / PAGE, lambda path: path.write_text(comparison.page(), encoding="utf-8"))
+    step.progress(comparison.sentence())
+    predicted = {one.name for one in bins}
+    return {
+        "rows": observed.rows,
+        "drifted": len(comparison.drifted),
+        "largest_psi_of_a_column": max(shift.psi for shift in shifts if shift.name not in predicted),
+        "largest_psi_of_predictions": max(shift.psi for shift in shifts if shift.name in predicted),
+    }
+
+
+@entry("drift")
+def gate(step: Step, *, comparison: str, config: str) -> None:
+    """Fails if something has drifted, and drift is to fail the run.
+
+    Raises:
+        RunError: So it is.
+    """
+    step.label = "gate"
+    found = read_json(Path(comparison) / RECORD)
+    if found["drifted"] and DriftSettings.model_validate_json(config).fail:
+        raise RunError(found["verdict"])
+    write_json(step.out / "verdict.json", {"drifted": found["drifted"], "verdict": found["verdict"]})

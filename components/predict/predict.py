@@ -1,0 +1,156 @@
+"""Predictions of a slice of a source as shards in Parquet, and the shards of all slices as one data set."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.drift.observed import Observed, Predicted
+from components.predict.plan import ROW, VERSION, Slice, prediction_columns
+from components.predict.read import chunk_rows, chunks, encode_chunk, open_for
+from components.shared.columns import plain
+from components.shared.errors import RunError
+from components.shared.files import read_json, write_file, write_json
+from components.shared.schema import Label
+from components.shared.settings import PredictSettings
+
+if TYPE_CHECKING:
+    from models.ensemble import Ensemble
+
+SHARDS = "predictions"
+"""Folder of the Parquet files in what `join` writes."""
+TOLD, OBSERVED = "predictions.json", "observed.json"
+"""Files beside it: what the predictions are, and counts of the rows that were predicted."""
+_SLICE = "slice.json"
+"""File in what `predict_slice` writes: which slice it is."""
+
+
+def as_table(label: Label, predictions: np.ndarray) -> pa.Table:
+    """Predictions as columns.
+
+    Args:
+        label: What is predicted.
+        predictions: Shape [n, classes] or [n].
+    """
+    names = prediction_columns(label)
+    if label.classes is None:
+        return pa.table({names[0]: predictions.reshape(-1)})
+    best = pa.array(label.classes).take(pa.array(predictions.argmax(axis=1)))
+    return pa.table([best, *(pa.array(column) for column in predictions.T.copy())], names)
+
+
+def predict_slice(
+    ensemble: "Ensemble",
+    bins: list[Predicted],
+    own: Slice,
+    settings: PredictSettings,
+    work: Path,
+    out: Path,
+    say: Callable[[str, int, int], None],
+) -> None:
+    """Predicts the shards of a slice into `out`; those that are whole in `work` are not predicted again.
+
+    Args:
+        ensemble: The model.
+        bins: What is counted of predictions; empty to count nothing.
+        own: The slice.
+        settings: What is predicted.
+        work: Folder that keeps shards, and objects, between attempts.
+        out: Empty folder.
+        say: Gets a text, and how many of how many shards are there.
+
+    Raises:
+        UserError: A value is none that the model takes.
+        RunError: The source is not any more what it was when it was planned.
+    """
+    manifest = ensemble.manifest
+    features = [column.name for column in manifest.columns]
+    names = features if settings.key in (None, *features) else [*features, settings.key]
+    (work / "source").mkdir(parents=True, exist_ok=True)
+    source = open_for(manifest.columns, settings.data, work / "source", own.paths(settings.data.source))
+    read = islice(chunks(source, names, chunk_rows(manifest.columns), own.unit), own.skip, None)
+    first, beyond = own.shards
+    row, end = own.row, own.row + own.rows
+    for number in range(first, beyond):
+        file, counts = (work / name for name in shard_names(number, own.total))
+        whole = file.is_file()
+        observed, tables, begun = Observed(), [], row
+        while row < end and row - begun < settings.shard_rows:
+            chunk = next(read, None)
+            rows = 0 if chunk is None else len(chunk[names[0]])
+            if not rows or row + rows > end:
+                raise RunError(f"{settings.data.source} changed while it was predicted; run it again")
+            if not whole:
+                encoded = encode_chunk(manifest, chunk, row)
+                predictions = ensemble.combine(ensemble.predict_members(encoded))
+                if bins:
+                    observed.add(manifest, bins, chunk, encoded, predictions)
+                named = pa.array(np.arange(row, row + rows)) if settings.key is None else plain(chunk[settings.key])
+                table = as_table(manifest.label, predictions).add_column(0, settings.key or ROW, named)
+                tables.append(table.append_column(VERSION, pa.array([own.version] * rows)))
+            row += rows
+        if not whole:
+            if bins:
+                write_json(counts, observed.to_json())
+            written = pa.concat_tables(tables).combine_chunks()
+            # Last, since a shard is whole where this file is.
+            write_file(file, lambda path, written=written: pq.write_table(written, path))
+        state = "was predicted before" if whole else f"{row - begun:,} rows"
+        say(f"shard {number + 1} of {own.total}: {state}", number + 1 - first, beyond - first)
+    for path in work.glob("part-*"):
+        shutil.copyfile(path, out / path.name)
+    write_json(out / _SLICE, asdict(own))
+
+
+def shard_names(number: int, total: int) -> tuple[str, str]:
+    """Names of a shard's predictions and of the counts of its rows."""
+    name = f"part-{number:05d}-of-{total:05d}"
+    return f"{name}.parquet", f"{name}.json"
+
+
+def join(folders: list[Path], settings: PredictSettings, out: Path) -> dict:
+    """Makes one data set of all slices: the shards, what they are, and counts of the rows that were predicted.
+
+    Args:
+        folders: What `predict_slice` wrote, in any order.
+        settings: What is predicted.
+        out: Empty folder.
+
+    Returns:
+        What `TOLD` holds.
+
+    Raises:
+        RunError: A shard is missing.
+    """
+    slices = [read_json(folder / _SLICE) for folder in folders]
+    (out / SHARDS).mkdir()
+    shards, observed = [], Observed()
+    for number in range(slices[0]["total"]):
+        name, counts = shard_names(number, slices[0]["total"])
+        folder = next((folder for folder in folders if (folder / name).is_file()), None)
+        if folder is None:
+            raise RunError(f"{name} is missing in what the tasks wrote; run the prediction again")
+        shutil.copyfile(folder / name, out / SHARDS / name)
+        shards.append({"file": name, "rows": pq.read_metadata(out / SHARDS / name).num_rows})
+        if (folder / counts).is_file():
+            observed.merge(Observed.from_json(read_json(folder / counts)))
+    if observed.rows:
+        write_json(out / OBSERVED, observed.to_json())
+    schema = pq.read_schema(out / SHARDS / shards[0]["file"])
+    told = {
+        "model": {"folder": slices[0]["model"], "version": slices[0]["version"]},
+        "data": settings.data.source,
+        "source": slices[0]["source"],
+        "key": settings.key,
+        "rows": sum(shard["rows"] for shard in shards),
+        "columns": [{"name": field.name, "type": str(field.type)} for field in schema],
+        "shards": shards,
+    }
+    write_json(out / TOLD, told)
+    return told

@@ -1,0 +1,57 @@
+"""The steps around planning, predicting and joining."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from components.drift.observed import can_observe, travelling
+from components.predict import predict as predicting
+from components.predict.plan import Slice
+from components.predict.plan import plan as make_plan
+from components.shared.files import write_json
+from components.shared.hardware import limit_threads
+from components.shared.settings import PredictSettings, TrialHardware
+from components.shared.step import Step, entry
+
+
+@entry("predict")
+def plan(step: Step, *, model: str, config: str) -> list[str]:
+    """Shares the source among tasks; writes `plan.json`, and returns one JSON string for each task."""
+    step.label = "plan"
+    settings = PredictSettings.model_validate_json(config)
+    scratch = step.work(f"plan-{_digest(config)}")
+    slices = make_plan(Path(model), settings, scratch)
+    rows = sum(one.rows for one in slices)
+    step.progress(f"{rows:,} rows (shards: {slices[0].total}, tasks: {len(slices)}), model {slices[0].version}")
+    texts = [one.to_json() for one in slices]
+    write_json(step.out / "plan.json", [json.loads(text) for text in texts])
+    return texts
+
+
+@entry("predict")
+def run(step: Step, *, part: str, model: str, config: str, code: str) -> None:
+    """Predicts one slice of the source; shards that an earlier attempt wrote are not predicted again."""
+    own, settings = Slice(**json.loads(part)), PredictSettings.model_validate_json(config)
+    step.label = str(own.number + 1)
+    if own.tasks > 1:
+        limit_threads(TrialHardware())
+    from models.ensemble import Ensemble  # TensorFlow reads its threads when it starts
+
+    ensemble = Ensemble(Path(model) / own.model)
+    bins = travelling(ensemble.manifest, Path(model) / own.model) if can_observe(ensemble.manifest) else []
+    work = step.work(f"{own.number}-{_digest(part, config, code)}")
+    predicting.predict_slice(ensemble, bins, own, settings, work, step.out, step.progress)
+
+
+@entry("predict")
+def join(step: Step, *, slices: list[str], config: str) -> None:
+    """Makes one data set of what the tasks predicted."""
+    step.label = "join"
+    settings = PredictSettings.model_validate_json(config)
+    told = predicting.join([Path(folder) for folder in slices], settings, step.out)
+    step.progress(f"{told['rows']:,} rows (shards: {len(told['shards'])})")
+
+
+def _digest(*texts: str) -> str:
+    """Names the partial work of these arguments."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
