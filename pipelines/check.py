@@ -111,7 +111,7 @@ def _as_last_time(settings: RunFile, seen: Inspection, last: dict) -> float | No
     except UserError:  # of an earlier version of the run file
         return None
     number = {"max_trials", "rounds", "parallel_trials", "executions_per_trial", "top_n", "max_per_family"}
-    for section, counts in (("search", number), ("best_epoch", {"seeds", "folds"}), ("hardware", set())):
+    for section, counts in (("search", number), ("best_epoch", {"seeds", "folds"}), ("hardware", {"max_cost"})):
         ours, theirs = (getattr(one, section).model_dump(exclude=counts) for one in (settings, asked))
         if ours != theirs:
             return None

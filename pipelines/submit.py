@@ -218,10 +218,8 @@ def events(run: Run, seen: dict[int | str, str]) -> Iterator[dict]:
 
 def _finish(run: Run, failure: dict | None, console: Console) -> int:
     if run.ending == "done":
-        took, where = (
-            f" in {run.took}" if run.took else "",
-            f", artifacts under {run.artifacts}" if run.artifacts else "",
-        )
+        took = f" in {run.took}" if run.took else ""
+        where = f", artifacts under {run.artifacts}" if run.artifacts else ""
         _say(console, f"done{took}{where}")
         return 0
     if run.ending == "cancelled":

@@ -479,8 +479,8 @@ class HardwareSettings(Section):
     @property
     def machines(self) -> dict[str, Machine]:
         """Of the steps that name one."""
-        steps = ("ingest", "tune", "best_epoch", "weigh", "retrain", "evaluate", "promote")
-        return {step: machine for step in steps if (machine := getattr(self, step).machine)}
+        parts = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: part.machine for name, part in parts.items() if isinstance(part, OnMachine) and part.machine}
 
 
 class PredictSettings(Section):
