@@ -109,14 +109,17 @@ class Study:
         self.folder = folder
 
     def load(self) -> dict[tuple[int, int], Trial]:
-        """All records by trial and execution; a torn or foreign file is not one, and that execution runs again."""
+        """All records by trial and execution.
+
+        A torn or foreign file is not one, nor is one whose predictions are gone; that execution runs again.
+        """
         records = {}
         for path in (self.folder / "trials").glob("[0-9]*-[0-9]*.json"):
             try:
                 trial = Trial(**read_json(path))
             except (json.JSONDecodeError, UnicodeDecodeError, TypeError):
                 continue
-            if path == self._trial(trial):
+            if path == self._trial(trial) and (self._predictions(trial).is_file() or not trial.complete):
                 records[trial.number, trial.execution] = trial
         return records
 
