@@ -8,7 +8,7 @@ from rich.console import Console
 from components.shared.errors import UserError
 from components.shared.files import write_json
 from pipelines.config import validate
-from pipelines.run import new_folder, _note_champion, _short, find, results_table, revision
+from pipelines.run import _note_champion, _short, find, new_folder, results_table, revision
 
 
 @pytest.mark.parametrize(
