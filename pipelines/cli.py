@@ -178,7 +178,7 @@ def batch(
     exclude: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="A column that is no feature; may be repeated.")
     ] = None,
-    tasks: Annotated[int, typer.Option(min=1, help="Tasks that share the source; the result is the same.")] = 1,
+    tasks: Annotated[int, typer.Option(min=1, max=256, help="Tasks that share the source.")] = 1,
     shard_rows: Annotated[int, typer.Option(min=1, help="Rows of a file of predictions, at least.")] = 65_536,
     drift: Annotated[bool, typer.Option(help="Compare the source with what the model was trained on.")] = True,
     threshold: Annotated[

@@ -490,8 +490,8 @@ class PredictSettings(Section):
     """The source and how to read it; split and label are not looked at."""
     key: str | None = None
     """The column that names a row in the predictions; the row's number in the source when not given."""
-    tasks: Count = 1
-    """Tasks of the pipeline engine that share the source."""
+    tasks: Annotated[int, Field(ge=1, le=256)] = 1
+    """Tasks of the pipeline engine that share the source. What they are told is a parameter, of at most 128 KiB."""
     shard_rows: Count = 65_536
     """Rows of a file of predictions, at least; what is predicted again after a kill is at most one a task."""
 

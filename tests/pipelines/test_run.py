@@ -8,7 +8,7 @@ from rich.console import Console
 from components.shared.errors import UserError
 from components.shared.files import write_json
 from pipelines.config import validate
-from pipelines.run import _new_folder, _note_champion, _short, find, results_table, revision
+from pipelines.run import _note_champion, _short, find, new_folder, results_table, revision
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_the_table_of_results_fits_on_80_columns_members_first(task, metrics):
 
 
 def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path):
-    folders = {_new_folder(tmp_path / "digits") for _ in range(5)}
+    folders = {new_folder(tmp_path / "digits") for _ in range(5)}
     assert len(folders) == 5
     assert all(folder.is_dir() for folder in folders)
     assert sorted(folders)[0].name < sorted(folders)[-1].name

@@ -1,6 +1,8 @@
 """How a source is held against a model and shared among tasks, and what is refused before anything is predicted."""
 
+import json
 import shutil
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.csv
@@ -138,6 +140,12 @@ def test_an_image_is_no_key(ensembles, settings, tmp_path):
 def test_columns_that_the_models_own_source_had_may_be_there(model, settings, tmp_path):
     pyarrow.csv.write_csv(churn(), tmp_path / "new.csv")
     assert plan(model, settings(tmp_path / "new.csv", "account"), tmp_path)  # excluded; the label is known
+
+
+def test_what_the_most_tasks_are_told_fits_into_a_parameter(model, many, settings, tmp_path):
+    (own, *_) = plan(model, settings(many, key="account", tasks=256), tmp_path)
+    longest = replace(own, number=255, tasks=256, shards=[99_999] * 2, total=99_999, files=[99_999] * 2, row=10**12)
+    assert 256 * (len(json.dumps(replace(longest, rows=10**12).to_json())) + 2) < 128 << 10
 
 
 def test_a_folder_without_a_model_is_refused(many, settings, tmp_path):
