@@ -172,7 +172,7 @@ class Loop:
             self._run = _replicated(model, encode, feed, machine.strategy)
             self._totals = _totals(model, machine.strategy)
         elif machine.jit:
-            self._run = _whole_under_xla(model, encode, feed.batch_size)
+            self._run = _whole_under_xla(model, encode)
         else:
             self._run = _on_one_device(model, encode, feed)
 
@@ -233,10 +233,10 @@ class Loop:
         if self._machine.strategy is None:
             if not self._machine.jit:
                 return float(self._run(inputs, targets))
-            loss = 0.0
-            for part, size in ((slice(whole), batch), (slice(whole, rows), rows - whole)):
-                if size and targets[part].shape[0]:
-                    loss = self._run({name: array[part] for name, array in inputs.items()}, targets[part], size)
+            loss = self._run(inputs, targets, batch) if whole else 0.0
+            if whole < rows:
+                rest = {name: array[whole:] for name, array in inputs.items()}
+                loss = self._run(rest, targets[whole:], rows - whole)
             return float(loss)
         if whole:
             self._run({name: array[:whole] for name, array in inputs.items()}, targets[:whole], tf.ones(whole))
@@ -272,13 +272,13 @@ def _on_one_device(model: keras.Model, encode: Callable, feed: Feed) -> Callable
     return run
 
 
-def _whole_under_xla(model: keras.Model, encode: Callable, batch_size: int) -> Callable:
-    """The same, all of it compiled by XLA, which wants every shape known: `size` divides the rows."""
+def _whole_under_xla(model: keras.Model, encode: Callable) -> Callable:
+    """The same, all of it compiled by XLA, which wants every shape known: rows beyond the last batch are left out."""
 
     @tf.function(jit_compile=True)
     def run(inputs: dict, targets: tf.Tensor, size: int) -> tf.Tensor:
         loss = tf.constant(0.0)
-        for start in tf.range(0, targets.shape[0], size):
+        for start in tf.range(0, targets.shape[0] // size * size, size):
             batch = {name: _part(array, start, size) for name, array in inputs.items()}
             logs = model.train_step((encode(batch), _part(targets, start, size)))
             loss = tf.cast(logs["loss"], tf.float32)
