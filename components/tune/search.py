@@ -174,7 +174,7 @@ class Search:
         Raises:
             UserError: Too many trials in a row were infeasible.
         """
-        recorded = self._study.load()
+        recorded = self._study.whole()
         if recorded:
             self._step.progress(f"going on after {len(recorded)} recorded trials")
         started = time.monotonic()

@@ -109,17 +109,14 @@ class Study:
         self.folder = folder
 
     def load(self) -> dict[tuple[int, int], Trial]:
-        """All records by trial and execution.
-
-        A torn or foreign file is not one, nor is one whose predictions are gone; that execution runs again.
-        """
+        """All records by trial and execution; a torn or foreign file is not one, and that execution runs again."""
         records = {}
         for path in (self.folder / "trials").glob("[0-9]*-[0-9]*.json"):
             try:
                 trial = Trial(**read_json(path))
             except (json.JSONDecodeError, UnicodeDecodeError, TypeError):
                 continue
-            if path == self._trial(trial) and (self._predictions(trial).is_file() or not trial.complete):
+            if path == self._trial(trial):
                 records[trial.number, trial.execution] = trial
         return records
 
@@ -128,6 +125,11 @@ class Study:
         if predictions is not None:
             write_file(self._predictions(trial), lambda temporary: np.save(temporary, predictions))
         write_json(self._trial(trial), asdict(trial))
+
+    def whole(self) -> dict[tuple[int, int], Trial]:
+        """The records of which a search can go on: without those of complete executions whose predictions are gone."""
+        found = self.load().items()
+        return {key: trial for key, trial in found if not trial.complete or self._predictions(trial).is_file()}
 
     def predictions(self, trial: Trial) -> np.ndarray:
         return np.load(self._predictions(trial))

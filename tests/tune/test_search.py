@@ -103,7 +103,7 @@ def test_records_survive_a_torn_one(tmp_path):
     assert set(study.load()) == {(0, 0), (1, 0), (2, 0)}
     (tmp_path / "predictions" / "0002-0.npy").unlink()
     study.save(Trial(3, "f", {"x": 3}, 0, "infeasible", reason="NaN"), None)
-    assert set(study.load()) == {(0, 0), (1, 0), (3, 0)}
+    assert set(study.whole()) == {(0, 0), (1, 0), (3, 0)}
 
 
 def test_candidates_complement_each_other(tmp_path):
