@@ -3,7 +3,7 @@
 The data have MNIST's shape (scikit-learn's digits enlarged, see benchmarks/search.py). All ways of one table train the
 same model from the same seed, one after the other; `fit` gets the rows as numbers from 0 to 1 and TensorFlow's own
 settings, our loop gets them as bytes and the threads of a step, as in a run, so it has a process of its own. So have
-replicas and whole steps. Seconds are the median of the epochs after the first.
+replicas and whole steps. Seconds are those of the fastest epoch after the first: what else the machine does only adds.
 
     python -m benchmarks.training              # a minute or two
     python -m benchmarks.training --full       # the tables of docs/training.md
@@ -12,7 +12,6 @@ replicas and whole steps. Seconds are the median of the epochs after the first.
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -117,13 +116,13 @@ def matrix_products(rows: int) -> Iterator[float]:
 
 
 def measured(epochs: Iterator[float], count: int) -> tuple[float, float, float]:
-    """Seconds of the first epoch, median seconds of the others, and the last loss."""
+    """Seconds of the first epoch, of the fastest of the others, and the last loss."""
     times, loss = [], 0.0
     for _ in range(count):
         started = time.perf_counter()
         loss = next(epochs)
         times.append(time.perf_counter() - started)
-    return times[0], statistics.median(times[1:]), loss
+    return times[0], min(times[1:]), loss
 
 
 def ways(group: str, kind: str, rows: int) -> dict[str, Iterator[float]]:
@@ -193,7 +192,7 @@ def replicas(rows: int, count: int) -> str:
 
 
 def on_replicas(number: int, rows: int, count: int) -> float:
-    """Median seconds of an epoch of the MLP on so many logical CPU devices; takes the process's devices."""
+    """Seconds of the fastest epoch of the MLP on so many logical CPU devices; takes the process's devices."""
     from components.shared.hardware import limit_threads, plan
     from components.shared.machine import Machine
     from components.shared.settings import TrainingHardware
