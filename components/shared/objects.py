@@ -194,7 +194,7 @@ def upload(folder: Path, location: str, where: str) -> None:
     bucket, _, prefix = location.removeprefix("gs://").rstrip("/").partition("/")
     paths = {f"{prefix}/{p.relative_to(folder).as_posix()}": p for p in sorted(folder.rglob("*")) if p.is_file()}
     client, problem = _client(), None
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS + 1):
         with _explained(location, where, written=True):
             try:
                 there = {blob.name: blob for blob in client.list_blobs(bucket, prefix=f"{prefix}/", retry=_RETRY)}
@@ -203,6 +203,8 @@ def upload(folder: Path, location: str, where: str) -> None:
             left = {n: path for n, path in paths.items() if n not in there or not _intact(path, there[n])}
             if not left:
                 return
+            if attempt == _ATTEMPTS:
+                raise problem or OSError("other checksums than the files have")
             pairs = [(str(path), client.bucket(bucket).blob(name)) for name, path in left.items()]
             # A chunk that was kept in part, or a session that is gone, ends an upload for good: it starts anew.
             answers = transfer_manager.upload_many(
@@ -214,8 +216,6 @@ def upload(folder: Path, location: str, where: str) -> None:
             problem = next((answer for answer in answers if isinstance(answer, Exception)), None)
             if isinstance(problem, Forbidden | Unauthorized | GoogleAuthError):
                 raise problem
-    with _explained(location, where, written=True):
-        raise problem or OSError("other checksums than the files have")
 
 
 def _download(path: Path, blob: Blob, start: int, where: str) -> None:

@@ -134,6 +134,19 @@ def test_nothing_is_promoted_of_what_has_not_arrived(gcs, promote, capsys):
     assert gcs.objects["data", POINTER].data == moved
 
 
+@pytest.mark.parametrize("failures", [2, 3])
+def test_an_upload_that_fails_for_good_starts_anew_twice(gcs, promote, failures, capsys):
+    """Of two files each time, with an answer that the client does not repeat."""
+    gcs.fault(r"POST /upload.*multipart(?!.*ifGen)", "status", 400, 2 * failures)
+    if failures == 2:
+        assert promote("one")["promoted"]
+        return
+    with pytest.raises(SystemExit):
+        promote("one")
+    assert "cannot be written (Cloud Storage answered 400)" in capsys.readouterr().out
+    assert ("data", POINTER) not in gcs.objects
+
+
 def test_a_bucket_that_does_not_exist(gcs):
     with pytest.raises(UserError, match=r'promote\.champion: bucket "none" does not exist; check "gs://none/demo'):
         champions.read("gs://none/demo")
