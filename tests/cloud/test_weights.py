@@ -47,6 +47,8 @@ def store(tunnel, tmp_path, monkeypatch):
     content = (tmp_path / "weights.h5").read_bytes()
     # Keras verifies what it gets, so the published file's hash gives way to this one's.
     monkeypatch.setitem(efficientnet.WEIGHTS_HASHES, "b0", ("", hashlib.md5(content).hexdigest()))
+    # Where the folder does not exist, Keras takes one that all processes share.
+    (tmp_path / "keras").mkdir()
     monkeypatch.setattr(config, "_KERAS_DIR", str(tmp_path / "keras"))
     with Store(tunnel, content) as server:
         yield server
