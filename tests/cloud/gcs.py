@@ -22,6 +22,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import google_crc32c
 
+from tests.cloud import faults
+
 REASONS = {
     400: "invalid",
     404: "notFound",
@@ -131,14 +133,7 @@ class Server:
         """The fault that hits this request, if any."""
         with self.lock:
             self.journal.append(line)
-            for fault in self.faults:
-                if fault.hits < fault.times and re.search(fault.pattern, line):
-                    if fault.skip:
-                        fault.skip -= 1
-                        continue
-                    fault.hits += 1
-                    return fault
-        return None
+            return faults.due(self.faults, lambda fault: re.search(fault.pattern, line) is not None)
 
     def put(self, bucket: str, name: str, data: bytes, **meta: str) -> Object:
         """Stores an object."""

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from tests.cloud import faults
 from tests.cloud.tunnel import Running, json_handler
 
 FINAL = ("SUCCEEDED", "FAILED", "CANCELED")
@@ -125,7 +126,7 @@ class Server(Running):
     def _answer(self, method: str, address: str, body: bytes) -> tuple[int, object]:
         path, query = urlsplit(address).path, parse_qs(urlsplit(address).query)
         self.journal.append(f"{method} {path}")
-        fault = self._due(f"{method} {path}")
+        fault = faults.due(self.faults, lambda one: re.search(one.pattern, f"{method} {path}") is not None)
         if fault and not fault.lose:
             return self._fail(fault)
         try:
@@ -133,16 +134,6 @@ class Server(Running):
         except RefusedError as refused:
             return refused.status, {"error": str(refused), "code": 3, "message": str(refused), "details": []}
         return self._fail(fault) if fault else (200, answered)
-
-    def _due(self, request: str) -> Fault | None:
-        for fault in self.faults:
-            if re.search(fault.pattern, request) and fault.hits < fault.times:
-                if fault.skip:
-                    fault.skip -= 1
-                    continue
-                fault.hits += 1
-                return fault
-        return None
 
     def _fail(self, fault: Fault) -> tuple[int, object]:
         if not fault.status:

@@ -20,6 +20,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from proto.datetime_helpers import DatetimeWithNanoseconds
 
+from tests.cloud import faults
 from tests.cloud.tunnel import Tunnel
 
 State = api.PipelineState
@@ -124,14 +125,7 @@ class Server:
         """The fault that hits this call, if any."""
         with self.lock:
             self.journal.append(method)
-            for fault in self.faults:
-                if fault.method == method and fault.hits < fault.times:
-                    if fault.skip:
-                        fault.skip -= 1
-                        continue
-                    fault.hits += 1
-                    return fault
-        return None
+            return faults.due(self.faults, lambda fault: fault.method == method)
 
     def now(self) -> DatetimeWithNanoseconds:
         """A clock that moves by a minute with every look at it."""
