@@ -63,7 +63,11 @@ class Feed:
         )
         row = sum(array.nbytes for array in [*inputs.values(), targets])
         self.most_steps = machine.steps_per_call or max(1, min(STEPS_PER_CALL, BLOCK_BYTES // (row * batch_size)))
-        # How long a step takes is not known yet. A compiled block has its own shape, so there the length stays.
+        whole = rows // batch_size
+        if machine.jit and not machine.steps_per_call and whole:
+            # Blocks of nearly one length: each length is compiled anew, which takes about half a second.
+            self.most_steps = -(-whole // -(-whole // self.most_steps))
+        # How long a step takes is not known yet; under XLA the length stays.
         fixed = machine.steps_per_call or machine.jit
         self.steps_per_block = self.most_steps if fixed else min(FIRST_STEPS, self.most_steps)
         self._fixed = bool(fixed)
