@@ -57,11 +57,21 @@ def init(
 
 @app.command(epilog="Example: kep check pipelines/configs/digits.yaml")
 def check(file: RunFilePath, overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
-    """Say what a run would do: rows, columns, types, classes, trainings, time."""
+    """Say what a run would do: rows, columns, types, classes, trainings, time.
+
+    For data of BigQuery it first says what reading them costs; on a terminal it then asks whether to.
+    """
     from pipelines import check as checking
     from pipelines.config import load
+    from pipelines.queries import announced
 
-    console.print(checking.check(load(file, overrides), file.parent, runs))
+    settings = load(file, overrides)
+    told = announced(settings.data, cloud.PRICES)
+    for sentence in told:
+        console.print(sentence)
+    if told and sys.stdin.isatty() and not typer.confirm("read it now?", default=True):
+        return
+    console.print(checking.check(settings, file.parent, runs))
 
 
 @app.command(epilog="Example: kep space pipelines/configs/digits.yaml")

@@ -87,6 +87,7 @@ class Prices(BaseModel):
         run: Of one run of a pipeline, beside its machines.
         machine_hours: Of an hour of each machine, with the GPUs that it always has.
         accelerator_hours: Of an hour of each GPU that is attached to a machine.
+        query_tib: Of 2**40 bytes that a query of BigQuery reads.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -97,6 +98,7 @@ class Prices(BaseModel):
     run: NonNegativeFloat
     machine_hours: dict[str, NonNegativeFloat]
     accelerator_hours: dict[str, NonNegativeFloat] = {}
+    query_tib: NonNegativeFloat | None = None
 
     def of(self, name: str, asked: Machine) -> float | None:
         """An hour of a machine type with what is attached to it; None without a price."""

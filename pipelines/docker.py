@@ -125,7 +125,7 @@ def sources(data: DataSettings) -> list[str]:
         UserError: A source is not on this machine.
     """
     located = list(data.files.model_dump().values()) if data.files else [data.source]
-    if far := next((source for source in located if source.startswith("gs://")), None):
+    if far := next((source for source in located if source.startswith(("gs://", "bq://"))), None):
         raise UserError(f"data.source: {far} can't be read by containers without a network; copy it here first")
     return sorted({_visible(source) for source in located if ":" not in source})
 

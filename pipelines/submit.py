@@ -14,6 +14,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from components.ingest.bigquery import is_bigquery
+from components.ingest.ingest import locations
 from components.ingest.inspect import Inspection, fingerprint, size
 from components.shared.errors import UserError
 from pipelines.arguments import kfp_safe
@@ -30,11 +32,15 @@ CANCELLED = 3
 
 
 def parameters(template: Template, options: Options, source: str) -> dict[str, str]:
-    """Arguments that the template does not know: the data's fingerprint, and where the champions are."""
+    """Arguments that the template does not know: the data's fingerprint, and the bucket's folders."""
     champion = json.loads(template.defaults["champion"])
     if options.bucket and not champion["folder"].startswith("gs://"):
         champion["folder"] = f"{options.bucket}/champions/{template.name}"
-    return {"source": source, "champion": kfp_safe(json.dumps(champion))}
+    given = {"source": source, "champion": kfp_safe(json.dumps(champion))}
+    if options.bucket and not template.data.extract_to and _in_bigquery(template):
+        data = template.data.model_copy(update={"extract_to": f"{options.bucket}/extracts"})
+        given["data"] = kfp_safe(data.to_json())
+    return given
 
 
 def job_id(template: Template, given: dict[str, str]) -> str:
@@ -52,14 +58,18 @@ def look(template: Template) -> Inspection | None:
     """Reads the data before anything is submitted, as a local run does, so that a mistake in them costs no machine.
 
     Returns:
-        What was seen; None of data that are large, or on a volume.
+        What was seen; None of data that are large, on a volume, or in BigQuery, which only the run asks for them.
 
     Raises:
         UserError: The data can't be used.
     """
-    if not template.data_in_reach or size(template.data) > MOST_SURVEYED:
+    if not template.data_in_reach or size(template.data) > MOST_SURVEYED or _in_bigquery(template):
         return None
     return survey(template.settings, Path())
+
+
+def _in_bigquery(template: Template) -> bool:
+    return any(is_bigquery(location) for location in locations(template.data))
 
 
 def submit(engine: Engine, template: Template, options: Options, console: Console, again: bool = False) -> str:

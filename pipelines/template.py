@@ -180,7 +180,7 @@ def check_source(data: DataSettings, volumes: Mapping[str, str] | None = None, t
         UserError: A source is neither on gs:// nor on a volume, nor a set of scikit-learn.
     """
     for key, source in _sources(data).items():
-        if source.startswith(("gs://", "sklearn:")) or _mounted(source, volumes or {}):
+        if source.startswith(("gs://", "bq://", "sklearn:")) or _mounted(source, volumes or {}):
             continue
         there = f"gs://BUCKET/data/{Path(source).name}"
         command = f'"gcloud storage cp --recursive {source} {there}" and give {there}'

@@ -4,6 +4,7 @@ import logging
 import shutil
 from pathlib import Path
 
+from components.ingest.bigquery import is_bigquery
 from components.ingest.sources import format_of, is_sklearn
 from components.shared.errors import UserError
 from components.shared.schema import FILE, Manifest
@@ -20,7 +21,7 @@ def own_manifest(settings: DataSettings, base: Path, scratch: Path) -> Manifest 
     Raises:
         UserError: the manifest is damaged, or the settings ask for another label.
     """
-    if settings.source is None or is_sklearn(settings):
+    if settings.source is None or is_sklearn(settings) or is_bigquery(settings.source):
         return None
     files = list_files(settings.source, base)
     if format_of(settings.source, files, settings) != "tfrecord":

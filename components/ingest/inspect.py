@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from components.ingest.bigquery import is_bigquery, look
 from components.ingest.copy import own_manifest
 from components.ingest.ingest import Survey, locations, open_sources, survey_source, worker_count
 from components.ingest.sources import is_sklearn
@@ -111,8 +112,8 @@ def _of_manifest(manifest: Manifest) -> Inspection:
 def fingerprint(settings: DataSettings, base: Path = Path(".")) -> str:
     """sha256 over the content and the relative names of the source's files, read in blocks.
 
-    For gs:// the objects' sizes and CRC32C stand for their content; for a scikit-learn set, its name and
-    the version.
+    For gs:// the objects' sizes and CRC32C stand for their content; for bq:// the time of the tables' last change; for
+    a scikit-learn set, its name and the version.
 
     Raises:
         UserError: the source does not exist.
@@ -122,6 +123,9 @@ def fingerprint(settings: DataSettings, base: Path = Path(".")) -> str:
         total.update(f"{settings.source} {version('scikit-learn')}".encode())
         return total.hexdigest()
     for location in locations(settings):
+        if is_bigquery(location):
+            total.update(look(location).key.encode())
+            continue
         for name, digest in digests(location, base):
             total.update(f"{name}\0{digest}\n".encode())
         total.update(b"\n")
@@ -129,11 +133,14 @@ def fingerprint(settings: DataSettings, base: Path = Path(".")) -> str:
 
 
 def size(settings: DataSettings, base: Path = Path(".")) -> int:
-    """Bytes of the source's files; 0 for a scikit-learn set.
+    """Bytes of the source's files; for bq:// those that BigQuery reads; 0 for a scikit-learn set.
 
     Raises:
         UserError: the source does not exist.
     """
     if is_sklearn(settings):
         return 0
-    return sum(info.size for location in locations(settings) for info in list_files(location, base))
+    return sum(
+        look(location).bytes if is_bigquery(location) else sum(info.size for info in list_files(location, base))
+        for location in locations(settings)
+    )

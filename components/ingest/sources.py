@@ -6,6 +6,7 @@ from pathlib import Path
 from pyarrow import fs
 
 from components.ingest import arrays, examples, images, tables
+from components.ingest.bigquery import extracted
 from components.ingest.unit import Part, Source
 from components.shared.errors import UserError, nearest
 from components.shared.settings import DataSettings
@@ -57,7 +58,7 @@ def _ends(info: fs.FileInfo, endings: tuple[str, ...]) -> bool:
 
 
 def open_source(location: str, settings: DataSettings, base: Path, scratch: Path, part: Part | None = None) -> Source:
-    """The source at `location`: sklearn:NAME, or a file, folder or glob; objects are downloaded to `scratch`.
+    """The source at `location`: sklearn:NAME, bq://…, or a file, folder or glob; objects are downloaded to `scratch`.
 
     Args:
         location: where it is.
@@ -71,8 +72,9 @@ def open_source(location: str, settings: DataSettings, base: Path, scratch: Path
     """
     if is_sklearn(settings):
         return arrays.sklearn_source(location.removeprefix("sklearn:"))
-    system, files = fetch(location, base, scratch, part and part.paths)
-    listed = list_files(location, base) if part else files
+    stored = extracted(location, settings)
+    system, files = fetch(stored, base, scratch, part and part.paths)
+    listed = list_files(stored, base) if part else files
     kind = format_of(location, listed, settings)
     if kind == "images":
         path = path_of(location, base)

@@ -17,6 +17,7 @@ from pyarrow import fs
 
 from components.ingest import plan as planning
 from components.ingest import scan as scanning
+from components.ingest.bigquery import extracted
 from components.ingest.categories import Tally
 from components.ingest.encode import Keys
 from components.ingest.ingest import (
@@ -77,7 +78,7 @@ def _splittable(location: str, settings: DataSettings, base: Path) -> list[fs.Fi
     """The files of a location whose format lets tasks share them."""
     kind, files = "sklearn", []
     if not is_sklearn(settings):
-        files = list_files(location, base)
+        files = list_files(extracted(location, settings), base)
         kind = format_of(location, files, settings)
     if kind not in SPLITTABLE:
         raise UserError(

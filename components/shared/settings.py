@@ -88,8 +88,8 @@ class DataSettings(Section):
 
     source: str | None = None
     """A file, folder or glob, local or gs://: .csv, .parquet, .npz, .tfrecord (of tf.train.Example), a folder of image
-    folders (one per class), a records folder with its manifest.json, or sklearn:digits | breast_cancer | diabetes |
-    iris | wine"""
+    folders (one per class), a records folder with its manifest.json; bq://PROJECT.DATASET.TABLE, or bq://PROJECT SELECT
+    …; sklearn:digits | breast_cancer | diabetes | iris | wine"""
     files: Files | None = None
     """For split by: files, one source per role instead of "source"."""
     format: Literal["auto", "csv", "parquet", "npz", "images", "tfrecord", "sklearn"] = "auto"
@@ -115,6 +115,9 @@ class DataSettings(Section):
     missing: list[str] = []
     """What a CSV file holds where a value is missing, such as ["?", "-"], besides nothing, NA, N/A, NaN, null (each in
     several spellings) and #N/A."""
+    extract_to: Annotated[str, Field(pattern=r"^gs://[^/]+")] | None = None
+    """For bq://: the gs:// folder that takes the Parquet files which BigQuery makes of it, in the location of the data;
+    BUCKET/extracts of `kep submit` when not given."""
     split: Split = Split()
     shard_mb: Annotated[float, Field(gt=0)] = 100
     """Target size of one TFRecord shard in megabytes."""

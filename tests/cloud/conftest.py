@@ -63,6 +63,14 @@ def registry(_behind, tunnel):
     return server
 
 
+@pytest.fixture(scope="session")
+def _bigquery(_behind):
+    from tests.cloud import bigquery
+
+    with bigquery.Server(_behind[0]) as server:
+        yield server
+
+
 @pytest.fixture
 def churn(gcs, tmp_path):
     """The path of a run file with its data on gs://, in a folder with a lock of the images."""
