@@ -290,8 +290,9 @@ def export(
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")] = Path("exported"),
     max_loss: Annotated[
-        float, typer.Option(help="Largest loss of accuracy, or growth of a regression's error: 0.01 is a point.")
-    ] = 0.01,
+        float | None,
+        typer.Option(help="Largest loss of accuracy, or growth of a regression's error; export.max_loss of the run."),
+    ] = None,
     keras_only: Annotated[
         bool, typer.Option("--keras-only", help="Leave out boosted trees, and weigh the other members again.")
     ] = False,
@@ -311,8 +312,11 @@ def export(
     enter_step_environment()
     with _quiet():
         from pipelines.export import export
+        from pipelines.run import report_export
 
-        export(model, format, variants, output, runs, max_loss, keras_only, console)
+        measured = export(model, format, variants, output, runs, max_loss, keras_only, console)
+        if measured:
+            report_export(Path(measured["run"]), measured)
 
 
 @app.command(epilog="Example: kep drift new.csv --against churn -o drift.html")

@@ -16,6 +16,7 @@ from components.shared.settings import (
     DataSettings,
     EnsembleSettings,
     EvaluateSettings,
+    ExportSettings,
     HardwareSettings,
     PromoteSettings,
     RetrainSettings,
@@ -38,6 +39,7 @@ class RunFile(Section):
     retrain: RetrainSettings = RetrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     promote: PromoteSettings = PromoteSettings()
+    export: ExportSettings = ExportSettings()
     hardware: HardwareSettings = HardwareSettings()
 
     @field_validator("name")

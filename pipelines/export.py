@@ -16,7 +16,7 @@ from components.shared.page import number
 from components.shared.records import Records, Rows
 from components.shared.schema import Manifest
 from components.shared.seeds import derive
-from components.shared.settings import EnsembleSettings
+from components.shared.settings import EnsembleSettings, ExportSettings
 from components.weigh.weigh import limits_of, load_predictions, stack
 from components.weigh.weights import fit
 from models import edge
@@ -95,10 +95,10 @@ def export(
     variants: list[str] | None,
     output: Path,
     runs: Path,
-    max_loss: float,
+    max_loss: float | None,
     keras_only: bool,
     console: Console,
-) -> None:
+) -> dict | None:
     """Writes an ensemble of Keras networks as a file for other programs, once it has shown there what it loses.
 
     Args:
@@ -107,9 +107,12 @@ def export(
         variants: Of tflite; some of `edge.VARIANTS`, all of them when not given.
         output: The folder to write.
         runs: Folder of all runs.
-        max_loss: Largest `Measured.lost` of anything that is written.
+        max_loss: Largest `Measured.lost` of anything that is written; what the run file says when not given.
         keras_only: Leave out members that are no Keras networks, and weigh the others again.
         console: Where to print.
+
+    Returns:
+        What was measured, as it is written beside the export; None of an ensemble without its run.
 
     Raises:
         UserError: The format can't hold the ensemble, it loses too much, or the run's records are not there any more.
@@ -128,10 +131,12 @@ def export(
             "rows",
             soft_wrap=True,
         )
-        return
+        return None
     if run is None:
         needs = "--keras-only" if keras_only else f"--format {format}"
         raise UserError(f"{needs}: {folder} is not of a run in {runs}, whose test rows say what an export loses")
+    if max_loss is None:
+        max_loss = ExportSettings.model_validate(Artifacts(run).report["asked"].get("export", {})).max_loss
     records = Records(Artifacts(run).records(), "export")
     reference = Reference(own.manifest, *_tested(run, records))
     rows = [_of_ensemble(WHOLE, own, folder, reference)]
@@ -159,6 +164,7 @@ def export(
         }
         write_json(target / FILE, content | described)
     console.print(f"wrote {output}", highlight=False, soft_wrap=True)
+    return content
 
 
 def _tested(run: Path, records: Records) -> tuple[Rows, np.ndarray]:

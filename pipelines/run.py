@@ -241,17 +241,29 @@ def _explain(failure: dict | None, folder: Path, console: Console) -> int:
     return 2 if failure["user"] else 1
 
 
-def _finish(folder: Path, place: local.Place, console: Console, seconds: float) -> None:
+def report_export(folder: Path, measured: dict) -> None:
+    """Adds what an export measured to a run's report, in the place of an earlier one in that format."""
+    whole = read_json(folder / "report.json")
+    others = [export for export in whole.get("exports", []) if export["format"] != measured["format"]]
+    _write_report(folder, whole | {"exports": [*others, measured]})
+
+
+def _write_report(folder: Path, whole: dict) -> None:
     from components.evaluate.report import render
 
+    page = render(whole, read_json(folder / "verdict.json"))
+    write_json(folder / "report.json", whole)
+    write_file(folder / "report.html", lambda path: path.write_text(page))
+
+
+def _finish(folder: Path, place: local.Place, console: Console, seconds: float) -> None:
     outcome = {name: Path(path) for name, path in read_json(folder / "outcome.json").items()}
     whole = read_json(outcome["evaluation"] / "report.json")
     verdict = read_json(outcome["verdict"] / "verdict.json")
     whole["steps"] += [read_json(outcome[name] / "step.json") for name in ("evaluation", "verdict")]
     whole["run"] = read_json(folder / RECORD) | {"folder": str(folder), "seconds": seconds}
-    write_json(folder / "report.json", whole)
     write_json(folder / "verdict.json", verdict)
-    write_file(folder / "report.html", lambda path: path.write_text(render(whole, verdict)))
+    _write_report(folder, whole)
     _link(folder / "ensemble", outcome["ensemble"].absolute())
     _link(place.root / "latest", Path(folder.name))
     console.print(results_table(whole))

@@ -40,6 +40,7 @@ TELLING = {
     "retrain": ("enabled", "epochs"),
     "evaluate": ("bootstrap", "slices"),
     "promote": ("margin",),
+    "export": ("max_loss",),
     "hardware": ("retrain.strategy", "retrain.device", "retrain.precision"),
 }
 """The sections of the run file in the order of the flow, and the settings that a closed section shows."""
@@ -58,7 +59,7 @@ def render(whole: dict, verdict: dict | None = None) -> str:
 
     Args:
         whole: report.json of `evaluate`; at the end of a local run its `steps` also hold those of `evaluate` and
-            `promote`, and `run` what the run was started with.
+            `promote`, and `run` what the run was started with; `exports` what `kep export` has measured since.
         verdict: verdict.json of `promote`; without it the page says that nothing is decided yet.
     """
     return render_page(
@@ -75,6 +76,7 @@ def render(whole: dict, verdict: dict | None = None) -> str:
         ensemble=_ensemble(whole),
         test=_test(whole),
         champion=_champion(whole["evaluation"]["champion"], verdict),
+        exports=_exports(whole),
         ledger=_ledger(whole),
         steps=_steps(whole["steps"]),
         reproduce=_reproduce(whole, verdict),
@@ -601,14 +603,44 @@ def _champion(compared: dict | None, verdict: dict | None) -> dict:
     return found
 
 
+def _exports(whole: dict) -> dict:
+    """What exports of the ensemble predict on the test rows, beside what evaluate stored."""
+    exports, classes = whole.get("exports", []), whole["manifest"]["label"]["classes"]
+    rows = [
+        {
+            "format": export["format"],
+            "name": row["name"],
+            "size": row["bytes"] / 1000,
+            "ms": row["ms"],
+            "score": row["score"],
+            "lost": f"{100 * row['lost'] + 0.0:+.2f} %",
+            "loss": row["loss"],
+            "same": f"{100 * row['same']:.1f} %" if classes else number(row["difference"]),
+        }
+        for export in exports
+        for row in export["measured"]
+    ]
+    metric = NAMES[exports[0]["metric"]] if exports else ""
+    return {
+        "rows": rows,
+        "metric": metric,
+        "last": "same class" if classes else "largest difference",
+        "most": ", ".join(sorted({f"{100 * export['max_loss']:g} %" for export in exports})),
+    }
+
+
 def _ledger(whole: dict) -> dict:
-    """Who read which role; whether test was opened once, by evaluate."""
+    """Who read which role; whether test was opened once, by evaluate.
+
+    An export reads it afterwards, and nothing follows from what it sees.
+    """
     lines = list(whole["evaluation"]["ledger"])
     known = {line["step"] for line in lines}
     # promote reads after evaluate has written its ledger.
     for step in whole["steps"]:
         if step["step"] not in known:
             lines += [line | {"times": 1} for line in step["ledger"]]
+    exported = [line | {"times": 1} for export in whole.get("exports", []) for line in export["read"]]
     opened = [line for line in lines if line["role"] == "test"]
     once = [(line["step"], line["times"]) for line in opened] == [("evaluate", 1)]
     readers = [f"{line['step']} ({_plural(line['times'], 'time', 'times')})" for line in opened]
@@ -623,9 +655,15 @@ def _ledger(whole: dict) -> dict:
             "fingerprint": line["fingerprint"][:12],
             "same": line["fingerprint"] == shards.get(line["role"].split()[0]),
         }
-        for line in lines
+        for line in [*lines, *exported]
     ]
-    return {"rows": rows, "once": once, "readers": readers, "foreign": [row for row in rows if not row["same"]]}
+    return {
+        "rows": rows,
+        "once": once,
+        "readers": readers,
+        "exported": bool(exported),
+        "foreign": [row for row in rows if not row["same"]],
+    }
 
 
 def _steps(steps: list[dict]) -> dict:

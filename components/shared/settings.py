@@ -301,6 +301,14 @@ class PromoteSettings(Section):
     """How much lower the challenger's test loss must be, beyond the interval of the difference."""
 
 
+class ExportSettings(Section):
+    """What `kep export` may write."""
+
+    max_loss: Annotated[float, Field(ge=0)] = 0.01
+    """Largest loss of accuracy on the test rows, or growth of a regression's error: 0.01 is a point, or a hundredth.
+    An export that loses more is not written"""
+
+
 class TrialHardware(Section):
     """What one training may use."""
 

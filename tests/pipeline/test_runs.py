@@ -296,6 +296,16 @@ def test_a_folder_of_images(finished):
     for member in run.report["members"]:
         best = next(b["best"] for b in run.report["best_epochs"] if b["candidate"]["id"] == member["id"])
         assert member["trained_units"] == max(1, int(best * 1.2))
+    for max_loss in ("1", "0.5"):
+        output = run.folder / f"exported-{max_loss}"
+        how = ["--format", "tflite", "--keras-only", "--max-loss", max_loss, "-o", output]
+        done = kep("export", run.folder, "--runs", run.place.parent, *how)
+        assert done.returncode == 0, done.stderr
+    page = (run.folder / "report.html").read_text()
+    assert "Exports of the ensemble" in page
+    assert [page.count(f"<td>{variant}</td>") for variant in ("dynamic", "int8")] == [1, 1]
+    assert "One that loses more than 50 % is not written" in page
+    assert "Test was opened once, by evaluate; later exports of the ensemble" in page
 
 
 def test_a_table_split_by_time_in_folds_without_tensorflow_models(finished):

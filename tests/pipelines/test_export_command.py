@@ -21,7 +21,7 @@ from pipelines.export import export, reweigh
 def exported(runs, tmp_path):
     """Function that exports a run's ensemble: the content of export.json by line of the table, and what was printed."""
 
-    def of(source: str, names: tuple, format: str, variants=None, max_loss: float = 0.01, keras_only: bool = False):
+    def of(source: str, names: tuple, format: str, variants=None, max_loss=0.01, keras_only: bool = False):
         root, console = runs(source, *names), Console(record=True, width=200)
         run = str(root / source / "latest")
         export(run, format, variants, tmp_path / "out", root, max_loss, keras_only, console)
@@ -56,7 +56,8 @@ def test_tensorflow_lite_of_each_task(exported, tmp_path, source, names, metric)
 @pytest.mark.parametrize("names", [("mlp", "mlp"), ("mlp", "cnn")])
 def test_one_keras_file_predicts_the_same_without_this_package(exported, tmp_path, names):
     source = "digits" if "cnn" in names else "churn"
-    content, rows, _ = exported(source, names, "keras")
+    content, rows, _ = exported(source, names, "keras", max_loss=None)
+    assert content["max_loss"] == 0.01  # of the run file
     assert rows["Keras"]["difference"] < 1e-5
     assert rows["Keras"]["same"] == 1.0
     assert (tmp_path / "out" / "model.keras").stat().st_size == rows["Keras"]["bytes"]
