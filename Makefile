@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-containers lint format lock image image-gpu sbom compile bench bench-full screenshot clean
+.PHONY: help setup demo test test-slow test-containers lint format lock image image-gpu image-tpu sbom compile bench bench-full screenshot clean
 
 RUN ?= digits
 UV ?= $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
@@ -53,8 +53,11 @@ image:  ## Build the images cpu, glue and serve: make image [BASE=python:3.11-sl
 image-gpu:  ## Build the image for NVIDIA GPUs: several GB
 	BASE=$(BASE) containers/build.sh gpu
 
+image-tpu:  ## Build the image for TPUs up to v5e
+	BASE=$(BASE) containers/build.sh tpu
+
 sbom: setup  ## Write a CycloneDX bill of materials per image to build/sbom
-	.venv/bin/python containers/sbom.py cpu glue gpu serve
+	.venv/bin/python containers/sbom.py cpu glue gpu serve tpu
 
 lock:  ## Write uv.lock, and each image's requirements from it
 	$(UV) lock

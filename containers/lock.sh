@@ -12,6 +12,7 @@ export_lock() {  # name, options of uv export
 
 export_lock cpu --no-dev --extra cpu
 export_lock gpu --no-dev --extra gpu
+export_lock tpu --no-dev --extra tpu
 # Steps that handle tables, weights and pointers need neither TensorFlow nor what only makes sense with it.
 export_lock glue --no-dev --prune keras --prune keras-tuner --prune tensorboard --prune lightgbm --prune matplotlib
 # Predicting needs no pipelines, no Google but Cloud Storage, and no charts.

@@ -23,6 +23,7 @@ LIBRARIES = (
     "scipy",
     "tensorflow-cpu",
     "tensorflow",
+    "tensorflow-tpu",
 )
 """Packages whose version is part of the code hash: results change with them."""
 

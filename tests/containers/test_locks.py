@@ -10,7 +10,7 @@ import pytest
 from containers.sbom import packages, write
 
 ROOT = Path(__file__).parents[2]
-IMAGES = ("cpu", "glue", "gpu", "serve")
+IMAGES = ("cpu", "glue", "gpu", "serve", "tpu")
 
 
 def test_the_images_requirements_are_those_of_the_lock(tmp_path):
@@ -46,7 +46,9 @@ def test_a_bill_of_materials_lists_the_locked_packages(name, tmp_path):
     bill = json.loads(write(name, tmp_path).read_text())
     assert bill["bomFormat"] == "CycloneDX"
     named = {component["name"]: component for component in bill["components"]}
-    assert ("tensorflow" in named, "tensorflow-cpu" in named) == (name == "gpu", name in ("cpu", "serve"))
+    flavours = {"cpu": "tensorflow-cpu", "gpu": "tensorflow", "serve": "tensorflow-cpu", "tpu": "tensorflow-tpu"}
+    found = [flavour for flavour in ("tensorflow", "tensorflow-cpu", "tensorflow-tpu") if flavour in named]
+    assert found == ([flavours[name]] if name in flavours else [])
     for component in bill["components"]:
         assert component["externalReferences"][0]["hashes"], component["name"]
 
@@ -69,3 +71,4 @@ def test_the_dockerfiles_differ_where_the_images_do():
     ]
     assert all("openmp" in line or "OpenMP" in line or "TF_CPP" in line for line in extra["cpu"]), extra["cpu"]
     assert [line for line in lines["glue"] if line not in lines["cpu"]] == []
+    assert lines["tpu"] == lines["cpu"]
