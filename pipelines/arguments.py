@@ -28,19 +28,19 @@ LIBRARIES = (
 """Packages whose version is part of the code hash: results change with them."""
 
 
-def arguments(run: RunFile, base: Path, champions: Path) -> dict[str, str | int]:
+def arguments(run: RunFile, base: Path, champions: Path | str) -> dict[str, str | int]:
     """Arguments that follow from the run file alone, without looking at the data.
 
     Args:
         run: The run file.
         base: Its folder, which relative paths in it start from.
-        champions: Folder of champions, used when the run file names none.
+        champions: Folder of champions, local or on gs://, used when the run file names none.
 
     Raises:
         UserError: A family does not exist.
     """
     named = run.promote.champion or ""
-    folder = named if named.startswith("gs://") else base / named if named else champions / run.name
+    folder = named if named.startswith("gs://") else base / named if named else f"{champions}/{run.name}"
     # A user's own source is in `families`; where the file lies does not change the search.
     search = run.search.model_copy(update={"families": "auto"})
     budget = run.ensemble.max_latency_ms is not None

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from components.shared.errors import UserError
-from pipelines import cloud
+from pipelines import cloud, mirror
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,7 +27,9 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as search.max_trials=5."),
 ]
-Runs = Annotated[Path, typer.Option(help="Folder of all runs.")]
+Runs = Annotated[
+    Path, typer.Option(parser=mirror.folder_of, metavar="FOLDER", help="Folder of all runs, local or gs://.")
+]
 Runner = Literal["subprocess", "docker"]
 Target = Literal["local", "vertex", "kubeflow"]
 
@@ -316,7 +318,9 @@ def export(
 
         measured = export(model, format, variants, output, runs, max_loss, keras_only, console)
         if measured:
-            report_export(Path(measured["run"]), measured)
+            run = Path(measured["run"])
+            report_export(run, measured)
+            mirror.push(run.resolve(), runs)
 
 
 @app.command(epilog="Example: kep drift new.csv --against churn -o drift.html")

@@ -17,9 +17,9 @@ from rich.table import Table
 from components.ingest.inspect import fingerprint, size
 from components.shared import champions
 from components.shared.errors import UserError, nearest
-from components.shared.files import read_json, write_file, write_json
+from components.shared.files import link, read_json, write_file, write_json
 from components.shared.step import version
-from pipelines import local
+from pipelines import local, mirror
 from pipelines.arguments import LIBRARIES, arguments, code_hash, located, with_champion
 from pipelines.check import MOST_SURVEYED, devices, survey
 from pipelines.config import RunFile, validate
@@ -50,7 +50,7 @@ def run(
     Args:
         settings: The run file.
         base: Its folder.
-        runs: Folder of all runs.
+        runs: Folder of all runs. The finished run of one that is a copy of a folder on gs:// is uploaded there.
         console: Where to write.
         again_from: Step that runs again with all after it, whatever is kept of them.
         force: Promote whatever the comparison with the champion says.
@@ -67,7 +67,8 @@ def run(
     if size(settings.data, base) <= MOST_SURVEYED:
         survey(settings, base)
     devices(settings)
-    given = with_champion(arguments(settings, base, (runs / "champions").absolute()))
+    address = mirror.address_of(runs)
+    given = with_champion(arguments(settings, base, f"{address or runs.absolute()}/champions"))
     images = image_ids() if runner == "docker" else {}
     # Another image is other code, whatever of it changed; processes and containers don't answer for each other.
     code = "-".join([code_hash(), *(id.removeprefix("sha256:")[:12] for id in images.values())])
@@ -85,6 +86,8 @@ def run(
         status = execute(folder, place, given, console, containers=containers)
         if not status:
             _finish(folder, place, console, time.time() - started)
+            if there := mirror.push(folder, runs):
+                console.print(f"uploaded to {there}", highlight=False, soft_wrap=True)
         return status
 
 
@@ -219,6 +222,8 @@ def find(name: str, runs: Path) -> Path:
     Raises:
         UserError: There is no such run.
     """
+    if not (Path(name) / "report.html").is_file():
+        mirror.pull(name, runs)
     for folder in (Path(name), runs / name / "latest", runs / name):
         if (folder / "report.html").is_file():
             return folder
@@ -264,8 +269,8 @@ def _finish(folder: Path, place: local.Place, console: Console, seconds: float) 
     whole["run"] = read_json(folder / RECORD) | {"folder": str(folder), "seconds": seconds}
     write_json(folder / "verdict.json", verdict)
     _write_report(folder, whole)
-    _link(folder / "ensemble", outcome["ensemble"].absolute())
-    _link(place.root / "latest", Path(folder.name))
+    link(folder / "ensemble", outcome["ensemble"].absolute())
+    link(place.root / "latest", Path(folder.name))
     console.print(results_table(whole))
     console.print(f"{'promoted' if verdict['promoted'] else 'not promoted'}: {verdict['reason']}", highlight=False)
     console.print(f"done in {seconds:.0f} s, report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
@@ -307,11 +312,3 @@ def _short(value: float, digits: int) -> str:
     if abs(rounded) < 1:
         return f"{rounded:.{digits}g}"
     return f"{rounded:,.{max(0, digits - len(str(abs(int(rounded)))))}f}"
-
-
-def _link(path: Path, target: Path) -> None:
-    """Points a symbolic link at `target`, atomically."""
-    temporary = path.with_name(f".{path.name}-new")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target)
-    temporary.replace(path)

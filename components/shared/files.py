@@ -72,3 +72,11 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def link(path: Path, target: Path) -> None:
+    """Points a symbolic link at `target`, atomically."""
+    temporary = path.with_name(f".{path.name}-new")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(path)
