@@ -2,6 +2,8 @@
 
 import logging
 import mmap
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -26,6 +28,11 @@ _SMALL = 1 << 26
 _COMFORTABLE = 0.25
 """Share of the free memory that rows may take: models, copies of the rows and other tasks need the rest."""
 _CGROUP = Path("/sys/fs/cgroup")
+_NETWORKS = frozenset({"nfs", "nfs4", "cifs", "smb3", "ceph", "lustre"})
+"""Types of file systems, beside those that begin with `fuse.`, that a request over a network stands behind."""
+_LOCAL_FUSE = frozenset({"fuse.fuse-overlayfs", "fuse.lxcfs"})
+_COPIES: list[tempfile.TemporaryDirectory] = []
+"""Local copies of shards, for as long as this process may read them."""
 
 
 @dataclass
@@ -184,6 +191,36 @@ def load_rows(folder: Path, manifest: Manifest, role: str) -> Rows:
     return rows
 
 
+def near(folder: Path, shards: list[Shard]) -> Path:
+    """Where shards are to be read row by row, in any order: where they are, or in copies on this machine's disk.
+
+    On a bucket that is mounted (Cloud Storage FUSE) each row would be a request; one copy reads it from end to end.
+    The copies are removed when this process ends. The log says why.
+    """
+    kind = _file_system(folder)
+    if kind not in _NETWORKS and (not kind.startswith("fuse.") or kind in _LOCAL_FUSE):
+        return folder
+    needed, free = sum(shard.bytes for shard in shards), shutil.disk_usage(tempfile.gettempdir()).free
+    place = f"{folder} is on a network ({kind})"
+    if needed > free:
+        log.info("shards are read where they are: %s, but copies need %.2f of %.2f GB", place, needed / 1e9, free / 1e9)
+        return folder
+    scratch = tempfile.TemporaryDirectory(prefix="kep-")
+    _COPIES.append(scratch)
+    for shard in shards:
+        if (folder / shard.file).is_file():  # a missing one is told of when it is read
+            shutil.copyfile(folder / shard.file, Path(scratch.name) / shard.file)
+    log.info("%.2f GB of shards were copied to local disk: %s", needed / 1e9, place)
+    return Path(scratch.name)
+
+
+def _file_system(folder: Path) -> str:
+    """Type of the file system that a folder is on, such as ext4 or fuse.gcsfuse."""
+    path = folder.resolve()
+    mounts = [one for one in psutil.disk_partitions(all=True) if path.is_relative_to(one.mountpoint)]
+    return max(mounts, key=lambda one: len(one.mountpoint)).fstype if mounts else ""
+
+
 def store_rows(folder: Path, manifest: Manifest, role: str) -> StoredRows:
     """All rows of a role, on disk; each shard is read once, to verify it.
 
@@ -191,6 +228,7 @@ def store_rows(folder: Path, manifest: Manifest, role: str) -> StoredRows:
         RunError: a shard is missing or damaged.
     """
     info = manifest.roles[role]
+    folder = near(folder, info.shards)
     # Without columns a row is its label, its id and its group.
     small = manifest.model_copy(update={"columns": []})
     rows, start = empty(small, info.rows), 0

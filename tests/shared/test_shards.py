@@ -5,6 +5,7 @@ import pickle
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -152,6 +153,26 @@ def test_memory_decides_for_all_roles_of_a_step_and_the_log_says_why(folders, mo
     assert scarce.ledger == plenty.ledger
     with pytest.raises(UserError, match="may not read test rows"):
         scarce.open("test")
+
+
+def test_shards_on_a_mounted_bucket_are_copied_to_local_disk_where_there_is_room(folders, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "kep.records")
+    folder = folders("table")
+    rows, local = both(folder)
+    assert local._given[1][0].parent == folder
+    mounted = [
+        SimpleNamespace(mountpoint="/", fstype="ext4"),
+        SimpleNamespace(mountpoint=str(folder), fstype="fuse.gcsfuse"),
+    ]
+    monkeypatch.setattr("psutil.disk_partitions", lambda all: mounted)
+    _, copied = both(folder)
+    assert copied._given[1][0].parent != folder
+    assert_same(copied.take(slice(None)), rows)
+    assert f"of shards were copied to local disk: {folder} is on a network (fuse.gcsfuse)" in caplog.text
+    monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=10))
+    _, there = both(folder)
+    assert there._given[1][0].parent == folder
+    assert "shards are read where they are" in caplog.text
 
 
 def test_all_rows_at_once_are_refused_where_they_do_not_fit(folders, monkeypatch):
