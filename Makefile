@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-containers lint format lock image image-gpu image-tpu sbom compile bench bench-full screenshot clean
+.PHONY: help setup demo test test-slow test-tfjs test-containers lint format lock image image-gpu image-tpu sbom compile bench bench-full screenshot clean
 
 RUN ?= digits
 UV ?= $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
@@ -28,6 +28,11 @@ test: setup  ## Run every test
 
 test-slow: setup  ## Run the tests that kill trainings again and again: some minutes
 	.venv/bin/python -m pytest -n 2 -m slow
+
+test-tfjs: setup  ## Run what is exported for TensorFlow.js in Node.js, which comes from the package indexes
+	$(UV) sync --locked --extra cpu --extra docker --extra serve --extra edge --group browser --inexact --quiet
+	cd tests/tfjs && PATH=$(CURDIR)/.venv/bin:$$PATH npm ci --ignore-scripts --no-audit --no-fund --silent
+	PATH=$(CURDIR)/.venv/bin:$$PATH NODE_PATH=$(CURDIR)/tests/tfjs/node_modules .venv/bin/python -m pytest -m tfjs
 
 test-containers: setup image  ## Run the demo pipeline in the images; needs a container engine
 	.venv/bin/python -m pytest -m containers

@@ -5,6 +5,7 @@ Each is a script of its own, so that what it reads of a file is all that a user'
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,25 +41,7 @@ for turn in range({2}):
 np.savez(out, predictions=predictions, ms=1000 * np.median(seconds))
 """
 
-_PREDICT = {
-    "savedmodel": """
-import tensorflow as tf
-serve = tf.saved_model.load(path).signatures["serving_default"]
-def predict(columns):
-    found = serve(**{name: tf.constant(array) for name, array in columns.items()})
-    return found[described["output"]].numpy()
-""",
-    "keras": """
-import keras, tensorflow as tf
-model = keras.saving.load_model(path, compile=False)
-# One signature for any number of rows, as a service would compile it.
-compiled = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
-def predict(inputs):
-    return compiled({name: tf.constant(array) for name, array in inputs.items()})[described["output"]].numpy()
-""",
-    "tflite": """
-from ai_edge_litert.interpreter import Interpreter
-interpreter = Interpreter(path, num_threads=1)
+_FEATURES = """
 def features(columns):
     if not described["features"]:
         return columns[described["image"]].astype(np.float32)
@@ -78,6 +61,49 @@ def features(columns):
         else:
             made.append(values == one["value"])
     return np.stack(made, axis=1).astype(np.float32)
+"""
+
+_NODE = """
+const fs = require("fs"), path = require("path"), readline = require("readline");
+console.log = console.info = console.warn = () => {};
+const tf = require("@tensorflow/tfjs");
+(async () => {
+  const folder = process.argv[1];
+  const described = JSON.parse(fs.readFileSync(path.join(folder, "model.json")));
+  const [group] = described.weightsManifest;
+  const bytes = Buffer.concat(group.paths.map((name) => fs.readFileSync(path.join(folder, name))));
+  const weightData = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length);
+  const loaded = { ...described, weightSpecs: group.weights, weightData };
+  const model = await tf.loadGraphModel({ load: async () => loaded });
+  for await (const line of readline.createInterface({ input: process.stdin })) {
+    const { rows, shape } = JSON.parse(line);
+    const found = tf.tidy(() => model.predict(tf.tensor(rows, shape)).arraySync());
+    process.stdout.write(JSON.stringify(found) + "\\n");
+  }
+})();
+"""
+"""Answers lines of rows with lines of predictions."""
+
+_PREDICT = {
+    "savedmodel": """
+import tensorflow as tf
+serve = tf.saved_model.load(path).signatures["serving_default"]
+def predict(columns):
+    found = serve(**{name: tf.constant(array) for name, array in columns.items()})
+    return found[described["output"]].numpy()
+""",
+    "keras": """
+import keras, tensorflow as tf
+model = keras.saving.load_model(path, compile=False)
+# One signature for any number of rows, as a service would compile it.
+compiled = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
+def predict(inputs):
+    return compiled({name: tf.constant(array) for name, array in inputs.items()})[described["output"]].numpy()
+""",
+    "tflite": _FEATURES
+    + """
+from ai_edge_litert.interpreter import Interpreter
+interpreter = Interpreter(path, num_threads=1)
 def predict(columns):
     given = features(columns)
     entry = interpreter.get_input_details()[0]
@@ -97,6 +123,16 @@ def predict(columns):
         found = (found.astype(np.float32) - zero) * scale
     return found
 """,
+    "tfjs": _FEATURES
+    + f"""
+import subprocess
+node = subprocess.Popen(["node", "-e", {_NODE!r}, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def predict(columns):
+    given = features(columns)
+    node.stdin.write(json.dumps(dict(rows=given.reshape(-1).tolist(), shape=given.shape)) + "\\n")
+    node.stdin.flush()
+    return np.array(json.loads(node.stdout.readline()), np.float32)
+""",
 }
 
 
@@ -113,14 +149,27 @@ class Predicted:
     ms: float
 
 
+def node_path() -> str:
+    """Where Node.js looks for packages: in `node_modules` here, then where the environment says."""
+    return os.pathsep.join([str(Path("node_modules").absolute()), *filter(None, [os.environ.get("NODE_PATH")])])
+
+
+def has_tfjs() -> bool:
+    """Whether Node.js and its package @tensorflow/tfjs are here."""
+    if shutil.which("node") is None:
+        return False
+    command = ["node", "-e", 'require.resolve("@tensorflow/tfjs")']
+    return not subprocess.run(command, env=os.environ | {"NODE_PATH": node_path()}, capture_output=True).returncode
+
+
 def predicted(format: str, path: Path, arrays: dict[str, np.ndarray], described: dict) -> Predicted:
     """Predicts rows with an exported file in a fresh process, on one thread.
 
     Args:
-        format: savedmodel, keras or tflite.
-        path: The file, or the folder of a SavedModel.
+        format: savedmodel, keras, tflite or tfjs.
+        path: The file, or the folder of a SavedModel or of a graph model.
         arrays: What the file takes by name, of equal length; texts as NumPy's own.
-        described: What its JSON says: `output`, and for tflite `features` and `image`.
+        described: What its JSON says: `output`, and for tflite and tfjs `features` and `image`.
 
     Raises:
         UserError: The program could not read the file.
@@ -132,6 +181,7 @@ def predicted(format: str, path: Path, arrays: dict[str, np.ndarray], described:
         "TF_NUM_INTEROP_THREADS": "1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "KERAS_BACKEND": "tensorflow",
+        "NODE_PATH": node_path(),
     }
     with tempfile.TemporaryDirectory() as scratch:
         data, told, out = (f"{scratch}/{name}" for name in ("rows.npz", "described.json", "out.npz"))

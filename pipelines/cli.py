@@ -283,12 +283,17 @@ def serve(
 def export(
     model: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder, or the folder of an ensemble.")],
     format: Annotated[
-        Literal["savedmodel", "keras", "tflite"],
-        typer.Option(help="A TensorFlow SavedModel of raw columns, one .keras file, or TensorFlow Lite."),
+        Literal["savedmodel", "keras", "tflite", "tfjs"],
+        typer.Option(
+            help="A TensorFlow SavedModel of raw columns, one .keras file, TensorFlow Lite, or TensorFlow.js."
+        ),
     ] = "savedmodel",
     variants: Annotated[
         list[str] | None,
-        typer.Option("--variant", help="Of tflite: float32, float16, dynamic, int8; all of them when not given."),
+        typer.Option(
+            "--variant",
+            help="Of tflite: float32, float16, dynamic, int8; of tfjs: float32, float16, uint8; all when not given.",
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")] = Path("exported"),
     max_loss: Annotated[
@@ -307,12 +312,19 @@ def export(
 
     if output.exists():
         raise UserError(f"--output: {output} exists; name another folder, or remove it")
-    if variants and format != "tflite":
+    if variants and format not in ("tflite", "tfjs"):
         raise UserError(f"--variant: {format} has none; add --format tflite")
     if format == "tflite" and find_spec("ai_edge_litert") is None:
         raise UserError("--format tflite: needs a package that is not here; install keras-ensemble-pipelines[edge]")
     enter_step_environment()
     with _quiet():
+        from models.runtimes import has_tfjs
+
+        if format == "tfjs" and not has_tfjs():
+            raise UserError(
+                "--format tfjs: is measured with Node.js and @tensorflow/tfjs, which are not here; install Node.js and run "
+                "`npm install @tensorflow/tfjs` in this folder"
+            )
         from pipelines.export import export
         from pipelines.run import report_export
 

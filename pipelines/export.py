@@ -19,7 +19,7 @@ from components.shared.seeds import derive
 from components.shared.settings import EnsembleSettings, ExportSettings
 from components.weigh.weigh import limits_of, load_predictions, stack
 from components.weigh.weights import fit
-from models import edge
+from models import browser, edge
 from models import export as saved
 from models.encode import inputs_of
 from models.ensemble import Ensemble, raw_features
@@ -30,6 +30,7 @@ from pipelines.run import RECORD
 
 FILE = "export.json"
 """What is written beside the model: what it takes and gives, and what was measured."""
+VARIANTS = {"tflite": edge.VARIANTS, "tfjs": browser.VARIANTS}
 WHOLE, KERAS = "ensemble", "Keras members"
 """Lines of the table that are no export."""
 
@@ -103,8 +104,8 @@ def export(
 
     Args:
         model: A run's name or folder, a folder of champions, or an ensemble's folder.
-        format: savedmodel, keras or tflite.
-        variants: Of tflite; some of `edge.VARIANTS`, all of them when not given.
+        format: savedmodel, keras, tflite or tfjs.
+        variants: Some of those that the format has in `VARIANTS`, all of them when not given.
         output: The folder to write.
         runs: Folder of all runs.
         max_loss: Largest `Measured.lost` of anything that is written; what the run file says when not given.
@@ -117,11 +118,11 @@ def export(
     Raises:
         UserError: The format can't hold the ensemble, it loses too much, or the run's records are not there any more.
     """
-    variants = list(dict.fromkeys(variants or edge.VARIANTS))
+    known = VARIANTS.get(format, ())
+    variants = list(dict.fromkeys(variants or known))
     for variant in variants:
-        if variant not in edge.VARIANTS:
-            known = ", ".join(edge.VARIANTS)
-            raise UserError(f"--variant: {variant} is none of {known}{nearest(variant, edge.VARIANTS)}")
+        if variant not in known:
+            raise UserError(f"--variant: {variant} is none of {', '.join(known)}{nearest(variant, known)}")
     folder, _ = locate(model, runs)
     own, run = Ensemble(folder), run_of(folder, runs)
     if run is None and format == "savedmodel" and not keras_only:
@@ -143,7 +144,7 @@ def export(
     chosen = _chosen(own, run, format, keras_only)
     if chosen is not own:
         rows.append(_of_ensemble(KERAS, chosen, folder, reference))
-    write = {"savedmodel": _savedmodel, "keras": _keras, "tflite": _tflite}[format]
+    write = {"savedmodel": _savedmodel, "keras": _keras, "tflite": _tflite, "tfjs": _tfjs}[format]
     with new_folder(output) as target:
         described, made = write(chosen, reference.test, target, records, variants, read_json(run / RECORD))
         for name, path, arrays in made:
@@ -248,20 +249,36 @@ def _tflite(own: Ensemble, test: Rows, target: Path, records: Records, variants:
     drawn = np.random.default_rng(derive(run["run_file"]["seed"], "representative"))
     index = np.sort(drawn.permutation(len(train))[: edge.REPRESENTATIVE])
     representative = edge.encoded(own.manifest, train.take(index))
-    model, image = edge.of_features(own), own.manifest.image
-    described = {
+    model, made = edge.of_features(own), []
+    for variant in variants:
+        path = target / f"model_{variant}.tflite"
+        path.write_bytes(edge.tflite(model, variant, representative))
+        made.append((variant, path, _raw(own, test)))
+    return _of_features(own), made
+
+
+def _tfjs(own: Ensemble, test: Rows, target: Path, records: Records, variants: list[str], *_: object) -> Made:
+    model, made = edge.of_features(own), []
+    for variant in variants:
+        browser.save_tfjs(model, variant, target / variant)
+        made.append((variant, target / variant, _raw(own, test)))
+    return _of_features(own), made
+
+
+def _of_features(own: Ensemble) -> dict:
+    """What describes an export of `edge.of_features`."""
+    image = own.manifest.image
+    return {
         "output": saved.output(own.manifest),
         "features": edge.features(own.manifest),
         "image": image.name if image is not None else None,
     }
+
+
+def _raw(own: Ensemble, test: Rows) -> dict[str, np.ndarray]:
+    """Raw columns by their names in the source."""
     named = saved.tensors(own.manifest, raw_features(own.manifest, test))
-    arrays = {column: named[name] for column, name in saved.input_names(own.manifest).items()}
-    made = []
-    for variant in variants:
-        path = target / f"model_{variant}.tflite"
-        path.write_bytes(edge.tflite(model, variant, representative))
-        made.append((variant, path, arrays))
-    return described, made
+    return {column: named[name] for column, name in saved.input_names(own.manifest).items()}
 
 
 def _bytes(path: Path) -> int:

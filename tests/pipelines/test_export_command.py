@@ -9,6 +9,7 @@ from components.shared.errors import UserError
 from components.shared.files import read_json
 from components.shared.records import Records
 from models import edge
+from models.browser import VARIANTS as VARIANTS_OF_TFJS
 from models.edge import VARIANTS
 from models.encode import inputs_of
 from models.ensemble import Ensemble
@@ -63,6 +64,25 @@ def test_one_keras_file_predicts_the_same_without_this_package(exported, tmp_pat
     assert (tmp_path / "out" / "model.keras").stat().st_size == rows["Keras"]["bytes"]
     if source == "churn":
         assert content["categorical"]["plan"] == ["basic", "plus", "premium"]
+
+
+@pytest.mark.tfjs
+@pytest.mark.parametrize(
+    ("source", "names"), [("churn", ("mlp", "mlp")), ("digits", ("mlp", "cnn")), ("houses", ("mlp", "mlp"))]
+)
+def test_tensorflow_js_of_each_task(exported, tmp_path, source, names):
+    """In Node.js, with features by the recipe that travels with the file."""
+    content, rows, _ = exported(source, names, "tfjs", max_loss=1.0)
+    assert list(rows) == ["ensemble", *VARIANTS_OF_TFJS]
+    scale = max(1, rows["ensemble"]["score"])
+    assert rows["float32"]["difference"] < 1e-3 * scale
+    assert rows["float32"]["difference"] <= rows["float16"]["difference"] <= rows["uint8"]["difference"] < 0.2 * scale
+    for variant in VARIANTS_OF_TFJS:
+        weights = (tmp_path / "out" / variant / "group1-shard1of1.bin").stat().st_size
+        assert 0 < weights < rows[variant]["bytes"]
+    if source == "digits":
+        assert rows["uint8"]["bytes"] < rows["float16"]["bytes"] < rows["float32"]["bytes"]
+    assert [line["role"] for line in content["read"]] == ["test"]
 
 
 def test_geometric_pooling_is_that_of_the_ensemble(ensembles, records):
