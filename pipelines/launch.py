@@ -74,6 +74,16 @@ class Launch:
         # attempts of one.
         self._task = hashlib.sha256(json.dumps([run, command]).encode()).hexdigest()[:40]
         self._regions: dict[str, Vertex] = {}
+        self._told = self._pausing = False
+
+    def stop(self, *_: Any) -> None:
+        """Ends `run` with a `CancelledError` at its next pause: a handler of signals.
+
+        Not in the middle of a call: gRPC's locks don't survive an exception that comes from nowhere.
+        """
+        self._told = True
+        if self._pausing:
+            raise CancelledError
 
     def run(self) -> None:
         """Has the job done, by this attempt or an earlier one.
@@ -81,6 +91,7 @@ class Launch:
         Raises:
             UserError: Vertex AI refuses the job, or does not answer.
             RunError: The job failed, was cancelled by somebody else, or no place has room for it.
+            CancelledError: After `stop`.
         """
         found = self._found()
         first = int(found.labels[PLACE]) if found else 0
@@ -125,6 +136,7 @@ class Launch:
             return list(vertex.jobs.list_custom_jobs(request=request, **LOOK))
 
     def _create(self, number: int) -> "api.CustomJob":
+        self._pause(0)
         place = self._job.places[number]
         vertex, known = self._vertex(place.region), {job.name for job in self._listed(self._vertex(place.region))}
         name = f"{self._id}-{function_of(self._command)}"
@@ -162,7 +174,7 @@ class Launch:
             if more and not left and not job.start_time and datetime.now(UTC) - job.create_time > limit:
                 _cancel(vertex, job)
                 left = True
-            time.sleep(POLL)
+            self._pause(POLL)
         if left:
             raise NoRoomError(f"no machine in {self._job.wait_minutes:g} minutes")
         why = first_line(job.error.message)
@@ -170,6 +182,15 @@ class Launch:
             raise NoRoomError(why)
         how = "failed" if state == "failed" else f"was {state.replace('_', ' ')}"
         raise RunError(f"the custom job {how}{why and ': '}{why} (logs: {self._url(job)})")
+
+    def _pause(self, seconds: float) -> None:
+        self._pausing = True
+        try:
+            if self._told:
+                raise CancelledError
+            time.sleep(seconds)
+        finally:
+            self._pausing = False
 
     @cached_property
     def _run(self) -> "api.PipelineJob":
@@ -211,12 +232,6 @@ def _id(job: "api.CustomJob") -> str:
     return job.name.rpartition("/")[2]
 
 
-def _stop(*_: Any) -> None:
-    # Once is enough: cancelling must not be cut short.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise CancelledError
-
-
 def main(arguments: list[str]) -> int:
     """Runs the task; returns its exit status: 0 done, 1 failed or cancelled, 2 refused."""
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s", force=True)
@@ -225,9 +240,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--job", required=True, type=Job.model_validate_json)
     parser.add_argument("command", nargs="+")
     given = parser.parse_args(arguments)
-    before = signal.signal(signal.SIGTERM, _stop)
+    before = signal.getsignal(signal.SIGTERM)
     try:
         launch = Launch(given.run, given.job, given.command)
+        signal.signal(signal.SIGTERM, launch.stop)
         try:
             launch.run()
         except CancelledError:
