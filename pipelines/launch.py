@@ -126,7 +126,7 @@ class Launch:
 
     def _mine(self) -> Iterator[tuple[Vertex, "api.CustomJob"]]:
         """The jobs of this task, at all places."""
-        for region in {place.region for place in self._job.places}:
+        for region in {place.region or self._region for place in self._job.places}:
             vertex = self._vertex(region)
             yield from ((vertex, job) for job in self._listed(vertex))
 

@@ -258,12 +258,12 @@ def test_another_task_has_another_job(task, jobs):
 
 
 def test_of_two_jobs_one_goes_on(task, vertex, jobs, tmp_path):
-    """The first create was done after all, later than anybody looked."""
+    """The first create was done after all, later than anybody looked. A region that is named twice is one."""
     go = tmp_path / "go"
     os.mkfifo(go)
     command = ("sh", "-c", 'read -r _ < "$0"', str(go))
     fault = vertex.fault("GetCustomJob", "UNAVAILABLE", times=float("inf"), skip=3)
-    task(*command)
+    task(*command, machine="{cpu: 4, fallback: [{region: europe-west4}]}")
     vertex.faults.remove(fault)
     first = only(jobs)
     twin = type(first)(first)
