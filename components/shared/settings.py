@@ -155,9 +155,11 @@ class SearchSettings(Section):
     """mlp, cnn, boosted_trees, hyperresnet, hyperxception, hyperefficientnet (hyperefficientnet:imagenet begins with
     ImageNet's weights, which Keras downloads), or your own path/to/file.py:build (KerasTuner's build(hp), or a
     HyperModel). auto: mlp and boosted_trees for tables, and cnn too for images"""
-    tuner: Literal["bayesian", "random", "grid", "hyperband", "evolution"] = "bayesian"
+    tuner: Literal["bayesian", "random", "grid", "hyperband", "evolution", "vizier"] = "bayesian"
     """bayesian (Gaussian process) | random | grid | hyperband (many short trainings, the best ones longer) |
-    evolution (the better ones of the latest trials, changed a little)"""
+    evolution (the better ones of the latest trials, changed a little) | vizier (Vertex AI's service)"""
+    vizier: Annotated[str | None, Field(exclude_if=lambda parent: parent is None)] = None
+    """For tuner: vizier, in a search in rounds, where its studies are: projects/PROJECT/locations/REGION"""
     max_trials: Count = 30
     """Trials over all families together; what a small space leaves of them goes to further executions."""
     executions_per_trial: Count = 1
@@ -186,6 +188,19 @@ class SearchSettings(Section):
     """A trial that takes longer is stopped and infeasible."""
     max_failures: Count = 5
     """Infeasible trials in a row that end the search with an error."""
+
+    @model_validator(mode="after")
+    def _service(self) -> Self:
+        if (self.tuner == "vizier") != (self.vizier is not None):
+            raise ValueError(
+                '"vizier", such as projects/shop-ml/locations/europe-west4, and tuner: vizier belong together; give '
+                "both or neither"
+            )
+        if self.vizier and self.rounds is None:
+            raise ValueError("tuner: vizier is for a search in rounds, whose suggestions are tasks; give rounds")
+        if self.vizier and not re.fullmatch(r"projects/[^/]+/locations/[a-z0-9-]+", self.vizier):
+            raise ValueError(f'vizier: "{self.vizier}" is none; give projects/PROJECT/locations/REGION')
+        return self
 
     @model_validator(mode="after")
     def _rounds(self) -> Self:

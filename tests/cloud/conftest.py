@@ -21,13 +21,13 @@ def gcs(monkeypatch) -> Iterator[storage.Server]:
 @pytest.fixture(scope="session")
 def _behind(tmp_path_factory):
     """The tunnel and what stands behind it: one for all tests, since gRPC reads its authorities once in a process."""
-    from tests.cloud import registry, vertex, vertex_jobs
+    from tests.cloud import registry, vertex, vertex_jobs, vizier
 
     with Tunnel(tmp_path_factory.mktemp("tunnel")) as tunnel:
         runs = vertex.Server(tunnel)
-        jobs = vertex_jobs.Jobs(runs)
+        jobs, studies = vertex_jobs.Jobs(runs), vizier.Studies(runs)
         with runs, registry.Server(tunnel) as templates:
-            yield tunnel, runs, jobs, templates
+            yield tunnel, runs, jobs, studies, templates
 
 
 @pytest.fixture
@@ -60,11 +60,22 @@ def jobs(_behind, vertex, monkeypatch, tmp_path):
     from pipelines import launch
 
     monkeypatch.setattr(launch, "POLL", 0.02)
-    _, _, service, _ = _behind
+    _, _, service, *_ = _behind
     (tmp_path / "mounted").mkdir()
     service.reset(tmp_path / "mounted")
     yield service
     service.reset(tmp_path)
+
+
+@pytest.fixture
+def studies(_behind, vertex, monkeypatch):
+    """The studies of that Vertex AI: none."""
+    from components.tune import vizier
+
+    monkeypatch.setitem(vizier.RETRY, "retry", vizier.RETRY["retry"].with_delay(0.01, 0.01).with_timeout(1))
+    *_, service, _ = _behind
+    service.reset()
+    return service
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ class Jobs:
         methods = {
             "CreateCustomJob": (api.CreateCustomJobRequest, self.create),
             "GetCustomJob": (api.GetCustomJobRequest, self.get),
-            "ListCustomJobs": (api.ListCustomJobsRequest, self.list),
+            "ListCustomJobs": (api.ListCustomJobsRequest, self.listing),
             "CancelCustomJob": (api.CancelCustomJobRequest, self.cancel),
         }
         server._server.add_generic_rpc_handlers((_handler("Job", server, methods),))
@@ -131,7 +131,7 @@ class Jobs:
         self.looks(job)
         return job
 
-    def list(self, server: Server, request: api.ListCustomJobsRequest) -> api.ListCustomJobsResponse:
+    def listing(self, server: Server, request: api.ListCustomJobsRequest) -> api.ListCustomJobsResponse:
         match = re.fullmatch(r"(labels\.\w+)=([a-z0-9_-]+)", request.filter)
         if match is None:
             raise RefusedError("INVALID_ARGUMENT", f"Invalid filter {request.filter}")
