@@ -42,6 +42,11 @@ def space() -> keras_tuner.HyperParameters:
             hp.Choice("share", [0.25, 0.5])
     with hp.conditional_scope("kind", ["plain"]):
         hp.Int("same", 4, 6)
+        hp.Int("parts", 7, 9)
+    with hp.conditional_scope("kind", ["wide"]):
+        hp.Int("parts", 1, 3)
+    with hp.conditional_scope("kind", ["plain"]), hp.conditional_scope("parts", [7]):
+        hp.Boolean("seventh")
     assert kind == "plain"
     return hp
 
@@ -90,6 +95,8 @@ def test_a_space_in_the_words_of_vizier():
         "joint": ("categorical", none),
         "same": ("discrete", linear),
         "share": ("categorical", none),
+        "parts": ("discrete", linear),
+        "seventh": ("categorical", none),
     }
     (kind,) = [one for one in spec.parameters if one.parameter_id == "kind"]
     wide = kind.conditional_parameter_specs
@@ -98,6 +105,8 @@ def test_a_space_in_the_words_of_vizier():
         ("joint", "wide"),
         ("same", "wide"),
         ("same", "plain"),
+        ("parts", "plain"),
+        ("parts", "wide"),
     ]
     (share,) = wide[0].parameter_spec.conditional_parameter_specs
     assert (share.parameter_spec.parameter_id, list(share.parent_discrete_values.values)) == ("share", [2, 3])
@@ -160,7 +169,9 @@ def test_many_trials_are_listed_page_by_page(studies, vertex):
     assert len(search(8)) == 8
 
 
-def test_a_small_space_is_searched_to_its_end_and_then_again(studies):
+@pytest.mark.parametrize("repeats", [True, False])
+def test_a_small_space_is_searched_to_its_end_and_then_again(studies, repeats):
+    studies.repeats = repeats
     small = keras_tuner.HyperParameters()
     small.Choice("a", [1, 2])
     orders = search(4, plan(space=small))

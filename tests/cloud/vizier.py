@@ -17,6 +17,7 @@ class Studies:
     Attributes:
         studies: by resource name.
         trials: of each study, in order.
+        repeats: whether a configuration is suggested again when there is no other.
     """
 
     def __init__(self, server: Server):
@@ -34,6 +35,7 @@ class Studies:
         """Forgets everything."""
         self.studies: dict[str, api.Study] = {}
         self.trials: dict[str, list[api.Trial]] = {}
+        self.repeats = False
         self._random = random.Random(0)
 
     def lookup(self, server: Server, request: api.LookupStudyRequest) -> api.Study:
@@ -81,14 +83,14 @@ class Studies:
         return trial
 
     def _new(self, study: api.Study, held: list[api.Trial]) -> dict | None:
-        """A configuration that no trial has had."""
+        """A configuration that no trial has had, as far as there is one."""
         tried = [{one.parameter_id: one.value for one in trial.parameters} for trial in held]
         for _ in range(200):
             found: dict = {}
             self._draw(study.study_spec.parameters, found)
             if found not in tried:
                 return found
-        return None
+        return found if self.repeats else None
 
     def _draw(self, specs: list, found: dict) -> None:
         for spec in specs:
