@@ -134,8 +134,6 @@ def delegate(container: dict, job: Job, image: str) -> None:
     container["args"] = ["--run", RUN, "--job", job.to_json(), "--", *container["command"], *container.get("args", [])]
     container["command"] = ["python3", "-m", MODULE]
     container["image"] = image
-    # The task only waits.
-    container.pop("resources", None)
 
 
 def job_of(executor: dict) -> Job | None:

@@ -65,7 +65,7 @@ def place(spec: dict, machines: Mapping[str, Machine], target: Target) -> list[d
     configured = {}
     for label, machine in of_executors(spec, machines):
         if by_job(machine, target):
-            continue
+            continue  # the task only waits
         if resources := _resources(machine, target):
             spec["deploymentSpec"]["executors"][label]["container"]["resources"] = resources
         if target == "kubeflow" and (config := _kubernetes(machine)):

@@ -109,6 +109,10 @@ def test_the_list_has_prices_for_machines_that_steps_get():
         ("{accelerator: tpu-v5-lite-podslice, accelerators: 8, topology: 2x4}", "ct5lp-hightpu-8t 11.194"),
         ("{accelerator: nvidia-l4, machines: 3}", "3 x g2-standard-4 2.593"),
         ("{cpu: 8, fallback: [{region: us-central1}]}", "e2-standard-8; or e2-standard-8, in us-central1 0.462"),
+        (
+            "{accelerator: nvidia-l4, accelerators: 2, fallback: [{accelerator: nvidia-l4}]}",
+            "g2-standard-24; or g2-standard-4 2.455",
+        ),
         ("{type: c3-standard-22, disk_gb: 200}", "c3-standard-22 not in the list"),
     ],
 )
