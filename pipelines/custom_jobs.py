@@ -23,7 +23,6 @@ RUN = "{{$.pipeline_job_resource_name}}"
 TASK, PLACE = "kep_task", "kep_place"
 """Labels of a job: hash of the task that it is of, and which of its places it is at."""
 _V5E, _MOST_CHIPS = "tpu-v5-lite-podslice", 8
-_KUBERNETES = {"node_selector", "tolerations", "volumes", "secrets", "secret_variables"}
 
 
 class Place(Section):
@@ -56,12 +55,12 @@ class Place(Section):
     @classmethod
     def of(cls, machine: Machine, image: str) -> "Place":
         """The place of a machine that `check` has let pass."""
-        gpus = machine.on_gpu and machine.accelerator is not None
+        gpu = machine.accelerator if machine.on_gpu else None
         return cls(
             type=_type(machine) or "",
             image=image,
-            accelerator=machine.accelerator.upper().replace("-", "_") if gpus else "",
-            accelerators=machine.accelerators if gpus else 0,
+            accelerator=gpu.upper().replace("-", "_") if gpu else "",
+            accelerators=machine.accelerators if gpu else 0,
             topology=machine.topology or "",
             machines=machine.machines,
             strategy="SPOT" if machine.spot else "FLEX_START" if machine.flex_start else "STANDARD",

@@ -126,10 +126,8 @@ class Plan:
     def _vizier(self) -> "Vizier":
         from components.tune.vizier import Vizier  # Google's client, which other tuners don't need
 
-        # A larger budget goes on with the same trials.
-        own = self._settings.model_dump(
-            mode="json", exclude={"max_trials", "max_minutes", "rounds", "workers", "top_n"}
-        )
+        # A search of more rounds goes on with the same trials.
+        own = self._settings.model_dump(mode="json", exclude={"max_trials", "rounds", "workers", "top_n"})
         spaces = {name: space.get_config() for name, space in self._spaces.items()}
         parts = json.dumps([own, spaces, self._data, self._seed], sort_keys=True)
         search = hashlib.sha256(parts.encode()).hexdigest()[:16]
