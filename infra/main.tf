@@ -161,6 +161,13 @@ resource "google_service_account_iam_member" "submit_as_steps" {
   role               = "roles/iam.serviceAccountUser"
 }
 
+# A step on machines that only a custom job can have submits that job, which runs as the same account.
+resource "google_service_account_iam_member" "steps_as_steps" {
+  service_account_id = google_service_account.steps.name
+  member             = google_service_account.steps.member
+  role               = "roles/iam.serviceAccountUser"
+}
+
 # Vertex AI itself pulls the images.
 resource "google_artifact_registry_repository_iam_member" "vertex_pulls" {
   for_each   = toset(["gcp-sa-aiplatform", "gcp-sa-aiplatform-cc"])

@@ -72,7 +72,7 @@ def _compile(
     spec = yaml.safe_load(text)
     if images:
         further = place(spec, machines or {}, engine)
-        assign(spec, images, machines or {})
+        assign(spec, images, machines or {}, engine)
         comments = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
         text = comments + yaml.dump_all([spec, *further], sort_keys=True)
     if problems := lint(spec):

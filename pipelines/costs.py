@@ -15,66 +15,12 @@ from components.shared.errors import UserError
 from components.shared.settings import Machine
 from pipelines.check import guess
 from pipelines.config import RunFile
+from pipelines.custom_jobs import Place, job_of
 from pipelines.engine import Options
 from pipelines.local import STEPS, step_of
+from pipelines.shapes import DEFAULT_MACHINE, SHAPES
 from pipelines.submit import job_id, look, parameters, source_of
 from pipelines.template import Template
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A machine type, as Compute Engine's documentation describes it.
-
-    Attributes:
-        cpu: Cores.
-        memory_gb: Its memory.
-        accelerator: The GPU that it has or takes; empty for none.
-        counts: How many of them.
-        attached: Whether they are paid for beside the machine.
-    """
-
-    cpu: int
-    memory_gb: int
-    accelerator: str = ""
-    counts: tuple[int, ...] = ()
-    attached: bool = False
-
-    def fits(self, asked: Machine) -> bool:
-        """Whether a task that asks for so much can run on it."""
-        if self.accelerator != (asked.accelerator or "") or (
-            asked.accelerator and asked.accelerators not in self.counts
-        ):
-            return False
-        return self.cpu >= (asked.cpu or 0) and self.memory_gb >= (asked.memory_gb or 0)
-
-
-def _n1(cpu: int, memory_gb: int) -> Shape:
-    return Shape(cpu, memory_gb, "nvidia-tesla-t4", (1, 2, 4), attached=True)
-
-
-DEFAULT_MACHINE = "e2-standard-4"
-"""Of a task that asks for nothing, says Vertex AI's documentation."""
-SHAPES = {
-    "e2-standard-4": Shape(4, 16),
-    "e2-standard-8": Shape(8, 32),
-    "e2-standard-16": Shape(16, 64),
-    "e2-standard-32": Shape(32, 128),
-    "n1-standard-4": _n1(4, 15),
-    "n1-standard-8": _n1(8, 30),
-    "n1-highmem-8": _n1(8, 52),
-    "n1-standard-16": _n1(16, 60),
-    "n1-standard-32": _n1(32, 120),
-    "g2-standard-4": Shape(4, 16, "nvidia-l4", (1,)),
-    "g2-standard-8": Shape(8, 32, "nvidia-l4", (1,)),
-    "g2-standard-12": Shape(12, 48, "nvidia-l4", (1,)),
-    "g2-standard-24": Shape(24, 96, "nvidia-l4", (2,)),
-    "g2-standard-48": Shape(48, 192, "nvidia-l4", (4,)),
-    "a2-highgpu-1g": Shape(12, 85, "nvidia-tesla-a100", (1,)),
-    "a2-highgpu-2g": Shape(24, 170, "nvidia-tesla-a100", (2,)),
-    "a2-highgpu-4g": Shape(48, 340, "nvidia-tesla-a100", (4,)),
-    "a2-highgpu-8g": Shape(96, 680, "nvidia-tesla-a100", (8,)),
-}
-"""Among these Vertex AI chooses for a task, which names none; it knows more."""
 
 
 class Prices(BaseModel):
@@ -100,13 +46,18 @@ class Prices(BaseModel):
     accelerator_hours: dict[str, NonNegativeFloat] = {}
     query_tib: NonNegativeFloat | None = None
 
-    def of(self, name: str, asked: Machine) -> float | None:
-        """An hour of a machine type with what is attached to it; None without a price."""
+    def of(self, name: str, accelerator: str | None, count: int) -> float | None:
+        """An hour of a machine type with the GPUs that are attached to it; None without a price."""
         hour = self.machine_hours.get(name)
-        if hour is None or not (asked.accelerator and SHAPES[name].attached):
+        if hour is None or not accelerator or (name in SHAPES and not SHAPES[name].attached):
             return hour
-        each = self.accelerator_hours.get(asked.accelerator)
-        return None if each is None else hour + asked.accelerators * each
+        each = self.accelerator_hours.get(accelerator)
+        return None if each is None else hour + count * each
+
+    def of_place(self, place: Place) -> float | None:
+        """An hour of all machines of a custom job, as if they were neither Spot nor Flex-Start, which cost less."""
+        hour = self.of(place.type, place.accelerator.lower().replace("_", "-"), place.accelerators)
+        return None if hour is None else place.machines * hour
 
 
 @dataclass(frozen=True)
@@ -123,12 +74,22 @@ class Choice:
 
     @classmethod
     def of(cls, executor: dict, prices: Prices) -> "Choice":
-        """The cheapest machine type that fits, which is what Vertex AI's "closest match" is taken for."""
+        """The cheapest machine type that fits, which is what Vertex AI's "closest match" is taken for.
+
+        Of a step that a custom job runs, the dearest of its places, and the task's own machine, which waits for it.
+        """
+        if job := job_of(executor):
+            waiting, *each = prices.of(DEFAULT_MACHINE, None, 0), *map(prices.of_place, job.places)
+            words = "; or ".join(place.words for place in job.places)
+            unpriced = waiting is None or None in each
+            return cls(words, None if unpriced else waiting + max(each))
         asked = _asked(executor)
         if asked == Machine():
-            return cls(DEFAULT_MACHINE, prices.of(DEFAULT_MACHINE, asked))
+            return cls(DEFAULT_MACHINE, prices.of(DEFAULT_MACHINE, None, 0))
         fitting = [
-            cls(_words(name, asked), prices.of(name, asked)) for name, shape in SHAPES.items() if shape.fits(asked)
+            cls(_words(name, asked), prices.of(name, asked.accelerator, asked.accelerators))
+            for name, shape in SHAPES.items()
+            if shape.fits(asked)
         ]
         priced = [choice for choice in fitting if choice.hour is not None]
         if priced:
@@ -225,6 +186,8 @@ def plan(template: Template, options: Options, prices: Prices | None) -> Group:
         kind = kinds[step]
         table.add_row(step, str(count), kind.words, "not in the list" if kind.hour is None else f"{kind.hour:.3f}")
     where = f"prices of {prices.date}, {prices.region}"
+    if any(word in kind.words for kind in kinds.values() for word in ("Spot", "Flex-Start")):
+        where += ", Spot and Flex-Start at the full price"
     total = f"{sum(counts.values())} tasks; {prices.run:.2f} {prices.currency} for the run"
     cost, hours = _cost(template, seen, prices)
     if seen is None:

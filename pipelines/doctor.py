@@ -29,7 +29,8 @@ MOST_TASKS, LONGEST_TASK, LARGEST_TEMPLATE = 10_000, 7 * 24 * 3600, 1_000_000
 """Limits of Vertex AI Pipelines: tasks of a run, seconds of a task; and bytes of a template that is surely taken."""
 STEPS_ON_PROJECT = ("roles/aiplatform.user",)
 STEPS_ON_BUCKET = ("roles/storage.objectUser",)
-"""Roles of the account that steps run as; docs/security.md says why."""
+STEPS_ON_ITSELF = ("roles/iam.serviceAccountUser",)
+"""Roles of the account that steps run as, the last for custom jobs alone; docs/security.md says why."""
 _MORE = {
     "roles/storage.objectUser": ("roles/storage.objectAdmin", "roles/storage.admin"),
     "roles/aiplatform.user": ("roles/aiplatform.admin",),
@@ -94,7 +95,8 @@ def examine(file: Path | None, overrides: list[str] | None, cloud: Cloud | None)
     yield from _images(cloud)
     if settings is not None:
         yield from _template(settings, file, overrides, cloud)
-    yield from _online(cloud)
+    machines = settings.hardware.machines.values() if settings is not None else ()
+    yield from _online(cloud, any(machine.for_job for machine in machines))
 
 
 def table(findings: list[Finding]) -> Table:
@@ -222,8 +224,13 @@ def _tpu(settings: RunFile, step: str) -> bool:
     return getattr(settings.hardware, step).strategy == "tpu"
 
 
-def _online(cloud: Cloud) -> Iterator[Finding]:
-    """What only Google Cloud can say; all of it is skipped without a login."""
+def _online(cloud: Cloud, jobs: bool) -> Iterator[Finding]:
+    """What only Google Cloud can say; all of it is skipped without a login.
+
+    Args:
+        cloud: Where.
+        jobs: Whether a step submits custom jobs.
+    """
     vertex = cloud.vertex
     _, found = _tried("login", lambda: vertex.credentials)
     if found:
@@ -235,7 +242,7 @@ def _online(cloud: Cloud) -> Iterator[Finding]:
     _, found = _tried("Vertex AI", lambda: vertex.newest(None, 1))
     yield found or Finding("PASS", "Vertex AI", f"answers in {vertex.region} for project {vertex.project}")
     yield from _bucket(cloud)
-    yield from _account(cloud)
+    yield from _account(cloud, jobs)
     yield from _registry(cloud)
     yield Finding(
         "SKIP",
@@ -283,7 +290,7 @@ def _bucket(cloud: Cloud) -> Iterator[Finding]:
         yield _granted("roles on the bucket", roles, STEPS_ON_BUCKET, add, cloud.account)
 
 
-def _account(cloud: Cloud) -> Iterator[Finding]:
+def _account(cloud: Cloud, jobs: bool) -> Iterator[Finding]:
     from google.api_core.exceptions import GoogleAPICallError, RetryError
     from google.auth.exceptions import GoogleAuthError
     from google.cloud.resourcemanager_v3 import ProjectsClient
@@ -301,8 +308,31 @@ def _account(cloud: Cloud) -> Iterator[Finding]:
         yield Finding("SKIP", "roles on the project", "this login may not look at them")
         return
     bindings = [{"role": one.role, "members": set(one.members)} for one in policy.bindings]
+    roles = _roles(bindings, cloud.account)
     add = f"gcloud projects add-iam-policy-binding {vertex.project}"
-    yield _granted("roles on the project", _roles(bindings, cloud.account), STEPS_ON_PROJECT, add, cloud.account)
+    yield _granted("roles on the project", roles, STEPS_ON_PROJECT, add, cloud.account)
+    if jobs:
+        yield _on_itself(cloud, roles)
+
+
+def _on_itself(cloud: Cloud, on_project: set[str]) -> Finding:
+    """Whether the steps' account may submit custom jobs that run as that account."""
+    import requests
+
+    what, why = "roles on itself", f"custom jobs need {', '.join(STEPS_ON_ITSELF)} there"
+    try:
+        answer = requests.post(
+            f"https://iam.googleapis.com/v1/projects/-/serviceAccounts/{cloud.account}:getIamPolicy",
+            headers={"Authorization": f"Bearer {cloud.vertex.credentials.token}"},
+            timeout=_TIMEOUT,
+        )
+    except requests.RequestException as error:
+        return Finding("SKIP", what, f"IAM does not answer ({type(error).__name__}); {why}")
+    if answer.status_code != 200:
+        return Finding("SKIP", what, f"this login may not look at them; {why}")
+    roles = on_project | _roles(answer.json().get("bindings", []), cloud.account)
+    add = f"gcloud iam service-accounts add-iam-policy-binding {cloud.account}"
+    return _granted(what, roles, STEPS_ON_ITSELF, add, cloud.account)
 
 
 def _roles(bindings: list[dict], account: str) -> set[str]:

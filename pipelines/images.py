@@ -8,8 +8,9 @@ import yaml
 
 from components.shared.errors import UserError
 from components.shared.settings import Machine
+from pipelines.custom_jobs import Job, Place, delegate, job_of
 from pipelines.local import step_of
-from pipelines.machines import of_executors
+from pipelines.machines import Target, by_job, of_executors
 
 GLUE = ("ingest", "weigh", "promote")
 """Steps that never import TensorFlow; they run in a smaller image without it."""
@@ -44,13 +45,14 @@ def locked(lock: Path) -> dict[str, str]:
     return images
 
 
-def assign(spec: dict, images: Mapping[str, str], machines: Mapping[str, Machine]) -> None:
-    """Gives every step of a compiled pipeline its image.
+def assign(spec: dict, images: Mapping[str, str], machines: Mapping[str, Machine], target: Target = "vertex") -> None:
+    """Gives every step of a compiled pipeline its image; a custom job has it where one runs the step.
 
     Args:
         spec: First YAML document of the compiled file.
         images: Image by name: cpu and glue, and gpu where a machine has GPUs.
         machines: By step.
+        target: Where it will run.
 
     Raises:
         UserError: There is no image for a machine's accelerator.
@@ -59,16 +61,27 @@ def assign(spec: dict, images: Mapping[str, str], machines: Mapping[str, Machine
     for label, executor in spec["deploymentSpec"]["executors"].items():
         if "container" in executor:
             step, machine = step_of(label.removeprefix("exec-")), placed.get(label)
-            # Of the search in rounds, `suggest` trains nothing, but its oracles come with TensorFlow.
-            name = "glue" if step in GLUE else "cpu"
-            if machine and machine.accelerator:
-                name = "gpu" if machine.on_gpu else "tpu"
-            if name not in images:
-                raise UserError(f"--images: the lock has no image {name}, which hardware.{step}.machine needs")
-            executor["container"]["image"] = images[name]
+            if machine and by_job(machine, target):
+                places = [Place.of(one, _image(step, one, images)) for one in machine.places]
+                job = Job(places=places, wait_minutes=machine.wait_minutes)
+                delegate(executor["container"], job, images["glue"])
+            else:
+                executor["container"]["image"] = _image(step, machine, images)
+
+
+def _image(step: str, machine: Machine | None, images: Mapping[str, str]) -> str:
+    # Of the search in rounds, `suggest` trains nothing, but its oracles come with TensorFlow.
+    name = "glue" if step in GLUE else "cpu"
+    if machine and machine.accelerator:
+        name = "gpu" if machine.on_gpu else "tpu"
+    if name not in images:
+        raise UserError(f"--images: the lock has no image {name}, which hardware.{step}.machine needs")
+    return images[name]
 
 
 def unpinned(spec: dict) -> str | None:
     """An image of a compiled pipeline that is not named by its digest; None when all are."""
-    containers = [executor.get("container", {}) for executor in spec["deploymentSpec"]["executors"].values()]
-    return next((c["image"] for c in containers if "image" in c and not _BY_DIGEST.fullmatch(c["image"])), None)
+    executors = spec["deploymentSpec"]["executors"].values()
+    images = [executor["container"]["image"] for executor in executors if "image" in executor.get("container", {})]
+    images += [place.image for executor in executors if (job := job_of(executor)) for place in job.places]
+    return next((image for image in images if not _BY_DIGEST.fullmatch(image)), None)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from components.shared.errors import UserError
 from components.shared.settings import Machine
+from pipelines import custom_jobs
 from pipelines.local import step_of
 
 Target = Literal["vertex", "kubeflow"]
@@ -17,7 +18,7 @@ _GKE = "cloud.google.com/gke-"
 
 
 def check(machines: Mapping[str, Machine], target: Target) -> None:
-    """Refuses what the target's tasks can't have.
+    """Refuses what can't be had at the target.
 
     Args:
         machines: By step.
@@ -26,21 +27,24 @@ def check(machines: Mapping[str, Machine], target: Target) -> None:
     Raises:
         UserError: A machine can't be had there.
     """
-    if target == "kubeflow":
-        return
     for step, machine in machines.items():
         where = f"hardware.{step}.machine"
-        if machine.on_tpu:
-            raise UserError(
-                f"{where}.accelerator: a task of Vertex AI Pipelines can't have {machine.accelerator}; take a GPU, or "
-                "run it on Kubeflow"
-            )
-        if machine.accelerator == "nvidia":
-            raise UserError(f"{where}.accelerator: Vertex AI needs the GPU's name, such as nvidia-tesla-t4")
-        if machine.spot:
-            raise UserError(
-                f"{where}.spot: a task of Vertex AI Pipelines can't ask for Spot; remove it, or run it on Kubeflow"
-            )
+        own = [key for key in machine.for_job if key not in ("accelerator", "spot")]
+        if target == "kubeflow" and own:
+            raise UserError(f"{where}.{own[0]}: only Vertex AI has it, in custom jobs; remove it, or run it there")
+        for number, place in enumerate(machine.places):
+            here = f"{where}.fallback.{number - 1}" if number else where
+            if place.accelerator == "tpu-v6e-slice":
+                raise UserError(
+                    f"{here}.accelerator: TensorFlow, which trains here, does not train on tpu-v6e-slice and later "
+                    "(docs/training.md); take tpu-v5-lite-podslice"
+                )
+            if target == "kubeflow":
+                continue
+            if place.accelerator == "nvidia":
+                raise UserError(f"{here}.accelerator: Vertex AI needs the GPU's name, such as nvidia-tesla-t4")
+            if machine.for_job:
+                custom_jobs.check(here, place)
 
 
 def place(spec: dict, machines: Mapping[str, Machine], target: Target) -> list[dict]:
@@ -60,6 +64,8 @@ def place(spec: dict, machines: Mapping[str, Machine], target: Target) -> list[d
     check(machines, target)
     configured = {}
     for label, machine in of_executors(spec, machines):
+        if by_job(machine, target):
+            continue  # the task only waits
         if resources := _resources(machine, target):
             spec["deploymentSpec"]["executors"][label]["container"]["resources"] = resources
         if target == "kubeflow" and (config := _kubernetes(machine)):
@@ -69,10 +75,16 @@ def place(spec: dict, machines: Mapping[str, Machine], target: Target) -> list[d
     return [{"platforms": {"kubernetes": {"deploymentSpec": {"executors": configured}}}}]
 
 
+def by_job(machine: Machine, target: Target) -> bool:
+    """Whether a custom job, and not the task itself, runs a step on that machine."""
+    return target == "vertex" and bool(machine.for_job)
+
+
 def of_executors(spec: dict, machines: Mapping[str, Machine]) -> Iterator[tuple[str, Machine]]:
     """The machine of each executor of a compiled pipeline that has one.
 
-    Tasks of a search in rounds that train nothing, the suggestions and their gathering, get no accelerator.
+    Tasks of a search in rounds that train nothing, the suggestions and their gathering, get no accelerator, and no
+    custom job.
     """
     executors = spec["deploymentSpec"]["executors"]
     for label, executor in executors.items():
@@ -81,7 +93,7 @@ def of_executors(spec: dict, machines: Mapping[str, Machine]) -> Iterator[tuple[
         if machine is None or "container" not in executor:
             continue
         idle = step_of(task) == "tune" and "exec-trial" in executors and not task.startswith("trial")
-        yield label, machine.without_accelerator() if idle else machine
+        yield label, machine.idle() if idle else machine
 
 
 def _resources(machine: Machine, target: Target) -> dict[str, Any]:

@@ -16,23 +16,12 @@ from google.api_core.retry import Retry, if_exception_type
 from components.shared.errors import UserError, nearest
 from pipelines.engine import Options, Run, first_line, once
 from pipelines.jobs import NAME, job_of, run_of
+from pipelines.shapes import REGIONS
 from pipelines.template import STORAGE, Template
 
 if TYPE_CHECKING:
     from google.cloud import aiplatform_v1 as api
 
-# fmt: off
-REGIONS = (
-    "africa-south1", "asia-east1", "asia-east2", "asia-northeast1", "asia-northeast2", "asia-northeast3",
-    "asia-south1", "asia-south2", "asia-southeast1", "asia-southeast2", "australia-southeast1",
-    "australia-southeast2", "europe-central2", "europe-north1", "europe-north2", "europe-southwest1",
-    "europe-west1", "europe-west12", "europe-west2", "europe-west3", "europe-west4", "europe-west6", "europe-west8",
-    "europe-west9", "me-central1", "me-central2", "me-west1", "northamerica-northeast1", "northamerica-northeast2",
-    "southamerica-east1", "southamerica-west1", "us-central1", "us-east1", "us-east4", "us-east5", "us-east7",
-    "us-south1", "us-west1", "us-west2", "us-west3", "us-west4", "us-west8",
-)
-# fmt: on
-"""Those of google.cloud.aiplatform, whose import takes seconds; a test holds them against it."""
 LOGIN = 'run "gcloud auth application-default login"'
 
 _UNSURE = (
@@ -101,7 +90,7 @@ class Vertex:
         """The run; None when there is none. A patient look outlasts an outage of minutes."""
         with self.explained():
             try:
-                job = self._jobs.get_pipeline_job(name=self._name(name), **(FOLLOW if patient else LOOK))
+                job = self.pipelines.get_pipeline_job(name=self._name(name), **(FOLLOW if patient else LOOK))
             except exceptions.NotFound:
                 return None
         return run_of(job, self._url(name))
@@ -116,7 +105,7 @@ class Vertex:
 
         def send() -> tuple[Run, bool]:
             try:
-                made = self._jobs.create_pipeline_job(
+                made = self.pipelines.create_pipeline_job(
                     parent=self.parent, pipeline_job=job, pipeline_job_id=name, **CREATE
                 )
             except exceptions.AlreadyExists:
@@ -140,14 +129,14 @@ class Vertex:
         condition = f"labels.{NAME}:*" if of is None else f'labels.{NAME}="{of}"'
         request = {"parent": self.parent, "filter": condition, "order_by": "create_time desc", "page_size": limit}
         with self.explained():
-            found = list(islice(self._jobs.list_pipeline_jobs(request=request, **LOOK), limit))
+            found = list(islice(self.pipelines.list_pipeline_jobs(request=request, **LOOK), limit))
         return [run_of(job, self._url(job.name.rpartition("/")[2])) for job in found]
 
     def cancel(self, run: Run) -> None:
         """Asks for the run to be cancelled; one that has ended stays as it is."""
         with self.explained():
             try:
-                self._jobs.cancel_pipeline_job(name=self._name(run.id), **CHANGE)
+                self.pipelines.cancel_pipeline_job(name=self._name(run.id), **CHANGE)
             except exceptions.FailedPrecondition:
                 return
 
@@ -205,10 +194,18 @@ class Vertex:
         return {"credentials": self.credentials, "client_options": {"api_endpoint": endpoint}}
 
     @cached_property
-    def _jobs(self) -> "api.PipelineServiceClient":
+    def pipelines(self) -> "api.PipelineServiceClient":
+        """The client of runs."""
         from google.cloud.aiplatform_v1 import PipelineServiceClient
 
         return PipelineServiceClient(**self.options)
+
+    @cached_property
+    def jobs(self) -> "api.JobServiceClient":
+        """The client of custom jobs."""
+        from google.cloud.aiplatform_v1 import JobServiceClient
+
+        return JobServiceClient(**self.options)
 
     @cached_property
     def schedules(self) -> "api.ScheduleServiceClient":

@@ -8,7 +8,7 @@ import re
 from math import prod
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -158,9 +158,11 @@ class SearchSettings(Section):
     """mlp, cnn, boosted_trees, hyperresnet, hyperxception, hyperefficientnet (hyperefficientnet:imagenet begins with
     ImageNet's weights, which Keras downloads), or your own path/to/file.py:build (KerasTuner's build(hp), or a
     HyperModel). auto: mlp and boosted_trees for tables, and cnn too for images"""
-    tuner: Literal["bayesian", "random", "grid", "hyperband", "evolution"] = "bayesian"
+    tuner: Literal["bayesian", "random", "grid", "hyperband", "evolution", "vizier"] = "bayesian"
     """bayesian (Gaussian process) | random | grid | hyperband (many short trainings, the best ones longer) |
-    evolution (the better ones of the latest trials, changed a little)"""
+    evolution (the better ones of the latest trials, changed a little) | vizier (Vertex AI's service)"""
+    vizier: Annotated[str | None, Field(exclude_if=lambda parent: parent is None)] = None
+    """For tuner: vizier, in a search in rounds, where its studies are: projects/PROJECT/locations/REGION"""
     max_trials: Count = 30
     """Trials over all families together; what a small space leaves of them goes to further executions."""
     executions_per_trial: Count = 1
@@ -189,6 +191,19 @@ class SearchSettings(Section):
     """A trial that takes longer is stopped and infeasible."""
     max_failures: Count = 5
     """Infeasible trials in a row that end the search with an error."""
+
+    @model_validator(mode="after")
+    def _service(self) -> Self:
+        if (self.tuner == "vizier") != (self.vizier is not None):
+            raise ValueError(
+                '"vizier", such as projects/shop-ml/locations/europe-west4, and tuner: vizier belong together; give '
+                "both or neither"
+            )
+        if self.vizier and self.rounds is None:
+            raise ValueError("tuner: vizier is for a search in rounds, whose suggestions are tasks; give rounds")
+        if self.vizier and not re.fullmatch(r"projects/[^/]+/locations/[a-z0-9-]+", self.vizier):
+            raise ValueError(f'vizier: "{self.vizier}" is none; give projects/PROJECT/locations/REGION')
+        return self
 
     @model_validator(mode="after")
     def _rounds(self) -> Self:
@@ -387,6 +402,41 @@ class Toleration(Section):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
 
 
+class Alternative(Section):
+    """Where a custom job of Vertex AI goes when there is no room at the place before."""
+
+    accelerator: Accelerator | None = None
+    accelerators: Count | None = None
+    topology: str | None = None
+    type: str | None = None
+    region: str | None = None
+    spot: bool | None = None
+    flex_start: bool | None = None
+    reservation: str | None = None
+
+    def of(self, machine: "Machine") -> "Machine":
+        """The machine with what is named here; the rest is as there.
+
+        Another accelerator comes without the old one's number and topology, and another way to get a machine (spot,
+        flex_start, reservation) without the old way.
+
+        Raises:
+            ValidationError: The two don't fit each other.
+        """
+        given = self.model_dump(exclude_unset=True)
+        left = {"fallback", "wait_minutes"}
+        if "accelerator" in given:
+            left |= {"accelerators", "topology", "type", "reservation"}
+        if "region" in given:
+            left.add("reservation")
+        if _WAYS & given.keys():
+            left |= _WAYS
+        return Machine.model_validate(machine.model_dump(exclude_unset=True, exclude=left) | given)
+
+
+_WAYS = {"spot", "flex_start", "reservation"}
+
+
 class Machine(Section):
     """What each task of a step asks the pipeline engine for; steps on this machine don't look at it."""
 
@@ -401,6 +451,22 @@ class Machine(Section):
     """Of a TPU's chips, such as 2x4."""
     spot: bool = False
     """A cheaper machine that may be taken away; a training is then tried again."""
+    machines: Count = 1
+    """Vertex AI: so many of them for each training, which the strategy multi_worker spans."""
+    type: str | None = None
+    """Vertex AI: the machine type, such as a3-highgpu-8g; the smallest that fits when not given."""
+    disk_gb: Annotated[int, Field(ge=100, le=64_000)] | None = None
+    """Vertex AI: of the boot disk; 100 when not given."""
+    flex_start: bool = False
+    """Vertex AI: wait up to a day until there is a machine, which is then cheaper."""
+    reservation: str | None = None
+    """Vertex AI: a reservation of Compute Engine, projects/P/zones/Z/reservations/R."""
+    region: str | None = None
+    """Vertex AI: where the machine is; the region of the run when not given."""
+    fallback: list[Alternative] = []
+    """Vertex AI: what to ask for instead, in this order, when there is no room for the machine."""
+    wait_minutes: Annotated[float, Field(gt=0)] = 30
+    """Vertex AI: how long a machine may keep a training waiting before the next of `fallback` is asked for."""
     node_selector: dict[str, str] | None = None
     """Kubernetes: labels that the node must have. GKE's for accelerator, topology and spot when not given."""
     tolerations: list[Toleration] = []
@@ -429,7 +495,39 @@ class Machine(Section):
             raise ValueError(f'topology: "{self.topology}" is none; give one such as 2x4')
         elif self.accelerators != (chips := prod(map(int, self.topology.split("x")))):
             raise ValueError(f"topology {self.topology} is {chips} chips, all of one task; give accelerators: {chips}")
+        self._check_job()
         return self
+
+    def _check_job(self) -> None:
+        """What a custom job of Vertex AI can't be."""
+        ways = sorted(way for way in _WAYS if getattr(self, way))
+        if len(ways) > 1:
+            raise ValueError(f"{' and '.join(ways)} are different ways to get a machine; keep one of them")
+        if self.reservation and not re.fullmatch(r"projects/[^/]+/zones/[^/]+/reservations/[^/]+", self.reservation):
+            raise ValueError(f'reservation: "{self.reservation}" is none; give projects/P/zones/Z/reservations/R')
+        if self.machines > 1 and self.accelerators > 1:
+            raise ValueError(
+                f"machines: {self.machines} of {self.accelerators} accelerators each: a training over several machines "
+                "has one replica on each of them; give accelerators: 1, or machines: 1"
+            )
+        if "wait_minutes" in self.model_fields_set and not self.fallback:
+            raise ValueError("wait_minutes has no meaning without fallback; name what to ask for then, or remove it")
+        try:
+            _ = self.places
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"fallback: {first['msg'].removeprefix('Value error, ')}") from None
+
+    @property
+    def places(self) -> list["Machine"]:
+        """What to ask Vertex AI for, one after the other while there is no room."""
+        return [self, *(alternative.of(self) for alternative in self.fallback)]
+
+    @property
+    def for_job(self) -> list[str]:
+        """What it names that on Vertex AI a custom job can have and a task can't; empty where a task will do."""
+        named = {key for key in _JOB if getattr(self, key) != type(self).model_fields[key].default}
+        return sorted(named | ({"accelerator"} if self.on_tpu else set()))
 
     @property
     def on_tpu(self) -> bool:
@@ -441,11 +539,16 @@ class Machine(Section):
         """Whether it has GPUs."""
         return self.accelerator is not None and not self.on_tpu
 
-    def without_accelerator(self) -> "Machine":
+    def idle(self) -> "Machine":
         """The same for a task that trains nothing."""
-        if self.accelerator is None:
-            return self
-        return self.model_copy(update={"accelerator": None, "topology": None, "node_selector": None, "tolerations": []})
+        left = {"accelerator", "accelerators", "topology", "wait_minutes", *_JOB}
+        if self.accelerator is not None:
+            left |= {"node_selector", "tolerations"}
+        return Machine.model_validate(self.model_dump(exclude_unset=True, exclude=left))
+
+
+_JOB = {"machines", "spot", "type", "disk_gb", "flex_start", "reservation", "region", "fallback"}
+"""What makes a custom job of a task on Vertex AI, as a TPU does."""
 
 
 class OnMachine(Section):
@@ -463,6 +566,20 @@ class TuneHardware(TrialHardware, OnMachine):
 
 class StepHardware(TrainingHardware, OnMachine):
     """What a step that trains may use."""
+
+    @model_validator(mode="after")
+    def _several(self) -> Self:
+        count = self.machine.machines if self.machine else 1
+        if count > 1 and self.strategy not in ("auto", "multi_worker"):
+            raise ValueError(
+                f"machine.machines: {count} need strategy: multi_worker, and it is {self.strategy}; change one of them"
+            )
+        if count > 1 and self.devices not in (None, count):
+            raise ValueError(
+                f"devices: {self.devices} are the processes of the training, and machine.machines are {count}; "
+                "remove devices"
+            )
+        return self
 
 
 class HardwareSettings(Section):
@@ -485,6 +602,10 @@ class HardwareSettings(Section):
             machine = getattr(self, step).machine
             if machine and machine.accelerator:
                 raise ValueError(f"{step} has no use for an accelerator, since it trains nothing; remove it")
+        for step, machine in self.machines.items():
+            if machine.machines > 1 and step not in ("best_epoch", "retrain"):
+                instead = "; search.rounds makes a task of each trial" if step == "tune" else ""
+                raise ValueError(f"{step}.machine.machines: only a training spans several machines{instead}")
         return self
 
     @property

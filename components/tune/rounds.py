@@ -63,7 +63,7 @@ def suggest(
         for trial in ended[-len(trials) :]:
             step.progress(told(trial, settings.objective.name), len(ended), settings.trainings)
         check_failures(ended, settings.max_failures)
-    plan, known, new = Plan(found, settings, seed), dict(enumerate(ended)), []
+    plan, known, new = Plan(found, settings, seed, data.manifest.fingerprint), dict(enumerate(ended)), []
     while len(new) < settings.parallel_trials:
         order = plan.next([*orders, *new], known)
         if isinstance(order, No):

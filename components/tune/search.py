@@ -1,7 +1,11 @@
 """The search itself: suggest, train in the workers, record, until the budget is spent."""
 
+import hashlib
+import json
 import time
 from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import keras_tuner
 import numpy as np
@@ -12,8 +16,11 @@ from components.shared.settings import SearchSettings
 from components.shared.step import Step
 from components.tune.execute import Check, Order
 from components.tune.pool import Died, Pool
-from components.tune.suggest import No, suggest
+from components.tune.suggest import No, Suggestion, suggest
 from components.tune.trials import Study, Trial, merge
+
+if TYPE_CHECKING:
+    from components.tune.vizier import Vizier
 
 
 def spaces(pool: Pool, families: list[str], step: Step) -> dict[str, keras_tuner.HyperParameters]:
@@ -79,10 +86,13 @@ class Plan:
         spaces: Search space by family, in the order of the turns.
         settings: Of the search, the objective with its direction.
         seed: Of the run.
+        data: Fingerprint of the records, which tells a search in Vizier from others.
     """
 
-    def __init__(self, spaces: dict[str, keras_tuner.HyperParameters], settings: SearchSettings, seed: int) -> None:
-        self._spaces, self._settings, self._seed = spaces, settings, seed
+    def __init__(
+        self, spaces: dict[str, keras_tuner.HyperParameters], settings: SearchSettings, seed: int, data: str = ""
+    ) -> None:
+        self._spaces, self._settings, self._seed, self._data = spaces, settings, seed, data
 
     def next(self, orders: list[Order], known: dict[int, Trial]) -> Order | No:
         """The next training.
@@ -99,18 +109,29 @@ class Plan:
         names, reasons = list(self._spaces), set()
         for turn in range(len(names)):
             name = names[(len(trials) + turn) % len(names)]
-            found = suggest(
-                self._settings.tuner,
-                self._spaces[name],
-                [trial for trial in trials if trial.family == name],
-                self._settings.objective.direction,
-                derive(self._seed, name),
-                self._settings.max_epochs,
-            )
+            found = self._suggested(name, [trial for trial in trials if trial.family == name])
             if not isinstance(found, No):
                 return Order(len(trials), name, found.values, schedule=found.schedule)
             reasons.add(found)
         return No.YET if No.YET in reasons else self._again(orders, trials)
+
+    def _suggested(self, name: str, trials: list[Trial]) -> Suggestion | No:
+        space, settings = self._spaces[name], self._settings
+        if settings.tuner == "vizier":
+            return self._vizier.suggest(name, space, trials)
+        seed = derive(self._seed, name)
+        return suggest(settings.tuner, space, trials, settings.objective.direction, seed, settings.max_epochs)
+
+    @cached_property
+    def _vizier(self) -> "Vizier":
+        from components.tune.vizier import Vizier  # Google's client, which other tuners don't need
+
+        # A search of more rounds goes on with the same trials.
+        own = self._settings.model_dump(mode="json", exclude={"max_trials", "rounds", "workers", "top_n"})
+        spaces = {name: space.get_config() for name, space in self._spaces.items()}
+        parts = json.dumps([own, spaces, self._data, self._seed], sort_keys=True)
+        search = hashlib.sha256(parts.encode()).hexdigest()[:16]
+        return Vizier(self._settings.vizier, search, self._settings.objective.direction)
 
     def _trials(self, orders: list[Order], known: dict[int, Trial]) -> list[Trial]:
         """The trials as far as they are known; one of which no training has ended is running."""

@@ -21,14 +21,13 @@ def gcs(monkeypatch) -> Iterator[storage.Server]:
 @pytest.fixture(scope="session")
 def _behind(tmp_path_factory):
     """The tunnel and what stands behind it: one for all tests, since gRPC reads its authorities once in a process."""
-    from tests.cloud import registry, vertex
+    from tests.cloud import registry, vertex, vertex_jobs, vizier
 
-    with (
-        Tunnel(tmp_path_factory.mktemp("tunnel")) as tunnel,
-        vertex.Server(tunnel) as jobs,
-        registry.Server(tunnel) as templates,
-    ):
-        yield tunnel, jobs, templates
+    with Tunnel(tmp_path_factory.mktemp("tunnel")) as tunnel:
+        runs = vertex.Server(tunnel)
+        jobs, studies = vertex_jobs.Jobs(runs), vizier.Studies(runs)
+        with runs, registry.Server(tunnel) as templates:
+            yield tunnel, runs, jobs, studies, templates
 
 
 @pytest.fixture
@@ -50,9 +49,33 @@ def vertex(_behind, tunnel, monkeypatch):
     for calls in (vertex.CHANGE, vertex.LOOK, vertex.FOLLOW, template.STORAGE):
         monkeypatch.setitem(calls, "retry", calls["retry"].with_delay(0.01, 0.01).with_timeout(1))
     monkeypatch.setattr(submit, "POLL", 0)
-    _, server, _ = _behind
+    _, server, *_ = _behind
     server.reset()
     return server
+
+
+@pytest.fixture
+def jobs(_behind, vertex, monkeypatch, tmp_path):
+    """The custom jobs of that Vertex AI: none."""
+    from pipelines import launch
+
+    monkeypatch.setattr(launch, "POLL", 0.02)
+    _, _, service, *_ = _behind
+    (tmp_path / "mounted").mkdir()
+    service.reset(tmp_path / "mounted")
+    yield service
+    service.reset(tmp_path)
+
+
+@pytest.fixture
+def studies(_behind, vertex, monkeypatch):
+    """The studies of that Vertex AI: none."""
+    from components.tune import vizier
+
+    monkeypatch.setitem(vizier.RETRY, "retry", vizier.RETRY["retry"].with_delay(0.01, 0.01).with_timeout(1))
+    *_, service, _ = _behind
+    service.reset()
+    return service
 
 
 @pytest.fixture
@@ -79,7 +102,7 @@ def churn(gcs, tmp_path):
     path = tmp_path / "churn.yaml"
     path.write_text(yaml.safe_dump(settings))
     (tmp_path / "containers").mkdir()
-    digests = {"cpu": "a" * 64, "glue": "b" * 64, "gpu": "d" * 64}
+    digests = {"cpu": "a" * 64, "glue": "b" * 64, "gpu": "d" * 64, "tpu": "e" * 64}
     lock = {name: f"registry.example/team/{name}@sha256:{digest}" for name, digest in digests.items()}
     (tmp_path / "containers" / "images.lock.yaml").write_text(yaml.safe_dump(lock))
     return path

@@ -9,7 +9,8 @@ import yaml
 from pipelines import submit
 from pipelines.cloud import PRICES
 from pipelines.config import validate
-from pipelines.costs import DEFAULT_MACHINE, SHAPES, load, tasks
+from pipelines.costs import load, tasks
+from pipelines.shapes import DEFAULT_MACHINE, SHAPES
 from tests.cloud.test_templates import PUBLISH, REPOSITORY
 from tests.cloud.test_vertex import BUCKET, PLACE, SUBMIT, job, one_sentence, short
 
@@ -100,6 +101,19 @@ def test_the_list_has_prices_for_machines_that_steps_get():
         ("{accelerator: nvidia-tesla-a100, accelerators: 8}", "a2-highgpu-8g not in the list"),
         ("{accelerator: nvidia-b200, accelerators: 8}", "8 NVIDIA_B200 not in the list"),
         ("{cpu: 96, memory_gb: 600}", "96 cores, 600 GB not in the list"),
+        # The machine and the task's own, which waits.
+        (
+            "{cpu: 16, memory_gb: 60, accelerator: nvidia-tesla-t4, accelerators: 4, spot: true}",
+            "n1-standard-16 with 4 nvidia-tesla-t4, Spot 2.640",
+        ),
+        ("{accelerator: tpu-v5-lite-podslice, accelerators: 8, topology: 2x4}", "ct5lp-hightpu-8t 11.194"),
+        ("{accelerator: nvidia-l4, machines: 3}", "3 x g2-standard-4 2.593"),
+        ("{cpu: 8, fallback: [{region: us-central1}]}", "e2-standard-8; or e2-standard-8, in us-central1 0.462"),
+        (
+            "{accelerator: nvidia-l4, accelerators: 2, fallback: [{accelerator: nvidia-l4}]}",
+            "g2-standard-24; or g2-standard-4 2.455",
+        ),
+        ("{type: c3-standard-22, disk_gb: 200}", "c3-standard-22 not in the list"),
     ],
 )
 def test_a_step_gets_the_cheapest_machine_that_fits(vertex, kep, machine, shown):

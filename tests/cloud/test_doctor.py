@@ -14,23 +14,35 @@ WHERE = ("--bucket", "gs://data/team", "--service-account", STEPS)
 
 
 class Google(Running):
-    """The policy of a project, and a registry of images.
+    """The policies of a project and of an account, and a registry of images.
 
     Attributes:
         roles: of the steps' account.
+        on_itself: those on that account.
+        own: status of the answers to questions about those.
         images: digests that the registry has.
         status: of the answers to questions about the policy.
     """
 
     def __init__(self, tunnel: Tunnel):
         self.roles, self.images, self.status = ["roles/aiplatform.user"], {"a" * 64, "b" * 64}, 200
-        hosts = {r"cloudresourcemanager\.googleapis\.com": self._policy, r"europe-docker\.pkg\.dev": self._manifest}
+        self.on_itself, self.own = ["roles/iam.serviceAccountUser"], {"status": 200}
+        hosts = {
+            r"iam\.googleapis\.com": self._own_policy,
+            r"cloudresourcemanager\.googleapis\.com": self._policy,
+            r"europe-docker\.pkg\.dev": self._manifest,
+        }
         self._servers = [tunnel.https(host, json_handler(answer)) for host, answer in hosts.items()]
 
     def _policy(self, method: str, path: str, body: bytes) -> tuple[int, object]:
         assert path.startswith("/v3/projects/shop-ml:getIamPolicy")
         bindings = [{"role": role, "members": [f"serviceAccount:{STEPS}"]} for role in self.roles]
         return self.status, {"bindings": bindings}
+
+    def _own_policy(self, method: str, path: str, body: bytes) -> tuple[int, object]:
+        assert (method, path) == ("POST", f"/v1/projects/-/serviceAccounts/{STEPS}:getIamPolicy")
+        bindings = [{"role": role, "members": [f"serviceAccount:{STEPS}"]} for role in self.on_itself]
+        return self.own["status"], {"bindings": bindings} if bindings else {"etag": "ACAB"}
 
     def _manifest(self, method: str, path: str, body: bytes) -> tuple[int, object]:
         return (200 if path.rpartition("sha256:")[2] in self.images else 404), {}
@@ -118,6 +130,36 @@ def test_what_is_missing_is_found_with_what_mends_it(vertex, google, gcs, doctor
     assert found[what][0] == status
     assert words in found[what][1]
     assert code == (status == "FAIL")
+
+
+SPOT = ("--set", "hardware.retrain.machine={spot: true}")
+
+
+@pytest.mark.parametrize(
+    ("arrange", "status", "words"),
+    [
+        (lambda google: None, "PASS", f"{STEPS} has roles/iam.serviceAccountUser"),
+        (
+            lambda google: google.on_itself.clear(),
+            "FAIL",
+            f'"gcloud iam service-accounts add-iam-policy-binding {STEPS} --member=serviceAccount:{STEPS} '
+            '--role=roles/iam.serviceAccountUser"',
+        ),
+        (
+            lambda google: (google.on_itself.clear(), google.roles.append("roles/iam.serviceAccountUser")),
+            "PASS",
+            "has roles/iam.serviceAccountUser",
+        ),
+        (lambda google: google.own.update(status=403), "SKIP", "custom jobs need roles/iam.serviceAccountUser there"),
+    ],
+)
+def test_custom_jobs_need_a_role_on_the_account_itself(vertex, google, doctor, arrange, status, words):
+    arrange(google)
+    code, found = doctor("churn.yaml", *PLACE, *WHERE, *SPOT)
+    assert found["roles on itself"][0] == status
+    assert words in found["roles on itself"][1]
+    assert code == (status == "FAIL")
+    assert "roles on itself" not in doctor("churn.yaml", *PLACE, *WHERE)[1]
 
 
 def test_a_bucket_that_does_not_exist(vertex, google, doctor):

@@ -46,7 +46,7 @@ def documented() -> set[tuple[str, str]]:
 
 def test_the_roles_are_those_of_the_page(main):
     assert granted(main) == documented()
-    assert len(documented()) == 11
+    assert len(documented()) == 12
 
 
 def test_no_account_may_do_everything(main):

@@ -21,7 +21,7 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
         ({"search": {"max_trials": 0}}, "search.max_trials: 0 must be at least 1"),
         (
             {"search": {"tuner": "bayesain"}},
-            'search.tuner: "bayesain" is not one of bayesian, random, grid, hyperband, evolution; did you mean',
+            'search.tuner: "bayesain" is not one of bayesian, random, grid, hyperband, evolution, vizier; did you mean',
         ),
         ({"search": {"objective": {"direction": "up"}}}, 'search.objective.direction: "up" is not one of min, max'),
         ({"search": {"rounds": 3, "max_trials": 30}}, "search: max_trials (30) does not fit rounds (3)"),

@@ -14,6 +14,8 @@ from components.shared.errors import UserError
 from pipelines.arguments import arguments
 from pipelines.compile import compile_training
 from pipelines.config import validate
+from pipelines.custom_jobs import MODULE, job_of
+from pipelines.images import unpinned
 from pipelines.lint import lint
 from tests.pipelines.test_images import PINNED
 
@@ -26,6 +28,7 @@ PROFILES = {
     "gpus": {name: GPUS | {"spot": True} for name in ("tune", "best_epoch", "retrain", "evaluate")},
     "tpu": {"retrain": TPU},
 }
+JOBS = {"retrain": GPUS | {"spot": True}, "tune": GPUS, "best_epoch": TPU}
 
 
 def of(machines: dict, **more) -> object:
@@ -49,14 +52,19 @@ def executors(spec: dict) -> dict[str, dict]:
     return {label: executor["container"] for label, executor in spec["deploymentSpec"]["executors"].items()}
 
 
-def test_the_graph_is_the_same_whatever_the_machines(tmp_path):
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+def test_the_graph_is_the_same_whatever_the_machines(tmp_path, target):
     plain, _ = documents(compiled(tmp_path, {}))
     graphs = []
     for machines in PROFILES.values():
-        spec, _ = documents(compiled(tmp_path, machines))
+        spec, _ = documents(compiled(tmp_path, machines, target))
         for container in executors(spec).values():
             container.pop("resources", None)
             container["image"] = ""
+            if container["command"][-1] == MODULE:
+                # What the task would run, its custom job runs.
+                *command, given, asked, function, name = container["args"][container["args"].index("--") + 1 :]
+                container.update(command=command, args=[given, asked, function, name])
         graphs.append(spec)
     for container in executors(plain).values():
         container["image"] = ""
@@ -173,17 +181,120 @@ def test_in_rounds_only_trials_get_the_accelerator(tmp_path):
     assert executors(spec)["exec-suggest"]["image"] == IMAGES["cpu"]
 
 
+def test_what_a_task_of_vertex_ai_can_not_have_a_custom_job_has(tmp_path):
+    first, *rest = yaml.safe_load_all(compiled(tmp_path, JOBS, "vertex"))
+    assert (lint(first), rest) == ([], [])
+    found = {label: job for label, one in first["deploymentSpec"]["executors"].items() if (job := job_of(one))}
+    assert set(found) == {"exec-retrain", "exec-best-epoch"}
+    (gpus,), (tpu,) = found["exec-retrain"].places, found["exec-best-epoch"].places
+    assert (gpus.type, gpus.accelerator, gpus.accelerators, gpus.strategy, gpus.image) == (
+        "n1-standard-16",
+        "NVIDIA_TESLA_T4",
+        4,
+        "SPOT",
+        IMAGES["gpu"],
+    )
+    assert (tpu.type, tpu.accelerator, tpu.topology, tpu.image) == ("ct5lp-hightpu-8t", "", "2x4", IMAGES["tpu"])
+    containers = executors(first)
+    assert {containers[label]["image"] for label in found} == {IMAGES["glue"]}
+    assert not any("resources" in containers[label] for label in found)
+    assert containers["exec-tune"]["resources"]["accelerator"]["type"] == "NVIDIA_TESLA_T4"
+
+
+def test_an_image_of_a_custom_job_is_looked_at_too(tmp_path):
+    spec, _ = documents(compiled(tmp_path, JOBS, "vertex"))
+    assert unpinned(spec) is None
+    text = yaml.safe_dump(spec).replace(IMAGES["tpu"], "registry.example/team/tpu:latest")
+    assert unpinned(yaml.safe_load(text)) == "registry.example/team/tpu:latest"
+
+
+def test_in_rounds_only_trials_are_custom_jobs(tmp_path):
+    spec, _ = documents(compiled(tmp_path, {"tune": GPUS | {"spot": True}}, "vertex", search={"rounds": 2}))
+    found = {label for label, one in spec["deploymentSpec"]["executors"].items() if job_of(one)}
+    assert found == {"exec-trial", "exec-trial-2"}
+
+
+def test_an_alternative_is_the_machine_with_what_it_names(tmp_path):
+    names = [
+        {"spot": False},
+        {"accelerator": "nvidia-l4", "region": "us-central1"},
+        {"flex_start": True},
+        {"accelerator": "tpu-v5-lite-podslice", "accelerators": 1, "topology": "1x1"},
+    ]
+    machine = GPUS | {"cpu": 8, "memory_gb": 30, "spot": True, "disk_gb": 200, "fallback": names, "wait_minutes": 5}
+    spec, _ = documents(compiled(tmp_path, {"retrain": machine}, "vertex"))
+    job = job_of(spec["deploymentSpec"]["executors"]["exec-retrain"])
+    assert job.wait_minutes == 5
+    assert [place.words for place in job.places] == [
+        "n1-standard-8 with 4 nvidia-tesla-t4, Spot",
+        "n1-standard-8 with 4 nvidia-tesla-t4",
+        "g2-standard-8, Spot, in us-central1",
+        "n1-standard-8 with 4 nvidia-tesla-t4, Flex-Start",
+        "ct5lp-hightpu-1t, Spot",
+    ]
+    assert {place.disk_gb for place in job.places} == {200}
+    assert [place.image for place in job.places] == [IMAGES["gpu"]] * 4 + [IMAGES["tpu"]]
+
+
 @pytest.mark.parametrize(
     ("machine", "words"),
     [
-        (TPU, "hardware.retrain.machine.accelerator: a task of Vertex AI Pipelines can't have tpu-v5-lite-podslice"),
-        (GPUS | {"spot": True}, "hardware.retrain.machine.spot: a task of Vertex AI Pipelines can't ask for Spot"),
-        ({"accelerator": "nvidia"}, "hardware.retrain.machine.accelerator: Vertex AI needs the GPU's name"),
+        (GPUS | {"spot": True, "flex_start": True}, "flex_start and spot are different ways to get a machine"),
+        (GPUS | {"machines": 2}, "machines: 2 of 4 accelerators each"),
+        ({"reservation": "r"}, 'reservation: "r" is none; give projects/P/zones/Z/reservations/R'),
+        ({"wait_minutes": 5}, "wait_minutes has no meaning without fallback"),
+        ({"fallback": [{"topology": "2x2"}]}, 'machine: fallback: "topology" has no meaning without accelerator'),
+        ({"fallback": [{"spott": True}]}, 'fallback.0.spott: unknown key "spott"; did you mean "spot"'),
+        ({"disk_gb": 20}, "disk_gb: 20 must be at least 100"),
     ],
 )
-def test_what_a_task_of_vertex_ai_can_not_have(tmp_path, machine, words):
+def test_what_no_custom_job_can_be(machine, words):
     with pytest.raises(UserError, match=words):
-        compiled(tmp_path, {"retrain": machine}, "vertex")
+        of({"retrain": machine})
+
+
+@pytest.mark.parametrize(
+    ("hardware", "words"),
+    [
+        ({"tune": {"machine": {"machines": 2}}}, "tune.machine.machines: only a training spans several machines; sear"),
+        ({"weigh": {"machine": {"machines": 2}}}, "weigh.machine.machines: only a training spans several machines"),
+        ({"retrain": {"machine": {"machines": 2}, "strategy": "mirrored"}}, "machine.machines: 2 need strategy: multi"),
+        ({"retrain": {"machine": {"machines": 2}, "devices": 3}}, "devices: 3 are the processes of the training"),
+    ],
+)
+def test_several_machines_are_for_trainings_over_several(hardware, words):
+    with pytest.raises(UserError, match=words):
+        validate({"name": "x", "data": {"source": "sklearn:iris"}, "hardware": hardware})
+
+
+V6E = {"accelerator": "tpu-v6e-slice", "accelerators": 8, "topology": "2x4"}
+V5P = V6E | {"accelerator": "tpu-v5p-slice"}
+H100 = {"accelerator": "nvidia-h100-80gb", "accelerators": 8, "spot": True}
+LARGE = TPU | {"accelerators": 16, "topology": "4x4"}
+
+
+@pytest.mark.parametrize(
+    ("target", "machine", "words"),
+    [
+        ("vertex", {"accelerator": "nvidia"}, "machine.accelerator: Vertex AI needs the GPU's name"),
+        ("vertex", GPUS | {"fallback": [{"accelerator": "nvidia"}]}, "fallback.0.accelerator: Vertex AI needs the GPU"),
+        ("vertex", V6E, "machine.accelerator: TensorFlow, which trains here, does not train on tpu-v6e-slice"),
+        ("kubeflow", V6E, "machine.accelerator: TensorFlow, which trains here, does not train on tpu-v6e-slice"),
+        ("vertex", V5P, "machine.accelerator: Vertex AI has no tpu-v5p-slice for custom jobs; take tpu-v5-lite-podsl"),
+        ("vertex", LARGE, "machine.topology: 4x4 is more than one machine of TPUs"),
+        ("vertex", H100, "no machine type that is known here has 8 nvidia-h100-80gb; give its name"),
+        (
+            "vertex",
+            {"region": "us-centrall"},
+            'machine.region: Vertex AI is not in "us-centrall"; did you mean "us-cen',
+        ),
+        ("kubeflow", {"machines": 2}, "machine.machines: only Vertex AI has it, in custom jobs; remove it"),
+        ("kubeflow", {"spot": True, "fallback": [{"spot": False}]}, "machine.fallback: only Vertex AI has it"),
+    ],
+)
+def test_what_can_not_be_had(tmp_path, target, machine, words):
+    with pytest.raises(UserError, match=f"hardware.retrain.*{words}"):
+        compiled(tmp_path, {"retrain": machine}, target)
 
 
 def test_an_image_that_the_lock_lacks_is_named(tmp_path):
@@ -196,8 +307,8 @@ def test_an_image_that_the_lock_lacks_is_named(tmp_path):
 
 def test_no_step_gets_its_machine():
     """What a step gets is its key in every cache."""
-    bare, placed = (arguments(of(machines), Path(), Path("c")) for machines in ({}, PROFILES["gpus"]))
-    assert bare == placed
+    bare, *placed = (arguments(of(machines), Path(), Path("c")) for machines in ({}, PROFILES["gpus"], JOBS))
+    assert placed == [bare] * 2
     limited = arguments(
         validate({"name": "x", "data": {"source": "sklearn:iris"}, "hardware": {"max_cost": 5}}), Path(), Path("c")
     )
