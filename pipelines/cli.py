@@ -143,11 +143,23 @@ def compile(
 def predict(
     data: Annotated[str, typer.Argument(help="A file, folder or glob of raw features, local or gs://.")],
     model: Annotated[
-        str | None, typer.Option(metavar="RUN", help="A run's name or folder, or the folder of an ensemble.")
+        str | None,
+        typer.Option(
+            metavar="RUN", help="A run's name or folder, or the folder of an ensemble or of champions, local or gs://."
+        ),
     ] = None,
     url: Annotated[
         str | None, typer.Option(help="Instead of --model: http://HOST:PORT/v1/models/NAME:predict of `kep serve`.")
     ] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Instead of --model: an endpoint of Vertex AI by its name, id or resource."),
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="With --endpoint: the model's version, or the deployed model's id, to answer.")
+    ] = None,
+    project: cloud.Project = "",
+    region: cloud.Region = "",
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The .csv, .parquet or .jsonl to write, a row for each row.")
     ] = Path("predictions.csv"),
@@ -156,11 +168,14 @@ def predict(
     """Predict the rows of a file with a run's ensemble, on this machine or where it is served."""
     from pipelines.local import enter_step_environment
 
+    if version is not None and endpoint is None:
+        raise UserError("--version has no meaning without --endpoint; remove it")
     enter_step_environment()
+    asked = None if endpoint is None else cloud.predictor(endpoint, version, project, region, console)
     with _quiet():
         from pipelines.predict import predict
 
-    predict(model, url, data, output, runs, console)
+    predict(model, url, data, output, runs, console, asked)
 
 
 @app.command(epilog="Example: kep batch new.parquet --model churn --key customer --tasks 4 -o predictions")
@@ -221,7 +236,7 @@ def serve(
         typer.Argument(
             metavar="RUN",
             envvar="AIP_STORAGE_URI",
-            help="A run's name or folder, or the folder of an ensemble, local or gs://.",
+            help="A run's name or folder, or the folder of an ensemble or of champions, local or gs://.",
         ),
     ],
     name: Annotated[str | None, typer.Option(help="Of the model in paths; the run's when not given.")] = None,
@@ -308,7 +323,12 @@ def export(
 @app.command(epilog="Example: kep drift new.csv --against churn -o drift.html")
 def drift(
     data: Annotated[str, typer.Argument(help="A file, folder or glob of raw features, local or gs://.")],
-    against: Annotated[str, typer.Option(metavar="RUN", help="A run's name or folder, or the folder of an ensemble.")],
+    against: Annotated[
+        str,
+        typer.Option(
+            metavar="RUN", help="A run's name or folder, or the folder of an ensemble or of champions, local or gs://."
+        ),
+    ],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="An HTML page to write.")] = None,
     record: Annotated[Path | None, typer.Option("--json", help="A JSON file to write.")] = None,
     threshold: Annotated[

@@ -12,6 +12,7 @@ from rich.console import Console
 from components.shared.errors import UserError
 
 if TYPE_CHECKING:
+    from pipelines.endpoints import Predictor
     from pipelines.engine import Engine, Options
     from pipelines.template import Template
     from pipelines.vertex import Vertex
@@ -450,6 +451,24 @@ class Place:
 
         if self.target == "vertex" and not yes:
             costs.check(template, costs.load(prices))
+
+
+def predictor(endpoint: str, version: str | None, project: str, region: str, console: Console) -> "Predictor":
+    """An endpoint of Vertex AI, for `kep predict`; a resource name says its project and region itself."""
+    from pipelines import endpoints
+
+    if match := endpoints.RESOURCE.fullmatch(endpoint):
+        project, region = match[1], match[2]
+    vertex = Place("vertex", project, region).vertex
+
+    def say(text: str) -> None:
+        console.print(text, soft_wrap=True, markup=False)
+
+    endpoints.warn_of_key(vertex.credentials, say)
+    found = endpoints.Predictor(vertex, endpoints.get(vertex, endpoint), version)
+    if found.note:
+        say(f"note: {found.note}")
+    return found
 
 
 def _frozen(template: "Template") -> None:

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions
+from google.api_core.future.polling import DEFAULT_POLLING
 from google.api_core.retry import Retry, if_exception_type
 
 from components.shared.errors import UserError, nearest
@@ -51,6 +52,8 @@ LOOK = {"retry": _READ.with_timeout(120), "timeout": 60}
 """Of a call that only reads."""
 FOLLOW = {"retry": _READ.with_timeout(1800), "timeout": 60}
 """Of a look at a run that lasts hours, which an outage of minutes does not end."""
+ENDED = {"retry": _READ.with_timeout(120), "polling": DEFAULT_POLLING.with_timeout(3600)}
+"""Of waiting for what a call has begun: a machine that starts takes minutes."""
 
 
 class Vertex:
@@ -171,6 +174,9 @@ class Vertex:
             raise UserError(self._sentence(error.cause, account)) from error
         except exceptions.GoogleAPICallError as error:
             raise UserError(self._sentence(error, account)) from error
+        except TimeoutError as error:  # of an operation
+            late = "has not ended within an hour; the same command looks at it again"
+            raise UserError(f"what Vertex AI in {self.region} has begun {late}") from error
 
     def _sentence(self, error: Exception | None, account: str) -> str:
         said = first_line(getattr(error, "message", None) or str(error))
@@ -216,6 +222,27 @@ class Vertex:
         from google.cloud.aiplatform_v1 import ScheduleServiceClient
 
         return ScheduleServiceClient(**self.options)
+
+    @cached_property
+    def models(self) -> "api.ModelServiceClient":
+        """The client of the Model Registry."""
+        from google.cloud.aiplatform_v1 import ModelServiceClient
+
+        return ModelServiceClient(**self.options)
+
+    @cached_property
+    def endpoints(self) -> "api.EndpointServiceClient":
+        """The client of endpoints."""
+        from google.cloud.aiplatform_v1 import EndpointServiceClient
+
+        return EndpointServiceClient(**self.options)
+
+    @cached_property
+    def batches(self) -> "api.JobServiceClient":
+        """The client of batch prediction jobs."""
+        from google.cloud.aiplatform_v1 import JobServiceClient
+
+        return JobServiceClient(**self.options)
 
 
 def login() -> Any:
