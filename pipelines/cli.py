@@ -128,14 +128,15 @@ def compile(
     from pipelines.arguments import arguments
     from pipelines.compile import compile_training
     from pipelines.config import load
-    from pipelines.images import locked
+    from pipelines.images import locked, with_server
 
     settings = load(file, overrides)
     given = arguments(settings, file.parent, Path("champions"))
     if target == "local":
         compile_training(output, given)
     else:
-        compile_training(output, given, locked(images), settings.hardware.machines, target)
+        named = locked(images)
+        compile_training(output, with_server(given, named, target), named, settings.hardware.machines, target)
     console.print(f"wrote {output}")
 
 

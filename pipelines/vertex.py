@@ -109,6 +109,11 @@ class Vertex:
                 return None
         return run_of(job, self._url(name))
 
+    def labels(self, name: str) -> dict[str, str]:
+        """Labels of a run that is there."""
+        with self.explained():
+            return dict(self._jobs.get_pipeline_job(name=self._name(name), **LOOK).labels)
+
     def create(self, name: str, template: Template, options: Options, given: dict[str, str]) -> tuple[Run, bool]:
         """Makes the run, once, however often the answer is lost on its way.
 

@@ -10,6 +10,7 @@ def promote(
     config: str,
     champion: str,
     force: bool,
+    job: str,
     code: str,
     ensemble: Input[Model],
     evaluation: Input[Artifact],
@@ -19,8 +20,9 @@ def promote(
 
     Args:
         config: JSON of the run file's `promote`.
-        champion: JSON: the champion's folder, and the version that evaluate compared with or null.
+        champion: JSON: the champion's folder, the version that evaluate compared with or null, perhaps a server image.
         force: Promote whatever the comparison says; recorded in the verdict.
+        job: Resource name of the run.
         code: Hash of the code that runs.
         ensemble: The challenger.
         evaluation: What evaluate wrote; its stored predictions are the comparison.
@@ -35,4 +37,5 @@ def promote(
         config=config,
         champion=champion,
         force=force,
+        job=job,
     )
