@@ -130,7 +130,13 @@ def _matching(ports: dict[str, int], host: str) -> int | None:
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
     with suppress(OSError):
-        while data := source.recv(65536):
+        target.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while True:
+            # Clients of a proxy hold the second part of a request back until the first is acknowledged, after 40 ms.
+            source.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            data = source.recv(65536)
+            if not data:
+                break
             target.sendall(data)
     with suppress(OSError):
         target.shutdown(socket.SHUT_WR)
