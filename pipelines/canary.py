@@ -39,11 +39,13 @@ class Limits:
         errors: Share of its requests that are not answered.
         slowdown: 95th percentile of its times, as a multiple of the champion's.
         drift: Population stability index of its predictions.
+        fast: Seconds that are never too long: a few milliseconds more say more of the machine than of the version.
     """
 
     errors: float = 0.01
     slowdown: float = 2.0
     drift: float = 0.2
+    fast: float = 0.1
 
 
 @dataclass
@@ -84,8 +86,8 @@ def ask_both(
 ) -> tuple[str, list[str]]:
     """Sends rows as requests until both versions have answered each of them.
 
-    An endpoint chooses a version by its traffic split and says in an answer which one it was; so a request is sent again
-    until both have answered it. What `checks` gives is returned.
+    An endpoint chooses a version by its traffic split and says in an answer which one it was; so a request is sent
+    again until both have answered it. What `checks` gives is returned.
     """
     predictor = Predictor(vertex, endpoint)
     manifest = manifest_of(vertex, champion.model, champion.version)
@@ -125,7 +127,7 @@ def checks(
     if not both:
         never = next((name for name, side in zip(versions, sides, strict=True) if not side.predictions), versions[1])
         return f"version {never} has answered none of the requests", problems or [f"version {never} does not answer"]
-    if canary.p95 > limits.slowdown * champion.p95:
+    if canary.p95 > max(limits.slowdown * champion.p95, limits.fast):
         problems.append(f"its p95 is more than {limits.slowdown:g} times that of version {versions[0]}")
     before, after = (np.concatenate([side.predictions[number] for number in both]) for side in sides)
     bins = predicted_bins(manifest, before)

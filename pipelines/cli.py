@@ -211,6 +211,17 @@ def batch(
         "containers/images.lock.yaml"
     ),
     runs: Runs = Path("runs"),
+    on: Annotated[
+        Literal["local", "vertex"],
+        typer.Option(help="vertex: as a BatchPredictionJob by a model of its registry; no tasks, and no drift."),
+    ] = "local",
+    version: Annotated[str, typer.Option(help="vertex: number or alias; the champion, or else the default.")] = "",
+    project: cloud.Project = "",
+    region: cloud.Region = "",
+    bucket: cloud.Bucket = "",
+    machine: Annotated[str, typer.Option(help="vertex: type of the machines.")] = "n1-standard-4",
+    max_replicas: Annotated[int, typer.Option(min=1, help="vertex: machines, at most.")] = 10,
+    service_account: cloud.Account = "",
 ) -> None:
     """Predict a source as a pipeline: in tasks, resumable, to Parquet, with the drift of what was predicted."""
     from components.drift.drift import check_threshold
@@ -219,6 +230,14 @@ def batch(
     from pipelines.compile import compile_prediction
     from pipelines.images import locked
 
+    if on == "vertex":
+        if compiled is not None:
+            raise UserError("--compile has no meaning with --on vertex, where no pipeline runs; remove one of them")
+        place = cloud.Place("vertex", project, region)
+        options = place.options(bucket, service_account, "", "", None, "slow")
+        raise typer.Exit(
+            cloud.batch(place, options, data, model, version, key, exclude, shard_rows, machine, max_replicas, output)
+        )
     check_threshold(threshold)
     settings = DriftSettings(threshold=threshold, fail=fail) if drift else None
     given = batches.parameters(data, model, runs, exclude, settings, key=key, tasks=tasks, shard_rows=shard_rows)

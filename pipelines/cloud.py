@@ -411,6 +411,7 @@ def advance_rollout(
     ] = 1,
     max_errors: Annotated[float, typer.Option(min=0, max=1, help="Share of requests without an answer.")] = 0.01,
     max_slowdown: Annotated[float, typer.Option(min=1, help="95th percentile of its times, of the champion's.")] = 2.0,
+    fast_ms: Annotated[float, typer.Option(min=0, help="Milliseconds that are never too slow.")] = 100.0,
     threshold: Annotated[
         float, typer.Option(help="Population stability index beyond which its predictions have drifted.")
     ] = 0.2,
@@ -427,7 +428,7 @@ def advance_rollout(
     check_threshold(threshold)
     if not data:
         raise UserError("--check-data: is missing; give rows such as the endpoint is asked for")
-    limits = Limits(max_errors, max_slowdown, threshold)
+    limits = Limits(max_errors, max_slowdown, threshold, fast_ms / 1000)
     if champions:
         from pipelines.local import enter_step_environment
 
@@ -577,6 +578,26 @@ def predictor(endpoint: str, version: str | None, project: str, region: str, con
     if found.note:
         say(f"note: {found.note}")
     return found
+
+
+def batch(
+    place: "Place",
+    options: "Options",
+    data: str,
+    model: str,
+    version: str,
+    key: str | None,
+    exclude: list[str] | None,
+    shard_rows: int,
+    machine: str,
+    replicas: int,
+    output: Path,
+) -> int:
+    """A BatchPredictionJob, for `kep batch --on vertex`."""
+    from pipelines.batch_job import batch as batch_there
+
+    given = (data, model, version, key, exclude or [], shard_rows, machine, replicas, output)
+    return batch_there(place.vertex, options, *given, console)
 
 
 def _endpoint(endpoint: str, project: str, region: str) -> tuple["Vertex", str]:

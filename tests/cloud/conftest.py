@@ -48,8 +48,9 @@ def tunnel(_behind, monkeypatch) -> Tunnel:
 @pytest.fixture
 def vertex(_behind, tunnel, monkeypatch):
     """An empty Vertex AI in every region of every project; what waits for it does not wait long."""
-    from pipelines import submit, template, vertex
+    from pipelines import batch_job, submit, template, vertex
 
+    monkeypatch.setattr(batch_job, "POLL", 0)
     for calls in (vertex.CHANGE, vertex.LOOK, vertex.FOLLOW, template.STORAGE):
         monkeypatch.setitem(calls, "retry", calls["retry"].with_delay(0.01, 0.01).with_timeout(1))
     monkeypatch.setitem(vertex.ENDED, "retry", vertex.ENDED["retry"].with_delay(0.01, 0.01).with_timeout(1))
@@ -136,7 +137,8 @@ def registered(vertex, gcs, churn_versions):
                 image_uri="registry/serve@sha256:1", predict_route="/predict", health_route="/health"
             )
             uri = f"gs://data/champions/churn/versions/{version}"
-            model = api.Model(display_name="churn", container_spec=spec, artifact_uri=uri)
+            labels = {"kep_version": version}
+            model = api.Model(display_name="churn", container_spec=spec, artifact_uri=uri, labels=labels)
             parent = "projects/shop-ml/locations/europe-west4"
             known = f"{parent}/models/kep-churn"
             place = {"parent_model": known} if known in vertex.models.versions else {"model_id": "kep-churn"}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import requests
 
+from components.promote.promote import content_version
 from components.shared import champions
 from components.shared.schema import Manifest
 from pipelines import endpoints
@@ -136,11 +137,15 @@ def test_a_rollout_is_taken_back_by_hand(vertex, rollout, kep):
     assert "no rollout is under way on endpoint churn; `kep rollout start churn` begins" in one_sentence(kep(*back)[2])
 
 
-def test_the_status_is_a_table(vertex, rollout, kep):
+def test_the_status_is_a_table(vertex, rollout, kep, churn_versions):
     rollout("one", "alike")
+    contents = [content_version(churn_versions[name]) for name in ("one", "alike")]
     lines = [line.split() for line in kep("rollout", "status", "churn", *PLACE)[1].splitlines()]
     ids = [one.id for one in vertex.models.endpoints[NAME].deployed_models]
-    assert lines[1:] == [["1", "70", "%", ids[0], "champion,", "default"], ["2", "30", "%", ids[1], "challenger"]]
+    assert lines[1:] == [
+        ["1", "70", "%", ids[0], "champion,", "default", contents[0]],
+        ["2", "30", "%", ids[1], "challenger", contents[1]],
+    ]
 
 
 @pytest.mark.parametrize("lose", [True, False])
@@ -275,7 +280,7 @@ def test_a_folder_of_champions_has_the_same_commands(gcs, kep, churn_versions, t
     assert "holds no version two; there are alike, one, other" in one_sentence(kep(*given, "two")[2])
 
 
-def side(seconds: float = 0.01, errors: int = 0, shift: float = 0.0) -> Side:
+def side(seconds: float = 0.1, errors: int = 0, shift: float = 0.0) -> Side:
     positive = np.linspace(0.1, 0.6, 400) + shift
     predictions = np.stack([1 - positive, positive], axis=1)
     return Side([seconds] * 100, {0: predictions}, errors, "answered 500: away")
@@ -285,9 +290,9 @@ def side(seconds: float = 0.01, errors: int = 0, shift: float = 0.0) -> Side:
     ("canary", "problems"),
     [
         (side(), []),
-        (side(seconds=0.019, errors=1), []),
+        (side(seconds=0.19, errors=1), []),
         (side(errors=2), [r"errors 2\.0% \(answered 500: away\), at most 1\.0% are allowed"]),
-        (side(seconds=0.021), [r"its p95 is more than 2 times that of version 1"]),
+        (side(seconds=0.21), [r"its p95 is more than 2 times that of version 1"]),
         (side(shift=0.3), [r"predicted churned has drifted by [\d.]+, beyond 0\.2"]),
         (Side(errors=5, problem="x"), [r"errors 100\.0% \(x\), at most 1\.0% are allowed"]),
         (Side(), [r"version 2 does not answer"]),
@@ -298,6 +303,13 @@ def test_each_limit_counts(churn_versions, canary, problems):
     assert len(found) == len(problems)
     for text, pattern in zip(found, problems, strict=True):
         assert re.fullmatch(pattern, text)
+
+
+def test_a_few_milliseconds_more_are_no_slowdown(churn_versions):
+    manifest = Manifest.load(churn_versions["one"])
+    for fast, problems in ((0.1, 0), (0.05, 1)):
+        sides = (side(seconds=0.01), side(seconds=0.09))
+        assert len(checks(manifest, sides, ("1", "2"), Limits(fast=fast))[1]) == problems
 
 
 def test_stages_are_percentages():

@@ -222,7 +222,7 @@ class Server:
             if match is None:
                 raise RefusedError("INVALID_ARGUMENT", f"Invalid filter {request.filter}")
             chosen = [one for one in chosen if _field(one, match[1]) and match[2] in (None, _field(one, match[1]))]
-        if request.order_by not in ("", "create_time desc"):
+        if getattr(request, "order_by", "") not in ("", "create_time desc"):
             raise RefusedError("INVALID_ARGUMENT", f"Invalid order_by {request.order_by}")
         chosen.sort(key=lambda one: one.create_time, reverse=True)
         start = int(request.page_token or 0)

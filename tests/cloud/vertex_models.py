@@ -10,6 +10,7 @@ import re
 import subprocess
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 
@@ -63,6 +64,8 @@ class Serving:
         assert any('"ready"' in line for line in lines)
         assert requests.get(address + model.container_spec.health_route, timeout=60).status_code == 200
         self.url = address + model.container_spec.predict_route
+        # A line for each request: a pipe that nobody reads would hold the server up.
+        threading.Thread(target=lambda: deque(lines, 0), daemon=True).start()
 
 
 class Models:
@@ -275,8 +278,6 @@ class Models:
         return job
 
     def list_batches(self, request: api.ListBatchPredictionJobsRequest) -> api.ListBatchPredictionJobsResponse:
-        if request.order_by:
-            raise RefusedError("INVALID_ARGUMENT", "Unknown field order_by")
         page, token = self._server._page(self.batches, request)
         return api.ListBatchPredictionJobsResponse(batch_prediction_jobs=page, next_page_token=token)
 
