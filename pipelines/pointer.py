@@ -37,6 +37,8 @@ def advance(folder: str, version: str, data: str, rows: int, limits: Limits, con
             sides = (Side(), Side())
             for number, table in enumerate(tables(data, ensembles[0].manifest.columns, rows)):
                 for ensemble, side in zip(ensembles, sides, strict=True):
+                    if number == 0:
+                        ensemble.predict(table)  # compiles
                     begun = time.perf_counter()
                     side.predictions[number] = ensemble.predict(table)
                     side.seconds.append(time.perf_counter() - begun)
