@@ -71,7 +71,7 @@ Queue = Annotated[bool | None, typer.Option("--queue/--skip", help="Whether a ru
 Yes = Annotated[bool, typer.Option("--yes", help="Also when a run would cost more than hardware.max_cost.")]
 
 Endpoint = Annotated[
-    str, typer.Argument(metavar="[ENDPOINT]", help="Of Vertex AI: its name, id or resource name.", show_default=False)
+    str, typer.Argument(metavar="ENDPOINT", help="Of Vertex AI: its name, id or resource name.", show_default=False)
 ]
 Champions = Annotated[
     str, typer.Option(metavar="FOLDER", help="Instead of an endpoint: a folder of champions, local or gs://.")
@@ -429,7 +429,7 @@ def advance_rollout(
     if not data:
         raise UserError("--check-data: is missing; give rows such as the endpoint is asked for")
     limits = Limits(max_errors, max_slowdown, threshold, fast_ms / 1000)
-    if champions:
+    if _is_folder(endpoint, champions):
         from pipelines.local import enter_step_environment
 
         if not version:
@@ -448,7 +448,7 @@ def roll_back(endpoint: Endpoint = "", champions: Champions = "", project: Proje
     """Give the champion all traffic again; of a folder, move the pointer back to the version before."""
     from pipelines import pointer, rollout
 
-    if champions:
+    if _is_folder(endpoint, champions):
         pointer.rollback(champions, console)
         return
     rollout.rollback(*_endpoint(endpoint, project, region), console)
@@ -461,7 +461,7 @@ def rollout_status(
     """Show the versions and what traffic they get."""
     from pipelines import pointer, rollout
 
-    if champions:
+    if _is_folder(endpoint, champions):
         console.print(pointer.status(champions))
         return
     console.print(rollout.status(*_endpoint(endpoint, project, region)))
@@ -598,6 +598,13 @@ def batch(
 
     given = (data, model, version, key, exclude or [], shard_rows, machine, replicas, output)
     return batch_there(place.vertex, options, *given, console)
+
+
+def _is_folder(endpoint: str, champions: str) -> bool:
+    """Whether a rollout is of a folder of champions."""
+    if endpoint and champions:
+        raise UserError(f"--champions: give it, or the endpoint {endpoint}, not both")
+    return bool(champions)
 
 
 def _endpoint(endpoint: str, project: str, region: str) -> tuple["Vertex", str]:

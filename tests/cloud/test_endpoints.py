@@ -91,10 +91,10 @@ def test_both_versions_answer_by_their_shares(serving, kep, monkeypatch, vertex)
 
 @pytest.mark.parametrize("version", ["2", "id"])
 def test_a_version_can_be_named(serving, kep, expected, tmp_path, version):
-    ids = serving(one=80, other=20)
+    ids = serving(one=90, other=10)
     code, out, err = kep(*ASK, "--version", ids[1] if version == "id" else version)
     assert (code, err) == (0, "")
-    assert "note: an endpoint chooses by its traffic split: about 5 requests for each answer of" in out
+    assert "note: an endpoint chooses by its traffic split: about 10 requests for each answer of" in out
     assert "(version 2: 600 rows)" in out
     assert (tmp_path / "predictions.csv").read_bytes() == expected("other")
 

@@ -215,6 +215,7 @@ def test_a_deployment_that_fails_changes_nothing(vertex, registered, kep):
         (["start"], "ENDPOINT: is missing; name one of Vertex AI, or a folder with --champions"),
         (["start", "--champions", "x"], "--champions: a folder has no traffic to share: `kep serve` serves the one"),
         (["advance", "churn"], "--check-data: is missing"),
+        (["rollback", "churn", "--champions", "x"], "--champions: give it, or the endpoint churn, not both"),
         (["advance", "churn", "--check-data", "x", "--version", "2"], "--version has no meaning without --champions"),
         (["advance", "churn", "--check-data", "x"], "no rollout is under way on endpoint churn; `kep rollout start"),
         (["status", "chrn"], 'endpoint: there is no "chrn" in europe-west4 of project shop-ml; did you mean "churn"?'),
