@@ -146,8 +146,12 @@ def _uploaded(vertex: Vertex, parent: str, content: str, described: dict[str, An
     def send() -> "api.Model":
         request = {"parent": vertex.parent, "model": described}
         request |= {"parent_model": parent} if versions(vertex, parent) else {"model_id": parent.rpartition("/")[2]}
-        begun = vertex.models.upload_model(request=request, **CREATE)
-        done = begun.result(**ENDED)
+        try:
+            done = vertex.models.upload_model(request=request, **CREATE).result(**ENDED)
+        except exceptions.AlreadyExists:  # made in between, perhaps by a call whose answer was lost
+            if (other := find()) is None:
+                raise
+            return other
         return vertex.models.get_model(name=f"{done.model}@{done.model_version_id}", **LOOK)
 
     return find() or once(send, find, CHANGE["retry"], unsure)

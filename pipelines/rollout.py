@@ -94,6 +94,8 @@ def start(
         raise UserError(f"--model: endpoint {name} serves another model than {model}; name another endpoint")
     serving = next((one for one in (state.champion, state.canary) if one and one.version == wanted.version_id), None)
     if serving is not None:
+        if serving.share == 100 and not _has(state, serving, registry.CHAMPION):
+            _crown(vertex, wanted)  # which an earlier start was kept from
         _say(console, f"version {serving.version} gets {serving.share} % of endpoint {name} already")
         return
     if state.canary is not None:
@@ -103,6 +105,8 @@ def start(
         )
     share = 100
     if state.champion is not None:
+        if first == 100:
+            raise UserError("--stages: begin below 100, so that the version can be compared with the champion")
         share = first
         _check_alike(vertex, wanted, state.champion)
         with vertex.explained():
@@ -324,7 +328,7 @@ def _crown(vertex: Vertex, version: "api.Model") -> None:
 
 
 def _undeploy(vertex: Vertex, endpoint: "api.Endpoint", unused: list[Deployed]) -> None:
-    """Frees the machines of versions without traffic; what is on its way to them is answered first."""
+    """Frees the machines of versions without traffic."""
     for one in unused:
 
         def gone(one: Deployed = one) -> bool | None:

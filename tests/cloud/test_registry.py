@@ -8,7 +8,9 @@ import yaml
 from components.evaluate.evaluate import _compared
 from components.promote.promote import run
 from components.shared.files import read_json, write_json
+from pipelines.local import ENTERED
 from tests.cloud.test_vertex import BUCKET, job, one_sentence
+from tests.conftest import DATA
 
 FOLDER = "gs://data/team/champions/churn"
 JOB = "projects/shop-ml/locations/europe-west4/pipelineJobs/"
@@ -82,6 +84,17 @@ def test_each_winner_is_a_version_and_the_last_is_the_challenger(promote, vertex
     promote("one")
     assert promote("other")["registered"] == f"{MODEL}@2"
     assert [sorted(one.version_aliases) for one in vertex.models.versions[MODEL]] == [["default"], ["challenger"]]
+
+
+def test_a_winner_is_deployed_and_asked(promote, vertex, kep, monkeypatch):
+    """By the container's description that promote has written."""
+    promote("one")
+    monkeypatch.setenv(ENTERED, "1")
+    assert kep("rollout", "start", "churn", "--machine", "e2-standard-2", *BUCKET[:4])[0] == 0
+    out = kep("predict", str(DATA / "churn.csv"), "--endpoint", "churn", *BUCKET[:4])[1]
+    assert "600 rows in" in out
+    assert "by endpoint churn (version 1: 600 rows)" in out
+    assert sorted(vertex.models.versions[MODEL][0].version_aliases) == ["champion", "default"]
 
 
 @pytest.mark.parametrize(

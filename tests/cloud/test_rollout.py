@@ -172,12 +172,12 @@ def test_a_rollout_whose_answers_are_lost_ends_the_same(vertex, registered, kep,
     assert (split(vertex), aliases(vertex)) == ({"2": 100}, [["default"], ["champion"]])
 
 
-@pytest.mark.parametrize("method", ["UpdateEndpoint", "UndeployModel"])
+@pytest.mark.parametrize("method", ["UpdateEndpoint", "MergeVersionAliases", "UndeployModel"])
 def test_a_rollback_whose_answer_is_lost_ends_the_same(vertex, rollout, kep, method):
     rollout("one", "alike")
     fault = vertex.fault(method, "UNAVAILABLE", lose=True)
     assert kep("rollout", "rollback", "churn", *PLACE)[0] == 0
-    assert (fault.hits, split(vertex)) == (1, {"1": 100})
+    assert (fault.hits, split(vertex), aliases(vertex)[1]) == (1, {"1": 100}, [])
 
 
 @pytest.mark.parametrize("method", ["MergeVersionAliases", "UndeployModel"])
@@ -189,6 +189,14 @@ def test_what_was_interrupted_is_finished_by_the_same_command(vertex, rollout, k
     assert (fault.hits, split(vertex)) == (1, {"1": 0, "2": 100})
     kep(*ADVANCE, "--stages", "50,100")
     assert (split(vertex), aliases(vertex)) == ({"2": 100}, [["default"], ["champion"]])
+
+
+def test_a_first_version_without_its_alias_gets_it_from_the_same_command(vertex, registered, kep):
+    vertex.models.serve(*registered("one"))
+    start = ("rollout", "start", "churn", "--version", "1", *PLACE)
+    vertex.fault("MergeVersionAliases", "PERMISSION_DENIED")
+    assert kep(*start)[0] == 2
+    assert (kep(*start)[0], aliases(vertex)) == (0, [["champion", "default"]])
 
 
 def test_a_deployment_that_fails_changes_nothing(vertex, registered, kep):
@@ -211,6 +219,7 @@ def test_a_deployment_that_fails_changes_nothing(vertex, registered, kep):
             '--stages: "5,4,100" must be growing percentages that end with 100',
         ),
         (["start", "churn", "--stages", "5,x"], "--stages: "),
+        (["start", "churn", "--version", "2", "--stages", "100"], "--stages: begin below 100, so that the version"),
         (["start", "Churn 2", "--model", "churn", "--version", "1"], 'endpoint: there is no "Churn 2", and a new one'),
         (["start"], "ENDPOINT: is missing; name one of Vertex AI, or a folder with --champions"),
         (["start", "--champions", "x"], "--champions: a folder has no traffic to share: `kep serve` serves the one"),
