@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import requests
 from google.api_core import exceptions
+from google.auth.exceptions import GoogleAuthError
 from pydantic_core import to_json
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
@@ -21,7 +22,7 @@ from components.shared.errors import UserError, nearest
 from components.shared.schema import FILE, Manifest
 from pipelines.engine import first_line
 from pipelines.remote import as_json, cause
-from pipelines.vertex import LOOK, Vertex
+from pipelines.vertex import LOGIN, LOOK, Vertex
 
 if TYPE_CHECKING:
     from google.cloud import aiplatform_v1 as api
@@ -246,13 +247,18 @@ class Predictor:
             answer = session.post(self._url, body, headers={"Content-Type": "application/json"}, timeout=_SECONDS)
         except requests.RequestException as error:
             return Answer("", None, time.perf_counter() - started, f"can't be reached ({cause(error)})")
+        except GoogleAuthError:  # of a token that is to be made anew
+            return Answer(
+                "", None, time.perf_counter() - started, f"is not asked: the login is no longer accepted; {LOGIN}"
+            )
         seconds = time.perf_counter() - started
         try:
             told = answer.json()
         except ValueError:
             told = {}
         if not answer.ok:
-            reason = first_line(told.get("error", {}).get("message") or answer.reason)
+            error = told.get("error") if isinstance(told, dict) else None
+            reason = first_line((isinstance(error, dict) and error.get("message")) or answer.reason)
             return Answer("", None, seconds, f"answered {answer.status_code}: {reason}{_mend(answer.status_code)}")
         key = "prediction" if self.label.classes is None else "probabilities"
         try:
@@ -298,7 +304,7 @@ def _session(credentials: Any, retries: int) -> requests.Session:
 
 def _mend(status: int) -> str:
     return {
-        401: '; run "gcloud auth application-default login"',
+        401: f"; {LOGIN}",
         403: "; grant this login roles/aiplatform.user",
         429: "; a quota is used up, or its machines are busy: try again later",
     }.get(status, "")

@@ -13,6 +13,7 @@ from rich.console import Console
 from pipelines import endpoints
 from pipelines.local import ENTERED
 from pipelines.predict import predict
+from pipelines.vertex import Vertex
 from tests.cloud.test_gcs_sources import upload
 from tests.cloud.test_vertex import one_sentence
 from tests.conftest import DATA
@@ -191,6 +192,16 @@ def test_a_key_file_works_and_is_warned_about(serving, kep, tmp_path, monkeypatc
         f'warning: this login is a key file of {account}, which does not expire; "gcloud auth application-default '
         f'login --impersonate-service-account={account}" needs none\n'
     )
+
+
+def test_a_login_that_ends_on_the_way_is_one_sentence(serving, vertex, tunnel):
+    serving(one=100)
+    place = Vertex("shop-ml", "europe-west4")
+    predictor = endpoints.Predictor(place, endpoints.get(place, "churn"))
+    tunnel.revoked = True
+    vertex.fault("Predict", "UNAUTHENTICATED")
+    words = 'is not asked: the login is no longer accepted; run "gcloud auth application-default login"'
+    assert predictor.ask(b"{}").problem == words
 
 
 def test_champions_on_gs_are_models(gcs, kep, churn_versions, expected, tmp_path):
