@@ -1,6 +1,8 @@
 """promote on Vertex AI: a winner becomes a version of the Model Registry, once, whatever answers are lost."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -143,6 +145,21 @@ def test_what_is_not_promoted_is_not_registered(promote, vertex):
     assert promote("other", config="{}")["registered"] is None
     assert promote("alike", job="training-1")["registered"] is None
     assert vertex.journal == []
+
+
+def test_registering_needs_nothing_that_the_image_of_promote_lacks():
+    program = (
+        "import sys\n"
+        "class Lacking:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        assert name not in ('tensorflow', 'keras', 'keras_tuner', 'lightgbm', 'matplotlib'), name\n"
+        "sys.meta_path.insert(0, Lacking())\n"
+        "from pipelines.registry import register\n"
+        "from pipelines.vertex import Vertex\n"
+        "from google.cloud import aiplatform_v1\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_image_that_serves_must_be_known(vertex, kep, churn):
