@@ -72,12 +72,18 @@ def rollback(folder: str, console: Console) -> None:
 
 
 def status(folder: str) -> Table:
-    """The versions of a folder of champions, and which one its pointer names."""
-    pointer = champions.read(folder)
+    """The versions of a folder of champions, and which one its pointer names.
+
+    Raises:
+        UserError: There are none, or it can't be read.
+    """
+    pointer, known = champions.read(folder), champions.versions(folder)
+    if not known:
+        raise UserError(f"--champions: {folder} holds no champions; give the folder that a run promotes into")
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("version", "", "because"):
         table.add_column(column, no_wrap=True)
-    for version in champions.versions(folder):
+    for version in known:
         own = version == pointer.version
         table.add_row(version, "champion" if own else "", pointer.facts.get("reason", "") if own else "")
     return table

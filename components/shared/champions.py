@@ -132,8 +132,7 @@ def versions(folder: str) -> list[str]:
         from components.shared import objects
 
         prefix = f"{folder.partition('//')[2].partition('/')[2]}/versions/"
-        return sorted(
-            {blob.name.removeprefix(prefix).partition("/")[0] for blob in objects.find(f"{folder}/versions", None)}
-        )
+        found = objects.find(f"{folder}/versions", None, _WHERE)
+        return sorted({blob.name.removeprefix(prefix).partition("/")[0] for blob in found})
     place = Path(folder) / "versions"
     return sorted(path.name for path in place.iterdir() if path.is_dir()) if place.is_dir() else []

@@ -290,6 +290,12 @@ def test_a_folder_of_champions_has_the_same_commands(gcs, kep, churn_versions, t
     assert "holds no version two; there are alike, one, other" in one_sentence(kep(*given, "two")[2])
 
 
+def test_a_folder_without_champions_is_one_sentence(gcs, kep):
+    status = ("rollout", "status", "--champions")
+    assert "--champions: nothing holds no champions" in one_sentence(kep(*status, "nothing")[2])
+    assert '"gs://data/nothing/versions" does not exist' in one_sentence(kep(*status, "gs://data/nothing")[2])
+
+
 def side(seconds: float = 0.1, errors: int = 0, shift: float = 0.0) -> Side:
     positive = np.linspace(0.1, 0.6, 400) + shift
     predictions = np.stack([1 - positive, positive], axis=1)
