@@ -184,7 +184,6 @@ def training(rounds: int | None = None, ingest_tasks: int = 1) -> Any:
             config=promote_config,
             champion=champion,
             force=force,
-            job=dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER,
             code=code,
             ensemble=evaluated.outputs["ensemble"],
             evaluation=evaluated.outputs["evaluation"],

@@ -10,11 +10,11 @@ def promote(
     config: str,
     champion: str,
     force: bool,
-    job: str,
     code: str,
     ensemble: Input[Model],
     evaluation: Input[Artifact],
     verdict: Output[Artifact],
+    job: str = "",
 ) -> None:
     """Moves the champion pointer to the new ensemble if its test loss is surely lower than the champion's.
 
@@ -22,11 +22,11 @@ def promote(
         config: JSON of the run file's `promote`.
         champion: JSON: the champion's folder, the version that evaluate compared with or null, perhaps a server image.
         force: Promote whatever the comparison says; recorded in the verdict.
-        job: Resource name of the run.
         code: Hash of the code that runs.
         ensemble: The challenger.
         evaluation: What evaluate wrote; its stored predictions are the comparison.
         verdict: The decision with its reason.
+        job: Resource name of the run, where Vertex AI's Model Registry is to have the winner.
     """
     from components.promote.promote import run
 

@@ -55,6 +55,12 @@ def promote(submitted, vertex, churn_versions, tmp_path):
     return of
 
 
+def test_the_run_hands_its_name_to_promote_where_vertex_ai_fills_it_in(submitted, vertex):
+    tasks = job(vertex).pipeline_spec["root"]["dag"]["tasks"]
+    given = tasks["promote"]["inputs"]["parameters"]["job"]["runtimeValue"]["constant"]
+    assert given == "{{$.pipeline_job_resource_name}}"
+
+
 def test_a_winner_is_a_version_with_all_that_is_known_of_it(promote, submitted, vertex, churn_versions):
     verdict = promote("one")
     (version,) = vertex.models.versions[MODEL]
