@@ -140,14 +140,15 @@ def compile(
     from pipelines.arguments import arguments
     from pipelines.compile import compile_training
     from pipelines.config import load
-    from pipelines.images import locked
+    from pipelines.images import locked, with_server
 
     settings = load(file, overrides)
     given = arguments(settings, file.parent, Path("champions"))
     if target == "local":
         compile_training(output, given)
     else:
-        compile_training(output, given, locked(images), settings.hardware.machines, target)
+        named = locked(images)
+        compile_training(output, with_server(given, named, target), named, settings.hardware.machines, target)
     console.print(f"wrote {output}")
 
 
@@ -155,11 +156,23 @@ def compile(
 def predict(
     data: Annotated[str, typer.Argument(help="A file, folder or glob of raw features, local or gs://.")],
     model: Annotated[
-        str | None, typer.Option(metavar="RUN", help="A run's name or folder, or the folder of an ensemble.")
+        str | None,
+        typer.Option(
+            metavar="RUN", help="A run's name or folder, or the folder of an ensemble or of champions, local or gs://."
+        ),
     ] = None,
     url: Annotated[
         str | None, typer.Option(help="Instead of --model: http://HOST:PORT/v1/models/NAME:predict of `kep serve`.")
     ] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Instead of --model: an endpoint of Vertex AI by its name, id or resource."),
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="With --endpoint: the model's version, or the deployed model's id, to answer.")
+    ] = None,
+    project: cloud.Project = "",
+    region: cloud.Region = "",
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The .csv, .parquet or .jsonl to write, a row for each row.")
     ] = Path("predictions.csv"),
@@ -168,11 +181,14 @@ def predict(
     """Predict the rows of a file with a run's ensemble, on this machine or where it is served."""
     from pipelines.local import enter_step_environment
 
+    if version is not None and endpoint is None:
+        raise UserError("--version has no meaning without --endpoint; remove it")
     enter_step_environment()
+    asked = None if endpoint is None else cloud.predictor(endpoint, version, project, region, console)
     with _quiet():
         from pipelines.predict import predict
 
-    predict(model, url, data, output, runs, console)
+    predict(model, url, data, output, runs, console, asked)
 
 
 @app.command(epilog="Example: kep batch new.parquet --model churn --key customer --tasks 4 -o predictions")
@@ -207,6 +223,17 @@ def batch(
         "containers/images.lock.yaml"
     ),
     runs: Runs = Path("runs"),
+    on: Annotated[
+        Literal["local", "vertex"],
+        typer.Option(help="vertex: as a BatchPredictionJob by a model of its registry; no tasks, and no drift."),
+    ] = "local",
+    version: Annotated[str, typer.Option(help="vertex: number or alias; the champion, or else the default.")] = "",
+    project: cloud.Project = "",
+    region: cloud.Region = "",
+    bucket: cloud.Bucket = "",
+    machine: Annotated[str, typer.Option(help="vertex: type of the machines.")] = "n1-standard-4",
+    max_replicas: Annotated[int, typer.Option(min=1, help="vertex: machines, at most.")] = 10,
+    service_account: cloud.Account = "",
 ) -> None:
     """Predict a source as a pipeline: in tasks, resumable, to Parquet, with the drift of what was predicted."""
     from components.drift.drift import check_threshold
@@ -215,6 +242,14 @@ def batch(
     from pipelines.compile import compile_prediction
     from pipelines.images import locked
 
+    if on == "vertex":
+        if compiled is not None:
+            raise UserError("--compile has no meaning with --on vertex, where no pipeline runs; remove one of them")
+        place = cloud.Place("vertex", project, region)
+        options = place.options(bucket, service_account, "", "", None, "slow")
+        raise typer.Exit(
+            cloud.batch(place, options, data, model, version, key, exclude, shard_rows, machine, max_replicas, output)
+        )
     check_threshold(threshold)
     settings = DriftSettings(threshold=threshold, fail=fail) if drift else None
     given = batches.parameters(data, model, runs, exclude, settings, key=key, tasks=tasks, shard_rows=shard_rows)
@@ -233,7 +268,7 @@ def serve(
         typer.Argument(
             metavar="RUN",
             envvar="AIP_STORAGE_URI",
-            help="A run's name or folder, or the folder of an ensemble, local or gs://.",
+            help="A run's name or folder, or the folder of an ensemble or of champions, local or gs://.",
         ),
     ],
     name: Annotated[str | None, typer.Option(help="Of the model in paths; the run's when not given.")] = None,
@@ -338,7 +373,12 @@ def export(
 @app.command(epilog="Example: kep drift new.csv --against churn -o drift.html")
 def drift(
     data: Annotated[str, typer.Argument(help="A file, folder or glob of raw features, local or gs://.")],
-    against: Annotated[str, typer.Option(metavar="RUN", help="A run's name or folder, or the folder of an ensemble.")],
+    against: Annotated[
+        str,
+        typer.Option(
+            metavar="RUN", help="A run's name or folder, or the folder of an ensemble or of champions, local or gs://."
+        ),
+    ],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="An HTML page to write.")] = None,
     record: Annotated[Path | None, typer.Option("--json", help="A JSON file to write.")] = None,
     threshold: Annotated[

@@ -12,6 +12,7 @@ from rich.console import Console
 from components.shared.errors import UserError
 
 if TYPE_CHECKING:
+    from pipelines.endpoints import Predictor
     from pipelines.engine import Engine, Options
     from pipelines.template import Template
     from pipelines.vertex import Vertex
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 app = typer.Typer()
 schedules = typer.Typer(no_args_is_help=True, help="Start runs on Vertex AI or Kubeflow again and again.")
 app.add_typer(schedules, name="schedule")
+rollouts = typer.Typer(no_args_is_help=True, help="Move an endpoint's traffic to a new version in stages, with checks.")
+app.add_typer(rollouts, name="rollout")
 console = Console(highlight=False)
 
 Target = Annotated[Literal["vertex", "kubeflow"], typer.Option(envvar="KEP_TARGET", help="Where it runs.")]
@@ -66,6 +69,14 @@ Concurrent = Annotated[
 Queue = Annotated[bool | None, typer.Option("--queue/--skip", help="Whether a run beyond those waits or is left out.")]
 
 Yes = Annotated[bool, typer.Option("--yes", help="Also when a run would cost more than hardware.max_cost.")]
+
+Endpoint = Annotated[
+    str, typer.Argument(metavar="ENDPOINT", help="Of Vertex AI: its name, id or resource name.", show_default=False)
+]
+Champions = Annotated[
+    str, typer.Option(metavar="FOLDER", help="Instead of an endpoint: a folder of champions, local or gs://.")
+]
+Stages = Annotated[str, typer.Option(help="Percentages of the traffic, one after the other.")]
 
 LOCK = Path("containers/images.lock.yaml")
 PRICES = Path(__file__).with_name("prices.yaml")
@@ -355,6 +366,107 @@ def delete(
     _say(f"deleted {name}")
 
 
+@rollouts.command(
+    "start",
+    epilog="Example: kep rollout start churn --project shop-ml --region europe-west4, for the challenger of the model "
+    "`churn` on the endpoint `churn`",
+)
+def start_rollout(
+    endpoint: Endpoint = "",
+    model: Annotated[str, typer.Option(help="Of the Model Registry; the endpoint's name when not given.")] = "",
+    version: Annotated[str, typer.Option(help="Its number, or an alias.")] = "challenger",
+    stages: Stages = "5,25,50,100",
+    machine: Annotated[str, typer.Option(help="Type of the machines that serve it.")] = "n1-standard-2",
+    replicas: Annotated[int, typer.Option(min=1, help="Machines, at least.")] = 1,
+    max_replicas: Annotated[int | None, typer.Option(min=1, help="Machines, at most; --replicas by default.")] = None,
+    service_account: Annotated[str, typer.Option(metavar="NAME", help="That it is served as; none by default.")] = "",
+    champions: Champions = "",
+    project: Project = "",
+    region: Region = "",
+) -> None:
+    """Deploy a version beside the champion, with its first share of the traffic."""
+    from pipelines import rollout
+
+    if champions:
+        raise UserError(
+            "--champions: a folder has no traffic to share: `kep serve` serves the one version that its pointer names; "
+            "`kep rollout advance --champions` checks another one and moves the pointer to it"
+        )
+    first = rollout.stages(stages)[0]
+    vertex, name = _endpoint(endpoint, project, region)
+    size = (replicas, max(replicas, max_replicas or replicas))
+    rollout.start(vertex, name, model or name, version, first, machine, size, service_account, console)
+
+
+@rollouts.command("advance", epilog="Example: kep rollout advance churn --check-data new.csv --to 100")
+def advance_rollout(
+    endpoint: Endpoint = "",
+    data: Annotated[
+        str, typer.Option("--check-data", metavar="DATA", help="Rows that are sent to both versions, local or gs://.")
+    ] = "",
+    rows: Annotated[int, typer.Option("--check-rows", min=1, help="Of them, about, at most.")] = 1000,
+    stages: Stages = "5,25,50,100",
+    to: Annotated[
+        int, typer.Option(min=1, max=100, help="Go on through the stages to this one; one stage by default.")
+    ] = 1,
+    max_errors: Annotated[float, typer.Option(min=0, max=1, help="Share of requests without an answer.")] = 0.01,
+    max_slowdown: Annotated[float, typer.Option(min=1, help="95th percentile of its times, of the champion's.")] = 2.0,
+    fast_ms: Annotated[float, typer.Option(min=0, help="Milliseconds that are never too slow.")] = 100.0,
+    threshold: Annotated[
+        float, typer.Option(help="Population stability index beyond which its predictions have drifted.")
+    ] = 0.2,
+    version: Annotated[str, typer.Option(help="With --champions: the version that is to become champion.")] = "",
+    champions: Champions = "",
+    project: Project = "",
+    region: Region = "",
+) -> None:
+    """Check the new version, and give it its next share or take its traffic away: exit status 1."""
+    from components.drift.drift import check_threshold
+    from pipelines import pointer, rollout
+    from pipelines.canary import Limits
+
+    check_threshold(threshold)
+    if not data:
+        raise UserError("--check-data: is missing; give rows such as the endpoint is asked for")
+    limits = Limits(max_errors, max_slowdown, threshold, fast_ms / 1000)
+    if _is_folder(endpoint, champions):
+        from pipelines.local import enter_step_environment
+
+        if not version:
+            raise UserError("--version: is missing; `kep rollout status --champions` lists the versions")
+        enter_step_environment()
+        raise typer.Exit(pointer.advance(champions, version, data, rows, limits, console))
+    if version:
+        raise UserError("--version has no meaning without --champions: `kep rollout start` has named the version")
+    steps = rollout.stages(stages)
+    vertex, name = _endpoint(endpoint, project, region)
+    raise typer.Exit(rollout.advance(vertex, name, data, rows, steps, to, limits, console))
+
+
+@rollouts.command("rollback", epilog="Example: kep rollout rollback churn --project shop-ml --region europe-west4")
+def roll_back(endpoint: Endpoint = "", champions: Champions = "", project: Project = "", region: Region = "") -> None:
+    """Give the champion all traffic again; of a folder, move the pointer back to the version before."""
+    from pipelines import pointer, rollout
+
+    if _is_folder(endpoint, champions):
+        pointer.rollback(champions, console)
+        return
+    rollout.rollback(*_endpoint(endpoint, project, region), console)
+
+
+@rollouts.command("status", epilog="Example: kep rollout status churn --project shop-ml --region europe-west4")
+def rollout_status(
+    endpoint: Endpoint = "", champions: Champions = "", project: Project = "", region: Region = ""
+) -> None:
+    """Show the versions and what traffic they get."""
+    from pipelines import pointer, rollout
+
+    if _is_folder(endpoint, champions):
+        console.print(pointer.status(champions))
+        return
+    console.print(rollout.status(*_endpoint(endpoint, project, region)))
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a command acts, as its options say.
@@ -450,6 +562,60 @@ class Place:
 
         if self.target == "vertex" and not yes:
             costs.check(template, costs.load(prices))
+
+
+def predictor(endpoint: str, version: str | None, project: str, region: str, console: Console) -> "Predictor":
+    """An endpoint of Vertex AI, for `kep predict`."""
+    from pipelines import endpoints
+
+    vertex, name = _endpoint(endpoint, project, region)
+
+    def say(text: str) -> None:
+        console.print(text, soft_wrap=True, markup=False)
+
+    endpoints.warn_of_key(vertex.credentials, say)
+    found = endpoints.Predictor(vertex, endpoints.get(vertex, name), version)
+    if found.note:
+        say(f"note: {found.note}")
+    return found
+
+
+def batch(
+    place: "Place",
+    options: "Options",
+    data: str,
+    model: str,
+    version: str,
+    key: str | None,
+    exclude: list[str] | None,
+    shard_rows: int,
+    machine: str,
+    replicas: int,
+    output: Path,
+) -> int:
+    """A BatchPredictionJob, for `kep batch --on vertex`."""
+    from pipelines.batch_job import batch as batch_there
+
+    given = (data, model, version, key, exclude or [], shard_rows, machine, replicas, output)
+    return batch_there(place.vertex, options, *given, console)
+
+
+def _is_folder(endpoint: str, champions: str) -> bool:
+    """Whether a rollout is of a folder of champions."""
+    if endpoint and champions:
+        raise UserError(f"--champions: give it, or the endpoint {endpoint}, not both")
+    return bool(champions)
+
+
+def _endpoint(endpoint: str, project: str, region: str) -> tuple["Vertex", str]:
+    """Where an endpoint is, and its name; a resource name says its project and region itself."""
+    from pipelines.endpoints import RESOURCE
+
+    if not endpoint:
+        raise UserError("ENDPOINT: is missing; name one of Vertex AI, or a folder with --champions")
+    if match := RESOURCE.fullmatch(endpoint):
+        project, region = match[1], match[2]
+    return Place("vertex", project, region).vertex, endpoint
 
 
 def _frozen(template: "Template") -> None:

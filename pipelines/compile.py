@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from kfp import compiler
+from kfp import compiler, dsl
 
 from components.shared.errors import UserError
 from components.shared.files import write_file
@@ -70,6 +70,10 @@ def _compile(
         compiler.Compiler().compile(pipeline, str(compiled), pipeline_parameters=parameters)
         text = compiled.read_text()
     spec = yaml.safe_load(text)
+    if json.loads(parameters.get("champion", "{}")).get("image"):
+        # Only an engine fills this in: kfp.local does not know it.
+        given = spec["root"]["dag"]["tasks"]["promote"]["inputs"]["parameters"]
+        given["job"] = {"runtimeValue": {"constant": dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER}}
     if images:
         further = place(spec, machines or {}, engine)
         assign(spec, images, machines or {}, engine)

@@ -12,9 +12,10 @@ from components.drift.observed import FILE, Observed, predicted_bins, travelling
 from components.shared.errors import UserError
 from components.shared.files import write_file, write_json
 from components.shared.records import as_array, encode_table
+from components.shared.settings import DataSettings
 from models.ensemble import Ensemble
 from pipelines.artifacts import Artifacts, run_of
-from pipelines.model import locate
+from pipelines.model import opened
 from pipelines.predict import batches
 
 
@@ -31,7 +32,7 @@ def drift(
 
     Args:
         data: A source, as in `data.source`.
-        against: A run's name or folder, a folder of champions, or an ensemble's folder.
+        against: A run's name or folder, a folder of champions, or an ensemble's folder, the latter two also on gs://.
         runs: Folder of all runs.
         threshold: Population stability index beyond which a column has drifted.
         console: Where to print.
@@ -46,7 +47,22 @@ def drift(
             column or hold something else.
     """
     check_threshold(threshold)
-    place, settings = locate(against, runs)
+    with opened(against, runs) as (place, settings):
+        comparison = _compare(data, against, place, settings, runs, threshold, console)
+    console.print(table_of(comparison.lines()))
+    console.print(comparison.sentence(), highlight=False, soft_wrap=True)
+    if record is not None:
+        write_json(record, comparison.to_json() | {"model": against if against.startswith("gs://") else str(place)})
+    if page is not None:
+        write_file(page, lambda path: path.write_text(comparison.page(), encoding="utf-8"))
+    for path in filter(None, (page, record)):
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    return bool(comparison.drifted)
+
+
+def _compare(
+    data: str, against: str, place: Path, settings: DataSettings, runs: Path, threshold: float, console: Console
+) -> Comparison:
     ensemble, observed = Ensemble(place), Observed()
     manifest = ensemble.manifest
     check_comparable(manifest, place)
@@ -64,16 +80,7 @@ def drift(
     if not observed.rows:
         raise UserError(f"{data}: there are no rows to compare")
     shifts = compared(manifest, bins, observed)
-    comparison = Comparison(data, against, manifest, observed.rows, shifts, threshold, known or stored is not None)
-    console.print(table_of(comparison.lines()))
-    console.print(comparison.sentence(), highlight=False, soft_wrap=True)
-    if record is not None:
-        write_json(record, comparison.to_json() | {"model": str(place)})
-    if page is not None:
-        write_file(page, lambda path: path.write_text(comparison.page(), encoding="utf-8"))
-    for path in filter(None, (page, record)):
-        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
-    return bool(comparison.drifted)
+    return Comparison(data, against, manifest, observed.rows, shifts, threshold, known or stored is not None)
 
 
 def stored_predictions(model: Path, runs: Path) -> np.ndarray | None:

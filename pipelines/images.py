@@ -1,5 +1,6 @@
 """Which image each step runs in, and the lock that says which bytes an image's name means."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ import yaml
 
 from components.shared.errors import UserError
 from components.shared.settings import Machine
+from pipelines.arguments import kfp_safe
 from pipelines.custom_jobs import Job, Place, delegate, job_of
 from pipelines.local import step_of
 from pipelines.machines import Target, by_job, of_executors
@@ -77,6 +79,22 @@ def _image(step: str, machine: Machine | None, images: Mapping[str, str]) -> str
     if name not in images:
         raise UserError(f"--images: the lock has no image {name}, which hardware.{step}.machine needs")
     return images[name]
+
+
+def with_server(given: dict, images: Mapping[str, str], target: Target) -> dict:
+    """`given` arguments with the image that serves a winner, where the run file wants that in the Model Registry.
+
+    Raises:
+        UserError: There is no such image, or no Model Registry.
+    """
+    if not json.loads(given["promote_config"]).get("registry"):
+        return given
+    if target == "kubeflow":
+        raise UserError("promote.registry: Vertex AI has a Model Registry, and Kubeflow has none; remove it")
+    if "serve" not in images:
+        raise UserError("--images: the lock has no image serve, which promote.registry needs; let the build write it")
+    champion = json.loads(given["champion"]) | {"image": images["serve"]}
+    return given | {"champion": kfp_safe(json.dumps(champion))}
 
 
 def unpinned(spec: dict) -> str | None:

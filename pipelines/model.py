@@ -1,12 +1,45 @@
 """Which ensemble a name means, and how the run that made it read its data."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from components.shared import champions
-from components.shared.files import read_json
+from components.shared.errors import UserError
+from components.shared.files import read_json, scratch_folder
 from components.shared.settings import DataSettings
 from pipelines.artifacts import run_of
 from pipelines.run import RECORD, find
+
+
+@contextmanager
+def opened(model: str, runs: Path) -> Iterator[tuple[Path, DataSettings]]:
+    """What `locate` says, also of an ensemble or a folder of champions on gs://, of which a copy is removed at the end.
+
+    Raises:
+        UserError: There is none, or it can't be read.
+    """
+    if not model.startswith("gs://"):
+        yield locate(model, runs)
+        return
+    from components.shared import objects
+
+    def found(folder: str) -> dict:
+        prefix = folder.partition("//")[2].partition("/")[2].rstrip("/") + "/"
+        return {blob.name.removeprefix(prefix): blob for blob in objects.find(folder, None)}
+
+    with scratch_folder() as scratch:
+        try:
+            blobs = found(model)
+            if champions.POINTER in blobs:
+                blobs = found(champions.read(model).champion or model)
+            if "ensemble.json" in blobs:
+                objects.download(blobs, scratch)
+        except UserError as error:
+            raise UserError(str(error).removeprefix("data.source: ")) from error
+        if "ensemble.json" not in blobs:
+            raise UserError(f'"{model}" holds no ensemble.json; give the folder of an ensemble or of champions')
+        yield scratch, _reading(None)
 
 
 def locate(model: str, runs: Path) -> tuple[Path, DataSettings]:

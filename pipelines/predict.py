@@ -3,8 +3,9 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -20,55 +21,72 @@ from components.shared.files import scratch_folder, write_file
 from components.shared.schema import Column
 from components.shared.settings import DataSettings
 from models.ensemble import Ensemble
-from pipelines.model import locate
+from pipelines.model import opened
 from pipelines.remote import Remote
+
+if TYPE_CHECKING:
+    from pipelines.endpoints import Predictor
 
 ENDINGS = (".csv", ".parquet", ".jsonl")
 
 
-def predict(model: str | None, url: str | None, data: str, output: Path, runs: Path, console: Console) -> None:
+def predict(
+    model: str | None,
+    url: str | None,
+    data: str,
+    output: Path,
+    runs: Path,
+    console: Console,
+    endpoint: "Predictor | None" = None,
+) -> None:
     """Predicts every row of `data` and writes one row for each, in the same order.
 
     The file has `prediction` (the most probable class, or the number) and for classes `probability_CLASS` of each.
 
     Args:
-        model: A run's name or folder, a folder of champions, or an ensemble's folder; None where there is a `url`.
-        url: Of a model that `kep serve` serves; None where there is a `model`.
+        model: A run's name or folder, a folder of champions, or an ensemble's folder, the latter two also on gs://.
+        url: Of a model that `kep serve` serves.
         data: A source, as in `data.source`; a label in it is not looked at.
         output: .csv, .parquet or .jsonl; it appears whole or not at all.
         runs: Folder of all runs.
         console: Where to say how far it is.
+        endpoint: Of Vertex AI. Of the three, one is given, and the others are None.
 
     Raises:
         UserError: There is no such model, or the data lack a column or hold something else.
     """
-    if (model is None) == (url is None):
-        raise UserError("give --model with a run, or --url with the address of a served model, not both")
+    if sum(one is not None for one in (model, url, endpoint)) != 1:
+        raise UserError(
+            "give --model with a run, --url with the address of a served model, or --endpoint with one of Vertex AI"
+        )
     if output.suffix not in ENDINGS:
         raise UserError(f"--output: {output} must end in {', '.join(ENDINGS)}{nearest(output.suffix, ENDINGS)}")
-    if url is not None:
-        place, settings, predictor = url, DataSettings(source=""), Remote(url)
-        columns, label = predictor.columns, predictor.label
-        most = min(chunk_rows(columns), predictor.rows)
-    else:
-        place, settings = locate(model, runs)
-        predictor = Ensemble(place)
-        columns, label, most = predictor.manifest.columns, predictor.manifest.label, None
-    started, rows = time.perf_counter(), 0
-    shown = [TextColumn("{task.completed:,} rows"), SpinnerColumn()]
-    with Progress(*shown, console=console, transient=True) as progress:
-        task = progress.add_task("")
+    with ExitStack() as stack:
+        settings = DataSettings(source="")
+        if model is not None:
+            folder, settings = stack.enter_context(opened(model, runs))
+            predictor = Ensemble(folder)
+            columns, label, most = predictor.manifest.columns, predictor.manifest.label, None
+            place = model if model.startswith("gs://") else folder
+        else:
+            predictor = endpoint or Remote(url)
+            place, columns, label = endpoint or url, predictor.columns, predictor.label
+            most = min(chunk_rows(columns), predictor.rows)
+        started, rows = time.perf_counter(), 0
+        shown = [TextColumn("{task.completed:,} rows"), SpinnerColumn()]
+        with Progress(*shown, console=console, transient=True) as progress:
+            task = progress.add_task("")
 
-        def predicted() -> Iterator[pa.Table]:
-            nonlocal rows
-            for table in batches(data, settings, columns, most):
-                done = as_table(label, predictor.predict(table))
-                yield done
-                rows += done.num_rows
-                progress.update(task, completed=rows)
+            def predicted() -> Iterator[pa.Table]:
+                nonlocal rows
+                for table in batches(data, settings, columns, most):
+                    done = as_table(label, predictor.predict(table))
+                    yield done
+                    rows += done.num_rows
+                    progress.update(task, completed=rows)
 
-        empty = as_table(label, np.empty((0, len(label.classes or [0]))))
-        write_file(output, lambda path: _write(path, output.suffix, empty.schema, predicted()))
+            empty = as_table(label, np.empty((0, len(label.classes or [0]))))
+            write_file(output, lambda path: _write(path, output.suffix, empty.schema, predicted()))
     seconds = time.perf_counter() - started
     console.print(f"wrote {output}: {rows:,} rows in {seconds:.1f} s, by {place}", highlight=False, soft_wrap=True)
 

@@ -72,7 +72,7 @@ class Remote:
         Raises:
             UserError: A value is of a wrong type, or the server does not answer.
         """
-        inputs = {column.name: _as_json(table[column.name], column) for column in self.columns}
+        inputs = {column.name: as_json(table[column.name], column) for column in self.columns}
         outputs = self._ask("POST", self._url, to_json({"inputs": inputs}))["outputs"]
         return np.array(outputs["prediction" if self.label.classes is None else "probabilities"], np.float64)
 
@@ -80,7 +80,7 @@ class Remote:
         try:
             answer = self._session.request(method, url, data=data, timeout=_SECONDS)
         except requests.RequestException as error:
-            raise UserError(f"--url: {url} can't be reached ({_cause(error)}); tried {_TRIES} times") from error
+            raise UserError(f"--url: {url} can't be reached ({cause(error)}); tried {_TRIES} times") from error
         try:
             told = answer.json()
         except ValueError:
@@ -91,7 +91,7 @@ class Remote:
         return told
 
 
-def _cause(error: BaseException) -> str:
+def cause(error: BaseException) -> str:
     """What the operating system said, from under the exceptions that requests and urllib3 raise in turn."""
     inner: BaseException | None = error
     while inner is not None:
@@ -101,7 +101,7 @@ def _cause(error: BaseException) -> str:
     return type(error).__name__
 
 
-def _as_json(values: pa.Array, column: Column) -> list[Any]:
+def as_json(values: pa.Array, column: Column) -> list[Any]:
     """A column as a request has it, read as training reads it."""
     if column.kind == "image":
         return [_png(image) for image in pixels(values, column)]

@@ -7,9 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from components.shared.errors import UserError
-from components.shared.files import scratch_folder
-from components.shared.storage import fetch, path_of
-from pipelines.model import locate
+from pipelines.model import opened
 from serving.app import Limits
 from serving.describe import example
 from serving.model import Model
@@ -21,7 +19,7 @@ def serve(run: str, runs: Path, name: str | None, version: int, limits: Limits, 
     """Serves until the process is told to end; prints a request that works.
 
     Args:
-        run: A run's name or folder, a folder of champions, an ensemble's folder, or its copy on gs://.
+        run: A run's name or folder, a folder of champions, or an ensemble's folder, the latter two also on gs://.
         runs: Folder of all runs.
         name: Of the model in paths; that of the run when not given.
         version: Of the model in paths.
@@ -38,8 +36,7 @@ def serve(run: str, runs: Path, name: str | None, version: int, limits: Limits, 
     for option, route in (("--health-route", place.health), ("--predict-route", place.predict)):
         if not route.startswith("/"):
             raise UserError(f'{option}: "{route}" is no path; begin it with /')
-    with scratch_folder() as scratch:
-        folder = _downloaded(run, scratch) if run.startswith("gs://") else locate(run, runs)[0]
+    with opened(run, runs) as (folder, _):
         model = Model(folder, name, version, limits.rows)
 
         def listening(port: int) -> None:
@@ -60,19 +57,3 @@ def _name(run: str) -> str:
     """The last part of a path that a person named: not `latest`, nor what every run calls its ensemble."""
     parts = [part for part in run.rstrip("/").split("/") if part not in ("ensemble", "latest", "..", ".", "gs:", "")]
     return parts[-1] if parts else "model"
-
-
-def _downloaded(location: str, scratch: Path) -> Path:
-    """The ensemble that lies on gs://, in a folder under `scratch`.
-
-    Raises:
-        UserError: There is none, or it can't be read.
-    """
-    try:
-        fetch(location, Path(), scratch)
-    except UserError as error:
-        raise UserError(str(error).removeprefix("data.source: ")) from error
-    folder = scratch / path_of(location)
-    if not (folder / "ensemble.json").is_file():
-        raise UserError(f'"{location}" holds no ensemble.json; give the folder of an ensemble')
-    return folder

@@ -16,7 +16,7 @@ from components.shared.errors import UserError
 from components.shared.settings import DataSettings
 from pipelines.arguments import arguments, code_hash, kfp_safe
 from pipelines.config import RunFile, load, validate
-from pipelines.images import unpinned
+from pipelines.images import unpinned, with_server
 from pipelines.machines import Target
 from pipelines.rehearsal import rehearse
 
@@ -97,6 +97,7 @@ def of_run_file(
     champion = {"folder": _champion(settings, target), "version": None}
     given = arguments(settings, file.parent, Path("champions"))
     given |= {"code": code_hash(), "champion": kfp_safe(json.dumps(champion))}
+    given = with_server(given, images, target)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
         compile_training(path, given, images, machines, target)

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions
+from google.api_core.future.polling import DEFAULT_POLLING
 from google.api_core.retry import Retry, if_exception_type
 
 from components.shared.errors import UserError, nearest
@@ -40,6 +41,8 @@ LOOK = {"retry": _READ.with_timeout(120), "timeout": 60}
 """Of a call that only reads."""
 FOLLOW = {"retry": _READ.with_timeout(1800), "timeout": 60}
 """Of a look at a run that lasts hours, which an outage of minutes does not end."""
+ENDED = {"retry": _READ.with_timeout(120), "polling": DEFAULT_POLLING.with_timeout(3600)}
+"""Of waiting for what a call has begun: a machine that starts takes minutes."""
 
 
 class Vertex:
@@ -94,6 +97,11 @@ class Vertex:
             except exceptions.NotFound:
                 return None
         return run_of(job, self._url(name))
+
+    def labels(self, name: str) -> dict[str, str]:
+        """Labels of a run that is there."""
+        with self.explained():
+            return dict(self._jobs.get_pipeline_job(name=self._name(name), **LOOK).labels)
 
     def create(self, name: str, template: Template, options: Options, given: dict[str, str]) -> tuple[Run, bool]:
         """Makes the run, once, however often the answer is lost on its way.
@@ -160,6 +168,9 @@ class Vertex:
             raise UserError(self._sentence(error.cause, account)) from error
         except exceptions.GoogleAPICallError as error:
             raise UserError(self._sentence(error, account)) from error
+        except TimeoutError as error:  # of an operation
+            late = "has not ended within an hour; the same command looks at it again"
+            raise UserError(f"what Vertex AI in {self.region} has begun {late}") from error
 
     def _sentence(self, error: Exception | None, account: str) -> str:
         said = first_line(getattr(error, "message", None) or str(error))
@@ -213,6 +224,27 @@ class Vertex:
         from google.cloud.aiplatform_v1 import ScheduleServiceClient
 
         return ScheduleServiceClient(**self.options)
+
+    @cached_property
+    def models(self) -> "api.ModelServiceClient":
+        """The client of the Model Registry."""
+        from google.cloud.aiplatform_v1 import ModelServiceClient
+
+        return ModelServiceClient(**self.options)
+
+    @cached_property
+    def endpoints(self) -> "api.EndpointServiceClient":
+        """The client of endpoints."""
+        from google.cloud.aiplatform_v1 import EndpointServiceClient
+
+        return EndpointServiceClient(**self.options)
+
+    @cached_property
+    def batches(self) -> "api.JobServiceClient":
+        """The client of batch prediction jobs."""
+        from google.cloud.aiplatform_v1 import JobServiceClient
+
+        return JobServiceClient(**self.options)
 
 
 def login() -> Any:

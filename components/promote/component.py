@@ -14,17 +14,19 @@ def promote(
     ensemble: Input[Model],
     evaluation: Input[Artifact],
     verdict: Output[Artifact],
+    job: str = "",
 ) -> None:
     """Moves the champion pointer to the new ensemble if its test loss is surely lower than the champion's.
 
     Args:
         config: JSON of the run file's `promote`.
-        champion: JSON: the champion's folder, and the version that evaluate compared with or null.
+        champion: JSON: the champion's folder, the version that evaluate compared with or null, perhaps a server image.
         force: Promote whatever the comparison says; recorded in the verdict.
         code: Hash of the code that runs.
         ensemble: The challenger.
         evaluation: What evaluate wrote; its stored predictions are the comparison.
         verdict: The decision with its reason.
+        job: Resource name of the run, where Vertex AI's Model Registry is to have the winner.
     """
     from components.promote.promote import run
 
@@ -35,4 +37,5 @@ def promote(
         config=config,
         champion=champion,
         force=force,
+        job=job,
     )

@@ -11,7 +11,7 @@ from components.shared.step import Step, entry
 
 
 @entry("promote")
-def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: str, force: bool) -> None:
+def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: str, force: bool, job: str = "") -> None:
     """Writes `verdict.json` and, on a win, copies the ensemble beside the champion and moves the pointer to it.
 
     Args:
@@ -19,12 +19,17 @@ def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: st
         ensemble: Folder of the challenger.
         evaluation: Folder that `evaluate` wrote.
         config: JSON of `PromoteSettings`.
-        champion: JSON with `folder`, which holds `versions/` and the pointer.
+        champion: JSON with `folder`, which holds `versions/` and the pointer, and with `registry` the `image` that
+            serves.
         force: Promote whatever the comparison says; recorded in the verdict.
+        job: Resource name of the run, by which Vertex AI's Model Registry is found.
+
+    Raises:
+        UserError: What was promoted can't be written, or the Model Registry refuses it.
     """
     settings = PromoteSettings.model_validate_json(config)
-    compared = read_json(Path(evaluation) / "evaluation.json")["champion"]
-    folder = json.loads(champion)["folder"]
+    evaluated = read_json(Path(evaluation) / "evaluation.json")
+    compared, folder = evaluated["champion"], json.loads(champion)["folder"]
     won, reason = decide(compared, settings.margin)
     pointer, own = champions.read(folder), content_version(Path(ensemble))
     against = compared["folder"] if compared else None
@@ -42,6 +47,12 @@ def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: st
         if won and not promoted:
             won, reason = False, "another ensemble became champion at the same moment; run again to compare with it"
     step.progress(f"{'promoted' if promoted else 'not promoted'}: {reason}{' (forced)' if force and not won else ''}")
+    registered = None
+    if promoted and settings.registry:
+        from pipelines.registry import register  # Google's client, which only this needs
+
+        registered = register(job, f"{folder}/versions/{own}", json.loads(champion).get("image"), evaluated, reason)
+        step.progress(f"registered {registered}" if registered else "not registered: this run is not on Vertex AI")
     write_json(
         step.out / "verdict.json",
         {
@@ -53,6 +64,7 @@ def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: st
             "comparison": compared,
             "version": own,
             "folder": folder,
+            "registered": registered,
         },
     )
 

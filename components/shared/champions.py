@@ -97,16 +97,42 @@ def move(pointer: Pointer, version: str, ensemble: Path, facts: dict) -> bool:
     Raises:
         UserError: It can't be written.
     """
-    content = {"version": version, **facts}
     if pointer.folder.startswith(_CLOUD):
         from components.shared import objects
 
         objects.upload(ensemble, f"{pointer.folder}/versions/{version}", _WHERE)
-        text = json.dumps(content, indent=1, sort_keys=True) + "\n"
-        return objects.replace(f"{pointer.folder}/{POINTER}", text.encode(), pointer.generation, _WHERE)
+        return point(pointer, version, facts)
     target = Path(pointer.folder) / "versions" / version
     if not target.exists():
         with new_folder(target) as copy:
             shutil.copytree(ensemble, copy, dirs_exist_ok=True)
+    return point(pointer, version, facts)
+
+
+def point(pointer: Pointer, version: str, facts: dict) -> bool:
+    """Makes a version that is there the champion; arguments and result as of `move`."""
+    content = {"version": version, **facts}
+    if pointer.folder.startswith(_CLOUD):
+        from components.shared import objects
+
+        text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+        return objects.replace(f"{pointer.folder}/{POINTER}", text.encode(), pointer.generation, _WHERE)
     write_json(Path(pointer.folder) / POINTER, content)
     return True
+
+
+def versions(folder: str) -> list[str]:
+    """Names of the versions in a folder of champions.
+
+    Raises:
+        UserError: It can't be read.
+    """
+    folder = folder.rstrip("/")
+    if folder.startswith(_CLOUD):
+        from components.shared import objects
+
+        prefix = f"{folder.partition('//')[2].partition('/')[2]}/versions/"
+        found = objects.find(f"{folder}/versions", None, _WHERE)
+        return sorted({blob.name.removeprefix(prefix).partition("/")[0] for blob in found})
+    place = Path(folder) / "versions"
+    return sorted(path.name for path in place.iterdir() if path.is_dir()) if place.is_dir() else []

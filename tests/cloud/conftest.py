@@ -1,6 +1,9 @@
 """Local stand-ins for Google's services, for the tests beside this file."""
 
+import json
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -44,10 +47,13 @@ def tunnel(_behind, monkeypatch) -> Tunnel:
 @pytest.fixture
 def vertex(_behind, tunnel, monkeypatch):
     """An empty Vertex AI in every region of every project; what waits for it does not wait long."""
-    from pipelines import submit, template, vertex
+    from pipelines import batch_job, submit, template, vertex
 
+    monkeypatch.setattr(batch_job, "POLL", 0)
     for calls in (vertex.CHANGE, vertex.LOOK, vertex.FOLLOW, template.STORAGE):
         monkeypatch.setitem(calls, "retry", calls["retry"].with_delay(0.01, 0.01).with_timeout(1))
+    monkeypatch.setitem(vertex.ENDED, "retry", vertex.ENDED["retry"].with_delay(0.01, 0.01).with_timeout(1))
+    monkeypatch.setitem(vertex.ENDED, "polling", vertex.ENDED["polling"].with_delay(0.01, 0.01))
     monkeypatch.setattr(submit, "POLL", 0)
     _, server, *_ = _behind
     server.reset()
@@ -131,3 +137,69 @@ def kubeflow(_kubeflow, tunnel, monkeypatch, tmp_path):
     monkeypatch.setenv("KF_PIPELINES_ENDPOINT", _kubeflow.url)
     _kubeflow.reset()
     return _kubeflow
+
+
+@pytest.fixture(scope="session")
+def churn_versions(ensembles, tmp_path_factory) -> dict[str, Path]:
+    """Ensembles for churn's rows: one, one that predicts nearly the same, and one that predicts something else."""
+    one = ensembles("churn", "mlp", "boosted_trees")
+    alike = tmp_path_factory.mktemp("alike") / "ensemble"
+    shutil.copytree(one, alike)
+    content = json.loads((alike / "ensemble.json").read_text())
+    for member, weight in zip(content["members"], (0.699, 0.301), strict=True):
+        member["weight"] = weight
+    (alike / "ensemble.json").write_text(json.dumps(content))
+    return {"one": one, "alike": alike, "other": ensembles("churn", "boosted_trees")}
+
+
+@pytest.fixture
+def registered(vertex, gcs, churn_versions):
+    """Function that makes versions of the model `churn` in the Model Registry from `churn_versions`, in that order."""
+    from google.cloud import aiplatform_v1 as api
+
+    from components.promote.promote import content_version
+    from tests.cloud.test_gcs_sources import upload
+
+    def of(*names: str) -> list[api.Model]:
+        for name in names:
+            version = content_version(churn_versions[name])
+            upload(gcs, churn_versions[name], f"champions/churn/versions/{version}/")
+            spec = api.ModelContainerSpec(
+                image_uri="registry/serve@sha256:1", predict_route="/predict", health_route="/health"
+            )
+            uri = f"gs://data/champions/churn/versions/{version}"
+            labels = {"kep_version": version}
+            model = api.Model(display_name="churn", container_spec=spec, artifact_uri=uri, labels=labels)
+            parent = "projects/shop-ml/locations/europe-west4"
+            known = f"{parent}/models/kep-churn"
+            place = {"parent_model": known} if known in vertex.models.versions else {"model_id": "kep-churn"}
+            vertex.models.upload(api.UploadModelRequest(parent=parent, model=model, **place))
+        return vertex.models.versions[known]
+
+    return of
+
+
+@pytest.fixture
+def serving(vertex, registered):
+    """Function that lets the endpoint `churn` serve versions by shares; returns the ids of the deployed models."""
+    from google.cloud import aiplatform_v1 as api
+
+    def of(**shares: int) -> list[str]:
+        models = registered(*shares)
+        vertex.models.serve(*models)
+        parent = "projects/shop-ml/locations/europe-west4"
+        name = f"{parent}/endpoints/churn"
+        ids = [str(number) for number in range(1, len(models) + 1)]
+        vertex.models.endpoints[name] = api.Endpoint(
+            name=name,
+            display_name="churn",
+            create_time=vertex.now(),
+            deployed_models=[
+                api.DeployedModel(id=id, model=model.name, model_version_id=model.version_id)
+                for id, model in zip(ids, models, strict=True)
+            ],
+            traffic_split=dict(zip(ids, shares.values(), strict=True)),
+        )
+        return ids
+
+    return of

@@ -194,6 +194,10 @@ def test_a_run_file_that_can_not_be_submitted(vertex, google, doctor, tmp_path):
     code, found = doctor("here.yaml", *PLACE, *WHERE)
     assert (code, found["template"][0]) == (1, "FAIL")
     assert "is on this machine" in found["template"][1]
+    wants = {"name": "w", "data": {"source": "sklearn:iris"}, "promote": {"registry": True}}
+    (tmp_path / "wants.yaml").write_text(json.dumps(wants))
+    _, found = doctor("wants.yaml", *PLACE, *WHERE)
+    assert "the lock has no image serve, which promote.registry needs" in found["template"][1]
     (tmp_path / "containers" / "images.lock.yaml").unlink()
     _, found = doctor("tpu.yaml", *PLACE, *WHERE)
     assert found["images"][0] == "FAIL"

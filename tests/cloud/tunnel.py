@@ -41,6 +41,7 @@ class Tunnel(Running):
     Attributes:
         certificate: of every server behind it.
         ports: local port by pattern of the host's name.
+        rest: those of HTTP/1.1 where a host speaks gRPC, too.
         refused: hosts without a local server that were asked for.
         revoked: whether the login of `environment` is no longer good.
     """
@@ -49,6 +50,7 @@ class Tunnel(Running):
         authority = trustme.CA()
         self.certificate = authority.issue_cert("*.googleapis.com", "*.pkg.dev")
         self.ports: dict[str, int] = {}
+        self.rest: dict[str, int] = {}
         self.refused: list[str] = []
         self.revoked = False
         self._folder = folder
@@ -68,14 +70,14 @@ class Tunnel(Running):
         self._oauth = self.https(r"oauth2\.googleapis\.com", _token(self))
         self._servers: list[socketserver.BaseServer] = [self._proxy, self._oauth]
 
-    def https(self, host: str, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    def https(self, host: str, handler: type[BaseHTTPRequestHandler], beside_grpc: bool = False) -> ThreadingHTTPServer:
         """A server for the hosts that the pattern matches; whoever asks for it runs it."""
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         server.daemon_threads = True
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.certificate.configure_cert(context)
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        self.ports[host] = server.server_port
+        (self.rest if beside_grpc else self.ports)[host] = server.server_port
         return server
 
     def environment(self) -> dict[str, str]:
@@ -106,22 +108,35 @@ class Tunnel(Running):
                 return
             request += part
         host = request.split()[1].decode().partition(":")[0]
-        port = next((port for pattern, port in self.ports.items() if re.fullmatch(pattern, host)), None)
+        port = _matching(self.ports, host)
         if port is None:
             self.refused.append(host)
             client.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
             return
+        client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        # A client of gRPC names HTTP/2 in its first message.
+        if b"\x02h2" not in client.recv(65536, socket.MSG_PEEK):
+            port = _matching(self.rest, host) or port
         with socket.create_connection(("127.0.0.1", port)) as server:
-            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
             back = threading.Thread(target=_pump, args=(server, client), daemon=True)
             back.start()
             _pump(client, server)
             back.join()
 
 
+def _matching(ports: dict[str, int], host: str) -> int | None:
+    return next((port for pattern, port in ports.items() if re.fullmatch(pattern, host)), None)
+
+
 def _pump(source: socket.socket, target: socket.socket) -> None:
     with suppress(OSError):
-        while data := source.recv(65536):
+        target.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while True:
+            # Clients of a proxy hold the second part of a request back until the first is acknowledged, after 40 ms.
+            source.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            data = source.recv(65536)
+            if not data:
+                break
             target.sendall(data)
     with suppress(OSError):
         target.shutdown(socket.SHUT_WR)

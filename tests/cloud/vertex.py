@@ -81,6 +81,7 @@ class Server:
     Attributes:
         jobs: by resource name.
         schedules: by resource name.
+        models: and endpoints, predictions and batch jobs.
         frames: what a job that is made now will go through.
         journal: name of the method of every call, in order.
         faults: given to `fault`.
@@ -91,6 +92,11 @@ class Server:
         self._server = grpc.server(ThreadPoolExecutor(8))
         self._server.add_generic_rpc_handlers((_handler("Pipeline", self, _PIPELINES),))
         self._server.add_generic_rpc_handlers((_handler("Schedule", self, _SCHEDULES),))
+        from tests.cloud import vertex_models  # which imports this module
+
+        self.models = vertex_models.Models(self, tunnel)
+        for service, methods in vertex_models.SERVICES.items():
+            self._server.add_generic_rpc_handlers((_handler(service, self, methods),))
         chain = tunnel.certificate
         keys = [(chain.private_key_pem.bytes(), b"".join(blob.bytes() for blob in chain.cert_chain_pems))]
         port = self._server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials(keys))
@@ -100,10 +106,12 @@ class Server:
 
     def __enter__(self) -> "Server":
         self._server.start()
+        self.models.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._server.stop(0).wait()
+        self.models.stop()
 
     def reset(self) -> None:
         """Forgets everything: starting a server for each test would cost more than the tests."""
@@ -113,6 +121,7 @@ class Server:
         self.journal: list[str] = []
         self.faults: list[Fault] = []
         self.page = 100
+        self.models.reset()
         self._left: dict[str, list[Frame]] = {}
         self._numbers = itertools.count(1)
 
@@ -213,7 +222,7 @@ class Server:
             if match is None:
                 raise RefusedError("INVALID_ARGUMENT", f"Invalid filter {request.filter}")
             chosen = [one for one in chosen if _field(one, match[1]) and match[2] in (None, _field(one, match[1]))]
-        if request.order_by not in ("", "create_time desc"):
+        if getattr(request, "order_by", "") not in ("", "create_time desc"):
             raise RefusedError("INVALID_ARGUMENT", f"Invalid order_by {request.order_by}")
         chosen.sort(key=lambda one: one.create_time, reverse=True)
         start = int(request.page_token or 0)
@@ -301,11 +310,15 @@ _SCHEDULES = {
 def _handler(service: str, server: Server, methods: dict) -> grpc.GenericRpcHandler:
     made = {
         name: grpc.unary_unary_rpc_method_handler(
-            _answering(server, name, act), request_deserializer=request.deserialize, response_serializer=_serialized
+            _answering(server, name, act),
+            # The library's own messages, and plain ones.
+            request_deserializer=getattr(request, "deserialize", None) or request.FromString,
+            response_serializer=_serialized,
         )
         for name, (request, act) in methods.items()
     }
-    return grpc.method_handlers_generic_handler(f"google.cloud.aiplatform.v1.{service}Service", made)
+    name = service if "." in service else f"google.cloud.aiplatform.v1.{service}Service"
+    return grpc.method_handlers_generic_handler(name, made)
 
 
 def _answering(server: Server, name: str, act: Callable) -> Callable:

@@ -182,5 +182,5 @@ def test_data_that_the_served_model_does_not_take_are_refused(served, tmp_path):
 
 
 def test_one_model_is_named():
-    with pytest.raises(UserError, match="give --model with a run, or --url"):
+    with pytest.raises(UserError, match="give --model with a run, --url with"):
         predict("a", "b", "data.csv", DATA / "o.csv", DATA, Console(quiet=True))
