@@ -357,8 +357,8 @@ def export(
 
         if format == "tfjs" and not has_tfjs():
             raise UserError(
-                "--format tfjs: is measured with Node.js and @tensorflow/tfjs, which are not here; install Node.js and run "
-                "`npm install @tensorflow/tfjs` in this folder"
+                "--format tfjs: is measured with Node.js and @tensorflow/tfjs, which are not here; install Node.js, "
+                "then run `npm install @tensorflow/tfjs` in this folder"
             )
         from pipelines.export import export
         from pipelines.run import report_export

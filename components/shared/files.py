@@ -43,7 +43,10 @@ def write_file(path: str | Path, write: Callable[[Path], Any]) -> None:
         write(temporary)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            _copy(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -72,6 +75,19 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _copy(folder: Path, path: Path) -> None:
+    """For a bucket that is mounted (Cloud Storage FUSE), which may not rename folders.
+
+    Nobody reads a task's output before the task has ended well, so that a copy that was cut short is seen by none.
+    """
+    path.mkdir()
+    try:
+        shutil.copytree(folder, path, dirs_exist_ok=True)
+    except OSError:
+        shutil.rmtree(path)
+        raise
 
 
 def link(path: Path, target: Path) -> None:

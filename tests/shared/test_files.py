@@ -1,5 +1,6 @@
 """A reader sees the whole of a file or folder or none of it, whatever happens to the writer."""
 
+import errno
 import json
 import signal
 import subprocess
@@ -120,3 +121,20 @@ def test_what_json_can_not_hold_leaves_no_file(tmp_path):
     with pytest.raises(TypeError):
         write_json(tmp_path / "a.json", {"a": object()})
     assert names(tmp_path) == []
+
+
+def test_where_folders_can_not_be_renamed_they_are_copied_whole_or_not_at_all(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "not here")
+
+    monkeypatch.setattr("os.replace", refuse)
+    for content in ("first", "second"):
+        with new_folder(tmp_path / "out") as folder:
+            (folder / "inner").mkdir()
+            (folder / "inner" / content).write_text("x")
+        assert names(tmp_path / "out" / "inner") == [content]
+    assert names(tmp_path) == ["out"]
+    monkeypatch.setattr("shutil.copytree", refuse)
+    with pytest.raises(OSError, match="not here"), new_folder(tmp_path / "other"):
+        pass
+    assert names(tmp_path) == ["out"]
