@@ -43,10 +43,7 @@ def write_file(path: str | Path, write: Callable[[Path], Any]) -> None:
         write(temporary)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        try:
-            os.replace(temporary, path)
-        except OSError:
-            _copy(temporary, path)
+        os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -72,7 +69,10 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         yield temporary
         if path.exists():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            _copy(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
