@@ -124,7 +124,7 @@ def test_what_json_can_not_hold_leaves_no_file(tmp_path):
 
 
 def test_where_folders_can_not_be_renamed_they_are_copied_whole_or_not_at_all(tmp_path, monkeypatch):
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSYS, "not here")
 
     monkeypatch.setattr("os.replace", refuse)
