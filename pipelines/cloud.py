@@ -128,21 +128,25 @@ def submit(
 @app.command(epilog="Example: kep doctor churn.yaml --target vertex --project shop-ml --region europe-west4")
 def doctor(
     file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A run file to look at, too.")] = None,
-    target: Annotated[Literal["local", "vertex"], typer.Option(help="Where it will run.")] = "local",
+    target: Annotated[Literal["local", "vertex", "kubeflow"], typer.Option(help="Where it will run.")] = "local",
     project: Project = "",
     region: Region = "",
     bucket: Bucket = "",
     service_account: Account = "",
+    host: Host = "",
+    namespace: Namespace = "",
     overrides: Overrides = None,
     images: Images = LOCK,
 ) -> None:
-    """Look at what a run needs, here or on Google Cloud; exit status 1 if something is missing."""
+    """Look at what a run needs, here, on Google Cloud or on Kubeflow; exit status 1 if something is missing."""
     from pipelines import doctor as checking
 
-    cloud = None
+    place = None
     if target == "vertex":
-        cloud = checking.Cloud(Place(target, project, region).vertex, bucket.rstrip("/"), service_account, images)
-    findings = list(checking.examine(file, overrides, cloud))
+        place = checking.Cloud(Place(target, project, region).vertex, bucket.rstrip("/"), service_account, images)
+    elif target == "kubeflow":
+        place = checking.Cluster(host, namespace, images)
+    findings = list(checking.examine(file, overrides, place))
     console.print(checking.table(findings))
     raise typer.Exit(int(any(finding.status == "FAIL" for finding in findings)))
 

@@ -1,4 +1,4 @@
-"""What a run needs of this machine and of Google Cloud, looked at one by one; each finding with what mends it."""
+"""What a run needs of this machine, Google Cloud or Kubeflow, one by one; each finding with what mends it."""
 
 import json
 import platform
@@ -73,13 +73,28 @@ class Cloud:
     images: Path
 
 
-def examine(file: Path | None, overrides: list[str] | None, cloud: Cloud | None) -> Iterator[Finding]:
+@dataclass(frozen=True)
+class Cluster:
+    """A Kubeflow Pipelines server that a run would be submitted to.
+
+    Attributes:
+        host: Its address.
+        namespace: The user's; empty on a server that has one for all.
+        images: The lock of the images.
+    """
+
+    host: str
+    namespace: str
+    images: Path
+
+
+def examine(file: Path | None, overrides: list[str] | None, place: Cloud | Cluster | None) -> Iterator[Finding]:
     """Looks at everything, one finding after the other; nothing is changed.
 
     Args:
         file: A run file; what depends on one is left out without it.
         overrides: As of `load`.
-        cloud: For a run on Vertex AI; None for one on this machine.
+        place: Where the run would be submitted; None for one on this machine.
     """
     yield from _machine()
     yield from _packages()
@@ -87,16 +102,19 @@ def examine(file: Path | None, overrides: list[str] | None, cloud: Cloud | None)
     if file is not None:
         settings, found = _tried("run file", lambda: load(file, overrides))
         yield found or Finding("PASS", "run file", f"{file}: {settings.name}")
-    if cloud is None:
+    if place is None:
         yield from _engine()
         if settings is not None:
             yield from _here(settings, file.parent)
         return
-    yield from _images(cloud)
+    yield from _images(place)
     if settings is not None:
-        yield from _template(settings, file, overrides, cloud)
+        yield from _template(settings, file, overrides, place)
     machines = settings.hardware.machines.values() if settings is not None else ()
-    yield from _online(cloud, any(machine.for_job for machine in machines))
+    if isinstance(place, Cluster):
+        yield from _cluster(place, any(machine.accelerator for machine in machines))
+    else:
+        yield from _online(place, any(machine.for_job for machine in machines))
 
 
 def table(findings: list[Finding]) -> Table:
@@ -181,22 +199,25 @@ def _here(settings: RunFile, base: Path) -> Iterator[Finding]:
     yield found or Finding("PASS", "data", f"{seen.rows:,} rows, {seen.label} ({seen.task})")
 
 
-def _images(cloud: Cloud) -> Iterator[Finding]:
-    images, found = _tried("images", lambda: locked(cloud.images))
-    yield found or Finding("PASS", "images", f"{', '.join(images)} by digest in {cloud.images}")
+def _images(place: Cloud | Cluster) -> Iterator[Finding]:
+    images, found = _tried("images", lambda: locked(place.images))
+    yield found or Finding("PASS", "images", f"{', '.join(images)} by digest in {place.images}")
 
 
-def _template(settings: RunFile, file: Path, overrides: list[str] | None, cloud: Cloud) -> Iterator[Finding]:
+def _template(settings: RunFile, file: Path, overrides: list[str] | None, place: Cloud | Cluster) -> Iterator[Finding]:
     from pipelines.submit import look
     from pipelines.template import of_run_file
 
-    template, found = _tried("template", lambda: of_run_file(file, overrides, locked(cloud.images)))
+    target = "kubeflow" if isinstance(place, Cluster) else "vertex"
+    template, found = _tried("template", lambda: of_run_file(file, overrides, locked(place.images), target))
     if found:
         yield found
         return
     bytes_, count = len(json.dumps(template.spec)), sum(tasks(settings).values())
     detail = f"{bytes_ / 1e3:.0f} kB, at most {count} tasks"
-    if count > MOST_TASKS:
+    if target == "kubeflow":
+        yield Finding("PASS", "template", detail)
+    elif count > MOST_TASKS:
         yield Finding("FAIL", "template", detail, f"Vertex AI takes {MOST_TASKS:,} tasks: lower search.max_trials")
     elif bytes_ > LARGEST_TEMPLATE:
         yield Finding("WARN", "template", detail, "shorten the own families' source, which travels in it")
@@ -211,11 +232,11 @@ def _template(settings: RunFile, file: Path, overrides: list[str] | None, cloud:
     if found:
         yield found
     elif seen is None:
-        yield Finding("PASS", "data", "large, so only their size was looked at")
+        yield Finding("PASS", "data", "large, in BigQuery or on a volume, so they were not read")
     else:
         yield Finding("PASS", "data", f"{seen.rows:,} rows, {seen.label} ({seen.task})")
         seconds = max(guess(settings, seen).values())
-        if seconds > LONGEST_TASK:
+        if seconds > LONGEST_TASK and target == "vertex":
             fix = "search in rounds (search.rounds), whose trials are tasks of their own"
             yield Finding("WARN", "time", f"about {seconds / 86400:.0f} days; a task may take 7", fix)
 
@@ -250,6 +271,28 @@ def _online(cloud: Cloud, jobs: bool) -> Iterator[Finding]:
         "not looked at; a run that finds one used up says which",
         f'"gcloud alpha services quota list --service aiplatform.googleapis.com --consumer projects/{vertex.project}"',
     )
+
+
+def _cluster(cluster: Cluster, accelerators: bool) -> Iterator[Finding]:
+    """What only the server can say.
+
+    Args:
+        cluster: Where.
+        accelerators: Whether a step asks for GPUs or TPUs.
+    """
+    from pipelines.kubeflow import Kubeflow
+
+    server, found = _tried("Kubeflow Pipelines", lambda: Kubeflow(cluster.host, cluster.namespace))
+    if found:
+        yield found
+        return
+    yield Finding("PASS", "Kubeflow Pipelines", f"answers at {cluster.host}")
+    runs, found = _tried("runs", lambda: server.newest(None, 1))
+    yield found or Finding("PASS", "runs", f"may be looked at; the newest is {runs[0].name if runs else 'none yet'}")
+    yield Finding("SKIP", "images in the registry", "not looked at: the nodes pull them with a login of their own")
+    if accelerators:
+        fix = '"kubectl get nodes --show-labels" says what they have'
+        yield Finding("SKIP", "nodes", "not looked at: Kubeflow Pipelines does not tell of accelerators", fix)
 
 
 def _bucket(cloud: Cloud) -> Iterator[Finding]:

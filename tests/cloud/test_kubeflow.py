@@ -416,3 +416,28 @@ def test_a_schedule_is_in_the_zone_of_the_cluster(kubeflow, kep):
     assert code == 2
     assert "--time-zone: Kubeflow reads --cron in the zone that its controller" in one_sentence(err)
     assert kubeflow.schedules == {}
+
+
+def test_the_doctor_looks_at_the_server_and_at_what_would_be_submitted(kubeflow, kep, churn, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    doctor = ("doctor", "churn.yaml", *KUBEFLOW)
+
+    def found(out: str) -> dict[str, list[str]]:
+        lines = [re.split(r" {2,}", line.strip(), maxsplit=2) for line in out.splitlines() if line[:4].isupper()]
+        return {what: [status, words] for status, what, words in lines}
+
+    code, out, err = kep(*doctor)
+    assert (code, err) == (0, "")
+    told = found(out)
+    assert told["Kubeflow Pipelines"] == ["PASS", f"answers at {kubeflow.url}"]
+    assert told["runs"] == ["PASS", "may be looked at; the newest is none yet"]
+    assert "at most" in told["template"][1]
+    assert "nodes" not in told
+    assert kubeflow.runs == {}
+    code, out, _ = kep(*doctor, "--set", "hardware.retrain.machine={accelerator: nvidia}")
+    assert found(out)["nodes"][0] == "SKIP"
+    code, out, _ = kep(*doctor, "--set", "promote.champion=/elsewhere")
+    assert (code, found(out)["template"][0]) == (1, "FAIL")
+    assert "is on no volume of evaluate" in found(out)["template"][1]
+    code, out, _ = kep(*doctor, "--host", "http://127.0.0.1:9")
+    assert (code, found(out)["Kubeflow Pipelines"][0]) == (1, "FAIL")
