@@ -39,7 +39,11 @@ Host = Annotated[
 Namespace = Annotated[str, typer.Option(help="kubeflow: yours, on a server for several users.")]
 Experiment = Annotated[str, typer.Option(help="kubeflow: that runs belong to; one of the run file's name by default.")]
 What = Annotated[
-    str, typer.Argument(metavar="FILE", help="A run file, or a published template: https://…-kfp.pkg.dev/…, gs://….")
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="A run file; what `kep batch --compile` wrote; or a template: https://…-kfp.pkg.dev/…, gs://….",
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -553,6 +557,10 @@ class Place:
         from pipelines.images import locked
 
         if "://" not in file:
+            if made := template.of_compiled(Path(file), self.target):
+                if overrides:
+                    raise UserError("--set: a pipeline was compiled already; compile it with that setting")
+                return made
             return template.of_run_file(Path(file), overrides, locked(images), self.target)
         if self.target == "kubeflow":
             raise UserError(f"FILE: {file} is a template of Vertex AI; Kubeflow takes a run file")

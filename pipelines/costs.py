@@ -142,7 +142,7 @@ def check(template: Template, prices: Prices) -> None:
     Raises:
         UserError: It would cost more, or nobody can tell.
     """
-    most = template.settings.hardware.max_cost
+    most = None if template.predicts else template.settings.hardware.max_cost
     if most is None:
         return
     cost, _ = _cost(template, look(template), prices)
@@ -173,8 +173,10 @@ def plan(template: Template, options: Options, prices: Prices | None) -> Group:
     Raises:
         UserError: What `submit` would refuse of the data.
     """
-    seen = look(template)
-    name = job_id(template, parameters(template, options, source_of(template)))
+    seen, source = look(template), source_of(template)
+    name = job_id(template, parameters(template, options, source), source)
+    if template.predicts:
+        return Group(Text(f"{name} would be submitted; nobody can guess what predictions cost"))
     counts = tasks(template.settings)
     if prices is None:
         return _unpriced(template, name, counts)

@@ -60,7 +60,7 @@ def job_of(template: Template, options: Options, given: dict[str, str]) -> "api.
         NAME: template.name,
         "kep_template": template.digest[:16],
         "kep_code": template.defaults.get("code", ""),
-        "kep_source": given["source"][:16],
+        "kep_source": given.get("source", "")[:16],
         "kep_revision": re.sub(r"[^a-z0-9_-]", "-", (revision() or "").lower())[:63],
     }
     return api.PipelineJob(

@@ -134,8 +134,9 @@ class Kubeflow:
         Returns:
             The run, and whether this call has made it: False when somebody else had at the same moment.
         """
-        # A champion that evaluate finds on its volume may be another than that of an equal run before.
-        given = given | {"champion": json.dumps(json.loads(given["champion"]) | {"run": name})}
+        if "champion" in given:
+            # One that evaluate finds on its volume may be another than that of an equal run before.
+            given = given | {"champion": json.dumps(json.loads(given["champion"]) | {"run": name})}
         spec = template.spec if options.cache else uncached(template.spec)
         with self.explained():
             asked = kfp_server_api.V2beta1Run(

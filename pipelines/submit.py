@@ -33,6 +33,8 @@ CANCELLED = 3
 
 def parameters(template: Template, options: Options, source: str) -> dict[str, str]:
     """Arguments that the template does not know: the data's fingerprint, and the bucket's folders."""
+    if template.predicts:
+        return {}
     champion = json.loads(template.defaults["champion"])
     if options.bucket and not champion["folder"].startswith("gs://"):
         champion["folder"] = f"{options.bucket}/champions/{template.name}"
@@ -43,9 +45,9 @@ def parameters(template: Template, options: Options, source: str) -> dict[str, s
     return given
 
 
-def job_id(template: Template, given: dict[str, str]) -> str:
+def job_id(template: Template, given: dict[str, str], source: str) -> str:
     """Equal for equal pipelines, images, code, data and bucket: submitting twice makes one run."""
-    content = json.dumps([template.digest, given], sort_keys=True)
+    content = json.dumps([template.digest, given | {"source": source}], sort_keys=True)
     return f"{OURS}{template.name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
@@ -58,12 +60,13 @@ def look(template: Template) -> Inspection | None:
     """Reads the data before anything is submitted, as a local run does, so that a mistake in them costs no machine.
 
     Returns:
-        What was seen; None of data that are large, on a volume, or in BigQuery, which only the run asks for them.
+        What was seen; None of data that are large, on a volume, to be predicted, or in BigQuery, which only the run
+        asks for them.
 
     Raises:
         UserError: The data can't be used.
     """
-    if not template.data_in_reach or size(template.data) > MOST_SURVEYED or _in_bigquery(template):
+    if template.predicts or not template.data_in_reach or size(template.data) > MOST_SURVEYED or _in_bigquery(template):
         return None
     return survey(template.settings, Path())
 
@@ -90,11 +93,12 @@ def submit(engine: Engine, template: Template, options: Options, console: Consol
     """
     engine.ready(options)
     look(template)
-    given = parameters(template, options, source_of(template))
-    if not given["source"]:
-        # Nobody knows whether the data are those of an earlier run, whose steps a cache would answer with.
+    source = source_of(template)
+    given = parameters(template, options, source)
+    if not given.get("source"):
+        # No step would know whether the data are those of an earlier run, whose steps a cache would answer with.
         options = replace(options, cache=False)
-    first = job_id(template, given)
+    first = job_id(template, given, source)
     for attempt in count(1):
         name = first if attempt == 1 else f"{first}-{attempt}"
         run, made = engine.get(name), False

@@ -48,12 +48,22 @@ class Template:
         return {name: given["defaultValue"] for name, given in inputs.items() if "defaultValue" in given}
 
     @property
+    def predicts(self) -> bool:
+        """Whether it predicts with a model, as `kep batch --compile` writes it, and trains none."""
+        return "predict_config" in self.defaults
+
+    @property
     def name(self) -> str:
-        """Of the run file."""
+        """Of the run file; of a prediction, after the model."""
+        if self.predicts:
+            model = self.defaults["model"].rstrip("/").rpartition("/")[2].lower()
+            return re.sub("[^a-z0-9]+", "-", f"predict-{model}")[:50].strip("-")
         return json.loads(self.defaults["asked"])["name"]
 
     @property
     def data(self) -> DataSettings:
+        if self.predicts:
+            return DataSettings.model_validate(json.loads(self.defaults["predict_config"])["data"])
         return DataSettings.model_validate_json(self.defaults["data"])
 
     @property
@@ -125,14 +135,32 @@ def of_address(address: str, credentials: Any) -> Template:
             f'"{address}" is no template; give gs://BUCKET/NAME.yaml or '
             "https://REGION-kfp.pkg.dev/PROJECT/REPOSITORY/NAME/TAG"
         )
-    template = Template(_spec(text, address), resolved)
+    return _checked(Template(_spec(text, address), resolved), address, "vertex")
+
+
+def of_compiled(file: Path, target: Target = "vertex") -> Template | None:
+    """A pipeline that `kep batch --compile` wrote to a file here; None for any other YAML, such as a run file.
+
+    Raises:
+        UserError: It needs what the target hasn't.
+    """
+    try:
+        spec, *platform = yaml.safe_load_all(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None  # the reader of run files says what is wrong
+    if not isinstance(spec, dict) or "pipelineInfo" not in spec:
+        return None
+    return _checked(Template(spec, platform=platform[0] if platform else {}), str(file), target)
+
+
+def _checked(template: Template, where: str, target: Target) -> Template:
     try:
         data = template.data
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{address} is no pipeline that `kep compile` or `kep publish` wrote") from error
+        raise UserError(f"{where} is no pipeline that `kep compile` or `kep publish` wrote") from error
     if image := unpinned(template.spec):
-        raise UserError(f"{address} runs {image}, which is not pinned by its digest; compile it with --target vertex")
-    check_source(data)
+        raise UserError(f"{where} runs {image}, which is not pinned by its digest; compile it with --target {target}")
+    check_source(data, target=target)
     return template
 
 

@@ -56,7 +56,10 @@ def test_a_template_of_a_bucket(vertex, gcs, kep, tmp_path):
     [
         ("gs://data/gone.yaml", "the template gs://data/gone.yaml does not exist; check the path"),
         ("gs://data/other.yaml", "gs://data/other.yaml is no pipeline that `kep compile` or `kep publish` wrote"),
-        ("gs://data/prediction.yaml", "prediction.yaml is no pipeline that `kep compile` or `kep publish` wrote"),
+        (
+            "gs://data/prediction.yaml",
+            "prediction.yaml runs keras-ensemble-pipelines/cpu, which is not pinned by its digest",
+        ),
         ("gs://data/two.yaml", "gs://data/two.yaml is not one YAML document, as Vertex AI needs it"),
         ("gs://data/text.yaml", "gs://data/text.yaml is no compiled pipeline"),
         ("gs://data/tag.yaml", "is not pinned by its digest; compile it with --target vertex"),
