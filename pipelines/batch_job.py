@@ -186,13 +186,13 @@ def _submitted(vertex: Vertex, described: dict[str, Any], account: str, console:
 
     def find() -> "api.BatchPredictionJob | None":
         request = {"parent": vertex.parent, "filter": condition}
-        every = vertex.batches.list_batch_prediction_jobs(request=request, **LOOK)
+        every = vertex.jobs.list_batch_prediction_jobs(request=request, **LOOK)
         good = [one for one in every if _state(one) in (*_GOING, "SUCCEEDED")]
         return max(good, key=lambda one: one.create_time, default=None)
 
     def send() -> "api.BatchPredictionJob":
         request = {"parent": vertex.parent, "batch_prediction_job": described}
-        return vertex.batches.create_batch_prediction_job(request=request, **CREATE)
+        return vertex.jobs.create_batch_prediction_job(request=request, **CREATE)
 
     with vertex.explained(account):
         before = find()
@@ -209,7 +209,7 @@ def _followed(vertex: Vertex, job: "api.BatchPredictionJob", console: Console) -
     seen = ""
     while True:
         with vertex.explained():
-            job = vertex.batches.get_batch_prediction_job(name=job.name, **FOLLOW)
+            job = vertex.jobs.get_batch_prediction_job(name=job.name, **FOLLOW)
         if _state(job) != seen:
             seen = _state(job)
             _say(console, f"{_short(job)}: {seen.lower().replace('_', ' ')}")

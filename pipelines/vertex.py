@@ -101,7 +101,7 @@ class Vertex:
     def labels(self, name: str) -> dict[str, str]:
         """Labels of a run that is there."""
         with self.explained():
-            return dict(self._jobs.get_pipeline_job(name=self._name(name), **LOOK).labels)
+            return dict(self.pipelines.get_pipeline_job(name=self._name(name), **LOOK).labels)
 
     def create(self, name: str, template: Template, options: Options, given: dict[str, str]) -> tuple[Run, bool]:
         """Makes the run, once, however often the answer is lost on its way.
@@ -213,7 +213,7 @@ class Vertex:
 
     @cached_property
     def jobs(self) -> "api.JobServiceClient":
-        """The client of custom jobs."""
+        """The client of custom jobs and batch prediction jobs."""
         from google.cloud.aiplatform_v1 import JobServiceClient
 
         return JobServiceClient(**self.options)
@@ -238,13 +238,6 @@ class Vertex:
         from google.cloud.aiplatform_v1 import EndpointServiceClient
 
         return EndpointServiceClient(**self.options)
-
-    @cached_property
-    def batches(self) -> "api.JobServiceClient":
-        """The client of batch prediction jobs."""
-        from google.cloud.aiplatform_v1 import JobServiceClient
-
-        return JobServiceClient(**self.options)
 
 
 def login() -> Any:
