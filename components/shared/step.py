@@ -29,6 +29,10 @@ EVENTS = "KEP_EVENTS"
 """Environment variable: the file to which steps append progress events, one JSON object a line."""
 WORK = "KEP_WORK"
 """Environment variable: the folder that keeps a step's partial work, so that a killed step goes on where it was."""
+MOUNT = "/gcs/"
+"""Where Vertex AI has the run's bucket, in which an output lies at one place for all attempts of a task."""
+CHECKPOINTING = ("best_epoch", "retrain")
+"""Steps whose partial work is some checkpoints, which a bucket takes; that of others is many files, or large ones."""
 OWNER = "KEP_OWNER"
 """Environment variable: id of the process that a step must not outlive, so that a killed run leaves nothing running."""
 PACKAGES = ("keras", "keras-tuner", "kfp", "lightgbm", "numpy", "scikit-learn", "scipy")
@@ -43,6 +47,7 @@ class Step:
         name: The step's name, as in the DAG.
         label: Which candidate or member it works on; empty for steps without a fan-out.
         out: Folder of the step's main output while it is being written.
+        place: Where it will be.
         ledger: What it read: one dictionary per role with `step`, `role`, `rows`, `fingerprint`.
         speeds: Of each training, what `components.shared.monitor.SPEED` names.
         call: How other processes of the same training call this step: `function` as module:name, and `arguments`.
@@ -52,6 +57,7 @@ class Step:
         self.name = name
         self.label = label
         self.out = Path()
+        self.place = Path()
         self.ledger: list[dict] = []
         self.call: dict[str, Any] = {}
         self.speeds: list[dict[str, float]] = []
@@ -72,9 +78,12 @@ class Step:
     def work(self, key: str, keep: bool = False) -> Path:
         """The folder that keeps partial work under `key` between attempts; a new one where none is kept.
 
-        It is removed when the step has ended well, unless a later execution can go on from it: `keep`.
+        It is kept where `WORK` says, and checkpoints otherwise beside an output in the run's bucket. It is removed when
+        the step has ended well, unless a later execution can go on from it: `keep`.
         """
         root = os.environ.get(WORK)
+        if root is None and self.name in CHECKPOINTING and str(self.place).startswith(MOUNT):
+            root = str(self.place.parent / "work")
         folder = Path(root) / self.name / key if root else Path(tempfile.mkdtemp(prefix=f"kep-{self.name}-"))
         folder.mkdir(parents=True, exist_ok=True)
         if not (keep and root):
@@ -134,6 +143,7 @@ def entry(name: str) -> Callable:
             logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s", force=True)
             end_with_owner()
             step = Step(name, label)
+            step.place = Path(out)
             step._event("start")
             step.call = {"function": f"{run.__module__}:{run.__name__}", "arguments": dict(arguments, seed=seed)}
             if seed is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.errors import UserError
+from components.shared.errors import RunError, UserError
 from components.shared.step import EVENTS, OWNER, WORK, Step, end_with_owner, entry
 
 
@@ -152,6 +152,26 @@ def test_partial_work_is_kept_between_attempts(tmp_path, monkeypatch):
     assert (Step("tune").work("study") / "trial").read_text() == "x"
     assert not (Step("tune").work("other study") / "trial").exists()
     assert not (Step("best_epoch").work("study") / "trial").exists()
+
+
+@pytest.mark.parametrize(("name", "kept"), [("retrain", True), ("ingest", False)])
+def test_checkpoints_are_kept_beside_an_output_in_the_runs_bucket(tmp_path, monkeypatch, name, kept):
+    """An attempt that ends badly leaves them for the next one, which removes them."""
+    monkeypatch.setattr("components.shared.step.MOUNT", f"{tmp_path}/")
+    found = []
+
+    @entry(name)
+    def run(step: Step) -> None:
+        found.append([path.name for path in step.work("of-this").iterdir()])
+        (step.work("of-this") / "checkpoint").write_text("x")
+        if len(found) == 1:
+            raise RunError("the machine is taken away")
+
+    with pytest.raises(SystemExit):
+        run(out=str(tmp_path / "task" / "output"))
+    run(out=str(tmp_path / "task" / "output"))
+    assert found == [[], ["checkpoint"] if kept else []]
+    assert not (tmp_path / "task" / "work" / name / "of-this").exists()
 
 
 def test_without_a_place_for_it_partial_work_is_new_each_time():
