@@ -2,6 +2,8 @@
 
 import copy
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ class Ensemble:
 
     Args:
         folder: What `write` wrote.
+        devices: Names of TensorFlow's devices that members are laid on in turn, and predict on side by side; none for
+            TensorFlow's own choice.
 
     Attributes:
         manifest: Of the records that the members were trained on.
@@ -30,8 +34,8 @@ class Ensemble:
         train_ids: uint64, sorted ids of the rows that some member was trained on.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        folder = Path(folder)
+    def __init__(self, folder: str | Path, devices: tuple[str, ...] = ()) -> None:
+        folder, self._devices = Path(folder), devices
         self.manifest = Manifest.load(folder)
         described = read_json(folder / "ensemble.json")
         self.members: list[dict] = described["members"]
@@ -39,9 +43,10 @@ class Ensemble:
         self.pooling: str = described.get("pooling", "arithmetic")
         self.train_ids = np.load(folder / "train_ids.npy")
         self.models: list[tuple[Family, Any]] = []
-        for member in self.members:
+        for place, member in enumerate(self.members):
             own = family(member["spec"], self.manifest)
-            self.models.append((own, own.load(folder / "members" / member["id"])))
+            with self._on(place):
+                self.models.append((own, own.load(folder / "members" / member["id"])))
 
     def predict(self, table: pa.Table | dict[str, list]) -> np.ndarray:
         """Predicts from raw features, as they stood in the source.
@@ -67,7 +72,24 @@ class Ensemble:
 
     def predict_members(self, rows: Rows) -> list[np.ndarray]:
         """Each member's predictions, in order of `members`."""
-        return [own.predict(model, rows) for own, model in self.models]
+
+        def predicted(place: int) -> np.ndarray:
+            own, model = self.models[place]
+            with self._on(place):
+                return own.predict(model, rows)
+
+        if len(self._devices) < 2:
+            return [predicted(place) for place in range(len(self.models))]
+        with ThreadPoolExecutor(len(self._devices)) as threads:
+            return list(threads.map(predicted, range(len(self.models))))
+
+    def _on(self, place: int) -> AbstractContextManager:
+        """The device of a member."""
+        if not self._devices:
+            return nullcontext()
+        import tensorflow as tf
+
+        return tf.device(self._devices[place % len(self._devices)])
 
     def combine(self, predictions: list[np.ndarray]) -> np.ndarray:
         """The members' predictions, in order of `members`, as the ensemble's, float64."""

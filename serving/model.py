@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from components.shared.hardware import visible_gpus
 from components.shared.records import Rows
 from components.shared.schema import Manifest
 from models.ensemble import Ensemble
@@ -40,7 +41,7 @@ class Model:
         Raises:
             RuntimeError: A prediction is not a finite number.
         """
-        self.ensemble = Ensemble(self.folder)
+        self.ensemble = Ensemble(self.folder, _gpus())
         row = {name: [value] for name, value in example(self.manifest).items()}
         rows = encode(row, self.manifest, lambda index, name: name)
         for count in (1, 2, self.most):
@@ -53,3 +54,12 @@ class Model:
         """The ensemble's predictions, then each member's, as `models.ensemble.Ensemble` gives them."""
         members = self.ensemble.predict_members(rows)
         return [self.ensemble.combine(members), *members]
+
+
+def _gpus() -> tuple[str, ...]:
+    """The GPUs of this machine where there are several, for a member each."""
+    if len(visible_gpus()) < 2:
+        return ()
+    import tensorflow as tf
+
+    return tuple(device.name for device in tf.config.list_logical_devices("GPU"))
