@@ -29,9 +29,12 @@ test: setup  ## Run every test
 test-slow: setup  ## Run the tests that kill trainings again and again: some minutes
 	.venv/bin/python -m pytest -n 2 -m slow
 
-test-tfjs: setup  ## Run what is exported for TensorFlow.js in Node.js, which comes from the package indexes
+tests/tfjs/node_modules: .venv/installed tests/tfjs/package-lock.json
 	$(UV) sync --locked --extra cpu --extra docker --extra serve --extra edge --group browser --inexact --quiet
 	cd tests/tfjs && PATH=$(CURDIR)/.venv/bin:$$PATH npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+test-tfjs: setup tests/tfjs/node_modules  ## Run what is exported for TensorFlow.js in Node.js; both come from the package indexes
 	PATH=$(CURDIR)/.venv/bin:$$PATH NODE_PATH=$(CURDIR)/tests/tfjs/node_modules .venv/bin/python -m pytest -m tfjs
 
 test-containers: setup image  ## Run the demo pipeline in the images; needs a container engine
