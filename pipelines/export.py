@@ -1,6 +1,7 @@
 """A run's ensemble in another format, and what that costs: `kep export`."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -249,36 +250,37 @@ def _tflite(own: Ensemble, test: Rows, target: Path, records: Records, variants:
     drawn = np.random.default_rng(derive(run["run_file"]["seed"], "representative"))
     index = np.sort(drawn.permutation(len(train))[: edge.REPRESENTATIVE])
     representative = edge.encoded(own.manifest, train.take(index))
-    model, made = edge.of_features(own), []
-    for variant in variants:
+    model = edge.of_features(own)
+
+    def write(variant: str) -> Path:
         path = target / f"model_{variant}.tflite"
         path.write_bytes(edge.tflite(model, variant, representative))
-        made.append((variant, path, _raw(own, test)))
-    return _of_features(own), made
+        return path
+
+    return _of_features(own, test, variants, write)
 
 
 def _tfjs(own: Ensemble, test: Rows, target: Path, records: Records, variants: list[str], *_: object) -> Made:
-    model, made = edge.of_features(own), []
-    for variant in variants:
+    model = edge.of_features(own)
+
+    def write(variant: str) -> Path:
         browser.save_tfjs(model, variant, target / variant)
-        made.append((variant, target / variant, _raw(own, test)))
-    return _of_features(own), made
+        return target / variant
+
+    return _of_features(own, test, variants, write)
 
 
-def _of_features(own: Ensemble) -> dict:
-    """What describes an export of `edge.of_features`."""
-    image = own.manifest.image
-    return {
-        "output": saved.output(own.manifest),
-        "features": edge.features(own.manifest),
-        "image": image.name if image is not None else None,
+def _of_features(own: Ensemble, test: Rows, variants: list[str], write: Callable[[str], Path]) -> Made:
+    """Exports of `edge.of_features`, each of which `write` makes and says the path of."""
+    manifest = own.manifest
+    described = {
+        "output": saved.output(manifest),
+        "features": edge.features(manifest),
+        "image": manifest.image.name if manifest.image is not None else None,
     }
-
-
-def _raw(own: Ensemble, test: Rows) -> dict[str, np.ndarray]:
-    """Raw columns by their names in the source."""
-    named = saved.tensors(own.manifest, raw_features(own.manifest, test))
-    return {column: named[name] for column, name in saved.input_names(own.manifest).items()}
+    named = saved.tensors(manifest, raw_features(manifest, test))
+    arrays = {column: named[name] for column, name in saved.input_names(manifest).items()}
+    return described, [(variant, write(variant), arrays) for variant in variants]
 
 
 def _bytes(path: Path) -> int:
