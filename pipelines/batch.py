@@ -22,6 +22,7 @@ from pipelines.arguments import code_hash, kfp_safe, located
 from pipelines.compile import compile_prediction
 from pipelines.model import named
 from pipelines.prediction import STEPS
+from pipelines.view import say
 
 FOLDER = "batch"
 """Under the folder of all runs, where those of this pipeline lie."""
@@ -120,12 +121,12 @@ def batch(given: dict[str, str], output: Path, runs: Path, console: Console) -> 
     told = read_json(output / TOLD)
     by = f"by model {told['model']['version']} ({given['model']})"
     files, seconds = len(told["shards"]), time.time() - started
-    _say(console, f"wrote {output}: {told['rows']:,} rows in {files} file{'s' * (files > 1)} in {seconds:.0f} s, {by}")
+    say(console, f"wrote {output}: {told['rows']:,} rows in {files} file{'s' * (files > 1)} in {seconds:.0f} s, {by}")
     if "comparison" not in outcome:
         return 0
     found = read_json(output / RECORD)
     failed = fail and bool(found["drifted"])
-    _say(console, f"{'error: ' * failed}{found['verdict']} ({output / PAGE})")
+    say(console, f"{'error: ' * failed}{found['verdict']} ({output / PAGE})")
     return int(failed)
 
 
@@ -154,7 +155,3 @@ def deliver(outcome: dict[str, Path], output: Path) -> None:
         if "comparison" in outcome:
             for name in (RECORD, PAGE):
                 shutil.copyfile(outcome["comparison"] / name, folder / name)
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -31,6 +31,7 @@ from pipelines.engine import Options, first_line, once
 from pipelines.remote import as_json
 from pipelines.submit import CANCELLED
 from pipelines.vertex import CHANGE, CREATE, FOLLOW, LOOK, Vertex, unsure
+from pipelines.view import say
 
 if TYPE_CHECKING:
     from google.cloud import aiplatform_v1 as api
@@ -130,19 +131,19 @@ def batch(
         try:
             job = _followed(vertex, job, console)
         except KeyboardInterrupt:
-            _say(console, f"{_short(job)} goes on; the same command follows it again")
+            say(console, f"{_short(job)} goes on; the same command follows it again")
             return 130
         state = _state(job)
         if state != "SUCCEEDED":
             message = first_line(job.error.message) or "without a message"
-            _say(console, f"error: {_short(job)} {state.lower().replace('_', ' ')}: {message}")
+            say(console, f"error: {_short(job)} {state.lower().replace('_', ' ')}: {message}")
             return CANCELLED if state == "CANCELLED" else 1
         predictions = _gathered(job, manifest.label, len(asked.names), scratch / "predictions")
     content = chosen.labels.get(registry.CONTENT) or chosen.version_id
     told = {"model": {"folder": name, "version": content}, "data": data, "source": fingerprint(source), "key": key}
     _deliver(manifest.label, predictions, asked.names, settings, told, output)
     rows, by = len(predictions), f"version {chosen.version_id} of {chosen.display_name} ({content})"
-    _say(console, f"wrote {output}: {rows:,} rows by {by}")
+    say(console, f"wrote {output}: {rows:,} rows by {by}")
     return 0
 
 
@@ -198,9 +199,9 @@ def _submitted(vertex: Vertex, described: dict[str, Any], account: str, console:
         before = find()
         job = before or once(send, find, CHANGE["retry"], unsure)
     if before is None:
-        _say(console, f"submitted {_short(job)}")
+        say(console, f"submitted {_short(job)}")
     else:
-        _say(console, f"{_short(job)} was submitted before, and is {'under way' if _state(job) in _GOING else 'done'}")
+        say(console, f"{_short(job)} was submitted before, and is {'under way' if _state(job) in _GOING else 'done'}")
     return job
 
 
@@ -212,7 +213,7 @@ def _followed(vertex: Vertex, job: "api.BatchPredictionJob", console: Console) -
             job = vertex.jobs.get_batch_prediction_job(name=job.name, **FOLLOW)
         if _state(job) != seen:
             seen = _state(job)
-            _say(console, f"{_short(job)}: {seen.lower().replace('_', ' ')}")
+            say(console, f"{_short(job)}: {seen.lower().replace('_', ' ')}")
         if seen not in _GOING:
             return job
         time.sleep(POLL)
@@ -277,7 +278,3 @@ def _state(job: "api.BatchPredictionJob") -> str:
 
 def _short(job: "api.BatchPredictionJob") -> str:
     return f"batch prediction job {job.name.rpartition('/')[2]}"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True, markup=False)

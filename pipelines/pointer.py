@@ -8,6 +8,7 @@ from rich.table import Table
 from components.shared import champions
 from components.shared.errors import UserError
 from pipelines.canary import Limits, Side, check_labels, checks, tables
+from pipelines.view import say
 
 
 def advance(folder: str, version: str, data: str, rows: int, limits: Limits, console: Console) -> int:
@@ -24,7 +25,7 @@ def advance(folder: str, version: str, data: str, rows: int, limits: Limits, con
     if version not in known:
         raise UserError(f"--version: {folder} holds no version {version}; there are {', '.join(known) or 'none'}")
     if pointer.version == version:
-        _say(console, f"version {version} is the champion already")
+        say(console, f"version {version} is the champion already")
         return 0
     if pointer.champion is not None:
         from models.ensemble import Ensemble
@@ -45,12 +46,12 @@ def advance(folder: str, version: str, data: str, rows: int, limits: Limits, con
             check_labels(ensembles[0].manifest, ensembles[1].manifest)
             names = (pointer.version, version)
             line, problems = checks(ensembles[0].manifest, sides, names, limits)
-        _say(console, line)
+        say(console, line)
         if problems:
-            _say(console, f"error: version {version} does not become the champion: {'; '.join(problems)}")
+            say(console, f"error: version {version} does not become the champion: {'; '.join(problems)}")
             return 1
     _point(pointer, version, {"reason": "rolled out", "forced": False, "replaced": pointer.version})
-    _say(
+    say(
         console,
         f"version {version} is the champion; a server that runs serves what it has loaded until it is restarted",
     )
@@ -68,7 +69,7 @@ def rollback(folder: str, console: Console) -> None:
     if before is None or before not in champions.versions(folder):
         raise UserError(f"--champions: in {folder} no version is known that the champion has replaced")
     _point(pointer, before, {"reason": f"rolled back from {pointer.version}", "forced": False, "replaced": None})
-    _say(console, f"version {before} is the champion again, and no more {pointer.version}")
+    say(console, f"version {before} is the champion again, and no more {pointer.version}")
 
 
 def status(folder: str) -> Table:
@@ -94,7 +95,3 @@ def _point(pointer: champions.Pointer, version: str, facts: dict) -> None:
         raise UserError(
             f"--champions: another version became champion in {pointer.folder} at the same moment; look again"
         )
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -20,6 +20,7 @@ from pipelines.canary import Limits, ask_both, check_labels
 from pipelines.endpoints import Deployed, deployed, find, get, manifest_of
 from pipelines.engine import once
 from pipelines.vertex import CHANGE, CREATE, ENDED, Vertex, unsure
+from pipelines.view import say
 
 if TYPE_CHECKING:
     from google.cloud import aiplatform_v1 as api
@@ -96,7 +97,7 @@ def start(
     if serving is not None:
         if serving.share == 100 and not _has(state, serving, registry.CHAMPION):
             _crown(vertex, wanted)  # which an earlier start was kept from
-        _say(console, f"version {serving.version} gets {serving.share} % of endpoint {name} already")
+        say(console, f"version {serving.version} gets {serving.share} % of endpoint {name} already")
         return
     if state.canary is not None:
         raise UserError(
@@ -117,7 +118,7 @@ def start(
     _deploy(vertex, state, wanted, share, machine, replicas, service_account)
     if share == 100:
         _crown(vertex, wanted)
-    _say(console, f"version {wanted.version_id} of {wanted.display_name} gets {share} % of endpoint {name}")
+    say(console, f"version {wanted.version_id} of {wanted.display_name} gets {share} % of endpoint {name}")
 
 
 def advance(
@@ -147,22 +148,22 @@ def advance(
         champion, canary = _under_way(state, name)
         if canary.share < 100:
             line, problems = ask_both(vertex, state.endpoint, champion, canary, data, rows, limits, console)
-            _say(console, f"{canary.share} %: {line}")
+            say(console, f"{canary.share} %: {line}")
             if problems:
-                _say(console, f"error: version {canary.version} is rolled back: {'; '.join(problems)}")
+                say(console, f"error: version {canary.version} is rolled back: {'; '.join(problems)}")
                 _back(vertex, state, champion, canary)
                 return 1
             share = next(step for step in steps if step > canary.share)
             split = {canary.id: share} | ({champion.id: 100 - share} if share < 100 else {})
             _move(vertex, state.endpoint, split)
-            _say(console, f"version {canary.version} gets {share} % of endpoint {name}")
+            say(console, f"version {canary.version} gets {share} % of endpoint {name}")
             if share < min(to, 100):
                 continue
             if share < 100:
                 return 0
         _crown(vertex, next(one for one in state.versions if one.version_id == canary.version))
         _undeploy(vertex, state.endpoint, [champion])
-        _say(console, f"version {canary.version} is the champion, and version {champion.version} is undeployed")
+        say(console, f"version {canary.version} is the champion, and version {champion.version} is undeployed")
         return 0
 
 
@@ -176,7 +177,7 @@ def rollback(vertex: Vertex, name: str, console: Console) -> None:
     _undeploy(vertex, state.endpoint, state.idle)
     champion, canary = _under_way(state, name)
     _back(vertex, state, champion, canary)
-    _say(console, f"version {champion.version} gets all of endpoint {name}; version {canary.version} is undeployed")
+    say(console, f"version {champion.version} gets all of endpoint {name}; version {canary.version} is undeployed")
 
 
 def status(vertex: Vertex, name: str) -> Table:
@@ -346,7 +347,3 @@ def _undeploy(vertex: Vertex, endpoint: "api.Endpoint", unused: list[Deployed]) 
 
 def _has(state: State, one: Deployed, alias: str) -> bool:
     return any(other.version_id == one.version and alias in other.version_aliases for other in state.versions)
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -23,7 +23,7 @@ from pipelines.check import MOST_SURVEYED, survey
 from pipelines.engine import OURS, Engine, Options, Run, first_line
 from pipelines.local import STEPS, step_of
 from pipelines.template import Template
-from pipelines.view import View
+from pipelines.view import View, say
 
 POLL = 10.0
 """Seconds between two looks at a run: steps take minutes."""
@@ -105,17 +105,17 @@ def submit(engine: Engine, template: Template, options: Options, console: Consol
         if run is None:
             run, made = engine.create(name, template, options, given)
         if made:
-            _say(console, f"submitted {name}")
+            say(console, f"submitted {name}")
         elif again or run.ending in ("failed", "cancelled"):
             if not again:
                 ended = "failed" if run.ending == "failed" else "was cancelled"
-                _say(console, f"note: {name} {ended}; submitting it again")
+                say(console, f"note: {name} {ended}; submitting it again")
             continue
         elif run.ending:
-            _say(console, f"{name} was submitted before, and is done; nothing is submitted (--again does)")
+            say(console, f"{name} was submitted before, and is done; nothing is submitted (--again does)")
         else:
-            _say(console, f"{name} was submitted before, and is under way")
-        _say(console, run.url)
+            say(console, f"{name} was submitted before, and is under way")
+        say(console, run.url)
         return name
     raise AssertionError  # count() has no end
 
@@ -143,10 +143,10 @@ def follow(engine: Engine, name: str, console: Console) -> int:
             return _finish(run, view.failure, console)
         except KeyboardInterrupt:
             if not (sys.stdin.isatty() and typer.confirm(f"\ncancel {name}? Otherwise it goes on", default=False)):
-                _say(console, f"{name} goes on; `kep status {name}` looks at it, `kep cancel {name}` ends it")
+                say(console, f"{name} goes on; `kep status {name}` looks at it, `kep cancel {name}` ends it")
                 return 130
             engine.cancel(_get(engine, name))
-            _say(console, f"cancelling {name}")
+            say(console, f"cancelling {name}")
 
 
 def status(engine: Engine, run: str, console: Console) -> int:
@@ -155,9 +155,9 @@ def status(engine: Engine, run: str, console: Console) -> int:
     view = View(console)
     for event in events(found, {}):
         view.take(event)
-    _say(console, f"{found.name}: {found.state}")
+    say(console, f"{found.name}: {found.state}")
     console.print(view.table())
-    _say(console, found.url)
+    say(console, found.url)
     return _finish(found, view.failure, console) if found.ending else 0
 
 
@@ -165,10 +165,10 @@ def cancel(engine: Engine, run: str, console: Console) -> None:
     """Cancels a run; says so where it has ended already."""
     found = find(engine, run)
     if found.ending:
-        _say(console, f"{found.name} has ended: {found.state}")
+        say(console, f"{found.name} has ended: {found.state}")
         return
     engine.cancel(found)
-    _say(console, f"cancelling {found.name}; `kep status {found.name}` says when it has ended")
+    say(console, f"cancelling {found.name}; `kep status {found.name}` says when it has ended")
 
 
 def runs(engine: Engine, name: str | None, limit: int) -> Table:
@@ -234,14 +234,14 @@ def _finish(run: Run, failure: dict | None, console: Console) -> int:
     if run.ending == "done":
         took = f" in {run.took}" if run.took else ""
         where = f", artifacts under {run.artifacts}" if run.artifacts else ""
-        _say(console, f"done{took}{where}")
+        say(console, f"done{took}{where}")
         return 0
     if run.ending == "cancelled":
-        _say(console, f"error: {run.name} was cancelled")
+        say(console, f"error: {run.name} was cancelled")
         return CANCELLED
     task = f"{failure['step']} {failure['label']}".strip() if failure else run.name
     message = failure["message"] if failure else first_line(run.message) or "without a message"
-    _say(console, f"error: {task} failed: {message} (logs: {run.url})")
+    say(console, f"error: {task} failed: {message} (logs: {run.url})")
     return 1
 
 
@@ -250,7 +250,3 @@ def _get(engine: Engine, name: str) -> Run:
     if run is None:
         raise UserError(f"{name} was deleted")
     return run
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -114,3 +114,8 @@ class View:
             clock = "reused" if state.state == "reused" else f"{took:6.1f} s" if took else ""
             table.add_row(mark, Text(step, style=STYLES[state.state]), clock, tasks, share, detail)
         return Group(table)
+
+
+def say(console: Console, text: str) -> None:
+    """Prints a line as it is, however wide the terminal."""
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
