@@ -56,7 +56,7 @@ class Fit:
     model: Callable[[], Any] = field(repr=False)
 
 
-def place(error: BaseException) -> str:
+def _place(error: BaseException) -> str:
     """Where in a user's own file an error arose, such as " in line 12 of wide.py"; empty where it was elsewhere.
 
     A user's source is compiled under its bare name; every other file has an absolute path.
@@ -64,6 +64,19 @@ def place(error: BaseException) -> str:
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if not Path(frame.filename).is_absolute()]
     own = [frame for frame in own if frame.filename.endswith(".py")]
     return f" in line {own[-1].lineno} of {own[-1].filename}" if own else ""
+
+
+def reason(error: BaseException) -> str:
+    """What an error in a user's model says: its kind, place in the user's file and words, at most 500 characters.
+
+    TensorFlow puts an error in a compiled function behind the trace of that function, level by level; what is left here
+    is the error itself.
+    """
+    text = f"{type(error).__name__}: {error}"
+    while (traced := text.split(": ", 1)[-1].split("\n\n", 2))[0] == "in user code:" and len(traced) == 3:
+        text = traced[2].strip()
+    kind, _, words = text.partition(": ")
+    return f"{kind}{_place(error)}: {' '.join(words.split())}"[:500]
 
 
 class Family(Protocol):

@@ -23,7 +23,7 @@ from components.shared.records import Rows, blank_row
 from components.shared.schema import Manifest
 from components.shared.training import Feed, Gather, Loop, predictor, reported, shapeless
 from models.encode import Encode, encoding, inputs_of
-from models.family import Fit, Settings, place
+from models.family import Fit, Settings, reason
 
 PREDICTED = 8192
 """Rows in memory at a time while predicting."""
@@ -128,10 +128,7 @@ class KerasFamily:
         except UserError:
             raise
         except Exception as error:
-            reason = " ".join(str(error).split())[:300]
-            raise UserError(
-                f"search.families: {self.name} fails on one batch{place(error)}: {type(error).__name__}: {reason}"
-            ) from error
+            raise UserError(f"search.families: {self.name} fails on one batch: {reason(error)}") from error
 
     def fit(self, values: dict, train: Rows, validation: Rows, settings: Settings, monitor: Monitor) -> Fit:
         training, feed = self._start(values, train, settings, settings.max_epochs)

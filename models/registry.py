@@ -11,7 +11,7 @@ from typing import Any
 from components.shared.errors import UserError, nearest
 from components.shared.schema import Manifest
 from components.shared.settings import TrialHardware
-from models.family import Family, place
+from models.family import Family, reason
 
 PREMADE = ("hyperresnet", "hyperxception", "hyperefficientnet")
 """KerasTuner's own spaces (models/premade.py)."""
@@ -191,9 +191,7 @@ def _user_build(spec: dict) -> tuple[Callable, Callable | None]:
     try:
         exec(compile(source, file, "exec"), namespace)
     except Exception as error:
-        raise UserError(
-            f"search.families: {spec['name']} does not load{place(error)}: {type(error).__name__}: {error}"
-        ) from error
+        raise UserError(f"search.families: {spec['name']} does not load: {reason(error)}") from error
     if function not in namespace:
         defined = [name for name, value in namespace.items() if callable(value)]
         raise UserError(f"search.families: {file} has no function {function}{nearest(function, defined)}")

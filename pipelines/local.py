@@ -180,7 +180,10 @@ def stop(process: subprocess.Popen) -> None:
 
 
 def follow(process: subprocess.Popen, folder: Path, show: Callable[[dict], None], pause: float = 0.1) -> int:
-    """Calls `show` with each event until the pipeline has ended; returns its exit status."""
+    """Calls `show` with each event until the pipeline has ended; returns its exit status.
+
+    A mistake of the user's ends the pipeline at once: kfp.local would try the task again, and fail as often.
+    """
     line = ""
     with open(folder / EVENTS_FILE, encoding="utf-8") as events:
         while True:
@@ -188,8 +191,10 @@ def follow(process: subprocess.Popen, folder: Path, show: Callable[[dict], None]
             while more := events.readline():
                 line += more  # a line that is just being written comes in parts
                 if line.endswith("\n"):
-                    show(json.loads(line))
+                    show(event := json.loads(line))
                     line = ""
+                    if event.get("kind") == "failed" and event["user"]:
+                        stop(process)
             if ended:
                 return process.returncode
             try:

@@ -14,7 +14,7 @@ from components.shared.seeds import derive
 from components.shared.settings import SearchSettings
 from components.tune.objective import check_reported
 from components.tune.trials import Trial
-from models.family import Family, Settings, place
+from models.family import Family, Settings, reason
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,5 @@ class Executor:
             )
         except (Exception, SystemExit) as error:
             # Whatever goes wrong in a user's model makes this trial infeasible, and says why; the search goes on.
-            reason = " ".join(f"{type(error).__name__}{place(error)}: {error}".split())[:500]
-            trial = replace(base, reason=reason)
+            trial = replace(base, reason=reason(error))
         return replace(trial, seconds=time.monotonic() - started), predictions

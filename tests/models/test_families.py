@@ -230,8 +230,16 @@ def test_a_mistake_in_a_users_file_is_named_by_file_and_line(own, records):
     data = Records(records("cancer"), "tune")
     (own / "wide.py").write_text("import keras\n\ndef build(hp):\n    hp.Int('units', 1, 2)\n    return gone(hp)\n")
     member = family(travelling(["wide.py:build"], own)[0], data.manifest)
-    with pytest.raises(UserError, match=r"wide fails on one batch in line 5 of wide\.py: NameError"):
+    with pytest.raises(UserError, match=r"wide fails on one batch: NameError in line 5 of wide\.py: "):
+        member.check(data.load("train"))
+    (own / "wide.py").write_text(
+        "import keras\n\ndef build(hp):\n    model = keras.Sequential([keras.layers.Dense(1, 'sigmoid')])\n"
+        "    model.compile('sgd', 'binary_crossentropy', metrics=[keras.metrics.F1Score()])\n    return model\n"
+    )
+    member = family(travelling(["wide.py:build"], own)[0], data.manifest)
+    # Raised in a compiled function, whose trace TensorFlow puts before the words.
+    with pytest.raises(UserError, match=r"wide fails on one batch: ValueError: FBetaScore expects 2D inputs"):
         member.check(data.load("train"))
     (own / "wide.py").write_text("import keras\n\nkeras.gone()\ndef build(hp): ...\n")
-    with pytest.raises(UserError, match=r"wide does not load in line 3 of wide\.py: AttributeError"):
+    with pytest.raises(UserError, match=r"wide does not load: AttributeError in line 3 of wide\.py: "):
         family(travelling(["wide.py:build"], own)[0], data.manifest)

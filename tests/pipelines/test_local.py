@@ -159,6 +159,29 @@ def test_follow_shows_every_event_and_returns_the_exit_status(tmp_path):
     assert [event["number"] for event in shown] == list(range(200))
 
 
+def test_a_mistake_of_the_users_is_not_tried_again(tmp_path):
+    program = (
+        "import json\n"
+        f"file = open({str(tmp_path / 'events.jsonl')!r}, 'ab', buffering=0)\n"
+        "for user in (False, True):\n"
+        "    file.write(json.dumps({'kind': 'failed', 'user': user}).encode() + b'\\n')\n"
+        "    input()\n"
+    )
+    (tmp_path / "events.jsonl").touch()
+    shown = []
+
+    def show(event: dict) -> None:
+        shown.append(event["user"])
+        if not event["user"]:
+            process.stdin.write(b"again\n")
+            process.stdin.flush()
+
+    process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, start_new_session=True)
+    assert follow(process, tmp_path, show) == -signal.SIGTERM
+    assert shown == [False, True]
+    process.stdin.close()
+
+
 def test_follow_waits_for_the_rest_of_a_line(tmp_path):
     """A line that crosses a page of the file can be seen before it is whole."""
     events = tmp_path / "events.jsonl"
