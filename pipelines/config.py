@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
@@ -59,8 +60,17 @@ class RunFile(Section):
         return self
 
 
+_BOOLEAN = "tag:yaml.org,2002:bool"
+
+
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in a section, of which YAML would silently take the last."""
+    """Refuses a key that stands twice in a section, of which YAML would silently take the last, and takes nothing but
+    true and false for a boolean, as YAML 1.2 does: `on` is a setting, `no` may be a class."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (as PyYAML has it)
+        first: [(tag, pattern) for tag, pattern in known if tag != _BOOLEAN]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [key.value for key, _ in node.value]
@@ -71,6 +81,9 @@ class _Loader(yaml.SafeLoader):
                 None, None, problem, node.value[keys.index(twice.value)][0].start_mark
             )
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(_BOOLEAN, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> RunFile:
@@ -130,7 +143,7 @@ def _set(content: dict, override: str) -> None:
         # A copy, since YAML's aliases make one mapping of several sections.
         content[section] = content = dict(inner)
     try:
-        content[last] = yaml.safe_load(value)
+        content[last] = yaml.load(value, _Loader)
     except yaml.YAMLError as error:
         raise UserError(f"--set {override}: the value is not valid YAML") from error
 

@@ -115,7 +115,7 @@ class StepMonitor(Monitor):
         if number % 10 == 0 or self._moved - self._said > HEARTBEAT:
             shown = {"loss": "training loss", "val_loss": "validation loss"}
             losses = ", ".join(f"{shown[name]} {logs[name]:.4f}" for name in shown if name in logs)
-            self._say(f"{self._unit} {number}: {losses}{self._left(number)}", number)
+            self._say(f"{self._unit} {number}{losses and f': {losses}'}{self._left(number)}", number)
 
     def call(self, epoch: int, step: int, steps: int, batch: int) -> None:
         now = time.monotonic()

@@ -115,6 +115,21 @@ def test_all_mistakes_are_told_at_once():
     ]
 
 
+def test_on_and_no_are_words(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "name: demo\n"
+        "data: {source: a.csv, label: yes, split: {by: column, column: no, roles: {test: [no, off]}}}\n"
+        "hardware: {retrain: {jit: on}, tune: {jit: off}}\n"
+        "retrain: {enabled: no}\n"
+        "promote: {registry: True}\n"
+    )
+    run = load(path, ["hardware.best_epoch.jit=on"])
+    assert (run.data.label, run.data.split.column, run.data.split.roles.test) == ("yes", "no", ["no", "off"])
+    assert (run.hardware.retrain.jit, run.hardware.best_epoch.jit, run.hardware.tune.jit) == ("on", "on", "off")
+    assert (run.retrain.enabled, run.promote.registry) == (False, True)
+
+
 def test_overrides_reach_nested_settings(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(GOOD))
