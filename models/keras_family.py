@@ -393,6 +393,7 @@ class _Training:
         parts = [[arrays[f"v{i}.{j}"] for j in range(kept["parts"][i])] for i in range(len(variables))]
         self.machine.assign(variables, parts)
         course.epoch, course.step = kept["epoch"], kept["step"]
+        monitor.resumed(course.epoch, course.step)
         for callback, state in zip(callbacks.callbacks, kept["callbacks"], strict=True):
             vars(callback).update(state)
         if course.fit is not None:

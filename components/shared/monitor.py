@@ -55,6 +55,9 @@ class Monitor:
         """Where the training keeps its checkpoints; None where it keeps none."""
         return None
 
+    def resumed(self, epoch: int, step: int) -> None:
+        """The training goes on from a checkpoint: in that epoch, of which so many optimiser steps are done."""
+
 
 class StepMonitor(Monitor):
     """Tells a step's progress, keeps its checkpoints and TensorBoard's scalars, and ends a training that stalls.
@@ -129,6 +132,9 @@ class StepMonitor(Monitor):
             seconds = (now - self._started) / max(1, done - self._first[0])
             speed = f"{batch / seconds:,.0f} rows/s, {1000 * seconds:.3g} ms a step"
             self._say(f"epoch {epoch}, step {step} of {steps}: {speed}{self._left(done / steps)}", epoch)
+
+    def resumed(self, epoch: int, step: int) -> None:
+        self._say(f"going on from a checkpoint: epoch {epoch}, {step} of its steps are done", epoch)
 
     def due(self) -> bool:
         return self._checkpoints is not None and (self._stop or self._checkpoints.due())

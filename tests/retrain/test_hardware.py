@@ -196,6 +196,7 @@ def test_sigterm_leaves_a_checkpoint_that_the_next_run_goes_on_from(retraining):
     assert len(checkpoints(retraining.folder / "stopped work")) == 1
     assert retraining.run("stopped", work="stopped work", **long) == 0
     assert "epoch 10:" not in retraining.log("stopped")
+    assert "going on from a checkpoint: epoch " in retraining.log("stopped")
     assert retraining.run("whole", **long) == 0
     assert same(retraining.weights("stopped"), retraining.weights("whole"))
     assert not checkpoints(retraining.folder / "stopped work")
