@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from components.shared.errors import UserError
+from pipelines.view import lay_out
 
 if TYPE_CHECKING:
     from pipelines.endpoints import Predictor
@@ -198,7 +199,7 @@ def runs(
     """List the newest runs on Vertex AI or Kubeflow."""
     from pipelines import submit as submitting
 
-    console.print(submitting.runs(Place(target, project, region, host, namespace).engine, name, limit))
+    lay_out(console, submitting.runs(Place(target, project, region, host, namespace).engine, name, limit))
 
 
 @app.command(epilog="Example: kep publish churn.yaml --repository https://europe-west4-kfp.pkg.dev/shop-ml/ml --tag v1")
@@ -270,7 +271,7 @@ def list_schedules(
 ) -> None:
     """List the schedules."""
     place = Place(target, project, region, host, namespace)
-    console.print(place.schedules.listing(place.engine))
+    lay_out(console, place.schedules.listing(place.engine))
 
 
 @schedules.command(epilog='Example: kep schedule update weekly --cron "0 5 * * *" --project shop-ml --region us-east1')

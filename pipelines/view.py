@@ -116,6 +116,14 @@ class View:
         return Group(table)
 
 
+def lay_out(console: Console, table: Table) -> None:
+    """Prints a table with whole names, however wide the terminal."""
+    needed = console.measure(table, options=console.options.update(max_width=1000)).maximum
+    # `print` has a width, too, but never one above the console's.
+    wide = Console(file=console.file, width=max(needed, console.width), force_terminal=console.is_terminal)
+    wide.print(table, highlight=False)
+
+
 def say(console: Console, text: str) -> None:
     """Prints a line as it is, however wide the terminal."""
     console.print(text, highlight=False, soft_wrap=True, markup=False)

@@ -6,7 +6,7 @@ The docstring under a field is its documentation: `kep init` writes it as the co
 import json
 import re
 from math import prod
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -429,6 +429,8 @@ class Alternative(Section):
         left = {"fallback", "wait_minutes"}
         if "accelerator" in given:
             left |= {"accelerators", "topology", "type", "reservation"}
+        if "topology" in given:
+            left.add("accelerators")
         if "region" in given:
             left.add("reservation")
         if _WAYS & given.keys():
@@ -448,7 +450,7 @@ class Machine(Section):
     accelerator: Accelerator | None = None
     """A GPU or TPU by its name on GKE, or nvidia: any NVIDIA GPU of a Kubernetes cluster."""
     accelerators: Count = 1
-    """GPUs, or chips of a TPU."""
+    """GPUs; or chips of a TPU, which follow from its topology."""
     topology: str | None = None
     """Of a TPU's chips, such as 2x4."""
     spot: bool = False
@@ -480,6 +482,18 @@ class Machine(Section):
     secret_variables: dict[str, dict[str, str]] = {}
     """Kubernetes: of each secret, the environment variable that each of its keys goes to."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _counted(cls, given: Any) -> Any:
+        if (
+            not isinstance(given, dict)
+            or "accelerators" in given
+            or not str(given.get("accelerator")).startswith("tpu-")
+        ):
+            return given
+        chips = _chips(str(given.get("topology")))
+        return given | {"accelerators": chips} if chips else given
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         for mounted in (self.volumes, self.secrets):
@@ -493,10 +507,10 @@ class Machine(Section):
                 raise ValueError(f"accelerator: {self.accelerator} needs its topology, such as 2x4")
         elif not self.on_tpu:
             raise ValueError(f"topology is of a TPU's chips, and accelerator is {self.accelerator}; remove it")
-        elif not re.fullmatch(r"\d+(x\d+){1,2}", self.topology):
+        elif not (chips := _chips(self.topology)):
             raise ValueError(f'topology: "{self.topology}" is none; give one such as 2x4')
-        elif self.accelerators != (chips := prod(map(int, self.topology.split("x")))):
-            raise ValueError(f"topology {self.topology} is {chips} chips, all of one task; give accelerators: {chips}")
+        elif self.accelerators != chips:
+            raise ValueError(f"topology {self.topology} is {chips} chips, all of one task; remove accelerators")
         self._check_job()
         return self
 
@@ -547,6 +561,11 @@ class Machine(Section):
         if self.accelerator is not None:
             left |= {"node_selector", "tolerations"}
         return Machine.model_validate(self.model_dump(exclude_unset=True, exclude=left))
+
+
+def _chips(topology: str) -> int | None:
+    """Of a TPU's topology, such as 8 of 2x4; None where it is none."""
+    return prod(map(int, topology.split("x"))) if re.fullmatch(r"\d+(x\d+){1,2}", topology) else None
 
 
 _JOB = {"machines", "spot", "type", "disk_gb", "flex_start", "reservation", "region", "fallback"}

@@ -78,7 +78,7 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
                 ({"accelerator": "tpu-v6e-slice", "topology": "2*4"}, ': topology: "2*4" is none; give one such as'),
                 (
                     {"accelerator": "tpu-v6e-slice", "topology": "2x4", "accelerators": 4},
-                    ": topology 2x4 is 8 chips, all of one task; give accelerators: 8",
+                    ": topology 2x4 is 8 chips, all of one task; remove accelerators",
                 ),
                 ({"volumes": {"data": "data"}}, ': "data" is no absolute path in the task'),
                 ({"tolerations": [{"efect": "NoSchedule"}]}, '.tolerations.0.efect: unknown key "efect"; did you mean'),

@@ -11,6 +11,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from components.shared.component import step
 from components.shared.errors import UserError
+from components.shared.settings import Machine
 from pipelines.arguments import arguments
 from pipelines.compile import compile_training
 from pipelines.config import validate
@@ -219,7 +220,7 @@ def test_an_alternative_is_the_machine_with_what_it_names(tmp_path):
         {"spot": False},
         {"accelerator": "nvidia-l4", "region": "us-central1"},
         {"flex_start": True},
-        {"accelerator": "tpu-v5-lite-podslice", "accelerators": 1, "topology": "1x1"},
+        {"accelerator": "tpu-v5-lite-podslice", "topology": "1x1"},
     ]
     machine = GPUS | {"cpu": 8, "memory_gb": 30, "spot": True, "disk_gb": 200, "fallback": names, "wait_minutes": 5}
     spec, _ = documents(compiled(tmp_path, {"retrain": machine}, "vertex"))
@@ -234,6 +235,12 @@ def test_an_alternative_is_the_machine_with_what_it_names(tmp_path):
     ]
     assert {place.disk_gb for place in job.places} == {200}
     assert [place.image for place in job.places] == [IMAGES["gpu"]] * 4 + [IMAGES["tpu"]]
+
+
+def test_the_chips_of_a_tpu_follow_from_its_topology():
+    machine = Machine(accelerator="tpu-v5-lite-podslice", topology="2x4", fallback=[{"topology": "2x2"}])
+    assert [place.accelerators for place in machine.places] == [8, 4]
+    assert Machine.model_validate(machine.model_dump(exclude_unset=True)) == machine
 
 
 @pytest.mark.parametrize(

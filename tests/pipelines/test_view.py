@@ -4,9 +4,10 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from pipelines.local import STEPS
-from pipelines.view import MARKS, View
+from pipelines.view import MARKS, View, lay_out
 
 
 def event(kind: str, step: str = "tune", label: str = "", **more) -> dict:
@@ -141,3 +142,14 @@ def test_a_run_without_a_failure_has_none():
     view.show(event("start"))
     view.show(event("done", seconds=1.0))
     assert view.failure is None
+
+
+def test_a_table_keeps_its_names_on_a_narrow_terminal():
+    table_of_names = Table("schedule", "template", box=None)
+    table_of_names.add_row("nightly-for-the-whole-shop", "1a2d62a91c26e892b0fde7b46b98462e")
+    console = Console(file=io.StringIO(), width=20)
+    lay_out(console, table_of_names)
+    assert console.file.getvalue().splitlines()[1].split() == [
+        "nightly-for-the-whole-shop",
+        "1a2d62a91c26e892b0fde7b46b98462e",
+    ]
