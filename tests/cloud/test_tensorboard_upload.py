@@ -29,10 +29,12 @@ def test_curves_and_trials_are_there_once(boards, upload):
         assert (code, err) == (0, ""), attempt
         place = "https://europe-west4.tensorboard.googleusercontent.com/experiment/"
         name = f"{INSTANCE}/experiments/{EXPERIMENT}".replace("/", "+")
-        assert out == f"2 trainings with learning curves, 3 trials: {place}{name}\n"
+        assert out == f"4 trainings with learning curves, 3 trials: {place}{name}\n"
         found = boards.scalars(EXPERIMENT)
         curves, trials = {f"best_epoch/mlp-{n}/seed-0" for n in (0, 1)}, {f"trials/mlp-00{n}" for n in range(3)}
-        assert found.keys() == curves | {"trials/mlp-000", "trials/mlp-001"}
+        retrained = {f"retrain/mlp-{n}/training" for n in (0, 1)}
+        assert found.keys() == curves | retrained | {"trials/mlp-000", "trials/mlp-001"}
+        assert all(found[run] == {"loss": {1: 0.5}} for run in retrained)
         for run in curves:
             assert found[run]["val_loss"] == pytest.approx({1: 2.0, 2: 1.0, 3: 2 / 3})
             assert found[run]["loss"] == pytest.approx({1: 1.0, 2: 0.5, 3: 1 / 3})
@@ -40,7 +42,7 @@ def test_curves_and_trials_are_there_once(boards, upload):
             "val_loss": pytest.approx({1: 0.7, 2: 0.4}),
             "validation loss": pytest.approx({2: 0.4}),
         }
-        assert {run.display_name for run in boards.runs.values()} == curves | trials
+        assert {run.display_name for run in boards.runs.values()} == curves | retrained | trials
         values = {
             "trials/mlp-001": {"units": 64, "activation": "relu", "family": "mlp"},
             "trials/mlp-002": {"units": 8},
@@ -55,7 +57,7 @@ def test_curves_and_trials_are_there_once(boards, upload):
 def test_an_answer_that_is_lost_changes_nothing(boards, vertex, upload, method):
     fault = vertex.fault(method, "UNAVAILABLE", lose=True)
     assert upload()[0] == 0
-    assert (fault.hits, len(boards.runs), len(boards.scalars(EXPERIMENT))) == (1, 5, 4)
+    assert (fault.hits, len(boards.runs), len(boards.scalars(EXPERIMENT))) == (1, 7, 6)
 
 
 def test_mistakes_are_one_sentence(vertex, tunnel, upload):
