@@ -51,7 +51,7 @@ CALLS = {
     ),
     "timeout": 20,
 }
-"""Of every call: each may be done twice. A training waits no longer at its end."""
+"""Of every call: each may be done twice. With one that began before, a step waits a minute at its end, no more."""
 _Type = api.TensorboardTimeSeries.ValueType
 
 log = logging.getLogger("kep")
