@@ -86,6 +86,9 @@ class Board:
     def write(self, runs: Mapping[str, Iterable[Event]]) -> None:
         """Writes the scalars and the hyperparameters of event files; what is written again stays as it is.
 
+        "Repeated writes to the same step will overwrite the existing value for that step", says
+        `WriteTensorboardRunDataRequest`.
+
         Args:
             runs: Events by the name of the run that they are of, such as best_epoch/mlp-001/training.
 
@@ -136,7 +139,7 @@ class Board:
                 api.CreateTensorboardRunRequest(
                     parent=self._name,
                     tensorboard_run=api.TensorboardRun(display_name=name),
-                    tensorboard_run_id=run_id(name),
+                    tensorboard_run_id=_run_id(name),
                 )
                 for name in part
             ]
@@ -191,7 +194,8 @@ class Board:
         except exceptions.RetryError as error:
             raise UserError(f"{self._instance} does not answer ({error.cause})") from error
         except exceptions.NotFound as error:
-            raise UserError(f"{self._instance} is no TensorBoard instance ({error.message})") from error
+            gone = f"{self._instance} does not exist, or its experiment was deleted ({error.message})"
+            raise UserError(gone) from error
         except exceptions.Forbidden as error:
             raise UserError(
                 f"this login may not write to {self._instance}; grant it roles/aiplatform.user ({error.message})"
@@ -261,7 +265,7 @@ def board_of(instance: str, output: Path) -> Board:
     return Board(instance, output.parent.parent.name)
 
 
-def run_id(name: str) -> str:
+def _run_id(name: str) -> str:
     """A run's id: readable, and another one for every name."""
     slug = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
     return f"{slug[:110]}-{hashlib.sha256(name.encode()).hexdigest()[:10]}"

@@ -77,6 +77,7 @@ def run(
             study.copy(execution, step.out)
     whole = merged(executions)
     if step.sender is not None:
+        # Which imports TensorFlow.
         from components.tune.sessions import name_of, session
 
         for trial in whole:

@@ -66,7 +66,7 @@ def test_mistakes_are_one_sentence(vertex, tunnel, upload):
     assert '--upload: "projects/shop-ml/tensorboards/42" is no TensorBoard instance' in one_sentence(err)
     code, _, err = upload(INSTANCE.replace("42", "43"))
     assert code == 2
-    assert "tensorboards/43 is no TensorBoard instance" in one_sentence(err)
+    assert "tensorboards/43 does not exist, or its experiment was deleted" in one_sentence(err)
     code, _, err = upload(run="chrn")
     assert code == 2
     assert "no finished run chrn in" in one_sentence(err)

@@ -124,7 +124,7 @@ def test_an_instance_out_of_reach_is_a_warning_and_no_failure(boards, vertex, gi
     ("code", "message", "words"),
     [
         ("PERMISSION_DENIED", "denied", f"this login may not write to {INSTANCE}; grant it roles/aiplatform.user"),
-        ("NOT_FOUND", "deleted", f"{INSTANCE} is no TensorBoard instance (deleted)"),
+        ("NOT_FOUND", "deleted", f"{INSTANCE} does not exist, or its experiment was deleted (deleted)"),
         ("INVALID_ARGUMENT", "Illegal.", f"{INSTANCE} refuses it: Illegal."),
     ],
 )
