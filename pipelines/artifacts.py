@@ -51,8 +51,12 @@ class Artifacts:
         return {one["candidate"]["id"]: self._one("best_epoch.json", one) for one in found}
 
     def members(self) -> dict[str, Path]:
-        """The folder of each member's member.json, by id."""
-        return {one["id"]: self._one("member.json", one) for one in self.report["members"]}
+        """The folder that retrain wrote for each member, by id: the ensemble's copies have no event files."""
+
+        def is_original(folder: Path) -> bool:
+            return folder.parent.name != "members"
+
+        return {one["id"]: self._one("member.json", one, is_original) for one in self.report["members"]}
 
     def records(self) -> Path:
         """Holds the manifest and the shards."""

@@ -401,15 +401,26 @@ def tensorboard(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, or the name in its run file.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.")] = 6006,
     runs: Runs = Path("runs"),
+    instance: Annotated[
+        str,
+        typer.Option(
+            "--upload",
+            metavar="INSTANCE",
+            help="Of Vertex AI: write them there instead, projects/P/locations/R/tensorboards/ID.",
+        ),
+    ] = "",
 ) -> None:
     """Show a run's learning curves and its search in TensorBoard, until Ctrl-C."""
     from pipelines.local import enter_step_environment
 
     enter_step_environment()
     with _quiet():
-        from pipelines.tensorboard import tensorboard
+        from pipelines.tensorboard import tensorboard, upload
 
-        tensorboard(run, runs, port, console)
+        if instance:
+            upload(run, runs, instance, console)
+        else:
+            tensorboard(run, runs, port, console)
 
 
 @app.command(epilog="Example: kep report digits --open")

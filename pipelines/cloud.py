@@ -54,6 +54,12 @@ Images = Annotated[Path, typer.Option(help="The lock of the images.")]
 Account = Annotated[str, typer.Option(metavar="NAME", help="Service account that the steps run as.")]
 Network = Annotated[str, typer.Option(help="vertex: to peer with, projects/NUMBER/global/networks/NAME.")]
 Key = Annotated[str, typer.Option("--kms-key", help="vertex: encrypts what a run makes, projects/…/cryptoKeys/K.")]
+Board = Annotated[
+    str,
+    typer.Option(
+        metavar="INSTANCE", help="vertex: that trainings write to, projects/P/locations/R/tensorboards/ID; none."
+    ),
+]
 Labels = Annotated[
     list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="vertex: a label; may be repeated.")
 ]
@@ -103,6 +109,7 @@ def submit(
     service_account: Account = "",
     network: Network = "",
     kms_key: Key = "",
+    tensorboard: Board = "",
     labels: Labels = None,
     overrides: Overrides = None,
     images: Images = LOCK,
@@ -119,7 +126,7 @@ def submit(
     from pipelines import submit as submitting
 
     place = Place(target, project, region, host, namespace, experiment)
-    options = place.options(bucket, service_account, network, kms_key, labels, failure_policy, cache)
+    options = place.options(bucket, service_account, network, kms_key, labels, failure_policy, cache, tensorboard)
     template = place.template(file, overrides, images)
     if dry_run:
         console.print(costs.plan(template, options, costs.load(prices) if target == "vertex" else None))
@@ -244,6 +251,7 @@ def create(
     service_account: Account = "",
     network: Network = "",
     kms_key: Key = "",
+    tensorboard: Board = "",
     labels: Labels = None,
     overrides: Overrides = None,
     images: Images = LOCK,
@@ -256,7 +264,7 @@ def create(
     timing = Timing(cron, zone, concurrent, queue, start, end)
     timing.fields()
     place = Place(target, project, region, host, namespace, experiment)
-    options = place.options(bucket, service_account, network, kms_key, labels, failure_policy)
+    options = place.options(bucket, service_account, network, kms_key, labels, failure_policy, tensorboard=tensorboard)
     template = place.template(file, overrides, images)
     place.check_cost(template, PRICES, yes)
     following = place.schedules.create(place.engine, name, template, options, timing)
@@ -293,6 +301,7 @@ def update(
     service_account: Account = "",
     network: Network = "",
     kms_key: Key = "",
+    tensorboard: Board = "",
     labels: Labels = None,
     overrides: Overrides = None,
     images: Images = LOCK,
@@ -315,6 +324,7 @@ def update(
         "service_account": service_account or None,
         "network": network or None,
         "kms_key": kms_key or None,
+        "tensorboard": tensorboard or None,
         "labels": check_labels(labels) if labels else None,
         "fail_fast": failure_policy and failure_policy == "fast",
     }
@@ -535,13 +545,14 @@ class Place:
         labels: list[str] | None,
         failure_policy: str,
         cache: bool = True,
+        tensorboard: str = "",
     ) -> "Options":
         from pipelines.engine import Options
         from pipelines.jobs import check_labels, check_options
         from pipelines.template import check_bucket
 
         if self.target == "kubeflow":
-            given = {"--network": network, "--kms-key": kms_key, "--label": labels}
+            given = {"--network": network, "--kms-key": kms_key, "--label": labels, "--tensorboard": tensorboard}
             given["--failure-policy fast"] = failure_policy == "fast"
             if useless := next((name for name, value in given.items() if value), None):
                 raise UserError(f"{useless} has no meaning on Kubeflow; remove it")
@@ -549,7 +560,7 @@ class Place:
         if not bucket:
             raise UserError("--bucket: is missing, and so is the environment variable KEP_BUCKET")
         named, slow = check_labels(labels or []), failure_policy == "slow"
-        options = Options(check_bucket(bucket), service_account, network, kms_key, named, cache, not slow)
+        options = Options(check_bucket(bucket), service_account, network, kms_key, named, cache, not slow, tensorboard)
         check_options(options, self.region)
         return options
 

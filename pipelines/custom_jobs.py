@@ -180,7 +180,12 @@ def worker_pools(place: Place, command: list[str], environment: dict[str, str]) 
 
 
 def message(
-    place: Place, command: list[str], run: "api.PipelineJob", name: str, labels: dict[str, str]
+    place: Place,
+    command: list[str],
+    run: "api.PipelineJob",
+    name: str,
+    labels: dict[str, str],
+    environment: dict[str, str],
 ) -> "api.CustomJob":
     """What is sent to Vertex AI.
 
@@ -191,6 +196,7 @@ def message(
             partial work beside its artifacts, where the next attempt finds it.
         name: For people.
         labels: Beside those of the run.
+        environment: Variables of every machine, beside where partial work is kept.
     """
     from google.cloud import aiplatform_v1 as api
 
@@ -201,7 +207,7 @@ def message(
         labels=dict(run.labels) | labels,
         encryption_spec=run.encryption_spec,
         job_spec=api.CustomJobSpec(
-            worker_pool_specs=worker_pools(place, command, {WORK: work}),
+            worker_pool_specs=worker_pools(place, command, environment | {WORK: work}),
             scheduling=api.Scheduling(
                 strategy=api.Scheduling.Strategy[place.strategy],
                 # A training of several machines does not go on with one of them alone.

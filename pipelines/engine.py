@@ -26,6 +26,7 @@ class Options:
         labels: Of the user's.
         cache: Whether steps may be answered from earlier runs.
         fail_fast: Whether no further step starts when one has failed; else those that can still run do.
+        tensorboard: Full name of the TensorBoard instance that trainings write to.
     """
 
     bucket: str = ""
@@ -35,6 +36,7 @@ class Options:
     labels: dict[str, str] = field(default_factory=dict)
     cache: bool = True
     fail_fast: bool = False
+    tensorboard: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Run:
         tasks: In order of their ids.
         message: Why it failed outside of its tasks, as far as the engine says.
         artifacts: Where they are; empty for the engine's own place.
+        curves: Page of its TensorBoard; empty for none.
         revision: Of git, that it was submitted from.
     """
 
@@ -84,6 +87,7 @@ class Run:
     tasks: tuple[Task, ...] = ()
     message: str = ""
     artifacts: str = ""
+    curves: str = ""
     revision: str = ""
 
     @property

@@ -3,7 +3,10 @@
 import re
 from typing import TYPE_CHECKING
 
+from google.protobuf import json_format
+
 from components.shared.errors import UserError
+from pipelines import instances
 from pipelines.engine import Options, Run, Task
 from pipelines.run import revision
 from pipelines.template import Template, uncached
@@ -32,6 +35,8 @@ def check_options(options: Options, region: str) -> None:
         )
     if key and key[1] != region:
         raise UserError(f"--kms-key: the key is in {key[1]}, and the run in {region}; both must be in one region")
+    if options.tensorboard and (place := instances.check("--tensorboard", options.tensorboard)) != region:
+        raise UserError(f"--tensorboard: the instance is in {place}, and the run in {region}; take one in {region}")
 
 
 def check_labels(labels: list[str]) -> dict[str, str]:
@@ -55,6 +60,8 @@ def job_of(template: Template, options: Options, given: dict[str, str]) -> "api.
     from google.cloud import aiplatform_v1 as api
 
     spec = template.spec if options.cache else uncached(template.spec)
+    if options.tensorboard:
+        spec = instances.written_to(spec, options.tensorboard)
     policy = api.PipelineFailurePolicy
     labels = {
         NAME: template.name,
@@ -90,13 +97,14 @@ def options_of(job: "api.PipelineJob") -> Options:
         kms_key=job.encryption_spec.kms_key_name,
         labels={key: value for key, value in job.labels.items() if not key.startswith("kep_")},
         fail_fast=job.runtime_config.failure_policy.name == "PIPELINE_FAILURE_POLICY_FAIL_FAST",
+        tensorboard=_instance(job),
     )
 
 
 def run_of(job: "api.PipelineJob", url: str) -> Run:
     """A job as it is now."""
     tasks = sorted(job.job_detail.task_details, key=lambda task: task.task_id)
-    name = job.name.rpartition("/")[2]
+    name, instance = job.name.rpartition("/")[2], _instance(job)
     return Run(
         name=name,
         id=name,
@@ -110,5 +118,10 @@ def run_of(job: "api.PipelineJob", url: str) -> Run:
         ),
         message=job.error.message,
         artifacts=job.runtime_config.gcs_output_directory,
+        curves=instances.address(instance, name) if instance else "",
         revision=job.labels.get("kep_revision", ""),
     )
+
+
+def _instance(job: "api.PipelineJob") -> str:
+    return instances.instance_of(json_format.MessageToDict(type(job).pb(job).pipeline_spec))

@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import logging
+import os
 import re
 import signal
 import sys
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from google.api_core import exceptions
 
 from components.shared.errors import RunError, UserError
+from components.shared.step import TENSORBOARD
 from pipelines.custom_jobs import PLACE, TASK, Job, function_of, message
 from pipelines.engine import first_line, once
 from pipelines.vertex import CHANGE, CREATE, FOLLOW, LOOK, Vertex, unsure
@@ -140,7 +142,8 @@ class Launch:
         place = self._job.places[number]
         vertex, known = self._vertex(place.region), {job.name for job in self._listed(self._vertex(place.region))}
         name = f"{self._id}-{function_of(self._command)}"
-        asked = message(place, self._command, self._run, name, {TASK: self._task, PLACE: str(number)})
+        passed = {key: os.environ[key] for key in (TENSORBOARD,) if key in os.environ}
+        asked = message(place, self._command, self._run, name, {TASK: self._task, PLACE: str(number)}, passed)
 
         def send() -> "api.CustomJob":
             return vertex.jobs.create_custom_job(parent=vertex.parent, custom_job=asked, **CREATE)

@@ -116,6 +116,8 @@ def submit(engine: Engine, template: Template, options: Options, console: Consol
         else:
             say(console, f"{name} was submitted before, and is under way")
         say(console, run.url)
+        if run.curves:
+            say(console, f"TensorBoard: {run.curves}")
         return name
     raise AssertionError  # count() has no end
 
@@ -158,6 +160,8 @@ def status(engine: Engine, run: str, console: Console) -> int:
     say(console, f"{found.name}: {found.state}")
     console.print(view.table())
     say(console, found.url)
+    if found.curves:
+        say(console, f"TensorBoard: {found.curves}")
     return _finish(found, view.failure, console) if found.ending else 0
 
 

@@ -1,14 +1,23 @@
 """A run's learning curves and its search in TensorBoard: `kep tensorboard`."""
 
+import os
+import re
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from components.shared.errors import UserError
-from components.tune.trials import Study, Trial, merged
+from components.tune.sessions import name_of, session
+from components.tune.trials import Study, merged
+from pipelines import instances
 from pipelines.artifacts import Artifacts
 from pipelines.run import find
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.event_pb2 import Event
 
 EVENTS = "tensorboard"
 """Folder of an artifact that holds event files."""
@@ -43,6 +52,45 @@ def tensorboard(run: str, runs: Path, port: int, console: Console) -> None:
             console.print("ended")
 
 
+def upload(run: str, runs: Path, instance: str, console: Console) -> None:
+    """Writes what `tensorboard` shows of a run to an experiment of its own; done again, it changes nothing.
+
+    Args:
+        run: A run's name or folder.
+        runs: Folder of all runs.
+        instance: Of TensorBoard on Vertex AI.
+        console: Where to print the experiment's address.
+
+    Raises:
+        UserError: There is no such run, `instance` is none, or Vertex AI does not take it.
+    """
+    from components.shared.board import Board
+    from pipelines.engine import OURS
+    from pipelines.vertex import login
+
+    instances.check("--upload", instance)
+    found = find(run, runs).resolve()
+    with tempfile.TemporaryDirectory(prefix="kep-tensorboard-") as folder:
+        curves, trials = collect(found, Path(folder))
+        events = _events(Path(folder))
+    experiment = re.sub("[^a-z0-9]+", "-", f"{OURS}{found.parent.name}-{found.name}".lower())
+    Board(instance, experiment, login()).write(events)
+    where = instances.address(instance, experiment)
+    console.print(f"{curves} trainings with learning curves, {trials} trials: {where}", soft_wrap=True)
+
+
+def _events(folder: Path) -> dict[str, list["Event"]]:
+    """The content of all event files by their folder, as TensorBoard names runs."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    events: dict[str, list[Event]] = {}
+    for place, _, files in os.walk(folder, followlinks=True):
+        for file in sorted(files):
+            own = events.setdefault(str(Path(place).relative_to(folder)), [])
+            own += EventFileLoader(str(Path(place) / file)).Load()
+    return events
+
+
 def _wait() -> None:
     import threading
 
@@ -69,36 +117,8 @@ def collect(run: Path, folder: Path) -> tuple[int, int]:
     trials = merged(Study(artifacts.study()).load().values())
     objective = artifacts.report["study"]["objective"]["name"]
     for trial in trials:
-        summarise(trial, objective, folder / "trials" / trial.id)
+        writer = EventFileWriter(str(folder / name_of(trial)))
+        for event in session(trial, objective):
+            writer.add_event(event)
+        writer.close()
     return curves, len(trials)
-
-
-def summarise(trial: Trial, objective: str, folder: Path) -> None:
-    """Writes a trial as TensorBoard's hyperparameters plugin has it: values, objective, validation loss by epoch.
-
-    Args:
-        trial: Of the search.
-        objective: What its score is called.
-        folder: Where to.
-    """
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.plugins.hparams.api_pb2 import Status
-    from tensorboard.plugins.hparams.summary import session_end_pb
-    from tensorboard.plugins.hparams.summary_v2 import hparams_pb
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-    writer = EventFileWriter(str(folder))
-    known = {name: value for name, value in trial.values.items() if isinstance(value, bool | int | float | str)}
-    # Without a group of its own a trial would be hidden behind one with the same values.
-    writer.add_event(Event(summary=hparams_pb({"family": trial.family} | known, trial_id=trial.id, start_time_secs=0)))
-    curve = [(step, {"val_loss": value}) for step, value in enumerate(trial.validation_curve, 1)]
-    scores = {} if trial.score is None else {f"validation {objective}": trial.score}
-    for step, values in [*curve, (trial.best, scores)]:
-        scalars = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items() if value is not None]
-        writer.add_event(Event(step=step, summary=Summary(value=scalars)))
-    status = Status.STATUS_SUCCESS if trial.complete else Status.STATUS_FAILURE
-    ended = session_end_pb(status, end_time_secs=trial.seconds)
-    # Where TensorFlow is installed, this one is of TensorFlow's class of the same message.
-    writer.add_event(Event(summary=Summary.FromString(ended.SerializeToString())))
-    writer.close()

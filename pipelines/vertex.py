@@ -68,11 +68,13 @@ class Vertex:
         self.where = f"{region} of project {project}"
 
     def ready(self, options: Options) -> None:
-        """Refuses a bucket that does not exist, which would fail a run in its first step.
+        """Refuses a bucket that does not exist, which would fail a run in its first step, and such a TensorBoard.
 
         Raises:
-            UserError: There is no such bucket, or Cloud Storage does not say so.
+            UserError: There is no such bucket or TensorBoard instance, or Google does not say so.
         """
+        if options.tensorboard:
+            self._look_at_tensorboard(options.tensorboard)
         import requests
         from google.cloud.storage import Client
 
@@ -88,6 +90,14 @@ class Vertex:
             return
         except (exceptions.GoogleAPICallError, exceptions.RetryError, requests.RequestException) as error:
             raise UserError(f'--bucket: Cloud Storage does not answer for "{name}"; try again later') from error
+
+    def _look_at_tensorboard(self, instance: str) -> None:
+        with self.explained():
+            try:
+                self.tensorboards.get_tensorboard(name=instance, **LOOK)
+            except exceptions.NotFound as error:
+                command = f"gcloud ai tensorboards create --display-name NAME --region {self.region}"
+                raise UserError(f'--tensorboard: there is no {instance}; "{command}" makes one') from error
 
     def get(self, name: str, patient: bool = False) -> Run | None:
         """The run; None when there is none. A patient look outlasts an outage of minutes."""
@@ -238,6 +248,13 @@ class Vertex:
         from google.cloud.aiplatform_v1 import EndpointServiceClient
 
         return EndpointServiceClient(**self.options)
+
+    @cached_property
+    def tensorboards(self) -> "api.TensorboardServiceClient":
+        """The client of TensorBoard instances."""
+        from google.cloud.aiplatform_v1 import TensorboardServiceClient
+
+        return TensorboardServiceClient(**self.options)
 
 
 def login() -> Any:

@@ -178,7 +178,11 @@ class StepMonitor(Monitor):
         if self._scalars is None:
             self._scalars = EventFileWriter(str(self._folder))
         values = [Summary.Value(tag=name, simple_value=value) for name, value in logs.items()]
-        self._scalars.add_event(Event(wall_time=time.time(), step=number, summary=Summary(value=values)))
+        event = Event(wall_time=time.time(), step=number, summary=Summary(value=values))
+        self._scalars.add_event(event)
+        if self._step.sender is not None:
+            # Under the name that `kep tensorboard` shows.
+            self._step.sender.add(f"{self._step.name}/{self._step.label}/{self._folder.name}", event)
 
     def _on_term(self, number: int, frame: FrameType | None) -> None:
         if self._checkpoints is None:

@@ -15,15 +15,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.shared.errors import RunError, UserError
 from components.shared.files import new_folder, write_json
 from components.shared.hardware import is_chief
 from components.shared.records import Records
+
+if TYPE_CHECKING:
+    from components.shared.board import Sender
 
 EVENTS = "KEP_EVENTS"
 """Environment variable: the file to which steps append progress events, one JSON object a line."""
@@ -33,6 +38,8 @@ MOUNT = "/gcs/"
 """Where Vertex AI has the run's bucket, in which an output lies at one place for all attempts of a task."""
 CHECKPOINTING = ("best_epoch", "retrain")
 """Steps whose partial work is some checkpoints, which a bucket takes; that of others is many files, or large ones."""
+TENSORBOARD = "KEP_TENSORBOARD"
+"""Environment variable: the TensorBoard instance of Vertex AI that trainings write to (components/shared/board.py)."""
 OWNER = "KEP_OWNER"
 """Environment variable: id of the process that a step must not outlive, so that a killed run leaves nothing running."""
 PACKAGES = ("keras", "keras-tuner", "kfp", "lightgbm", "numpy", "scikit-learn", "scipy")
@@ -62,6 +69,7 @@ class Step:
         self.call: dict[str, Any] = {}
         self.speeds: list[dict[str, float]] = []
         self._scratch: list[Path] = []
+        self._opened = ExitStack()
         self._started = time.time()
 
     def open(self, folder: str | Path) -> Records:
@@ -89,6 +97,18 @@ class Step:
         if not (keep and root):
             self._scratch.append(folder)
         return folder
+
+    @cached_property
+    def sender(self) -> "Sender | None":
+        """Takes the events of trainings and trials for a TensorBoard instance; None where none is given.
+
+        It starts when it is first asked for: not before a search, which forks its workers.
+        """
+        if TENSORBOARD not in os.environ or not is_chief():
+            return None
+        from components.shared.board import Sender, board_of
+
+        return self._opened.enter_context(Sender(board_of(os.environ[TENSORBOARD], self.place), self.progress))
 
     def abort(self, message: str) -> None:
         """Ends the process at once with status 1 and one sentence: for a main thread that can't be reached."""
@@ -152,7 +172,8 @@ def entry(name: str) -> Callable:
                 # Of the processes that train one model together only the chief leaves anything.
                 with new_folder(out) if is_chief() else tempfile.TemporaryDirectory() as folder:
                     step.out = Path(folder)
-                    result = run(step, **arguments)
+                    with step._opened:
+                        result = run(step, **arguments)
                     step._finish(step.out, seed)
                 if is_chief():
                     step._clean()

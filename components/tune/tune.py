@@ -76,6 +76,12 @@ def run(
         for execution in executions:
             study.copy(execution, step.out)
     whole = merged(executions)
+    if step.sender is not None:
+        # Which imports TensorFlow.
+        from components.tune.sessions import name_of, session
+
+        for trial in whole:
+            step.sender.add(name_of(trial), *session(trial, settings.objective.name))
     distinct, infeasible = len({trial.configuration for trial in whole}), sum(not trial.complete for trial in whole)
     step.progress(
         f"{len(whole)} trials: {distinct} distinct configurations, {len(executions) - len(whole)} replicates, "

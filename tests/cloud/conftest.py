@@ -24,13 +24,13 @@ def gcs(monkeypatch) -> Iterator[storage.Server]:
 @pytest.fixture(scope="session")
 def _behind(tmp_path_factory):
     """The tunnel and what stands behind it: one for all tests, since gRPC reads its authorities once in a process."""
-    from tests.cloud import registry, vertex, vertex_jobs, vizier
+    from tests.cloud import registry, tensorboards, vertex, vertex_jobs, vizier
 
     with Tunnel(tmp_path_factory.mktemp("tunnel")) as tunnel:
         runs = vertex.Server(tunnel)
-        jobs, studies = vertex_jobs.Jobs(runs), vizier.Studies(runs)
+        jobs, studies, instances = vertex_jobs.Jobs(runs), vizier.Studies(runs), tensorboards.Boards(runs)
         with runs, registry.Server(tunnel) as templates:
-            yield tunnel, runs, jobs, studies, templates
+            yield tunnel, runs, jobs, studies, instances, templates
 
 
 @pytest.fixture
@@ -79,8 +79,19 @@ def studies(_behind, vertex, monkeypatch):
     from components.tune import vizier
 
     monkeypatch.setitem(vizier.RETRY, "retry", vizier.RETRY["retry"].with_delay(0.01, 0.01).with_timeout(1))
-    *_, service, _ = _behind
+    *_, service, _, _ = _behind
     service.reset()
+    return service
+
+
+@pytest.fixture
+def boards(_behind, vertex, monkeypatch):
+    """The TensorBoard instances of that Vertex AI: one, `INSTANCE`, without experiments."""
+    from components.shared import board
+
+    monkeypatch.setitem(board.CALLS, "retry", board.CALLS["retry"].with_delay(0.01, 0.01).with_timeout(1))
+    *_, service, _ = _behind
+    service.reset("projects/shop-ml/locations/europe-west4/tensorboards/42")
     return service
 
 

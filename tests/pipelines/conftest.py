@@ -44,7 +44,12 @@ def runs(ensembles, records, tmp_path_factory):
                     for epoch in (1, 2, 3):
                         monitor.epoch(epoch, {"loss": 1 / epoch, "val_loss": 2 / epoch})
                 results.append(result)
-                shutil.copytree(run / "ensemble" / "members" / member["id"], store / f"m{place}" / "retrain" / "model")
+                retrained = store / f"m{place}" / "retrain" / "model"
+                shutil.copytree(run / "ensemble" / "members" / member["id"], retrained)
+                with StepMonitor(Step("retrain"), "", scalars=retrained / "tensorboard" / "training") as monitor:
+                    monitor.epoch(1, {"loss": 0.5})
+            # Sorts before the members that it is of.
+            shutil.copytree(run / "ensemble", store / "evaluate" / "ensemble")
             evaluation = store / "evaluate" / "evaluation"
             evaluation.mkdir(parents=True)
             predictions = own.combine(own.predict_members(test))

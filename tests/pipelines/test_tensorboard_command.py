@@ -14,10 +14,13 @@ from pipelines.tensorboard import collect
 from tests.pipeline.conftest import command, environment, heed_interrupts, kep
 
 NAMES = ("mlp", "mlp")
+TRAININGS = (("best_epoch/mlp", "seed-0"), ("retrain/mlp", "training"))
 
 
 def test_curves_of_trainings_are_read(run_folder, tmp_path):
-    assert collect(run_folder("churn", *NAMES), tmp_path) == (2, 3)
+    assert collect(run_folder("churn", *NAMES), tmp_path) == (4, 3)
+    retrained = EventAccumulator(str(tmp_path / "retrain" / "mlp-1" / "training")).Reload()
+    assert [(event.step, event.value) for event in retrained.Scalars("loss")] == [(1, 0.5)]
     events = EventAccumulator(str(tmp_path / "best_epoch" / "mlp-0" / "seed-0")).Reload()
     assert [(event.step, event.value) for event in events.Scalars("val_loss")] == [
         (1, 2.0),
@@ -56,14 +59,15 @@ def test_the_command_serves_scalars_and_hyperparameters_until_it_is_interrupted(
     )
     try:
         line = next(line for line in iter(process.stdout.readline, "") if "http" in line)
-        assert line.startswith("2 trainings with learning curves, 3 trials: ")
+        assert line.startswith("4 trainings with learning curves, 3 trials: ")
         url = re.search(r"http://[^ ]*:\d+/", line)[0]
         seen: set = set()
         for _ in range(600):  # until its reader has gone through the files
             seen = set(requests.get(f"{url}data/runs", timeout=60).json())
-            if len(seen) == 5:
+            if len(seen) == 7:
                 break
-        assert seen == {"best_epoch/mlp-0/seed-0", "best_epoch/mlp-1/seed-0", *(f"trials/mlp-00{n}" for n in range(3))}
+        trainings = {f"{name}-{n}/{seed}" for n in (0, 1) for name, seed in TRAININGS}
+        assert seen == trainings | {f"trials/mlp-00{n}" for n in range(3)}
         asked = {"experimentName": "", "sliceSize": 10, "allowedStatuses": ["STATUS_SUCCESS", "STATUS_FAILURE"]}
         groups = requests.post(f"{url}data/plugin/hparams/session_groups", json=asked, timeout=60).json()
         assert groups["totalSize"] == 3
