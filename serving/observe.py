@@ -95,7 +95,9 @@ class Observed:
                     "rows": scope.get("kep.rows"),
                     "request_id": id.decode("latin-1"),
                 }
-                log.log(logging.ERROR if status >= 500 else logging.INFO, "request", extra={"fields": fields})
+                # 503 is what a server says that is not ready yet, or full: nothing is wrong with it.
+                level = logging.INFO if status < 500 else logging.WARNING if status == 503 else logging.ERROR
+                log.log(level, "request", extra={"fields": fields})
 
 
 class JsonFormatter(logging.Formatter):

@@ -38,6 +38,7 @@ def test_the_command_serves_until_it_is_told_to_end(ensembles):
         assert requests.get(health, timeout=60).status_code == 200
         process.send_signal(signal.SIGTERM)
         until(lambda: requests.get(health, timeout=60).status_code == 503)
+        assert json.loads(next(line for line in lines if '"status": 503' in line))["severity"] == "WARNING"
         assert requests.post(url, body, timeout=60).status_code == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
