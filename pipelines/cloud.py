@@ -481,9 +481,9 @@ def rollout_status(
     from pipelines import pointer, rollout
 
     if _is_folder(endpoint, champions):
-        console.print(pointer.status(champions))
+        lay_out(console, pointer.status(champions))
         return
-    console.print(rollout.status(*_endpoint(endpoint, project, region)))
+    lay_out(console, rollout.status(*_endpoint(endpoint, project, region)))
 
 
 @dataclass(frozen=True)
