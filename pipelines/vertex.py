@@ -14,6 +14,7 @@ from google.api_core import exceptions
 from google.api_core.future.polling import DEFAULT_POLLING
 from google.api_core.retry import Retry, if_exception_type
 
+from components.shared.calls import AGAIN, UNSURE
 from components.shared.errors import UserError, nearest
 from pipelines.engine import Options, Run, first_line, once
 from pipelines.jobs import NAME, job_of, run_of
@@ -25,17 +26,10 @@ if TYPE_CHECKING:
 
 LOGIN = 'run "gcloud auth application-default login"'
 
-_UNSURE = (
-    exceptions.ServiceUnavailable,
-    exceptions.DeadlineExceeded,
-    exceptions.InternalServerError,
-    exceptions.Unknown,
-)
-"""After these nobody knows whether the call was done."""
-_READ = Retry(predicate=if_exception_type(*_UNSURE, exceptions.ResourceExhausted), initial=1, maximum=30)
+_READ = Retry(predicate=AGAIN, initial=1, maximum=30)
 CREATE = {"retry": None, "timeout": 60}
 """Of a call whose repetition `once` decides on; seconds."""
-CHANGE = {"retry": Retry(predicate=if_exception_type(*_UNSURE), initial=1, maximum=30, timeout=120), "timeout": 60}
+CHANGE = {"retry": Retry(predicate=if_exception_type(*UNSURE), initial=1, maximum=30, timeout=120), "timeout": 60}
 """Of a call that may be done twice."""
 LOOK = {"retry": _READ.with_timeout(120), "timeout": 60}
 """Of a call that only reads."""
@@ -196,7 +190,7 @@ class Vertex:
             return f"this login may not do that in project {self.project}; grant it roles/aiplatform.user ({said})"
         if isinstance(error, exceptions.ResourceExhausted):
             return f"a quota of Vertex AI in {self.region} is used up: {said}; wait for other runs, or ask for more"
-        if isinstance(error, _UNSURE):
+        if isinstance(error, UNSURE):
             return f"Vertex AI in {self.region} does not answer ({said}); try the same command again later"
         return f"Vertex AI refuses it: {said}"
 
@@ -281,4 +275,4 @@ def login() -> Any:
 
 def unsure(error: Exception) -> bool:
     """Whether after an error nobody knows if the call was done."""
-    return isinstance(error, _UNSURE)
+    return isinstance(error, UNSURE)

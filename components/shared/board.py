@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from google.api_core import exceptions
-from google.api_core.retry import Retry, if_exception_type
+from google.api_core.retry import Retry
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import aiplatform_v1 as api
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -28,6 +28,7 @@ from tensorboard.plugins.hparams import metadata as hparams
 from tensorboard.plugins.scalar import metadata as scalars
 from tensorboard.util import tensor_util
 
+from components.shared.calls import AGAIN
 from components.shared.errors import UserError
 
 SEND = 30.0
@@ -36,21 +37,7 @@ MOST_MADE = 1000
 """Runs or time series that one call may make."""
 MOST_POINTS = 200
 """Of one call, which may write 5000. Google's own uploader keeps it below 64 KiB, and a run of one point takes 250."""
-CALLS = {
-    "retry": Retry(
-        predicate=if_exception_type(
-            exceptions.ServiceUnavailable,
-            exceptions.DeadlineExceeded,
-            exceptions.InternalServerError,
-            exceptions.Unknown,
-            exceptions.ResourceExhausted,
-        ),
-        initial=1,
-        maximum=10,
-        timeout=30,
-    ),
-    "timeout": 20,
-}
+CALLS = {"retry": Retry(predicate=AGAIN, initial=1, maximum=10, timeout=30), "timeout": 20}
 """Of every call: each may be done twice. With one that began before, a step waits a minute at its end, no more."""
 _Type = api.TensorboardTimeSeries.ValueType
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import keras_tuner
 from google.api_core import exceptions
-from google.api_core.retry import Retry, if_exception_type
+from google.api_core.retry import Retry
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.aiplatform_v1 import Measurement, StudySpec, VizierServiceClient
 from google.cloud.aiplatform_v1 import Study as Theirs
 from google.cloud.aiplatform_v1 import Trial as TheirTrial
 from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed, Float, HyperParameter, Int
 
+from components.shared.calls import AGAIN
 from components.shared.errors import UserError
 from components.tune.space import active
 from components.tune.suggest import No, Suggestion
@@ -26,21 +27,7 @@ from components.tune.trials import Trial
 
 MOST_VALUES = 1000
 """Of a parameter that Vizier is given as a list."""
-RETRY = {
-    "retry": Retry(
-        predicate=if_exception_type(
-            exceptions.ServiceUnavailable,
-            exceptions.DeadlineExceeded,
-            exceptions.InternalServerError,
-            exceptions.Unknown,
-            exceptions.ResourceExhausted,
-        ),
-        initial=1,
-        maximum=30,
-        timeout=600,
-    ),
-    "timeout": 60,
-}
+RETRY = {"retry": Retry(predicate=AGAIN, initial=1, maximum=30, timeout=600), "timeout": 60}
 """Of every call: each may be done twice."""
 SUGGESTED = 600.0
 """Seconds for a suggestion."""
