@@ -1,4 +1,4 @@
-"""Vertex AI's Model Registry: ensembles as versions of a model, each made once, with its evaluation and aliases."""
+"""Vertex AI's Model Registry: ensembles as versions of a model, each once, with evaluation, aliases and lineage."""
 
 import json
 import re
@@ -36,7 +36,7 @@ _METRICS = {
 
 
 def register(job: str, folder: str, image: str | None, evaluated: dict, reason: str) -> str | None:
-    """Makes an ensemble a version of its run file's model, with the alias `challenger` and its test metrics.
+    """Makes an ensemble a version of its run file's model, with the alias `challenger`, test metrics and lineage.
 
     Doing it again, after a lost answer or in a task that is repeated, makes nothing twice.
 
@@ -57,17 +57,17 @@ def register(job: str, folder: str, image: str | None, evaluated: dict, reason: 
     if match is None or image is None:
         return None
     vertex = Vertex(match[1], match[2])
-    run = vertex.labels(match[3])
+    run = vertex.job(match[3])
     text, _ = objects.read(f"{folder}/{FILE}", "promote.champion")
     manifest = Manifest.model_validate_json(text or "")
-    name, content = run[NAME], folder.rpartition("/")[2]
+    name, content = run.labels[NAME], folder.rpartition("/")[2]
     labels = {
         NAME: name,
         CONTENT: content,
         "kep_job": match[3],
         "kep_data": manifest.fingerprint[:16],
         "kep_image": image.partition("@sha256:")[2][:32],
-        "kep_revision": run.get("kep_revision", ""),
+        "kep_revision": run.labels.get("kep_revision", ""),
     }
     described = {
         "display_name": name,
@@ -88,6 +88,7 @@ def register(job: str, folder: str, image: str | None, evaluated: dict, reason: 
         if CHAMPION not in version.version_aliases:
             alias(vertex, own, [CHALLENGER])
         _evaluate(vertex, own, content, manifest.label.task, evaluated)
+        _trace(vertex, version, run)
     return own
 
 
@@ -180,3 +181,11 @@ def _evaluate(vertex: Vertex, version: str, content: str, task: str, evaluated: 
 
     if find() is None:
         once(send, find, CHANGE["retry"], unsure)
+
+
+def _trace(vertex: Vertex, version: "api.Model", run: "api.PipelineJob") -> None:
+    """Makes a version an output of the run's task `promote`, whose inputs lead back to the records; it is one once."""
+    tasks = [task for task in run.job_detail.task_details if task.task_name == "promote" and task.execution.name]
+    if tasks and version.metadata_artifact:
+        event = {"artifact": version.metadata_artifact, "type_": "OUTPUT"}
+        vertex.metadata.add_execution_events(execution=tasks[-1].execution.name, events=[event], **CHANGE)

@@ -102,10 +102,10 @@ class Vertex:
                 return None
         return run_of(job, self._url(name))
 
-    def labels(self, name: str) -> dict[str, str]:
-        """Labels of a run that is there."""
+    def job(self, name: str) -> "api.PipelineJob":
+        """A run that is there, as the service has it."""
         with self.explained():
-            return dict(self.pipelines.get_pipeline_job(name=self._name(name), **LOOK).labels)
+            return self.pipelines.get_pipeline_job(name=self._name(name), **LOOK)
 
     def create(self, name: str, template: Template, options: Options, given: dict[str, str]) -> tuple[Run, bool]:
         """Makes the run, once, however often the answer is lost on its way.
@@ -228,6 +228,13 @@ class Vertex:
         from google.cloud.aiplatform_v1 import ScheduleServiceClient
 
         return ScheduleServiceClient(**self.options)
+
+    @cached_property
+    def metadata(self) -> "api.MetadataServiceClient":
+        """The client of Vertex ML Metadata, where lineage is."""
+        from google.cloud.aiplatform_v1 import MetadataServiceClient
+
+        return MetadataServiceClient(**self.options)
 
     @cached_property
     def models(self) -> "api.ModelServiceClient":

@@ -12,6 +12,7 @@ from components.promote.promote import run
 from components.shared.files import read_json, write_json
 from pipelines.local import ENTERED
 from tests.cloud.test_vertex import BUCKET, job, one_sentence
+from tests.cloud.vertex import Frame
 from tests.conftest import DATA
 
 FOLDER = "gs://data/team/champions/churn"
@@ -31,6 +32,7 @@ def submitted(vertex, kep, churn, tmp_path) -> str:
     lock = tmp_path / "containers" / "images.lock.yaml"
     lock.write_text(lock.read_text() + f"serve: {IMAGE}\n")
     churn.write_text(yaml.safe_dump(yaml.safe_load(churn.read_text()) | {"promote": {"registry": True}}))
+    vertex.frames = [Frame("RUNNING", {"evaluate": "SUCCEEDED", "promote": "RUNNING"})]
     assert kep("submit", "churn.yaml", *BUCKET, "--no-wait")[0] == 0
     vertex.journal.clear()
     return job(vertex).name
@@ -86,6 +88,14 @@ def test_a_winner_is_a_version_with_all_that_is_known_of_it(promote, submitted, 
     assert dict(evaluation.metrics) == {"logLoss": 0.3, "auRoc": 0.95}
     metadata = json.loads(type(evaluation).to_json(evaluation))["metadata"]
     assert (metadata["rows"], metadata["scores"]) == (120, SCORES)
+    (task,) = [task for task in job(vertex).job_detail.task_details if task.task_name == "promote"]
+    assert vertex.models.lineage == {(task.execution.name, "OUTPUT", version.metadata_artifact)}
+
+
+def test_a_run_without_lineage_gets_its_version_all_the_same(promote, vertex):
+    vertex._left[job(vertex).name] = [Frame("RUNNING")]
+    assert promote("one")["registered"] == f"{MODEL}@1"
+    assert vertex.models.lineage == set()
 
 
 def test_each_winner_is_a_version_and_the_last_is_the_challenger(promote, vertex):
@@ -107,7 +117,13 @@ def test_a_winner_is_deployed_and_asked(promote, vertex, kep, monkeypatch):
 
 @pytest.mark.parametrize(
     ("method", "before"),
-    [("UploadModel", 0), ("UploadModel", 1), ("MergeVersionAliases", 0), ("ImportModelEvaluation", 0)],
+    [
+        ("UploadModel", 0),
+        ("UploadModel", 1),
+        ("MergeVersionAliases", 0),
+        ("ImportModelEvaluation", 0),
+        ("AddExecutionEvents", 0),
+    ],
 )
 @pytest.mark.parametrize("lose", [True, False])
 def test_an_answer_that_is_lost_makes_nothing_twice(promote, vertex, method, before, lose):
@@ -119,6 +135,7 @@ def test_an_answer_that_is_lost_makes_nothing_twice(promote, vertex, method, bef
     assert len(vertex.models.versions[MODEL]) == 1 + before
     assert "challenger" in vertex.models.versions[MODEL][-1].version_aliases
     assert len(vertex.models.evaluations[f"{MODEL}@{1 + before}"]) == 1
+    assert len(vertex.models.lineage) == 1 + before
 
 
 @pytest.mark.parametrize("method", ["GetPipelineJob", "ListModelVersions", "GetOperation", "ListModelEvaluations"])

@@ -25,6 +25,7 @@ from tests.cloud.tunnel import Tunnel
 
 State = api.PipelineState
 Task = api.PipelineTaskDetail
+STORE = "metadataStores/default"
 FINAL = (State.PIPELINE_STATE_SUCCEEDED, State.PIPELINE_STATE_FAILED, State.PIPELINE_STATE_CANCELLED)
 
 
@@ -244,6 +245,9 @@ class Server:
                 task = same[place]
             else:
                 task = Task(task_name=short, task_id=len(tasks) + 1)
+                task.execution = {
+                    "name": f"{job.name.partition('/pipelineJobs/')[0]}/{STORE}/executions/{task.task_id}"
+                }
                 tasks[short, task.task_id] = task
             task.state = Task.State[state]
             if not task.start_time:

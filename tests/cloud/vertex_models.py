@@ -22,7 +22,7 @@ from google.protobuf import empty_pb2
 from google.rpc import code_pb2, status_pb2
 
 from tests.cloud.tunnel import Tunnel
-from tests.cloud.vertex import RefusedError, Server, _find
+from tests.cloud.vertex import STORE, RefusedError, Server, _find
 from tests.pipeline.conftest import command, environment
 
 JobState = api.JobState
@@ -78,6 +78,7 @@ class Models:
     Attributes:
         versions: Of each model by the model's resource name, in order.
         evaluations: By the name of the model with the version's number.
+        lineage: Execution, INPUT or OUTPUT, and artifact of each event.
         endpoints: By resource name.
         batches: Batch prediction jobs by resource name.
         looks: After which an operation has ended.
@@ -109,6 +110,7 @@ class Models:
         """Forgets everything but the processes that serve, which are slow to start."""
         self.versions: dict[str, list[api.Model]] = {}
         self.evaluations: dict[str, list[api.ModelEvaluation]] = {}
+        self.lineage: set[tuple[str, str, str]] = set()
         self.endpoints: dict[str, api.Endpoint] = {}
         self.batches: dict[str, api.BatchPredictionJob] = {}
         self.looks = 1
@@ -151,6 +153,7 @@ class Models:
         before = self.versions.setdefault(name, [])
         made.name, made.version_id = name, str(len(before) + 1)
         made.version_create_time = made.create_time = self._server.now()
+        made.metadata_artifact = f"{request.parent}/{STORE}/artifacts/model-{len(before) + 1}"
         if not before and "default" not in made.version_aliases:
             made.version_aliases.append("default")
         before.append(made)
@@ -171,6 +174,15 @@ class Models:
         one = self.version(request.name)
         self._alias(one, list(request.version_aliases))
         return one
+
+    def add_events(self, request: api.AddExecutionEventsRequest) -> api.AddExecutionEventsResponse:
+        executions = [task.execution.name for job in self._server.jobs.values() for task in job.job_detail.task_details]
+        artifacts = [one.metadata_artifact for of in self.versions.values() for one in of]
+        for event in request.events:
+            if request.execution not in executions or event.artifact not in artifacts:
+                raise RefusedError("NOT_FOUND", f"{request.execution} or {event.artifact} is not found.")
+            self.lineage.add((request.execution, event.type_.name, event.artifact))
+        return api.AddExecutionEventsResponse()
 
     def import_evaluation(self, request: api.ImportModelEvaluationRequest) -> api.ModelEvaluation:
         one = self.version(request.parent)
@@ -441,6 +453,9 @@ SERVICES = {
         "MergeVersionAliases": _method(api.MergeVersionAliasesRequest, Models.merge),
         "ImportModelEvaluation": _method(api.ImportModelEvaluationRequest, Models.import_evaluation),
         "ListModelEvaluations": _method(api.ListModelEvaluationsRequest, Models.list_evaluations),
+    },
+    "Metadata": {
+        "AddExecutionEvents": _method(api.AddExecutionEventsRequest, Models.add_events),
     },
     "Endpoint": {
         "CreateEndpoint": _method(api.CreateEndpointRequest, Models.create_endpoint),
