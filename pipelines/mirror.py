@@ -44,6 +44,18 @@ def address_of(runs: Path) -> str | None:
     return file.read_text() if file.is_file() else None
 
 
+def checked_address(runs: Path, name: str) -> str | None:
+    """The same, before a run of that name is begun whose upload would fail.
+
+    Raises:
+        UserError: The place can't be read.
+    """
+    address = address_of(runs)
+    if address is not None:
+        _latest(address, name)
+    return address
+
+
 def push(run: Path, runs: Path) -> str | None:
     """Uploads a finished run with the artifacts of its name, then makes it the latest.
 
@@ -87,10 +99,9 @@ def pull(name: str, runs: Path) -> None:
         return
     from components.shared import objects
 
-    told, _ = objects.read(f"{address}/{name}/{_LATEST}", _WHERE)
-    if told is None:
+    latest = _latest(address, name)
+    if latest is None:
         return
-    latest = json.loads(told)["run"]
     wanted = latest if run in ("", "latest") else run
     prefix = f"{address.removeprefix('gs://').partition('/')[2]}/{name}/".lstrip("/")
     (runs / name).mkdir(exist_ok=True)
@@ -98,3 +109,10 @@ def pull(name: str, runs: Path) -> None:
         blobs = objects.find(f"{address}/{name}/{folder}", None, _WHERE)
         objects.download({blob.name.removeprefix(prefix): blob for blob in blobs}, runs / name, _WHERE)
     link(runs / name / "latest", Path(latest))
+
+
+def _latest(address: str, name: str) -> str | None:
+    from components.shared import objects
+
+    told, _ = objects.read(f"{address}/{name}/{_LATEST}", _WHERE)
+    return None if told is None else json.loads(told)["run"]

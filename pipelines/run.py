@@ -64,10 +64,10 @@ def run(
     """
     from pipelines.compile import compile_training
 
+    address = mirror.checked_address(runs, settings.name)
     if size(settings.data, base) <= MOST_SURVEYED:
         survey(settings, base)
     devices(settings)
-    address = mirror.address_of(runs)
     given = with_champion(arguments(settings, base, f"{address or runs.absolute()}/champions"))
     images = image_ids() if runner == "docker" else {}
     # Another image is other code, whatever of it changed; processes and containers don't answer for each other.

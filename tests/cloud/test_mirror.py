@@ -90,6 +90,13 @@ def test_an_address_that_is_none_and_a_run_that_is_not_there_are_one_sentence(gc
         find("churn", mirror.folder_of(RUNS))
 
 
+def test_a_bucket_that_is_not_there_is_told_of_before_anything_runs(gcs, elsewhere):
+    file = write_run(elsewhere("one"), "churn", data={"source": str(DATA / "churn.csv"), "label": "churned"})
+    done = kep("run", file, "--runs", "gs://no-such-bucket/runs")
+    assert done.returncode == 2
+    assert done.stdout.startswith('error: --runs: bucket "no-such-bucket" does not exist')
+
+
 @pytest.mark.slow
 def test_a_whole_run_its_report_and_its_champion_are_on_gs(gcs, elsewhere):
     folder = elsewhere("one")
