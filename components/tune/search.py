@@ -252,5 +252,5 @@ class Search:
         self._step.progress(reason)
 
     def _tell(self, trial: Trial) -> None:
-        text = f"trial {len(self._done)}/{self._budget} {told(trial, self._settings.objective.name)}"
+        text = f"training {len(self._done)}/{self._budget} {told(trial, self._settings.objective.name)}"
         self._step.progress(text, len(self._done), self._budget)

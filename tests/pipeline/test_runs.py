@@ -224,7 +224,7 @@ def kill_in(step: str, file: Path, runs: Path) -> None:
 
 
 def reached(step: str, events: Path) -> bool:
-    marks = {"tune": "trial 2/", "best_epoch": "seed 2 of", "retrain": "rows (best"}
+    marks = {"tune": "training 2/", "best_epoch": "seed 2 of", "retrain": "rows (best"}
     return events.exists() and any(
         event["step"] == step and marks[step] in event.get("text", "")
         for event in (json.loads(line) for line in events.read_text().splitlines() if line.endswith("}"))
@@ -303,6 +303,7 @@ def test_a_folder_of_images(finished):
         assert done.returncode == 0, done.stderr
     page = (run.folder / "report.html").read_text()
     assert "Exports of the ensemble" in page
+    assert "largest difference" in page
     assert [page.count(f"<td>{variant}</td>") for variant in ("dynamic", "int8")] == [1, 1]
     assert "One that loses more than 50 % is not written" in page
     assert "Test was opened once, by evaluate; later exports of the ensemble" in page

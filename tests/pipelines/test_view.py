@@ -43,7 +43,7 @@ def terminal(steps: tuple[str, ...] = STEPS) -> View:
     ("shown", "line"),
     [
         (event("start"), "tune: started"),
-        (event("progress", text="trial 3/30", done=3, total=30), "tune: trial 3/30"),
+        (event("progress", text="training 3/30", done=3, total=30), "tune: training 3/30"),
         (event("done", seconds=12.345), "tune: done in 12.3 s"),
         (event("reused"), "tune: reused from an earlier run"),
         (event("failed", message="disk full", user=False), "tune: failed: disk full"),
