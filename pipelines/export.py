@@ -309,17 +309,17 @@ def _check(rows: list[Measured], max_loss: float, metric: str) -> None:
 def table_of(rows: list[Measured], reference: Reference) -> Table:
     """The measurements for a terminal."""
     metric, classes = reference.metric, reference.manifest.label.classes is not None
-    table = Table(title=f"{len(reference.test)} test rows", title_justify="left")
+    table = Table(title=f"{len(reference.test)} test rows", title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("", no_wrap=True)
-    for name in ("size", "ms a row", metric, "lost", "loss", "same" if classes else "difference"):
+    for name in ("size", "ms a row", metric, "lost", "loss", *(["same"] if classes else []), "max diff"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        last = f"{row.same:.1%}" if classes else number(row.difference)
+        same = [f"{row.same:.1%}"] if classes else []
         cells = [
             f"{row.bytes / 1000:,.0f} kB",
             number(row.ms, 3),
             number(row.score),
             f"{round(row.lost, 4) + 0.0:+.2%}",
         ]
-        table.add_row(row.name, *cells, number(row.loss), last)
+        table.add_row(row.name, *cells, number(row.loss), *same, number(row.difference))
     return table

@@ -615,7 +615,8 @@ def _exports(whole: dict) -> dict:
             "score": row["score"],
             "lost": f"{100 * row['lost'] + 0.0:+.2f} %",
             "loss": row["loss"],
-            "same": f"{100 * row['same']:.1f} %" if classes else number(row["difference"]),
+            "same": f"{100 * row['same']:.1f} %" if classes else None,
+            "difference": number(row["difference"]),
         }
         for export in exports
         for row in export["measured"]
@@ -624,7 +625,7 @@ def _exports(whole: dict) -> dict:
     return {
         "rows": rows,
         "metric": metric,
-        "last": "same class" if classes else "largest difference",
+        "classes": bool(classes),
         "most": ", ".join(sorted({f"{100 * export['max_loss']:g} %" for export in exports})),
     }
 

@@ -51,6 +51,9 @@ def test_tensorflow_lite_of_each_task(exported, tmp_path, source, names, metric)
         assert (tmp_path / "out" / f"model_{variant}.tflite").stat().st_size == rows[variant]["bytes"]
         assert rows[variant]["ms"] > 0
         assert variant in printed
+    header = next(line for line in printed.splitlines() if "ms a row" in line)
+    assert "max diff" in header
+    assert ("same" in header) == (metric == "accuracy")
     assert [line["role"] for line in content["read"]] == ["test", "train"]
 
 
