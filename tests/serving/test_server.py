@@ -1,5 +1,6 @@
 """How a server behaves while it loads, under more than it can do, when something fails, and at its end."""
 
+import gc
 import json
 import logging
 import shutil
@@ -197,6 +198,13 @@ def test_requests_are_taken_until_the_drain_is_over(churn):
         assert not server.server.should_exit
         server.server.handle_exit(signal.SIGTERM, None)
         assert server.server.should_exit
+
+
+def test_a_collection_of_garbage_does_not_walk_what_was_loaded(churn):
+    with running(churn) as server:
+        assert server.post(ONE).status_code == 200
+        assert gc.get_freeze_count() > 10_000
+    assert gc.get_freeze_count() == 0
 
 
 def test_a_log_line_says_how_a_request_went_and_not_what_was_in_it(churn, caplog):
