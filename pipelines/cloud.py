@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from components.shared.errors import UserError
-from pipelines.view import lay_out
+from pipelines.view import lay_out, say
 
 if TYPE_CHECKING:
     from pipelines.endpoints import Predictor
@@ -224,8 +224,8 @@ def publish(
 
     made = template.of_run_file(file, overrides, locked(images))
     address = template.publish(made, repository.rstrip("/"), tags or [], login())
-    _say(f"published {address}")
-    _say(f"content sha256:{made.digest}")
+    say(console, f"published {address}")
+    say(console, f"content sha256:{made.digest}")
 
 
 @schedules.command(
@@ -269,7 +269,7 @@ def create(
     place.check_cost(template, PRICES, yes)
     following = place.schedules.create(place.engine, name, template, options, timing)
     when = f"; next run {following:%Y-%m-%d %H:%M} UTC" if following else ""
-    _say(f"scheduled {name}: {cron}, {zone}{when}")
+    say(console, f"scheduled {name}: {cron}, {zone}{when}")
     _frozen(template)
 
 
@@ -334,7 +334,7 @@ def update(
     if template is not None:
         place.check_cost(template, PRICES, yes)
     schedule.update(place.vertex, name, template, given, timing)
-    _say(f"updated {name}")
+    say(console, f"updated {name}")
     if template is not None:
         _frozen(template)
 
@@ -351,7 +351,7 @@ def pause(
     """Start no more runs until it is resumed."""
     place = Place(target, project, region, host, namespace)
     place.schedules.pause(place.engine, name)
-    _say(f"paused {name}")
+    say(console, f"paused {name}")
 
 
 @schedules.command(epilog="Example: kep schedule resume weekly --project shop-ml --region europe-west4")
@@ -367,7 +367,7 @@ def resume(
     """Start runs again."""
     place = Place(target, project, region, host, namespace)
     place.schedules.resume(place.engine, name, catch_up)
-    _say(f"resumed {name}")
+    say(console, f"resumed {name}")
 
 
 @schedules.command(epilog="Example: kep schedule delete weekly --project shop-ml --region europe-west4")
@@ -382,7 +382,7 @@ def delete(
     """Delete a schedule; runs that it started go on."""
     place = Place(target, project, region, host, namespace)
     place.schedules.delete(place.engine, name)
-    _say(f"deleted {name}")
+    say(console, f"deleted {name}")
 
 
 @rollouts.command(
@@ -593,14 +593,10 @@ def predictor(endpoint: str, version: str | None, project: str, region: str, con
     from pipelines import endpoints
 
     vertex, name = _endpoint(endpoint, project, region)
-
-    def say(text: str) -> None:
-        console.print(text, soft_wrap=True, markup=False)
-
-    endpoints.warn_of_key(vertex.credentials, say)
+    endpoints.warn_of_key(vertex.credentials, partial(say, console))
     found = endpoints.Predictor(vertex, endpoints.get(vertex, name), version)
     if found.note:
-        say(f"note: {found.note}")
+        say(console, f"note: {found.note}")
     return found
 
 
@@ -643,8 +639,4 @@ def _endpoint(endpoint: str, project: str, region: str) -> tuple["Vertex", str]:
 
 
 def _frozen(template: "Template") -> None:
-    _say(f"template {template.address or 'compiled here'}, content sha256:{template.digest}")
-
-
-def _say(text: str) -> None:
-    console.print(text, soft_wrap=True, markup=False)
+    say(console, f"template {template.address or 'compiled here'}, content sha256:{template.digest}")
