@@ -6,11 +6,12 @@ lie under /gcs in both. What the job may be is written into the compiled pipelin
 """
 
 import re
+import uuid
 from typing import TYPE_CHECKING, Literal
 
 from components.shared.errors import UserError, nearest
 from components.shared.settings import Machine, Section
-from components.shared.step import WORK
+from components.shared.step import FAILURE, MOUNT, WORK
 from pipelines.shapes import REGIONS, SHAPES, smallest
 
 if TYPE_CHECKING:
@@ -143,17 +144,43 @@ def job_of(executor: dict) -> Job | None:
     return Job.model_validate_json(container["args"][3])
 
 
-def worker_pools(place: Place, command: list[str], environment: dict[str, str]) -> list["api.WorkerPoolSpec"]:
-    """The machines of a job: the chief, and its workers where there are several machines.
+def worker_pools(
+    command: list[str],
+    environment: dict[str, str],
+    chief: Place,
+    workers: Place | None = None,
+    parameter_servers: Place | None = None,
+    evaluator: Place | None = None,
+) -> list["api.WorkerPoolSpec"]:
+    """The machines of a job, each role's at the position by which Vertex AI knows it.
 
-    Vertex AI's third and fourth pool stay empty: no training here has parameter servers, which Keras 3 can't train
-    under, or an evaluator, since a training watches its validation rows itself.
+    Every machine runs the same command in its place's image; what Vertex AI writes into `CLUSTER_SPEC`, and into
+    `TF_CONFIG` where there are several, tells each its role. `message` has no use for the last two: Keras 3 can't train
+    under parameter servers, and a training watches its validation rows itself.
 
     Args:
-        place: What is asked for.
-        command: That every machine runs; `TF_CONFIG`, which Vertex AI sets where there are several, tells them apart.
+        command: That they run.
         environment: Variables of every machine.
+        chief: One machine, which writes the result.
+        workers: Those that train beside it.
+        parameter_servers: Those that hold the variables.
+        evaluator: What watches checkpoints.
+
+    Raises:
+        ValueError: There is more than one chief.
     """
+    from google.cloud import aiplatform_v1 as api
+
+    if chief.machines != 1:
+        raise ValueError(f"a job has one chief, not {chief.machines}")
+    places = [chief, workers, parameter_servers, evaluator]
+    while places[-1] is None:
+        places.pop()
+    # An empty pool keeps the position of those behind it.
+    return [_pool(place, command, environment) if place else api.WorkerPoolSpec() for place in places]
+
+
+def _pool(place: Place, command: list[str], environment: dict[str, str]) -> "api.WorkerPoolSpec":
     from google.cloud import aiplatform_v1 as api
 
     machine = api.MachineSpec(machine_type=place.type, tpu_topology=place.topology)
@@ -172,11 +199,9 @@ def worker_pools(place: Place, command: list[str], environment: dict[str, str]) 
         env=[api.EnvVar(name=name, value=value) for name, value in environment.items()],
     )
     disk = api.DiskSpec(boot_disk_size_gb=place.disk_gb) if place.disk_gb else None
-    counts = [1, place.machines - 1] if place.machines > 1 else [1]
-    return [
-        api.WorkerPoolSpec(machine_spec=machine, replica_count=count, container_spec=container, disk_spec=disk)
-        for count in counts
-    ]
+    return api.WorkerPoolSpec(
+        machine_spec=machine, replica_count=place.machines, container_spec=container, disk_spec=disk
+    )
 
 
 def message(
@@ -193,21 +218,24 @@ def message(
         place: What is asked for.
         command: That the job runs.
         run: Of the pipeline that the task is of: the job runs as its account, in its network, under its key, and keeps
-            partial work beside its artifacts, where the next attempt finds it.
+            partial work beside its artifacts, where the next attempt finds it, and what it fails with.
         name: For people.
         labels: Beside those of the run.
-        environment: Variables of every machine, beside where partial work is kept.
+        environment: Variables of every machine, beside these two.
     """
     from google.cloud import aiplatform_v1 as api
 
-    folder = run.runtime_config.gcs_output_directory.replace("gs://", "/gcs/", 1)
-    work = f"{folder}/work/{run.name.rpartition('/')[2]}"
+    work = f"{run.runtime_config.gcs_output_directory}/work/{run.name.rpartition('/')[2]}"
+    own = {WORK: work.replace("gs://", MOUNT, 1), FAILURE: f"{work}/failures/{uuid.uuid4().hex}.json"}
+    workers = place.model_copy(update={"machines": place.machines - 1}) if place.machines > 1 else None
     return api.CustomJob(
         display_name=name[:128],
         labels=dict(run.labels) | labels,
         encryption_spec=run.encryption_spec,
         job_spec=api.CustomJobSpec(
-            worker_pool_specs=worker_pools(place, command, environment | {WORK: work}),
+            worker_pool_specs=worker_pools(
+                command, environment | own, chief=place.model_copy(update={"machines": 1}), workers=workers
+            ),
             scheduling=api.Scheduling(
                 strategy=api.Scheduling.Strategy[place.strategy],
                 # A training of several machines does not go on with one of them alone.
@@ -217,6 +245,12 @@ def message(
             network=run.network,
         ),
     )
+
+
+def failure_of(job: "api.CustomJob") -> str:
+    """The object of Cloud Storage that tells why the job's step has failed, if the step could say so."""
+    variables = job.job_spec.worker_pool_specs[0].container_spec.env
+    return next((variable.value for variable in variables if variable.name == FAILURE), "")
 
 
 def function_of(command: list[str]) -> str:

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions
 
+from components.shared import objects
 from components.shared.errors import RunError, UserError
-from components.shared.step import TENSORBOARD
-from pipelines.custom_jobs import PLACE, TASK, Job, function_of, message
+from components.shared.step import FAILURE, TENSORBOARD
+from pipelines.custom_jobs import PLACE, TASK, Job, failure_of, function_of, message
 from pipelines.engine import first_line, once
 from pipelines.vertex import CHANGE, CREATE, FOLLOW, LOOK, Vertex, unsure
 
@@ -91,7 +92,7 @@ class Launch:
         """Has the job done, by this attempt or an earlier one.
 
         Raises:
-            UserError: Vertex AI refuses the job, or does not answer.
+            UserError: Vertex AI refuses the job, or does not answer, or the step failed for a mistake of the user.
             RunError: The job failed, was cancelled by somebody else, or no place has room for it.
             CancelledError: After `stop`.
         """
@@ -180,11 +181,14 @@ class Launch:
             self._pause(POLL)
         if left:
             raise NoRoomError(f"no machine in {self._job.wait_minutes:g} minutes")
+        where = f"(custom job {_id(job)}, logs: {self._url(job)})"
+        if state == "failed" and (told := _told(job)):
+            raise (UserError if told["user"] else RunError)(f"{told['message']} {where}")
         why = first_line(job.error.message)
         if _without_room(job):
             raise NoRoomError(why)
         how = "failed" if state == "failed" else f"was {state.replace('_', ' ')}"
-        raise RunError(f"the custom job {how}{why and ': '}{why} (logs: {self._url(job)})")
+        raise RunError(f"the custom job {how}{why and ': '}{why} {where}")
 
     def _pause(self, seconds: float) -> None:
         self._pausing = True
@@ -211,6 +215,16 @@ class Launch:
         region = job.name.split("/")[3]
         place = f"https://console.cloud.google.com/vertex-ai/locations/{region}/training/{_id(job)}"
         return f"{place}?project={self._project}"
+
+
+def _told(job: "api.CustomJob") -> dict[str, Any] | None:
+    """What the job's step said when it failed: `message`, and whether it is a mistake of the `user`."""
+    try:
+        content, _ = objects.read(failure_of(job), FAILURE)
+    except UserError as error:
+        log.info("what the step said can't be read: %s", error)
+        return None
+    return None if content is None else json.loads(content)
 
 
 def _without_room(job: "api.CustomJob") -> bool:

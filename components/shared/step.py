@@ -40,6 +40,9 @@ CHECKPOINTING = ("best_epoch", "retrain")
 """Steps whose partial work is some checkpoints, which a bucket takes; that of others is many files, or large ones."""
 TENSORBOARD = "KEP_TENSORBOARD"
 """Environment variable: the TensorBoard instance of Vertex AI that trainings write to (components/shared/board.py)."""
+FAILURE = "KEP_FAILURE"
+"""Environment variable: the object of Cloud Storage that tells why a step has failed, for the task that has a custom
+job run it (pipelines/launch.py)."""
 OWNER = "KEP_OWNER"
 """Environment variable: id of the process that a step must not outlive, so that a killed run leaves nothing running."""
 PACKAGES = ("keras", "keras-tuner", "kfp", "lightgbm", "numpy", "scikit-learn", "scipy")
@@ -112,9 +115,21 @@ class Step:
 
     def abort(self, message: str) -> None:
         """Ends the process at once with status 1 and one sentence: for a main thread that can't be reached."""
-        self._event("failed", message=message, user=False)
         print(f"error: {message}", flush=True)
+        self._failed(message)
         os._exit(1)
+
+    def _failed(self, message: str, user: bool = False) -> None:
+        """Says why to whoever follows the run."""
+        self._event("failed", message=message, user=user)
+        if place := os.environ.get(FAILURE):
+            from components.shared import objects  # a second to import, and only custom jobs need it
+
+            try:
+                _, generation = objects.read(place, FAILURE)
+                objects.replace(place, json.dumps({"message": message, "user": user}).encode(), generation, FAILURE)
+            except UserError as error:
+                print(f"the task that waits for this job is not told why: {error}", flush=True)
 
     def _event(self, kind: str, **fields: Any) -> None:
         if path := os.environ.get(EVENTS):
@@ -178,17 +193,14 @@ def entry(name: str) -> Callable:
                 if is_chief():
                     step._clean()
                 return result
-            except UserError as error:
-                step._event("failed", message=str(error), user=True)
+            except (UserError, RunError) as error:
+                user = isinstance(error, UserError)
                 print(f"error: {error}", flush=True)
+                step._failed(str(error), user)
                 # SystemExit passes through kfp's executor without a stack trace, which is of no use here.
-                sys.exit(2)
-            except RunError as error:
-                step._event("failed", message=str(error), user=False)
-                print(f"error: {error}", flush=True)
-                sys.exit(1)
+                sys.exit(2 if user else 1)
             except Exception as error:
-                step._event("failed", message=f"{type(error).__name__}: {error}", user=False)
+                step._failed(f"{type(error).__name__}: {error}")
                 raise
 
         return wrapper

@@ -4,14 +4,16 @@ import json
 import os
 import re
 import signal
+import sys
 from datetime import timedelta
 
 import numpy as np
 import pytest
+from google.cloud import aiplatform_v1 as api
 
 from components.shared.step import WORK
 from pipelines import launch
-from pipelines.custom_jobs import MODULE, RUN
+from pipelines.custom_jobs import MODULE, RUN, Place, worker_pools
 from tests.cloud.test_vertex import ACCOUNT, SUBMIT, job
 from tests.cloud.vertex_jobs import Fate
 from tests.retrain.training import Retraining
@@ -138,6 +140,40 @@ def test_pools_are_a_chief_and_its_workers(task, jobs, machine, pools, schedulin
     assert spec.scheduling.restart_job_on_worker_restart == (len(pools) > 1)
 
 
+def test_the_roles_have_the_positions_that_googles_own_class_gives_them():
+    """Of the client's training jobs, which is not public and wants no message."""
+    from google.cloud.aiplatform.utils.worker_spec_utils import _DistributedTrainingSpec, _WorkerPoolSpec
+
+    known = {
+        "chief": Place(type="n1-standard-8", image="i", accelerator="NVIDIA_TESLA_T4", accelerators=2, disk_gb=200),
+        "workers": Place(type="n1-standard-4", image="i", machines=3, disk_gb=100),
+        "parameter_servers": Place(type="e2-standard-4", image="i", machines=2, disk_gb=100),
+        "evaluator": Place(type="e2-standard-8", image="i", disk_gb=100),
+    }
+    names = {"workers": "worker_spec", "parameter_servers": "server_spec"}
+    for roles in ((), ("workers",), ("evaluator",), ("parameter_servers", "evaluator"), tuple(known)[1:]):
+        chosen = {role: known[role] for role in ("chief", *roles)}
+        theirs = {
+            names.get(role, f"{role}_spec"): _WorkerPoolSpec(
+                place.machines,
+                place.type,
+                place.accelerators,
+                place.accelerator or "ACCELERATOR_TYPE_UNSPECIFIED",
+                boot_disk_type="",
+                boot_disk_size_gb=place.disk_gb,
+            )
+            for role, place in chosen.items()
+        }
+        ours = worker_pools(["true"], {}, **chosen)
+        for pool in ours:
+            assert list(pool.container_spec.command) == (["true"] if pool.replica_count else [])
+            pool.container_spec = None
+        expected = [api.WorkerPoolSpec(pool) for pool in _DistributedTrainingSpec(**theirs).pool_specs]
+        assert ours == expected
+    with pytest.raises(ValueError, match="one chief, not 3"):
+        worker_pools(["true"], {}, chief=known["workers"])
+
+
 def test_two_machines_train_one_model(task, jobs, records, tmp_path, vertex):
     """The step itself, as kfp starts it: the chief alone writes, and the weights are those of one machine."""
     retraining = Retraining(tmp_path, records("cancer"))
@@ -188,9 +224,64 @@ def test_a_job_that_fails_fails_its_task(task, jobs):
     *_, last = said.splitlines()
     assert re.fullmatch(
         r"error: the custom job failed: The replica workerpool0-0 exited with a non-zero status of 3 "
-        r"\(logs: https://console\.cloud\.google\.com/vertex-ai/locations/europe-west4/training/\d+\?project=shop-ml\)",
+        r"\(custom job 7000, logs: https://console\.cloud\.google\.com/vertex-ai/locations/europe-west4/training/\d+\?project=shop-ml\)",
         last,
     )
+
+
+STEP = """
+import sys
+from components.shared.errors import RunError, UserError
+from components.shared.step import entry
+
+@entry("retrain")
+def run(step):
+    raise {failure}
+
+run(out=sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "sentence"),
+    [
+        ('UserError("data.label: no such column")', 2, "data.label: no such column"),
+        ('RunError("the disk is full; make room")', 1, "the disk is full; make room"),
+        ('ValueError("x")', 1, "ValueError: x"),
+    ],
+)
+def test_what_the_step_said_is_what_its_task_says(task, gcs, tmp_path, failure, status, sentence):
+    code, said = task(sys.executable, "-c", STEP.format(failure=failure), str(tmp_path / "out"))
+    assert code == status
+    assert said.splitlines()[-1].startswith(f"error: {sentence} (custom job 7000, logs: https://console.cloud")
+    # The next attempt has a job of its own, with a place of its own for this.
+    assert task("true")[0] == 0
+
+
+def test_of_what_a_restarted_step_said_the_last_counts(task, gcs, tmp_path):
+    first = STEP.format(failure='RunError("told to end")')
+    both = f"import subprocess\nsubprocess.run([sys.executable, '-c', {first!r}, sys.argv[1]])\n"
+    then = STEP.format(failure='RunError("the disk is full")').replace("\nrun(", f"\n{both}run(")
+    code, said = task(sys.executable, "-c", then, str(tmp_path / "out"))
+    assert code == 1
+    assert "error: the disk is full (custom job" in said
+
+
+@pytest.mark.parametrize("side", ["step", "task"])
+def test_where_the_bucket_is_away_the_message_of_vertex_ai_is_left(task, gcs, jobs, tmp_path, side):
+    def away() -> None:
+        gcs.fault(".", "status", 403, times=float("inf"))
+
+    if side == "step":
+        jobs.made = lambda made: away()
+    else:
+        jobs.looks = lambda made: away() if made.state.name == "JOB_STATE_FAILED" else None
+    code, said = task(sys.executable, "-c", STEP.format(failure='RunError("full")'), str(tmp_path / "out"))
+    assert code == 1
+    assert "error: the custom job failed: The replica workerpool0-0 exited with a non-zero status of 1" in said
+    assert "what the step said can't be read: KEP_FAILURE: " in said
+    log = jobs.log(only(jobs))
+    assert ("is not told why: KEP_FAILURE: " in log) == (side == "step")
 
 
 def test_a_worker_that_fails_fails_the_task(task, jobs):
@@ -301,7 +392,7 @@ def test_a_job_that_somebody_else_cancels(task, vertex, jobs):
     jobs.looks = once_running(jobs.stop)
     code, said = task("sleep", "600")
     assert code == 1
-    assert "error: the custom job was cancelled: The job was cancelled (logs: " in said
+    assert "error: the custom job was cancelled: The job was cancelled (custom job 7000, logs: " in said
     jobs.looks = lambda made: None
     assert task("true")[0] == 0
 
