@@ -51,6 +51,30 @@ def arguments(vertex) -> list[str]:
     return [word.replace(RUN, job(vertex).name) for word in container["container"]["args"]]
 
 
+def started_by_kfp(words: list[str], given: dict, folder: str) -> list[str]:
+    """The command of a task's job that retrains with the arguments `given` and writes to `folder`."""
+    names = ("member", "families", "config", "batch_size", "hardware", "seed", "code")
+
+    def artifact(name: str, kind: str, uri: str) -> dict:
+        return {"artifacts": [{"name": name, "type": {"schemaTitle": f"system.{kind}"}, "uri": uri, "metadata": {}}]}
+
+    executor_input = {
+        "inputs": {
+            "parameterValues": {name: given[name] for name in names},
+            "artifacts": {
+                "records": artifact("records", "Dataset", given["records"]),
+                "weights": artifact("weights", "Artifact", f"{folder}/none"),
+            },
+        },
+        "outputs": {
+            "artifacts": {"model": artifact("model", "Model", f"{folder}/model")},
+            "outputFile": f"{folder}/executor_output.json",
+        },
+    }
+    command = words[words.index("--") + 1 :]
+    return [json.dumps(executor_input) if word == "{{$}}" else word for word in command]
+
+
 def only(jobs):
     (made,) = jobs.jobs.values()
     return made
@@ -179,30 +203,10 @@ def test_two_machines_train_one_model(task, jobs, records, tmp_path, vertex):
     retraining = Retraining(tmp_path, records("cancer"))
     single = retraining.start("single", epochs=2)
     task("true", machine="{machines: 2}")
-    command = arguments(vertex)
     given = json.loads(single.args[-1])
-    inputs = {name: given[name] for name in ("member", "families", "config", "batch_size", "hardware", "seed", "code")}
-    folder = f"{jobs.mount}/run/retrain"
-
-    def artifact(name: str, kind: str, uri: str) -> dict:
-        return {"artifacts": [{"name": name, "type": {"schemaTitle": f"system.{kind}"}, "uri": uri, "metadata": {}}]}
-
-    executor_input = {
-        "inputs": {
-            "parameterValues": inputs,
-            "artifacts": {
-                "records": artifact("records", "Dataset", given["records"]),
-                "weights": artifact("weights", "Artifact", f"{folder}/none"),
-            },
-        },
-        "outputs": {
-            "artifacts": {"model": artifact("model", "Model", f"{folder}/model")},
-            "outputFile": f"{folder}/executor_output.json",
-        },
-    }
-    words = [json.dumps(executor_input) if word == "{{$}}" else word for word in command]
+    words = started_by_kfp(arguments(vertex), given, f"{jobs.mount}/run/retrain")
     jobs.jobs.clear()
-    code, _ = task(*words[words.index("--") + 1 :])
+    code, _ = task(*words)
     log = jobs.log(only(jobs))
     assert code == 0, log
     assert only(jobs).display_name.endswith("-retrain")
@@ -216,6 +220,28 @@ def test_two_machines_train_one_model(task, jobs, records, tmp_path, vertex):
     for one, other in zip(retraining.weights("../../../single"), retraining.weights("model"), strict=True):
         np.testing.assert_allclose(other, one, atol=2e-6)
     assert not list(jobs.mount.rglob("*.npz"))
+
+
+def test_a_training_whose_machine_is_taken_away_goes_on_from_where_it_was(task, jobs, records, tmp_path, vertex):
+    """SIGTERM reaches the step's Python, and not only the shell that kfp starts it by."""
+    retraining = Retraining(tmp_path, records("cancer"))
+    task("true")
+    given = retraining.call("unused", epochs=1000)
+    words = started_by_kfp(arguments(vertex), given, f"{jobs.mount}/run/retrain")
+    jobs.jobs.clear()
+
+    def look(made) -> None:
+        if made.state.name == "JOB_STATE_RUNNING" and "epoch 50:" in jobs.log(made):
+            jobs.take(made)
+            jobs.looks = lambda made: None
+
+    jobs.looks = look
+    code, said = task(*words)
+    log = jobs.log(only(jobs))
+    assert code == 1, log
+    assert re.search(r"error: .*told to end: stopped after \d+ steps, start it again to go on there \(custom job", said)
+    assert task(*words)[0] == 0
+    assert "going on from a checkpoint: epoch" in jobs.log(list(jobs.jobs.values())[-1])
 
 
 def test_a_job_that_fails_fails_its_task(task, jobs):

@@ -121,6 +121,10 @@ class Jobs:
     def stop(self, job: api.CustomJob) -> None:
         """Asks a job's replicas to end."""
         job.state = State.JOB_STATE_CANCELLING
+        self.take(job)
+
+    def take(self, job: api.CustomJob) -> None:
+        """Takes a job's machines away, with notice."""
         for process in self._running[job.name].processes:
             process.terminate()
 

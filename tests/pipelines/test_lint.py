@@ -6,11 +6,8 @@ import pytest
 import yaml
 from kfp import compiler, dsl
 
+from components.shared.component import step as component
 from pipelines.lint import lint
-
-
-def component(function):
-    return dsl.component(function, base_image="python:3.11", install_kfp_package=False)
 
 
 @component
@@ -88,6 +85,11 @@ def installs_packages():
     dsl.component(number.python_func, base_image="python:3.11", packages_to_install=["six"])()
 
 
+@dsl.pipeline
+def plain_component():
+    dsl.component(number.python_func, base_image="python:3.11", install_kfp_package=False)()
+
+
 @dsl.container_component
 def shell():
     return dsl.ContainerSpec(image="python:3.11", command=["true"])
@@ -128,6 +130,7 @@ def compiled(pipeline, tmp_path) -> dict:
         (one_of_artifacts, "one of several artifacts"),
         (optional_without_default, "optional without a default"),
         (installs_packages, "installs packages"),
+        (plain_component, "keeps SIGTERM from Python"),
         (container_component, "container component"),
         (resource_in_loop, "does not declare"),
     ],

@@ -8,6 +8,7 @@ import sys
 import zipfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -69,20 +70,7 @@ class Retraining:
         **hardware,
     ) -> subprocess.Popen:
         """Starts a run whose result goes to the folder `out`, its partial work to `work`."""
-        (family,) = travelling([f"own.py:{function}"], self.folder)
-        member = {"id": f"{family['name']}-001", "family": family["name"], "values": {}, "best": epochs}
-        call = {
-            "out": str(self.folder / out),
-            "member": json.dumps(member | {"trained_rows": 1, "weight": 1.0}),
-            "records": str(records or self.records),
-            "weights": "",
-            "families": json.dumps([family]),
-            "config": "{}",
-            "batch_size": 32,
-            "hardware": json.dumps({"threads": 1} | hardware),
-            "seed": 0,
-            "code": "c",
-        }
+        call = self.call(out, function, epochs, records, **hardware)
         environment = os.environ | {EVENTS: str(self.folder / f"{out}.events")}
         environment |= {WORK: str(self.folder / work)} if work else {}
         code = "import json, sys; from components.retrain.retrain import run; run(**json.loads(sys.argv[1]))"
@@ -94,6 +82,25 @@ class Retraining:
                 stderr=log,
                 start_new_session=True,
             )
+
+    def call(
+        self, out: str, function: str = "plain", epochs: int = 4, records: Path | None = None, **hardware
+    ) -> dict[str, Any]:
+        """The arguments of a run."""
+        (family,) = travelling([f"own.py:{function}"], self.folder)
+        member = {"id": f"{family['name']}-001", "family": family["name"], "values": {}, "best": epochs}
+        return {
+            "out": str(self.folder / out),
+            "member": json.dumps(member | {"trained_rows": 1, "weight": 1.0}),
+            "records": str(records or self.records),
+            "weights": "",
+            "families": json.dumps([family]),
+            "config": "{}",
+            "batch_size": 32,
+            "hardware": json.dumps({"threads": 1} | hardware),
+            "seed": 0,
+            "code": "c",
+        }
 
     def run(self, out: str, **how) -> int:
         """Runs to the end; returns the exit status."""
