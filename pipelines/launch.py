@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 POLL = 30.0
 """Seconds between two looks at a job."""
 _ENDED = ("succeeded", "failed", "cancelled", "expired", "partially_succeeded")
+_OVER = (*_ENDED, "cancelling")
 _NO_ROOM = re.compile(
     r"resources are insufficient|stock-?out|resource_pool_exhausted|does not have enough resources|no capacity"
     r"|exceed quota|quota exceeded",
@@ -114,14 +115,14 @@ class Launch:
     def cancel(self) -> None:
         """Cancels what this attempt or an earlier one has submitted and has not ended."""
         for vertex, job in self._mine():
-            if _state(job) not in _ENDED:
+            if _state(job) not in _OVER:
                 _cancel(vertex, job)
 
     def _found(self) -> "api.CustomJob | None":
         """The job of an earlier attempt: one that has succeeded, or goes on. One that failed is done again."""
         jobs = sorted(self._mine(), key=lambda found: found[1].create_time, reverse=True)
         done = [job for _, job in jobs if _state(job) == "succeeded"]
-        going = [(vertex, job) for vertex, job in jobs if _state(job) not in (*_ENDED, "cancelling")]
+        going = [(vertex, job) for vertex, job in jobs if _state(job) not in _OVER]
         # Two could only be where a create was done twice, since a look did not show the first: they'd write the same.
         for vertex, job in going if done else going[1:]:
             _cancel(vertex, job)
