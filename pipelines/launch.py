@@ -119,13 +119,20 @@ class Launch:
                 _cancel(vertex, job)
 
     def _found(self) -> "api.CustomJob | None":
-        """The job of an earlier attempt: one that has succeeded, or goes on. One that failed is done again."""
+        """The job of an earlier attempt: one that has succeeded, or goes on. One that failed is done again.
+
+        Raises:
+            UserError: It failed for a mistake of the user, for which the next would, too.
+        """
         jobs = sorted(self._mine(), key=lambda found: found[1].create_time, reverse=True)
         done = [job for _, job in jobs if _state(job) == "succeeded"]
         going = [(vertex, job) for vertex, job in jobs if _state(job) not in _OVER]
         # Two could only be where a create was done twice, since a look did not show the first: they'd write the same.
         for vertex, job in going if done else going[1:]:
             _cancel(vertex, job)
+        failed = next((job for _, job in jobs if _state(job) == "failed"), None)
+        if failed and not done and not going and (told := _told(failed)) and told["user"]:
+            raise UserError(f"{told['message']} {self._where(failed)}")
         return done[0] if done else going[0][1] if going else None
 
     def _mine(self) -> Iterator[tuple[Vertex, "api.CustomJob"]]:
@@ -182,7 +189,7 @@ class Launch:
             self._pause(POLL)
         if left:
             raise NoRoomError(f"no machine in {self._job.wait_minutes:g} minutes")
-        where = f"(custom job {_id(job)}, logs: {self._url(job)})"
+        where = self._where(job)
         if state == "failed" and (told := _told(job)):
             raise (UserError if told["user"] else RunError)(f"{told['message']} {where}")
         why = first_line(job.error.message)
@@ -211,6 +218,9 @@ class Launch:
     def _vertex(self, region: str) -> Vertex:
         region = region or self._region
         return self._regions.setdefault(region, Vertex(self._project, region))
+
+    def _where(self, job: "api.CustomJob") -> str:
+        return f"(custom job {_id(job)}, logs: {self._url(job)})"
 
     def _url(self, job: "api.CustomJob") -> str:
         region = job.name.split("/")[3]

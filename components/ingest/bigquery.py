@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from components.shared.errors import UserError
+from components.shared.errors import AwayError, UserError
 from components.shared.settings import DataSettings
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def _client(project: str) -> "Client":
 @contextmanager
 def _explained(location: str) -> Iterator[None]:
     """Turns what the client raises into one sentence."""
-    from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound, RetryError
+    from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound, RetryError, ServerError
     from google.auth.exceptions import GoogleAuthError
 
     try:
@@ -214,7 +214,11 @@ def _explained(location: str) -> Iterator[None]:
             f'data.source: "{location}": {_first_line(error)}; grant the roles BigQuery Job User on the project and '
             "BigQuery Data Viewer on the data set"
         ) from error
-    except (GoogleAPICallError, RetryError, OSError) as error:
+    except (RetryError, ServerError, OSError) as error:
+        raise AwayError(
+            f'data.source: "{location}": BigQuery answered: {_first_line(error)}; try again later'
+        ) from error
+    except GoogleAPICallError as error:
         raise UserError(f'data.source: "{location}": BigQuery answered: {_first_line(error)}') from error
 
 

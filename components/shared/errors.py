@@ -11,6 +11,14 @@ class UserError(Exception):
     """
 
 
+class AwayError(UserError):
+    """A service that does not answer, which is nobody's mistake: the same may succeed later.
+
+    The command line takes it for a user's, since somebody has to try again; a step ends with status 1, as with a
+    `RunError`, so that its engine does.
+    """
+
+
 class RunError(Exception):
     """What went wrong on the way and is nobody's mistake, such as a full disk: one sentence that says what to do.
 

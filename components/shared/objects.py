@@ -31,7 +31,7 @@ from google.cloud.storage import Blob, Client, transfer_manager
 from google.cloud.storage.exceptions import InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from components.shared.errors import UserError, nearest
+from components.shared.errors import AwayError, UserError, nearest
 
 _RETRY = DEFAULT_RETRY.with_timeout(60)
 """For one request, in seconds: on 408, 429, 5xx and broken connections, with growing pauses."""
@@ -107,7 +107,7 @@ def download(blobs: dict[str, Blob], folder: Path, where: str = "data.source") -
                 pass
         left = {path: blob for path, blob in left.items() if not _intact(path, blob)}
     for blob in left.values():
-        raise UserError(
+        raise AwayError(
             f'{where}: "{_location(blob)}" arrived {_ATTEMPTS} times with a wrong checksum; '
             "check the network and run again"
         )
@@ -147,7 +147,7 @@ def read(location: str, where: str) -> tuple[bytes | None, int]:
                 continue
             if _checksum(content) == blob.crc32c:
                 return content, blob.generation
-    raise UserError(f'{where}: "{location}" cannot be read: it was replaced, or arrived damaged, {_ATTEMPTS} times')
+    raise AwayError(f'{where}: "{location}" cannot be read: it was replaced, or arrived damaged, {_ATTEMPTS} times')
 
 
 def replace(location: str, content: bytes, generation: int, where: str) -> bool:
@@ -312,4 +312,4 @@ def _explained(location: str, where: str, written: bool = False) -> Iterator[Non
             what = f"Cloud Storage answered {int(status)}"
         else:
             what = getattr(cause, "strerror", None) or type(cause).__name__
-        raise UserError(f'{where}: "{location}" cannot be {done} ({what}); try again later') from error
+        raise AwayError(f'{where}: "{location}" cannot be {done} ({what}); try again later') from error

@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from components.shared.errors import RunError, UserError
+from components.shared.errors import AwayError, RunError, UserError
 from components.shared.files import new_folder, write_json
 from components.shared.hardware import is_chief
 from components.shared.records import Records
@@ -169,7 +169,8 @@ def entry(name: str) -> Callable:
 
     The decorated function takes the same keyword arguments without `step`. It logs to standard output, writes the
     folder `out` atomically with a `step.json` inside, and ends the process with status 2 and one sentence on a
-    `UserError`, with status 1 and one sentence on a `RunError`, and after the stack trace on anything else.
+    `UserError`, with status 1 and one sentence on a `RunError` or an `AwayError`, and after the stack trace on anything
+    else.
     """
 
     def decorate(run: Callable) -> Callable:
@@ -194,7 +195,7 @@ def entry(name: str) -> Callable:
                     step._clean()
                 return result
             except (UserError, RunError) as error:
-                user = isinstance(error, UserError)
+                user = isinstance(error, UserError) and not isinstance(error, AwayError)
                 print(f"error: {error}", flush=True)
                 step._failed(str(error), user)
                 # SystemExit passes through kfp's executor without a stack trace, which is of no use here.

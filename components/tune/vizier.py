@@ -20,7 +20,7 @@ from google.cloud.aiplatform_v1 import Trial as TheirTrial
 from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed, Float, HyperParameter, Int
 
 from components.shared.calls import AGAIN
-from components.shared.errors import UserError
+from components.shared.errors import AwayError, UserError
 from components.tune.space import active
 from components.tune.suggest import No, Suggestion
 from components.tune.trials import Trial
@@ -252,7 +252,7 @@ def _explained() -> Iterator[None]:
     except GoogleAuthError as error:
         raise UserError("search.vizier: there is no usable Google Cloud login where the search runs") from error
     except exceptions.RetryError as error:
-        raise UserError(f"search.vizier: Vizier does not answer ({error.cause}); run it again, it goes on") from error
+        raise AwayError(f"search.vizier: Vizier does not answer ({error.cause}); run it again, it goes on") from error
     except exceptions.Forbidden as error:
         raise UserError(
             f"search.vizier: whoever runs the search may not use Vizier; grant roles/aiplatform.user ({error.message})"

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from components.ingest.ingest import ingest
 from components.ingest.inspect import fingerprint, size
 from components.ingest.tasks import files_of_tasks
-from components.shared.errors import UserError
+from components.shared.errors import AwayError, UserError
 from components.shared.settings import DataSettings
 from pipelines.cli import app
 from tests.cloud.bigquery import Fault, Table
@@ -126,6 +126,12 @@ def test_a_missing_role_and_an_expired_login_are_named(bigquery, tunnel, tmp_pat
         ingest(settings(), 0, tmp_path / "records")
     tunnel.revoked = True
     with pytest.raises(UserError, match="needs valid credentials"):
+        ingest(settings(), 0, tmp_path / "records")
+
+
+def test_a_service_that_fails_may_be_tried_again(bigquery, tmp_path):
+    bigquery.faults = [Fault("POST .*/jobs", 501, message="Out of order")]
+    with pytest.raises(AwayError, match="BigQuery answered: Out of order; try again later"):
         ingest(settings(), 0, tmp_path / "records")
 
 

@@ -15,7 +15,7 @@ from components.ingest.ingest import ingest
 from components.ingest.inspect import fingerprint, inspect, size
 from components.ingest.run import run
 from components.shared import objects
-from components.shared.errors import RunError, UserError
+from components.shared.errors import AwayError, RunError, UserError
 from components.shared.schema import Manifest
 from components.shared.settings import DataSettings, Files, Split
 from components.shared.storage import digests, list_files
@@ -218,26 +218,27 @@ def test_what_is_not_there_is_one_sentence(gcs, tmp_path, location, sentence):
 
 
 @pytest.mark.parametrize(
-    ("pattern", "kind", "value", "sentence"),
+    ("pattern", "kind", "value", "sentence", "error"),
     [
-        ("", "status", 401, "needs valid credentials; run"),
-        ("", "status", 403, "may not be read with these credentials; grant"),
-        ("", "status", 503, "cannot be read (Cloud Storage answered 503); try again later"),
-        ("alt=media", "status", 503, "cannot be read (Cloud Storage answered 503); try again later"),
-        ("alt=media", "status", 410, "cannot be read (Cloud Storage answered 410); try again later"),
-        ("alt=media", "status", 404, "was changed or deleted while it was read; run again"),
-        ("", "reset", 0, "cannot be read (ConnectionError); try again later"),
-        ("alt=media", "flip", 100, "arrived 3 times with a wrong checksum; check the network and run again"),
+        ("", "status", 401, "needs valid credentials; run", UserError),
+        ("", "status", 403, "may not be read with these credentials; grant", UserError),
+        ("", "status", 503, "cannot be read (Cloud Storage answered 503); try again later", AwayError),
+        ("alt=media", "status", 503, "cannot be read (Cloud Storage answered 503); try again later", AwayError),
+        ("alt=media", "status", 410, "cannot be read (Cloud Storage answered 410); try again later", AwayError),
+        ("alt=media", "status", 404, "was changed or deleted while it was read; run again", UserError),
+        ("", "reset", 0, "cannot be read (ConnectionError); try again later", AwayError),
+        ("alt=media", "flip", 100, "arrived 3 times with a wrong checksum; check the network and run again", AwayError),
     ],
 )
-def test_a_permanent_fault_is_one_sentence(gcs, tmp_path, monkeypatch, pattern, kind, value, sentence):
+def test_a_permanent_fault_is_one_sentence(gcs, tmp_path, monkeypatch, pattern, kind, value, sentence, error):
     monkeypatch.setattr(objects, "_RETRY", objects._RETRY.with_timeout(1))
     gcs.put("data", "churn.csv", (DATA / "churn.csv").read_bytes())
     fault = gcs.fault(pattern, kind, value, times=float("inf"))
-    with pytest.raises(UserError) as error:
+    with pytest.raises(error) as raised:
         ingest(DataSettings(source="gs://data/churn.csv", label="churned"), 1, tmp_path / "out")
-    assert sentence in str(error.value)
-    assert "\n" not in str(error.value)
+    assert raised.type is error
+    assert sentence in str(raised.value)
+    assert "\n" not in str(raised.value)
     assert 1 <= fault.hits < 60
     assert not list(tmp_path.iterdir())
 

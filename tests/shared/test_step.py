@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.errors import RunError, UserError
+from components.shared.errors import AwayError, RunError, UserError
 from components.shared.step import EVENTS, OWNER, WORK, Step, end_with_owner, entry
 
 
@@ -104,6 +104,18 @@ def test_a_users_mistake_is_status_2_and_one_sentence(tmp_path, events, capsys):
     assert events()[-1]["user"] is True
     assert events()[-1]["message"] == 'data.label: no column "churnd"'
     assert [path.name for path in tmp_path.iterdir()] == ["events.jsonl"]
+
+
+def test_a_service_that_is_away_is_nobodys_mistake(tmp_path, events, capsys):
+    @entry("tune")
+    def asks(step: Step) -> None:
+        raise AwayError("Vizier does not answer; try again later")
+
+    with pytest.raises(SystemExit) as error:
+        asks(out=str(tmp_path / "out"))
+    assert error.value.code == 1
+    assert capsys.readouterr().out == "error: Vizier does not answer; try again later\n"
+    assert events()[-1]["user"] is False
 
 
 def test_a_users_mistake_shows_no_stack_trace(tmp_path):
