@@ -189,12 +189,12 @@ class Launch:
             self._pause(POLL)
         if left:
             raise NoRoomError(f"no machine in {self._job.wait_minutes:g} minutes")
-        where = self._where(job)
-        if state == "failed" and (told := _told(job)):
-            raise (UserError if told["user"] else RunError)(f"{told['message']} {where}")
-        why = first_line(job.error.message)
+        where, why = self._where(job), first_line(job.error.message)
+        # Before what the step said, which may have been that its Spot machine was taken away.
         if _without_room(job):
             raise NoRoomError(why)
+        if state == "failed" and (told := _told(job)):
+            raise (UserError if told["user"] else RunError)(f"{told['message']} {where}")
         how = "failed" if state == "failed" else f"was {state.replace('_', ' ')}"
         raise RunError(f"the custom job {how}{why and ': '}{why} {where}")
 

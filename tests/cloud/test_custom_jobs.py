@@ -297,6 +297,19 @@ def test_of_what_a_restarted_step_said_the_last_counts(task, gcs, tmp_path):
     assert "error: the disk is full (custom job" in said
 
 
+def test_a_job_that_gets_no_other_machine_for_the_one_that_was_taken_away(task, jobs, tmp_path):
+    def look(made) -> None:
+        if made.name.endswith("7000") and made.state.name == "JOB_STATE_FAILED":
+            made.error.message = NO_ROOM
+
+    jobs.looks = look
+    step = STEP.format(failure='RunError("told to end")')
+    code, said = task(sys.executable, "-c", step, str(tmp_path / "out"), machine=TWO)
+    assert (code, len(jobs.jobs)) == (1, 2)
+    assert "no room for g2-standard-4: Resources are insufficient" in said
+    assert "error: told to end (custom job 7001" in said
+
+
 @pytest.mark.parametrize("side", ["step", "task"])
 def test_where_the_bucket_is_away_the_message_of_vertex_ai_is_left(task, gcs, jobs, tmp_path, side):
     def away() -> None:
