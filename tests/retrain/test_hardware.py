@@ -194,10 +194,11 @@ def test_sigterm_leaves_a_checkpoint_that_the_next_run_goes_on_from(retraining):
     assert "told to end: stopped after" in retraining.log("stopped")
     assert "Traceback" not in retraining.log("stopped")
     assert len(checkpoints(retraining.folder / "stopped work")) == 1
+    whole = retraining.start("whole", **long)
     assert retraining.run("stopped", work="stopped work", **long) == 0
     assert "epoch 10:" not in retraining.log("stopped")
     assert "going on from a checkpoint: epoch " in retraining.log("stopped")
-    assert retraining.run("whole", **long) == 0
+    assert whole.wait() == 0
     assert same(retraining.weights("stopped"), retraining.weights("whole"))
     assert not checkpoints(retraining.folder / "stopped work")
 
