@@ -141,6 +141,7 @@ def compile(
     from pipelines.compile import compile_training
     from pipelines.config import load
     from pipelines.images import locked, with_server
+    from pipelines.machines import on_kubernetes
 
     settings = load(file, overrides)
     given = arguments(settings, file.parent, Path("champions"))
@@ -148,7 +149,10 @@ def compile(
         compile_training(output, given)
     else:
         named = locked(images)
-        compile_training(output, with_server(given, named, target), named, settings.hardware.machines, target)
+        spec = compile_training(output, with_server(given, named, target), named, settings.hardware.machines, target)
+        if target == "kubeflow" and (names := on_kubernetes(spec)):
+            pairs = ", ".join(f"{name}: {value}" for name, value in names.items())
+            console.print(f"note: `kep submit` starts it with {pairs}; do so where you start it another way")
     console.print(f"wrote {output}")
 
 

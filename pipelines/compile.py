@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from kfp import compiler, dsl
+from kfp.compiler.pipeline_spec_builder import extract_comments_from_pipeline_spec
 
 from components.shared.errors import UserError
 from components.shared.files import write_file
@@ -29,7 +30,7 @@ def compile_training(
     images: Mapping[str, str] | None = None,
     machines: Mapping[str, Machine] | None = None,
     engine: Target = "vertex",
-) -> None:
+) -> dict[str, Any]:
     """Compiles the training pipeline with `parameters` as the defaults of its inputs.
 
     Equal parameters give equal bytes. The graph follows from `search.rounds` and `data.ingest_tasks`
@@ -42,12 +43,15 @@ def compile_training(
         machines: What the tasks of each step ask for (pipelines/machines.py); nothing where steps run on this machine.
         engine: Whom they ask.
 
+    Returns:
+        Its first YAML document.
+
     Raises:
         RuntimeError: The compiled file holds a shape that kfp.local runs wrongly.
         UserError: `target` can't be written, an image is missing, or a machine can't be had.
     """
     rounds, tasks = json.loads(parameters["search_config"])["rounds"], json.loads(parameters["data"])["ingest_tasks"]
-    _compile(training(rounds, tasks), target, parameters, images, machines, engine)
+    return _compile(training(rounds, tasks), target, parameters, images, machines, engine)
 
 
 def compile_prediction(target: Path, parameters: dict[str, Any], images: Mapping[str, str] | None = None) -> None:
@@ -63,7 +67,7 @@ def _compile(
     images: Mapping[str, str] | None,
     machines: Mapping[str, Machine] | None = None,
     engine: Target = "vertex",
-) -> None:
+) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         compiled = Path(folder) / "pipeline.yaml"
@@ -77,11 +81,13 @@ def _compile(
     if images:
         further = place(spec, machines or {}, engine)
         assign(spec, images, machines or {}, engine)
-        comments = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
-        text = comments + yaml.dump_all([spec, *further], sort_keys=True)
+        text = extract_comments_from_pipeline_spec(spec, pipeline.description) + yaml.dump_all(
+            [spec, *further], sort_keys=True
+        )
     if problems := lint(spec):
         raise RuntimeError("the pipeline would not run alike everywhere:\n" + "\n".join(problems))
     try:
         write_file(target, lambda path: path.write_text(text))
     except OSError as error:
         raise UserError(f"{target} can't be written: {error.strerror}; choose another --output") from error
+    return spec

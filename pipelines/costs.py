@@ -18,6 +18,7 @@ from pipelines.config import RunFile
 from pipelines.custom_jobs import Place, job_of
 from pipelines.engine import Options
 from pipelines.local import STEPS, step_of
+from pipelines.machines import accelerator_of
 from pipelines.shapes import DEFAULT_MACHINE, SHAPES
 from pipelines.submit import job_id, look, parameters, source_of
 from pipelines.template import Template
@@ -73,7 +74,7 @@ class Choice:
     hour: float | None
 
     @classmethod
-    def of(cls, executor: dict, prices: Prices) -> "Choice":
+    def of(cls, spec: dict, executor: dict, prices: Prices) -> "Choice":
         """The cheapest machine type that fits, which is what Vertex AI's "closest match" is taken for.
 
         Of a step that a custom job runs, the dearest of its places, and the task's own machine, which waits for it.
@@ -83,7 +84,7 @@ class Choice:
             words = "; or ".join(place.words for place in job.places)
             unpriced = waiting is None or None in each
             return cls(words, None if unpriced else waiting + max(each))
-        asked = _asked(executor)
+        asked = _asked(spec, executor)
         if asked == Machine():
             return cls(DEFAULT_MACHINE, prices.of(DEFAULT_MACHINE, None, 0))
         fitting = [
@@ -94,7 +95,7 @@ class Choice:
         priced = [choice for choice in fitting if choice.hour is not None]
         if priced:
             return min(priced, key=lambda choice: choice.hour or 0)
-        return fitting[0] if fitting else cls(_wish(executor), None)
+        return fitting[0] if fitting else cls(_wish(spec, executor), None)
 
 
 def load(path: Path) -> Prices:
@@ -130,7 +131,7 @@ def machines(template: Template, prices: Prices) -> dict[str, Choice]:
     """Machine of each step; of a step whose tasks differ, the dearest."""
     found: dict[str, Choice] = {}
     for label, executor in template.spec["deploymentSpec"]["executors"].items():
-        step, choice = step_of(label.removeprefix("exec-")), Choice.of(executor, prices)
+        step, choice = step_of(label.removeprefix("exec-")), Choice.of(template.spec, executor, prices)
         if step not in found or (choice.hour or 0) > (found[step].hour or 0):
             found[step] = choice
     return found
@@ -208,7 +209,7 @@ def _unpriced(template: Template, name: str, counts: dict[str, int]) -> Group:
         table.add_column(title, justify="right" if title == "tasks at most" else "left")
     asked: dict[str, str] = {}
     for label, executor in template.spec["deploymentSpec"]["executors"].items():
-        step, words = step_of(label.removeprefix("exec-")), _wish(executor)
+        step, words = step_of(label.removeprefix("exec-")), _wish(template.spec, executor)
         asked[step] = max(
             asked.get(step, ""), words, key=len
         )  # of a step whose tasks differ, the one that asks for more
@@ -230,14 +231,13 @@ def _cost(template: Template, seen: Inspection | None, prices: Prices) -> tuple[
     return prices.run + spent, sum(hours.values())
 
 
-def _asked(executor: dict) -> Machine:
+def _asked(spec: dict, executor: dict) -> Machine:
     """What a compiled task asks Vertex AI for: the opposite of `pipelines.machines.place`."""
     resources = executor.get("container", {}).get("resources", {})
-    accelerator = resources.get("accelerator")
     fields = {"cpu": resources.get("cpuLimit"), "memory_gb": resources.get("memoryLimit")}
-    if accelerator:
-        fields["accelerator"] = accelerator["type"].lower().replace("_", "-")
-        fields["accelerators"] = int(accelerator["count"])
+    if accelerator := accelerator_of(spec, executor):
+        name, fields["accelerators"] = accelerator
+        fields["accelerator"] = name.lower().replace("_", "-")
     return Machine.model_validate({key: value for key, value in fields.items() if value is not None})
 
 
@@ -246,11 +246,12 @@ def _words(name: str, asked: Machine) -> str:
     return f"{name} with {asked.accelerators} {asked.accelerator}" if shape.attached else name
 
 
-def _wish(executor: dict) -> str:
+def _wish(spec: dict, executor: dict) -> str:
     """What a compiled task asks for, for people."""
     asked = executor.get("container", {}).get("resources", {})
     parts = [f"{asked['resourceCpuLimit']} cores"] if "cpuLimit" in asked else []
     parts += [f"{asked['memoryLimit']:g} GB"] if "memoryLimit" in asked else []
-    if accelerator := asked.get("accelerator"):
-        parts.append(f"{accelerator['count']} {accelerator['type']}")
+    if accelerator := accelerator_of(spec, executor):
+        name, count = accelerator
+        parts.append(f"{count} {name}")
     return ", ".join(parts)

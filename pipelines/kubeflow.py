@@ -22,6 +22,7 @@ from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentia
 
 from components.shared.errors import UserError
 from pipelines.engine import OURS, Made, Options, Run, Task, first_line, once
+from pipelines.machines import on_kubernetes
 from pipelines.run import revision
 from pipelines.template import Template, uncached
 
@@ -144,7 +145,7 @@ class Kubeflow:
                 display_name=name,
                 description=f"revision {found}" if (found := revision()) else None,
                 pipeline_spec=specification(spec, template.platform),
-                runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=given),
+                runtime_config=runtime(template, given),
                 service_account=options.service_account or None,
             )
             made = once(
@@ -277,6 +278,11 @@ class Kubeflow:
 def specification(spec: dict, platform: dict) -> dict:
     """A compiled pipeline in the one message that takes both of its documents."""
     return {"pipeline_spec": spec, "platform_spec": platform} if platform else spec
+
+
+def runtime(template: Template, given: dict[str, str]) -> kfp_server_api.V2beta1RuntimeConfig:
+    """The inputs of a run that differ from the template's own."""
+    return kfp_server_api.V2beta1RuntimeConfig(parameters=given | on_kubernetes(template.spec))
 
 
 def condition(operation: str, name: str) -> str:

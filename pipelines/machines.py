@@ -2,6 +2,8 @@
 
 It is written into the compiled pipeline where the images are, so that the graph is the same whatever the machines.
 Cores, memory and accelerators stand in the first YAML document, the rest in a second one that only Kubeflow takes.
+A GPU's model, which Vertex AI and Kubernetes have different names for, is an input of the pipeline, so that the first
+document is the same for both.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,6 +17,8 @@ from pipelines.local import step_of
 
 Target = Literal["vertex", "kubeflow"]
 _GKE = "cloud.google.com/gke-"
+_GPU = "nvidia.com/gpu"
+_MODEL = "accelerator_"
 
 
 def check(machines: Mapping[str, Machine], target: Target) -> None:
@@ -66,8 +70,10 @@ def place(spec: dict, machines: Mapping[str, Machine], target: Target) -> list[d
     for label, machine in of_executors(spec, machines):
         if by_job(machine, target):
             continue  # the task only waits
-        if resources := _resources(machine, target):
+        if resources := _resources(machine):
             spec["deploymentSpec"]["executors"][label]["container"]["resources"] = resources
+        if model := _model(machine):
+            _hand_down(spec, label, _input(machine), model)
         if target == "kubeflow" and (config := _kubernetes(machine)):
             configured[label] = config
     if not configured:
@@ -96,7 +102,22 @@ def of_executors(spec: dict, machines: Mapping[str, Machine]) -> Iterator[tuple[
         yield label, machine.idle() if idle else machine
 
 
-def _resources(machine: Machine, target: Target) -> dict[str, Any]:
+def on_kubernetes(spec: dict) -> dict[str, str]:
+    """What a run on Kubeflow sets of a compiled pipeline's inputs: each GPU's resource, instead of its model."""
+    return {name: _GPU for name in spec["root"]["inputDefinitions"]["parameters"] if name.startswith(_MODEL)}
+
+
+def accelerator_of(spec: dict, executor: dict) -> tuple[str, int] | None:
+    """The accelerator that a task of a compiled pipeline asks for, as Vertex AI has it where it does, and how many."""
+    asked = executor.get("container", {}).get("resources", {}).get("accelerator")
+    if asked is None:
+        return None
+    name, inputs = asked["resourceType"], spec["root"]["inputDefinitions"]["parameters"]
+    models = {_channel(key): inputs[key]["defaultValue"] for key in on_kubernetes(spec)}
+    return models.get(name, name), int(asked["resourceCount"])
+
+
+def _resources(machine: Machine) -> dict[str, Any]:
     """As kfp's `set_cpu_limit`, `set_memory_limit`, `set_accelerator_type` and `set_accelerator_limit` write them."""
     asked: dict[str, Any] = {}
     if machine.cpu:
@@ -104,15 +125,58 @@ def _resources(machine: Machine, target: Target) -> dict[str, Any]:
     if machine.memory_gb:
         asked |= {"memoryLimit": float(machine.memory_gb), "resourceMemoryLimit": f"{machine.memory_gb}G"}
     if machine.accelerator:
-        # Vertex AI knows accelerators by model. Kubeflow asks Kubernetes for a resource, of which the model is a label.
-        name = machine.accelerator.upper().replace("-", "_") if target == "vertex" else _resource(machine)
-        count = str(machine.accelerators)
-        asked["accelerator"] = {"type": name, "resourceType": name, "count": count, "resourceCount": count}
+        count, name = str(machine.accelerators), _resource(machine)
+        kind = {"resourceType": _channel(_input(machine))} if _model(machine) else {"type": name, "resourceType": name}
+        asked["accelerator"] = {**kind, "count": count, "resourceCount": count}
     return asked
 
 
+def _hand_down(spec: dict, executor: str, name: str, model: str) -> None:
+    """Makes an input of the pipeline reach the tasks of an executor, through the loops that they are in.
+
+    kfp's `set_accelerator_type` writes a task's inputs like this for a parameter, and of a task in a loop leaves out
+    what the loop would need.
+    """
+    spec["root"]["inputDefinitions"]["parameters"][name] = {
+        "parameterType": "STRING",
+        "defaultValue": model,
+        "isOptional": True,
+        "description": f"What a GPU is called: {model} on Vertex AI, {_GPU} on Kubeflow.",
+    }
+    channel = f"pipelinechannel--{name}"
+    reached = {label for label, component in spec["components"].items() if component.get("executorLabel") == executor}
+    asked = {"accelerator_type": {"runtimeValue": {"constant": _channel(name)}}}
+    while reached:
+        above = set()
+        for label, dag in [("", spec["root"]), *spec["components"].items()]:
+            for task in dag.get("dag", {"tasks": {}})["tasks"].values():
+                if task["componentRef"]["name"] in reached:
+                    given = {channel: {"componentInputParameter": channel if label else name}}
+                    task["inputs"]["parameters"] |= given | asked
+                    above |= {label} - {""}
+        for label in above:
+            spec["components"][label]["inputDefinitions"]["parameters"][channel] = {"parameterType": "STRING"}
+        reached, asked = above, {}
+
+
+def _model(machine: Machine) -> str:
+    """Vertex AI's name of a machine's GPU; empty without one, and for one of any model, which Vertex AI has not."""
+    named = machine.on_gpu and machine.accelerator != "nvidia"
+    return machine.accelerator.upper().replace("-", "_") if named else ""
+
+
+def _input(machine: Machine) -> str:
+    """The pipeline's input that says what a machine's GPU is called."""
+    return f"{_MODEL}{machine.accelerator.replace('-', '_')}"
+
+
+def _channel(name: str) -> str:
+    """An input of the pipeline as an executor names it."""
+    return f"{{{{$.inputs.parameters['pipelinechannel--{name}']}}}}"
+
+
 def _resource(machine: Machine) -> str:
-    return "google.com/tpu" if machine.on_tpu else "nvidia.com/gpu"
+    return "google.com/tpu" if machine.on_tpu else _GPU
 
 
 def _kubernetes(machine: Machine) -> dict[str, Any]:

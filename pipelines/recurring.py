@@ -7,7 +7,7 @@ from rich.table import Table
 
 from components.shared.errors import UserError, nearest
 from pipelines.engine import Options, once
-from pipelines.kubeflow import LOOK, TIMEOUT, Kubeflow, condition, specification, unsure
+from pipelines.kubeflow import LOOK, TIMEOUT, Kubeflow, condition, runtime, specification, unsure
 from pipelines.schedule import Timing
 from pipelines.submit import look, parameters
 from pipelines.template import Template, uncached
@@ -37,7 +37,7 @@ def create(kubeflow: Kubeflow, name: str, template: Template, options: Options, 
             description=f"{_TEMPLATE}{template.digest[:16]}",
             # The data are read anew in every run: nobody knows their fingerprint at that moment.
             pipeline_spec=specification(uncached(template.spec), template.platform),
-            runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=parameters(template, options, "")),
+            runtime_config=runtime(template, parameters(template, options, "")),
             service_account=options.service_account or None,
             mode=kfp_server_api.RecurringRunMode.ENABLE,
             max_concurrency=str(timing.concurrent or 1),

@@ -76,6 +76,23 @@ def test_what_kubeflow_is_asked_for(kubeflow, kep):
     assert json.loads(given["champion"]) == champion
 
 
+def test_a_gpu_is_asked_for_by_the_name_of_kubernetes(kubeflow, kep, tmp_path):
+    machine = ["--set", "hardware.retrain.machine={accelerator: nvidia-l4, accelerators: 2}"]
+    assert kep(*SUBMIT, *machine)[0] == 0
+    assert kep(*CREATE, *machine)[0] == 0
+    for asked in (run(kubeflow), *kubeflow.schedules.values()):
+        assert asked["runtime_config"]["parameters"]["accelerator_nvidia_l4"] == "nvidia.com/gpu"
+    assert re.search(r"^retrain +4  2 NVIDIA_L4 *$", kep(*SUBMIT, *machine, "--dry-run")[1], re.M)
+
+    compile = ("compile", "churn.yaml", *machine, "-o", "pipeline.yaml", "--target")
+    assert kep(*compile, "vertex")[1].splitlines() == ["wrote pipeline.yaml"]
+    of_vertex = (tmp_path / "pipeline.yaml").read_bytes()
+    assert kep(*compile, "kubeflow")[1].splitlines()[0] == (
+        "note: `kep submit` starts it with accelerator_nvidia_l4: nvidia.com/gpu; do so where you start it another way"
+    )
+    assert (tmp_path / "pipeline.yaml").read_bytes().startswith(of_vertex + b"---\n")
+
+
 def test_without_a_cache_no_task_has_one(kubeflow, kep):
     kep(*SUBMIT, "--no-cache")
     kep(*SUBMIT, "--again")

@@ -18,6 +18,7 @@ from pipelines.config import validate
 from pipelines.custom_jobs import MODULE, job_of
 from pipelines.images import unpinned
 from pipelines.lint import lint
+from pipelines.machines import accelerator_of, on_kubernetes
 from tests.pipelines.test_images import PINNED
 
 IMAGES = PINNED | {name: f"registry.example/team/{name}@sha256:{'c' * 64}" for name in ("gpu", "tpu")}
@@ -66,6 +67,12 @@ def test_the_graph_is_the_same_whatever_the_machines(tmp_path, target):
                 # What the task would run, its custom job runs.
                 *command, given, asked, function, name = container["args"][container["args"].index("--") + 1 :]
                 container.update(command=command, args=[given, asked, function, name])
+        for dag in (spec["root"], *spec["components"].values()):
+            # What a GPU is called is no part of the graph.
+            tasks = dag.get("dag", {"tasks": {}})["tasks"].values()
+            for inputs in (dag.get("inputDefinitions"), *(task["inputs"] for task in tasks)):
+                for name in [name for name in (inputs or {}).get("parameters", {}) if "accelerator_" in name]:
+                    del inputs["parameters"][name]
         graphs.append(spec)
     for container in executors(plain).values():
         container["image"] = ""
@@ -83,17 +90,57 @@ def test_both_documents_are_what_kubeflow_reads(tmp_path, machines):
         json_format.ParseDict(config, KubernetesExecutorConfig())
 
 
-def test_the_first_document_is_that_of_vertex_ai(tmp_path):
-    machines = {"ingest": {"cpu": 8, "memory_gb": 32}, "evaluate": CHAMPIONS, "promote": CHAMPIONS}
-    first, separator, _ = compiled(tmp_path, machines).partition("\n---\n")
-    assert separator
-    assert f"{first}\n" == compiled(tmp_path, machines, "vertex")
-    assert compiled(tmp_path, {}) == compiled(tmp_path, {}, "vertex")
+@pytest.mark.parametrize("search", [{}, {"rounds": 2}], ids=["plain", "rounds"])
+@pytest.mark.parametrize(
+    "machines",
+    [
+        {},
+        {"ingest": {"cpu": 8, "memory_gb": 32}, "evaluate": CHAMPIONS, "promote": CHAMPIONS},
+        {"tune": GPUS, "best_epoch": GPUS, "retrain": {"accelerator": "nvidia-l4"}, "evaluate": GPUS},
+    ],
+    ids=["none", "volumes", "GPUs"],
+)
+def test_the_first_document_is_that_of_vertex_ai(tmp_path, machines, search):
+    text = compiled(tmp_path, machines, search=search)
+    first, separator, _ = text.partition("\n---\n")
+    assert (f"{first}\n" if separator else text) == compiled(tmp_path, machines, "vertex", search=search)
+    assert bool(separator) == bool(machines)
 
 
-def test_of_accelerators_the_engines_have_their_own_names_and_nothing_else(tmp_path):
-    kubeflow, vertex = (compiled(tmp_path, {"retrain": GPUS}, target) for target in ("kubeflow", "vertex"))
-    assert kubeflow.partition("\n---\n")[0] + "\n" == vertex.replace("NVIDIA_TESLA_T4", "nvidia.com/gpu")
+@pytest.mark.parametrize("search", [{}, {"rounds": 2}], ids=["plain", "rounds"])
+def test_what_a_gpu_is_called_reaches_every_task_that_asks_for_one(tmp_path, search):
+    machines = {"tune": GPUS, "best_epoch": GPUS, "retrain": {"accelerator": "nvidia-l4"}, "evaluate": GPUS}
+    spec, _ = documents(compiled(tmp_path, machines, search=search))
+    assert on_kubernetes(spec) == {
+        "accelerator_nvidia_l4": "nvidia.com/gpu",
+        "accelerator_nvidia_tesla_t4": "nvidia.com/gpu",
+    }
+    inputs = spec["root"]["inputDefinitions"]["parameters"]
+    found = {}
+
+    def walk(dag: dict, values: dict[str, str]) -> None:
+        """As an engine hands inputs down, from the pipeline's to a task's."""
+        for task in dag["tasks"].values():
+            label = task["componentRef"]["name"]
+            component, given = spec["components"][label], {}
+            for name, source in task["inputs"]["parameters"].items():
+                if "accelerator" in name and "componentInputParameter" in source:
+                    given[f"{{{{$.inputs.parameters['{name}']}}}}"] = values[source["componentInputParameter"]]
+            if "dag" in component:
+                names = {key.split("'")[1]: value for key, value in given.items()}
+                assert names.keys() <= component["inputDefinitions"]["parameters"].keys()
+                walk(component["dag"], names)
+                continue
+            executor = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
+            asked = executor.get("resources", {}).get("accelerator")
+            assert (asked is None) == (given == {})
+            if asked:
+                found[label.removeprefix("comp-").rstrip("-0123456789")] = given[asked["resourceType"]]
+
+    walk(spec["root"]["dag"], {name: value.get("defaultValue") for name, value in inputs.items()})
+    trained = "trial" if search else "tune"
+    t4, l4 = "NVIDIA_TESLA_T4", "NVIDIA_L4"
+    assert found == {trained: t4, "best-epoch": t4, "retrain": l4, "evaluate": t4}
 
 
 def test_resources_are_those_that_kfp_writes(tmp_path):
@@ -102,14 +149,32 @@ def test_resources_are_those_that_kfp_writes(tmp_path):
         pass
 
     @dsl.pipeline
-    def theirs():
+    def theirs(accelerator_nvidia_tesla_t4: str = "NVIDIA_TESLA_T4"):
         task = retrain().set_cpu_limit("16").set_memory_limit("60G")
-        task.set_accelerator_type("NVIDIA_TESLA_T4").set_accelerator_limit(4)
+        task.set_accelerator_type(accelerator_nvidia_tesla_t4).set_accelerator_limit(4)
 
-    compiler.Compiler().compile(theirs, str(tmp_path / "theirs.yaml"))
-    written, _ = documents((tmp_path / "theirs.yaml").read_text())
-    spec, _ = documents(compiled(tmp_path, {"retrain": GPUS}, "vertex"))
-    assert executors(spec)["exec-retrain"]["resources"] == executors(written)["exec-retrain"]["resources"]
+    @dsl.pipeline
+    def theirs_of_tpus():
+        retrain().set_accelerator_type("google.com/tpu").set_accelerator_limit(8)
+
+    for pipeline, machine in ((theirs, GPUS), (theirs_of_tpus, TPU)):
+        compiler.Compiler().compile(pipeline, str(tmp_path / "theirs.yaml"))
+        written, _ = documents((tmp_path / "theirs.yaml").read_text())
+        spec, _ = documents(compiled(tmp_path, {"retrain": machine}))
+        assert executors(spec)["exec-retrain"]["resources"] == executors(written)["exec-retrain"]["resources"]
+        given = written["root"].get("inputDefinitions", {"parameters": {}})["parameters"]
+        own = spec["root"]["inputDefinitions"]["parameters"]
+        for name, definition in given.items():
+            assert own[name] == definition | {"description": own[name]["description"]}
+        task = written["root"]["dag"]["tasks"]["retrain"].get("inputs", {"parameters": {}})["parameters"]
+        loop = next(
+            one for label, one in spec["components"].items() if "retrain" in one.get("dag", {"tasks": ()})["tasks"]
+        )
+        ours = loop["dag"]["tasks"]["retrain"]["inputs"]["parameters"]
+        assert {name: value for name, value in ours.items() if "accelerator" in name} == {
+            name: {"componentInputParameter": name} if "componentInputParameter" in value else value
+            for name, value in task.items()
+        }
 
 
 def test_nodes_volumes_and_secrets_are_those_that_kfp_kubernetes_writes(tmp_path):
@@ -199,7 +264,7 @@ def test_what_a_task_of_vertex_ai_can_not_have_a_custom_job_has(tmp_path):
     containers = executors(first)
     assert {containers[label]["image"] for label in found} == {IMAGES["glue"]}
     assert not any("resources" in containers[label] for label in found)
-    assert containers["exec-tune"]["resources"]["accelerator"]["type"] == "NVIDIA_TESLA_T4"
+    assert accelerator_of(first, first["deploymentSpec"]["executors"]["exec-tune"]) == ("NVIDIA_TESLA_T4", 4)
 
 
 def test_an_image_of_a_custom_job_is_looked_at_too(tmp_path):
