@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
@@ -201,7 +202,7 @@ def entry(name: str) -> Callable:
                 # SystemExit passes through kfp's executor without a stack trace, which is of no use here.
                 sys.exit(2 if user else 1)
             except Exception as error:
-                step._failed(f"{type(error).__name__}: {error}")
+                step._failed(traceback.format_exception_only(error)[-1].strip())
                 raise
 
         return wrapper
