@@ -251,8 +251,10 @@ def _champion(settings: RunFile, target: Target) -> str:
         UserError: The steps can't keep a champion there.
     """
     folder, machines = settings.promote.champion or "", settings.hardware.machines
+    if folder.startswith("gs://"):
+        return folder
     if target == "vertex":
-        if folder and not folder.startswith("gs://"):
+        if folder:
             raise UserError(
                 f'promote.champion: "{folder}" is on this machine, where no step on Vertex AI can read it; give a '
                 "gs:// folder, or leave it out for one in the run's bucket"
@@ -263,7 +265,7 @@ def _champion(settings: RunFile, target: Target) -> str:
             what = f'"{folder}" is on no volume of {step}' if folder else "is not given"
             raise UserError(
                 f"promote.champion: {what}, so that the champion would be lost with its task; mount a volume, such as "
-                f"hardware.{step}.machine.volumes: {{champions: /champions}}, and give a folder there"
+                f"hardware.{step}.machine.volumes: {{champions: /champions}}, and give a folder there, or one on gs://"
             )
     return folder
 

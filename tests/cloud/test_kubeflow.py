@@ -101,6 +101,14 @@ def test_without_a_cache_no_task_has_one(kubeflow, kep):
     assert "enableCache" in with_cache
 
 
+def test_a_champion_may_be_in_a_bucket(kubeflow, kep):
+    bucket = ["--set", "promote.champion=gs://data/champions/churn", "--set", "hardware={}"]
+    assert kep(*SUBMIT, *bucket)[0] == 0
+    asked = run(kubeflow)
+    assert json.loads(asked["runtime_config"]["parameters"]["champion"])["folder"] == "gs://data/champions/churn"
+    assert "platform_spec" not in asked["pipeline_spec"]
+
+
 def test_data_on_a_volume_are_the_steps_own(kubeflow, kep):
     volume = ["--set", "hardware.ingest.machine={volumes: {data: /data}}", "--set", "data.source=/data/churn.csv"]
     assert kep(*SUBMIT, *volume)[0] == 0
@@ -283,7 +291,6 @@ def test_a_refusal_is_one_sentence(kubeflow, kep, pattern, status, body, words):
             ["--set", "promote.champion=/old/churn"],
             '"/old/churn" is on no volume of evaluate, so that the champ',
         ),
-        (["--set", "promote.champion=gs://data/c"], '"gs://data/c" is on no volume of evaluate'),
         (["--set", "hardware.promote.machine=null"], '"/champions/churn" is on no volume of promote, so that the'),
         (["--set", "promote.champion=null"], "promote.champion: is not given, so that the champion"),
     ],
