@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.csv
@@ -122,7 +123,7 @@ def test_ctrl_c_leaves_it_running(vertex, registered, kep, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(batch_job.time, "sleep", sleep)
+        patch.setattr(batch_job, "time", SimpleNamespace(sleep=sleep))
         code, out, _ = kep(*ASK)
     assert (code, out.endswith("goes on; the same command follows it again\n")) == (130, True)
     code, out, _ = kep(*ASK)

@@ -2,6 +2,8 @@
 
 import json
 import re
+import time
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -316,14 +318,14 @@ def test_without_a_login(vertex, kep, tunnel, monkeypatch):
 
 
 def interrupted(monkeypatch) -> None:
-    """Ctrl-C while the first look's pause lasts."""
+    """Ctrl-C while the first look's pause lasts, and in no pause of another thread."""
     pauses = iter([KeyboardInterrupt])
 
     def sleep(_: float) -> None:
         for error in pauses:
             raise error
 
-    monkeypatch.setattr(submit.time, "sleep", sleep)
+    monkeypatch.setattr(submit, "time", SimpleNamespace(sleep=sleep, time=time.time))
 
 
 def test_ctrl_c_without_a_terminal_leaves_it_running(vertex, kep, monkeypatch):
