@@ -1,5 +1,6 @@
 """Records that several tests read."""
 
+import builtins
 import logging
 import os
 
@@ -18,6 +19,7 @@ from components.shared.settings import DataSettings
 from pipelines import cli, cloud
 
 DATA = Path(__file__).parent / "data"
+PRINT = print
 SOURCES = {
     "digits": DataSettings(source="sklearn:digits"),
     "cancer": DataSettings(source="sklearn:breast_cancer"),
@@ -25,6 +27,12 @@ SOURCES = {
     "houses": DataSettings(source=str(DATA / "houses.csv"), label="price"),
     "shapes": DataSettings(source=str(DATA / "shapes")),
 }
+
+
+@pytest.fixture(autouse=True)
+def _print_as_it_was(monkeypatch):
+    """kfp.local indents `print` of the whole process while a task runs; two at once leave it indented."""
+    monkeypatch.setattr(builtins, "print", PRINT)
 
 
 @pytest.fixture(autouse=True)
