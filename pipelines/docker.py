@@ -72,10 +72,17 @@ class Containers:
         )
 
     def stop(self) -> None:
-        """Removes what still runs of the run."""
+        """Removes what is left of the run, started or not."""
+        import docker
+
         client = engine()
-        for container in client.containers.list(filters={"label": f"{LABEL}={self.run}"}):
-            container.remove(force=True)
+        for container in client.containers.list(all=True, sparse=True, filters={"label": f"{LABEL}={self.run}"}):
+            try:
+                container.remove(force=True)
+            except docker.errors.APIError as error:
+                # One that has just ended is gone, or the engine is about to remove it.
+                if error.status_code not in (404, 409):
+                    raise
 
 
 def engine() -> Any:

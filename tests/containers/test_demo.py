@@ -105,6 +105,17 @@ def test_an_interrupted_run_leaves_no_container(tmp_path):
     assert docker(*ours) == ""
 
 
+def test_a_container_that_ends_by_itself_is_no_error():
+    ours = containers.Containers(run="ending", events="", store="", writable=(), readable=())
+    client = containers.engine()
+    for _ in range(8):
+        made = client.containers.run(
+            LOCAL["glue"], ["true"], detach=True, auto_remove=True, labels={containers.LABEL: ours.run}
+        )
+        while client.containers.list(all=True, sparse=True, filters={"id": made.id}):
+            ours.stop()
+
+
 @pytest.mark.parametrize("name", LOCAL)
 def test_an_image_holds_what_it_needs_and_no_more(name):
     program = (
