@@ -26,7 +26,7 @@ demo: setup  ## Run the pipeline on real data: make demo [RUN=digits|breast_canc
 test: setup  ## Run every test
 	.venv/bin/python -m pytest -n 2 --dist loadfile
 
-test-slow: setup  ## Run the tests that kill trainings again and again: some minutes
+test-slow: setup  ## Run the tests of long trainings and of those that are killed again and again: some minutes
 	.venv/bin/python -m pytest -n 2 -m slow
 
 tests/tfjs/node_modules: .venv/installed tests/tfjs/package-lock.json

@@ -212,7 +212,10 @@ def test_auto_families_follow_the_data(records):
     assert names == {"digits": ["mlp", "cnn", "boosted_trees"], "churn": ["mlp", "boosted_trees"]}
 
 
-@pytest.mark.parametrize("name", ["hyperresnet", "hyperxception", "hyperefficientnet"])
+LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in ("hyperresnet", "hyperefficientnet")]
+
+
+@pytest.mark.parametrize("name", ["hyperxception", *LARGE])
 def test_a_premade_space_learns_from_images_of_any_size_and_channels(name, records, tmp_path):
     """One batch through the real thing, saved and loaded again; nothing is downloaded."""
     data = Records(records("digits"), "tune")

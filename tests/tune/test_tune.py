@@ -541,6 +541,7 @@ def build(hp):
 """
 
 
+@pytest.mark.slow
 def test_memory_is_flat_over_two_hundred_trials(records, tmp_path):
     """TensorFlow keeps some megabytes of each model; workers are replaced before that adds up."""
     process = start(
