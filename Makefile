@@ -23,7 +23,7 @@ setup: .venv/installed  ## Make the environment in .venv from uv.lock
 demo: setup  ## Run the pipeline on real data: make demo [RUN=digits|breast_cancer]
 	.venv/bin/kep run pipelines/configs/$(RUN).yaml
 
-test: setup  ## Run every test
+test: setup  ## Run every test but the long ones
 	.venv/bin/python -m pytest -n 2 --dist loadfile
 
 test-slow: setup  ## Run the tests of long trainings and of those that are killed again and again: some minutes
