@@ -130,8 +130,9 @@ def submit(
     template = place.template(file, overrides, images)
     if dry_run:
         console.print(costs.plan(template, options, costs.load(prices) if target == "vertex" else None))
-        return
     place.check_cost(template, prices, yes)
+    if dry_run:
+        return
     name = submitting.submit(place.engine, template, options, console, again)
     if wait:
         raise typer.Exit(submitting.follow(place.engine, name, console))

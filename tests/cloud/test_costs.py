@@ -143,7 +143,12 @@ def test_a_run_that_costs_too_much_needs_a_yes(vertex, kep, monkeypatch):
     code, _, err = kep(*limited)
     assert (code, vertex.jobs) == (2, {})
     assert re.search(r"max_cost: this run would cost about 0\.\d\d USD, more than 0\.01; --dry-run", one_sentence(err))
-    assert kep(*limited, "--dry-run")[0] == 0
+    code, out, err = kep(*limited, "--dry-run")
+    assert (code, vertex.jobs) == (2, {})
+    assert re.search(r"^13 tasks; .* about 0\.\d\d with", out, re.M)
+    assert "more than 0.01" in one_sentence(err)
+    assert kep(*limited, "--dry-run", "--yes")[0] == 0
+    assert vertex.jobs == {}
     assert kep(*SUBMIT, "--set", "hardware.max_cost=1000")[0] == 0
     assert kep(*limited, "--yes")[0] == 0
     assert len(vertex.jobs) == 2
