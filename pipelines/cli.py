@@ -144,15 +144,17 @@ def compile(
     from pipelines.machines import on_kubernetes
 
     settings = load(file, overrides)
-    given = arguments(settings, file.parent, Path("champions"))
+    defaults = arguments(settings, file.parent, Path("champions"))
     if target == "local":
-        compile_training(output, given)
+        compile_training(output, defaults)
     else:
         named = locked(images)
-        spec = compile_training(output, with_server(given, named, target), named, settings.hardware.machines, target)
-        if target == "kubeflow" and (names := on_kubernetes(spec)):
-            pairs = ", ".join(f"{name}: {value}" for name, value in names.items())
-            console.print(f"note: `kep submit` starts it with {pairs}; do so where you start it another way")
+        defaults = with_server(defaults, named, target)
+        spec = compile_training(output, defaults, named, settings.hardware.machines, target)
+        if target == "kubeflow" and (given := on_kubernetes(spec)):
+            console.print("note: `kep submit` starts it with these inputs; do so where you start it another way")
+            for name, value in given.items():
+                console.print(f"  {name}: {value}")
     console.print(f"wrote {output}")
 
 

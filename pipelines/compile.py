@@ -80,7 +80,7 @@ def _compile(
         given["job"] = {"runtimeValue": {"constant": dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER}}
     if images:
         further = place(spec, machines or {}, engine)
-        assign(spec, images, machines or {}, engine)
+        assign(spec, images, machines or {})
         text = extract_comments_from_pipeline_spec(spec, pipeline.description) + yaml.dump_all(
             [spec, *further], sort_keys=True
         )

@@ -1,6 +1,7 @@
 """What a run on Vertex AI would be: its tasks, their machines, and roughly their price."""
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from pipelines.config import RunFile
 from pipelines.custom_jobs import Place, job_of
 from pipelines.engine import Options
 from pipelines.local import STEPS, step_of
-from pipelines.machines import accelerator_of
+from pipelines.machines import asked_of, on_kubernetes
 from pipelines.shapes import DEFAULT_MACHINE, SHAPES
 from pipelines.submit import job_id, look, parameters, source_of
 from pipelines.template import Template
@@ -74,28 +75,33 @@ class Choice:
     hour: float | None
 
     @classmethod
-    def of(cls, spec: dict, executor: dict, prices: Prices) -> "Choice":
+    def of(cls, executor: dict, asked: dict[str, str], prices: Prices) -> "Choice":
         """The cheapest machine type that fits, which is what Vertex AI's "closest match" is taken for.
 
         Of a step that a custom job runs, the dearest of its places, and the task's own machine, which waits for it.
+
+        Args:
+            executor: Of the compiled pipeline.
+            asked: What it asks for, as `asked_of` has it.
+            prices: Of machines.
         """
         if job := job_of(executor):
             waiting, *each = prices.of(DEFAULT_MACHINE, None, 0), *map(prices.of_place, job.places)
             words = "; or ".join(place.words for place in job.places)
             unpriced = waiting is None or None in each
             return cls(words, None if unpriced else waiting + max(each))
-        asked = _asked(spec, executor)
-        if asked == Machine():
+        if not asked:
             return cls(DEFAULT_MACHINE, prices.of(DEFAULT_MACHINE, None, 0))
+        machine = _machine(asked)
         fitting = [
-            cls(_words(name, asked), prices.of(name, asked.accelerator, asked.accelerators))
+            cls(_words(name, machine), prices.of(name, machine.accelerator, machine.accelerators))
             for name, shape in SHAPES.items()
-            if shape.fits(asked)
+            if shape.fits(machine)
         ]
         priced = [choice for choice in fitting if choice.hour is not None]
         if priced:
             return min(priced, key=lambda choice: choice.hour or 0)
-        return fitting[0] if fitting else cls(_wish(spec, executor), None)
+        return fitting[0] if fitting else cls(_wish(asked), None)
 
 
 def load(path: Path) -> Prices:
@@ -130,8 +136,9 @@ def tasks(settings: RunFile) -> dict[str, int]:
 def machines(template: Template, prices: Prices) -> dict[str, Choice]:
     """Machine of each step; of a step whose tasks differ, the dearest."""
     found: dict[str, Choice] = {}
+    asked = asked_of(template.spec, {})
     for label, executor in template.spec["deploymentSpec"]["executors"].items():
-        step, choice = step_of(label.removeprefix("exec-")), Choice.of(template.spec, executor, prices)
+        step, choice = step_of(label.removeprefix("exec-")), Choice.of(executor, asked[label], prices)
         if step not in found or (choice.hour or 0) > (found[step].hour or 0):
             found[step] = choice
     return found
@@ -207,14 +214,14 @@ def _unpriced(template: Template, name: str, counts: dict[str, int]) -> Group:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("step", "tasks at most", "asks for"):
         table.add_column(title, justify="right" if title == "tasks at most" else "left")
-    asked: dict[str, str] = {}
-    for label, executor in template.spec["deploymentSpec"]["executors"].items():
-        step, words = step_of(label.removeprefix("exec-")), _wish(template.spec, executor)
-        asked[step] = max(
-            asked.get(step, ""), words, key=len
-        )  # of a step whose tasks differ, the one that asks for more
+    wishes: dict[str, str] = {}
+    kubernetes = template.platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {"executors": {}})
+    for label, asked in asked_of(template.spec, on_kubernetes(template.spec)).items():
+        labels = kubernetes["executors"].get(label, {}).get("nodeSelector", {}).get("labels", {})
+        step, words = step_of(label.removeprefix("exec-")), _wish(asked, labels)
+        wishes[step] = max(wishes.get(step, ""), words, key=len)  # of a step whose tasks differ, who asks for more
     for step, count in counts.items():
-        table.add_row(step, str(count), asked[step])
+        table.add_row(step, str(count), wishes[step])
     return Group(Text(f"{name} would be submitted"), table, Text(f"{sum(counts.values())} tasks"))
 
 
@@ -231,14 +238,15 @@ def _cost(template: Template, seen: Inspection | None, prices: Prices) -> tuple[
     return prices.run + spent, sum(hours.values())
 
 
-def _asked(spec: dict, executor: dict) -> Machine:
-    """What a compiled task asks Vertex AI for: the opposite of `pipelines.machines.place`."""
-    resources = executor.get("container", {}).get("resources", {})
-    fields = {"cpu": resources.get("cpuLimit"), "memory_gb": resources.get("memoryLimit")}
-    if accelerator := accelerator_of(spec, executor):
-        name, fields["accelerators"] = accelerator
-        fields["accelerator"] = name.lower().replace("_", "-")
-    return Machine.model_validate({key: value for key, value in fields.items() if value is not None})
+def _machine(asked: dict[str, str]) -> Machine:
+    """What a task asks Vertex AI for, as a run file would."""
+    fields: dict[str, str | int] = {"cpu": int(asked["cpu_limit"])} if "cpu_limit" in asked else {}
+    if "memory_limit" in asked:
+        fields["memory_gb"] = int(asked["memory_limit"].removesuffix("G"))
+    if "accelerator_type" in asked:
+        fields["accelerator"] = asked["accelerator_type"].lower().replace("_", "-")
+        fields["accelerators"] = int(asked["accelerator_count"])
+    return Machine.model_validate(fields)
 
 
 def _words(name: str, asked: Machine) -> str:
@@ -246,12 +254,10 @@ def _words(name: str, asked: Machine) -> str:
     return f"{name} with {asked.accelerators} {asked.accelerator}" if shape.attached else name
 
 
-def _wish(spec: dict, executor: dict) -> str:
-    """What a compiled task asks for, for people."""
-    asked = executor.get("container", {}).get("resources", {})
-    parts = [f"{asked['resourceCpuLimit']} cores"] if "cpuLimit" in asked else []
-    parts += [f"{asked['memoryLimit']:g} GB"] if "memoryLimit" in asked else []
-    if accelerator := accelerator_of(spec, executor):
-        name, count = accelerator
-        parts.append(f"{count} {name}")
+def _wish(asked: dict[str, str], labels: Mapping[str, str] | None = None) -> str:
+    """What a task asks for, and of which nodes, for people."""
+    parts = [f"{asked['cpu_limit']} cores"] if "cpu_limit" in asked else []
+    parts += [f"{asked['memory_limit'].removesuffix('G')} GB"] if "memory_limit" in asked else []
+    parts += [f"{asked['accelerator_count']} {asked['accelerator_type']}"] if "accelerator_type" in asked else []
+    parts += [f"{label.rpartition('/')[2]}={value}" for label, value in (labels or {}).items()]
     return ", ".join(parts)

@@ -2,14 +2,15 @@
 
 The step's task stays in the pipeline, as a small one: it submits the job, waits for it and ends as it ends
 (pipelines/launch.py). The job runs the command that the task would have run, with the same inputs and outputs, which
-lie under /gcs in both. What the job may be is written into the compiled pipeline where the images are.
+lie under /gcs in both. What the job may be is written into the compiled pipeline where the images are. On Kubeflow the
+same task has the machine itself, and runs that command.
 """
 
 import re
 import uuid
 from typing import TYPE_CHECKING, Literal
 
-from components.shared.errors import UserError, nearest
+from components.shared.errors import nearest
 from components.shared.settings import Machine, Section
 from components.shared.step import FAILURE, MOUNT, WORK
 from pipelines.shapes import REGIONS, SHAPES, smallest
@@ -88,28 +89,28 @@ class Job(Section):
     Attributes:
         places: What to ask for, one after the other while there is no room.
         wait_minutes: How long a place may keep the job waiting before the next is asked for.
+        limits: Inputs of the pipeline, by name, as they are on Kubeflow, where the task has the machine itself; None
+            for a machine that only Vertex AI has.
     """
 
     places: list[Place]
     wait_minutes: float
+    limits: dict[str, str] | None = None
 
 
-def check(where: str, machine: Machine) -> None:
-    """Refuses what no custom job can have.
+def refusal(where: str, machine: Machine) -> str:
+    """Why no custom job can have a machine, for people; empty when one can.
 
     Args:
-        where: Of the machine in the run file, for messages.
+        where: Of the machine in the run file.
         machine: Any of a machine's places.
-
-    Raises:
-        UserError: It can't be had.
     """
     if machine.region and machine.region not in REGIONS:
-        raise UserError(f'{where}.region: Vertex AI is not in "{machine.region}"{nearest(machine.region, REGIONS)}')
+        return f'{where}.region: Vertex AI is not in "{machine.region}"{nearest(machine.region, REGIONS)}'
     if machine.on_tpu and machine.accelerator != _V5E:
-        raise UserError(f"{where}.accelerator: Vertex AI has no {machine.accelerator} for custom jobs; take {_V5E}")
+        return f"{where}.accelerator: Vertex AI has no {machine.accelerator} for custom jobs; take {_V5E}"
     if machine.on_tpu and machine.accelerators > _MOST_CHIPS:
-        raise UserError(
+        return (
             f"{where}.topology: {machine.topology} is more than one machine of TPUs, which a training does not span; "
             "take at most 2x4"
         )
@@ -117,23 +118,22 @@ def check(where: str, machine: Machine) -> None:
         asked = [f"{machine.cpu} cores"] if machine.cpu else []
         asked += [f"{machine.memory_gb} GB"] if machine.memory_gb else []
         asked += [f"{machine.accelerators} {machine.accelerator}"] if machine.accelerator else []
-        raise UserError(
+        return (
             f"{where}: no machine type that is known here has {', '.join(asked)}; give its name, such as "
             "type: a3-highgpu-8g"
         )
+    return ""
 
 
-def delegate(container: dict, job: Job, image: str) -> None:
+def delegate(container: dict, job: Job) -> None:
     """Has a compiled task submit a job that runs what it would have run.
 
     Args:
         container: Of the task, which is changed.
         job: What it asks for.
-        image: That the task itself runs in.
     """
     container["args"] = ["--run", RUN, "--job", job.to_json(), "--", *container["command"], *container.get("args", [])]
     container["command"] = ["python3", "-m", MODULE]
-    container["image"] = image
 
 
 def job_of(executor: dict) -> Job | None:

@@ -12,7 +12,7 @@ from components.shared.settings import Machine
 from pipelines.arguments import kfp_safe
 from pipelines.custom_jobs import Job, Place, delegate, job_of
 from pipelines.local import step_of
-from pipelines.machines import Target, by_job, of_executors
+from pipelines.machines import Target, by_job, limits, of_executors
 
 GLUE = ("ingest", "weigh", "promote")
 """Steps that never import TensorFlow; they run in a smaller image without it."""
@@ -47,14 +47,13 @@ def locked(lock: Path) -> dict[str, str]:
     return images
 
 
-def assign(spec: dict, images: Mapping[str, str], machines: Mapping[str, Machine], target: Target = "vertex") -> None:
-    """Gives every step of a compiled pipeline its image; a custom job has it where one runs the step.
+def assign(spec: dict, images: Mapping[str, str], machines: Mapping[str, Machine]) -> None:
+    """Gives every step of a compiled pipeline its image, and to a custom job where one runs the step.
 
     Args:
         spec: First YAML document of the compiled file.
         images: Image by name: cpu and glue, and gpu where a machine has GPUs.
         machines: By step.
-        target: Where it will run.
 
     Raises:
         UserError: There is no image for a machine's accelerator.
@@ -63,12 +62,13 @@ def assign(spec: dict, images: Mapping[str, str], machines: Mapping[str, Machine
     for label, executor in spec["deploymentSpec"]["executors"].items():
         if "container" in executor:
             step, machine = step_of(label.removeprefix("exec-")), placed.get(label)
-            if machine and by_job(machine, target):
+            executor["container"]["image"] = _image(step, machine, images)
+            if machine and by_job(machine):
                 places = [Place.of(one, _image(step, one, images)) for one in machine.places]
-                job = Job(places=places, wait_minutes=machine.wait_minutes)
-                delegate(executor["container"], job, images["glue"])
-            else:
-                executor["container"]["image"] = _image(step, machine, images)
+                job = Job(places=places, wait_minutes=machine.wait_minutes, limits=limits(step, machine))
+                delegate(executor["container"], job)
+                if job.limits is None:  # the task never does anything but wait
+                    executor["container"]["image"] = images["glue"]
 
 
 def _image(step: str, machine: Machine | None, images: Mapping[str, str]) -> str:

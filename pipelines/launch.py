@@ -1,7 +1,8 @@
 """The task of a step that a custom job runs: it submits the job, waits for it, and ends as it ends.
 
 A second attempt of the task finds the job of the first by its label and goes on waiting for it. A task that is
-cancelled cancels its job. A place that has no room for it is passed over for the next one.
+cancelled cancels its job. A place that has no room for it is passed over for the next one. On Kubeflow, which has no
+such jobs, the task itself has the machine, and becomes the step.
 
     python -m pipelines.launch --run RUN --job JSON -- COMMAND …
 """
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 POLL = 30.0
 """Seconds between two looks at a job."""
+_VERTEX_RUN = re.compile(r"projects/([^/]+)/locations/([^/]+)/pipelineJobs/([^/]+)")
 _ENDED = ("succeeded", "failed", "cancelled", "expired", "partially_succeeded")
 _OVER = (*_ENDED, "cancelling")
 _NO_ROOM = re.compile(
@@ -69,7 +71,7 @@ class Launch:
     """
 
     def __init__(self, run: str, job: Job, command: list[str]) -> None:
-        match = re.fullmatch(r"projects/([^/]+)/locations/([^/]+)/pipelineJobs/([^/]+)", run)
+        match = _VERTEX_RUN.fullmatch(run)
         if match is None:
             raise UserError(f'--run: "{run}" is no run of Vertex AI Pipelines, where alone custom jobs are submitted')
         self._project, self._region, self._id = match.groups()
@@ -268,6 +270,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--job", required=True, type=Job.model_validate_json)
     parser.add_argument("command", nargs="+")
     given = parser.parse_args(arguments)
+    # Kubeflow leaves the placeholder in an argument as it is.
+    if given.job.limits is not None and not _VERTEX_RUN.fullmatch(given.run):
+        os.execvp(given.command[0], given.command)
     before = signal.getsignal(signal.SIGTERM)
     try:
         launch = Launch(given.run, given.job, given.command)

@@ -2,8 +2,8 @@
 
 It is written into the compiled pipeline where the images are, so that the graph is the same whatever the machines.
 Cores, memory and accelerators stand in the first YAML document, the rest in a second one that only Kubeflow takes.
-A GPU's model, which Vertex AI and Kubernetes have different names for, is an input of the pipeline, so that the first
-document is the same for both.
+What differs between the two engines is an input of the pipeline, so that the first document is the same for both: the
+name of a GPU; and all that a task asks for which on Vertex AI waits for a custom job.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,11 +14,27 @@ from components.shared.errors import UserError
 from components.shared.settings import Machine
 from pipelines import custom_jobs
 from pipelines.local import step_of
+from pipelines.shapes import DEFAULT_MACHINE, SHAPES
 
 Target = Literal["vertex", "kubeflow"]
 _GKE = "cloud.google.com/gke-"
 _GPU = "nvidia.com/gpu"
-_MODEL = "accelerator_"
+_CPU, _MEMORY, _TYPE, _COUNT = "cpu_limit", "memory_limit", "accelerator_type", "accelerator_count"
+"""What a task asks for, as kfp calls it: `kfp.dsl.structures.ResourceSpec`."""
+_FIELDS = {
+    _CPU: ("resourceCpuLimit", "cpuLimit"),
+    _MEMORY: ("resourceMemoryLimit", "memoryLimit"),
+    _TYPE: ("resourceType", "type"),
+    _COUNT: ("resourceCount", "count"),
+}
+"""Where it is written, and where else for older servers, which take no input of the pipeline there."""
+_WAITING = {
+    _CPU: str(SHAPES[DEFAULT_MACHINE].cpu),
+    _MEMORY: f"{SHAPES[DEFAULT_MACHINE].memory_gb}G",
+    _TYPE: "ACCELERATOR_TYPE_UNSPECIFIED",
+    _COUNT: "0",
+}
+"""Of a task that waits for a custom job: Vertex AI's own default, and its word for no accelerator."""
 
 
 def check(machines: Mapping[str, Machine], target: Target) -> None:
@@ -33,8 +49,7 @@ def check(machines: Mapping[str, Machine], target: Target) -> None:
     """
     for step, machine in machines.items():
         where = f"hardware.{step}.machine"
-        own = [key for key in machine.for_job if key not in ("accelerator", "spot")]
-        if target == "kubeflow" and own:
+        if target == "kubeflow" and (own := _only_vertex(machine)):
             raise UserError(f"{where}.{own[0]}: only Vertex AI has it, in custom jobs; remove it, or run it there")
         for number, place in enumerate(machine.places):
             here = f"{where}.fallback.{number - 1}" if number else where
@@ -47,8 +62,8 @@ def check(machines: Mapping[str, Machine], target: Target) -> None:
                 continue
             if place.accelerator == "nvidia":
                 raise UserError(f"{here}.accelerator: Vertex AI needs the GPU's name, such as nvidia-tesla-t4")
-            if machine.for_job:
-                custom_jobs.check(here, place)
+            if machine.for_job and (why := custom_jobs.refusal(here, place)):
+                raise UserError(why)
 
 
 def place(spec: dict, machines: Mapping[str, Machine], target: Target) -> list[dict]:
@@ -68,12 +83,11 @@ def place(spec: dict, machines: Mapping[str, Machine], target: Target) -> list[d
     check(machines, target)
     configured = {}
     for label, machine in of_executors(spec, machines):
-        if by_job(machine, target):
-            continue  # the task only waits
-        if resources := _resources(machine):
-            spec["deploymentSpec"]["executors"][label]["container"]["resources"] = resources
-        if model := _model(machine):
-            _hand_down(spec, label, _input(machine), model)
+        step, container = step_of(label.removeprefix("exec-")), spec["deploymentSpec"]["executors"][label]["container"]
+        if resources := _resources(step, machine):
+            container["resources"] = resources
+        for key, value in _inputs(machine).items():
+            _hand_down(spec, label, key, f"{step}_{key}", value)
         if target == "kubeflow" and (config := _kubernetes(machine)):
             configured[label] = config
     if not configured:
@@ -81,9 +95,17 @@ def place(spec: dict, machines: Mapping[str, Machine], target: Target) -> list[d
     return [{"platforms": {"kubernetes": {"deploymentSpec": {"executors": configured}}}}]
 
 
-def by_job(machine: Machine, target: Target) -> bool:
-    """Whether a custom job, and not the task itself, runs a step on that machine."""
-    return target == "vertex" and bool(machine.for_job)
+def by_job(machine: Machine) -> bool:
+    """Whether on Vertex AI a custom job, and not the task itself, runs a step on that machine."""
+    return bool(machine.for_job) and not custom_jobs.refusal("", machine)
+
+
+def limits(step: str, machine: Machine) -> dict[str, str] | None:
+    """Inputs of the pipeline, by name, as they are on Kubeflow, of a step that on Vertex AI a custom job runs; None for
+    a machine that only Vertex AI has."""
+    if _only_vertex(machine):
+        return None
+    return {f"{step}_{key}": value for key, value in _asked(machine).items()}
 
 
 def of_executors(spec: dict, machines: Mapping[str, Machine]) -> Iterator[tuple[str, Machine]]:
@@ -103,49 +125,93 @@ def of_executors(spec: dict, machines: Mapping[str, Machine]) -> Iterator[tuple[
 
 
 def on_kubernetes(spec: dict) -> dict[str, str]:
-    """What a run on Kubeflow sets of a compiled pipeline's inputs: each GPU's resource, instead of its model."""
-    return {name: _GPU for name in spec["root"]["inputDefinitions"]["parameters"] if name.startswith(_MODEL)}
+    """What a run on Kubeflow sets of a compiled pipeline's inputs."""
+    jobs = [job for executor in spec["deploymentSpec"]["executors"].values() if (job := custom_jobs.job_of(executor))]
+    there = {name: value for job in jobs for name, value in (job.limits or {}).items()}
+    names = [name for name in spec["root"]["inputDefinitions"]["parameters"] if name in there or name.endswith(_TYPE)]
+    return {name: there.get(name, _GPU) for name in names}
 
 
-def accelerator_of(spec: dict, executor: dict) -> tuple[str, int] | None:
-    """The accelerator that a task of a compiled pipeline asks for, as Vertex AI has it where it does, and how many."""
-    asked = executor.get("container", {}).get("resources", {}).get("accelerator")
-    if asked is None:
-        return None
-    name, inputs = asked["resourceType"], spec["root"]["inputDefinitions"]["parameters"]
-    models = {_channel(key): inputs[key]["defaultValue"] for key in on_kubernetes(spec)}
-    return models.get(name, name), int(asked["resourceCount"])
+def asked_of(spec: dict, given: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """What the tasks of a compiled pipeline ask for: the opposite of `place`.
 
+    Args:
+        spec: Its first YAML document.
+        given: Inputs that the run sets.
 
-def _resources(machine: Machine) -> dict[str, Any]:
-    """As kfp's `set_cpu_limit`, `set_memory_limit`, `set_accelerator_type` and `set_accelerator_limit` write them."""
-    asked: dict[str, Any] = {}
-    if machine.cpu:
-        asked |= {"cpuLimit": float(machine.cpu), "resourceCpuLimit": str(machine.cpu)}
-    if machine.memory_gb:
-        asked |= {"memoryLimit": float(machine.memory_gb), "resourceMemoryLimit": f"{machine.memory_gb}G"}
-    if machine.accelerator:
-        count, name = str(machine.accelerators), _resource(machine)
-        kind = {"resourceType": _channel(_input(machine))} if _model(machine) else {"type": name, "resourceType": name}
-        asked["accelerator"] = {**kind, "count": count, "resourceCount": count}
+    Returns:
+        Of each executor, by its label, those of `cpu_limit`, `memory_limit`, `accelerator_type` and
+        `accelerator_count` that it has.
+    """
+    inputs = spec["root"]["inputDefinitions"]["parameters"]
+    values = {_channel(name): given.get(name, definition.get("defaultValue")) for name, definition in inputs.items()}
+    asked = {}
+    for label, executor in spec["deploymentSpec"]["executors"].items():
+        resources = executor.get("container", {}).get("resources", {})
+        fields = resources | resources.get("accelerator", {})
+        written = {key: fields[field] for key, (field, _) in _FIELDS.items() if field in fields}
+        asked[label] = {key: values.get(value, value) for key, value in written.items()}
     return asked
 
 
-def _hand_down(spec: dict, executor: str, name: str, model: str) -> None:
+def _only_vertex(machine: Machine) -> list[str]:
+    """What a machine names that Kubeflow has not."""
+    return [key for key in machine.for_job if key not in ("accelerator", "spot")]
+
+
+def _asked(machine: Machine) -> dict[str, str]:
+    """What a task asks Kubeflow for; nothing for a machine that only Vertex AI has, where its task does but wait."""
+    if _only_vertex(machine):
+        return {}
+    asked = {_CPU: str(machine.cpu)} if machine.cpu else {}
+    asked |= {_MEMORY: f"{machine.memory_gb}G"} if machine.memory_gb else {}
+    if machine.accelerator:
+        asked |= {_TYPE: _resource(machine), _COUNT: str(machine.accelerators)}
+    return asked
+
+
+def _inputs(machine: Machine) -> dict[str, str]:
+    """What Vertex AI is asked for instead, which has no GPU of any model."""
+    if by_job(machine):
+        return {key: _WAITING[key] for key in _asked(machine)}
+    named = machine.on_gpu and machine.accelerator != "nvidia"
+    return {_TYPE: machine.accelerator.upper().replace("-", "_")} if named else {}
+
+
+def _resources(step: str, machine: Machine) -> dict[str, Any]:
+    """As kfp's `set_cpu_limit`, `set_memory_limit`, `set_accelerator_type` and `set_accelerator_limit` write them."""
+    resources: dict[str, Any] = {}
+    inputs = _inputs(machine)
+    for key, value in _asked(machine).items():
+        fields = resources.setdefault("accelerator", {}) if key in (_TYPE, _COUNT) else resources
+        field, old = _FIELDS[key]
+        fields[field] = _channel(f"{step}_{key}") if key in inputs else value
+        if key not in inputs:
+            fields[old] = value if fields is not resources else float(value.removesuffix("G"))
+    return resources
+
+
+def _hand_down(spec: dict, executor: str, key: str, name: str, value: str) -> None:
     """Makes an input of the pipeline reach the tasks of an executor, through the loops that they are in.
 
-    kfp's `set_accelerator_type` writes a task's inputs like this for a parameter, and of a task in a loop leaves out
-    what the loop would need.
+    kfp writes a task's inputs like this for a parameter, and of a task in a loop leaves out what the loop would need.
+
+    Args:
+        spec: Compiled pipeline, which is changed.
+        executor: Label of it.
+        key: What the tasks ask for by it, as kfp calls it.
+        name: Of the input.
+        value: On Vertex AI.
     """
     spec["root"]["inputDefinitions"]["parameters"][name] = {
         "parameterType": "STRING",
-        "defaultValue": model,
+        "defaultValue": value,
         "isOptional": True,
-        "description": f"What a GPU is called: {model} on Vertex AI, {_GPU} on Kubeflow.",
+        "description": f"The tasks' {key}, on Vertex AI {value}; kep submit --target kubeflow gives Kubeflow its own.",
     }
     channel = f"pipelinechannel--{name}"
     reached = {label for label, component in spec["components"].items() if component.get("executorLabel") == executor}
-    asked = {"accelerator_type": {"runtimeValue": {"constant": _channel(name)}}}
+    asked = {key: {"runtimeValue": {"constant": _channel(name)}}}
     while reached:
         above = set()
         for label, dag in [("", spec["root"]), *spec["components"].items()]:
@@ -157,17 +223,6 @@ def _hand_down(spec: dict, executor: str, name: str, model: str) -> None:
         for label in above:
             spec["components"][label]["inputDefinitions"]["parameters"][channel] = {"parameterType": "STRING"}
         reached, asked = above, {}
-
-
-def _model(machine: Machine) -> str:
-    """Vertex AI's name of a machine's GPU; empty without one, and for one of any model, which Vertex AI has not."""
-    named = machine.on_gpu and machine.accelerator != "nvidia"
-    return machine.accelerator.upper().replace("-", "_") if named else ""
-
-
-def _input(machine: Machine) -> str:
-    """The pipeline's input that says what a machine's GPU is called."""
-    return f"{_MODEL}{machine.accelerator.replace('-', '_')}"
 
 
 def _channel(name: str) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from datetime import timedelta
 
@@ -526,8 +527,25 @@ def test_a_refusal_is_one_sentence(task, vertex, jobs, code, message, words):
     assert words in said
 
 
-def test_elsewhere_than_on_vertex_ai(task, capsys, vertex):
+def test_on_kubeflow_the_task_becomes_the_step(task, vertex, jobs, tmp_path):
     task("true")
+    jobs.jobs.clear()
     words = arguments(vertex)
-    assert launch.main(["--run", "run-1", *words[2 : words.index("--") + 1], "true"]) == 2
+    out, script = tmp_path / "out", 'echo "$*" > "$0"; exit 3'
+    # What Kubeflow does with the placeholder: nothing.
+    command = [*launch_with(RUN, words), "sh", "-c", script, str(out), "--executor_input", "{}"]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, "", "")
+    assert (out.read_text(), jobs.jobs) == ("--executor_input {}\n", {})
+
+
+def test_elsewhere_than_on_vertex_ai(task, capsys, vertex):
+    task("true", machine=TWO)
+    *words, end = launch_with("run-1", arguments(vertex))[3:]
+    assert launch.main([*words, end, "true"]) == 2
     assert 'error: --run: "run-1" is no run of Vertex AI Pipelines' in capsys.readouterr().out
+
+
+def launch_with(run: str, words: list[str]) -> list[str]:
+    """The command of a task, up to that of its step, for another run."""
+    return [sys.executable, "-m", MODULE, "--run", run, *words[2 : words.index("--") + 1]]

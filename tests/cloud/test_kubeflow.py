@@ -76,20 +76,45 @@ def test_what_kubeflow_is_asked_for(kubeflow, kep):
     assert json.loads(given["champion"]) == champion
 
 
-def test_a_gpu_is_asked_for_by_the_name_of_kubernetes(kubeflow, kep, tmp_path):
-    machine = ["--set", "hardware.retrain.machine={accelerator: nvidia-l4, accelerators: 2}"]
+@pytest.mark.parametrize(
+    ("machine", "given", "words"),
+    [
+        (
+            "{accelerator: nvidia-l4, accelerators: 2}",
+            {"accelerator_type": "nvidia.com/gpu"},
+            "2 nvidia.com/gpu, gke-accelerator=nvidia-l4",
+        ),
+        (
+            "{cpu: 8, memory_gb: 30, accelerator: nvidia-tesla-t4, accelerators: 2, spot: true}",
+            {"cpu_limit": "8", "memory_limit": "30G", "accelerator_type": "nvidia.com/gpu", "accelerator_count": "2"},
+            "8 cores, 30 GB, 2 nvidia.com/gpu, gke-accelerator=nvidia-tesla-t4, gke-spot=true",
+        ),
+        (
+            "{accelerator: tpu-v5-lite-podslice, topology: 2x4}",
+            {"accelerator_type": "google.com/tpu", "accelerator_count": "8"},
+            "8 google.com/tpu, gke-tpu-accelerator=tpu-v5-lite-podslice, gke-tpu-topology=2x4",
+        ),
+    ],
+    ids=["GPUs", "Spot", "TPU"],
+)
+def test_kubeflow_is_asked_in_words_of_kubernetes(kubeflow, kep, tmp_path, machine, given, words):
+    """Of what on Vertex AI are a task's GPUs, and two custom jobs."""
+    machine = ["--set", f"hardware.retrain.machine={machine}"]
+    given = {f"retrain_{key}": value for key, value in given.items()}
     assert kep(*SUBMIT, *machine)[0] == 0
     assert kep(*CREATE, *machine)[0] == 0
     for asked in (run(kubeflow), *kubeflow.schedules.values()):
-        assert asked["runtime_config"]["parameters"]["accelerator_nvidia_l4"] == "nvidia.com/gpu"
-    assert re.search(r"^retrain +4  2 NVIDIA_L4 *$", kep(*SUBMIT, *machine, "--dry-run")[1], re.M)
+        assert given.items() <= asked["runtime_config"]["parameters"].items()
+    shown = re.sub(r"\s+", " ", kep(*SUBMIT, *machine, "--dry-run")[1])
+    assert f" retrain 4 {words} evaluate " in shown
 
     compile = ("compile", "churn.yaml", *machine, "-o", "pipeline.yaml", "--target")
     assert kep(*compile, "vertex")[1].splitlines() == ["wrote pipeline.yaml"]
     of_vertex = (tmp_path / "pipeline.yaml").read_bytes()
-    assert kep(*compile, "kubeflow")[1].splitlines()[0] == (
-        "note: `kep submit` starts it with accelerator_nvidia_l4: nvidia.com/gpu; do so where you start it another way"
-    )
+    note, *pairs, wrote = kep(*compile, "kubeflow")[1].splitlines()
+    assert note == "note: `kep submit` starts it with these inputs; do so where you start it another way"
+    assert pairs == [f"  {name}: {value}" for name, value in given.items()]
+    assert wrote == "wrote pipeline.yaml"
     assert (tmp_path / "pipeline.yaml").read_bytes().startswith(of_vertex + b"---\n")
 
 

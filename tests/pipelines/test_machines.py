@@ -18,7 +18,7 @@ from pipelines.config import validate
 from pipelines.custom_jobs import MODULE, job_of
 from pipelines.images import unpinned
 from pipelines.lint import lint
-from pipelines.machines import accelerator_of, on_kubernetes
+from pipelines.machines import asked_of, on_kubernetes
 from tests.pipelines.test_images import PINNED
 
 IMAGES = PINNED | {name: f"registry.example/team/{name}@sha256:{'c' * 64}" for name in ("gpu", "tpu")}
@@ -31,6 +31,8 @@ PROFILES = {
     "tpu": {"retrain": TPU},
 }
 JOBS = {"retrain": GPUS | {"spot": True}, "tune": GPUS, "best_epoch": TPU}
+ASKED = ("_cpu_limit", "_memory_limit", "_accelerator_type", "_accelerator_count")
+"""Ends of the inputs that say what tasks ask for."""
 
 
 def of(machines: dict, **more) -> object:
@@ -64,14 +66,14 @@ def test_the_graph_is_the_same_whatever_the_machines(tmp_path, target):
             container.pop("resources", None)
             container["image"] = ""
             if container["command"][-1] == MODULE:
-                # What the task would run, its custom job runs.
+                # What the task runs on Kubeflow, its custom job runs on Vertex AI.
                 *command, given, asked, function, name = container["args"][container["args"].index("--") + 1 :]
                 container.update(command=command, args=[given, asked, function, name])
         for dag in (spec["root"], *spec["components"].values()):
-            # What a GPU is called is no part of the graph.
+            # What a task asks for is no part of the graph.
             tasks = dag.get("dag", {"tasks": {}})["tasks"].values()
             for inputs in (dag.get("inputDefinitions"), *(task["inputs"] for task in tasks)):
-                for name in [name for name in (inputs or {}).get("parameters", {}) if "accelerator_" in name]:
+                for name in [name for name in (inputs or {}).get("parameters", {}) if f"_{name}".endswith(ASKED)]:
                     del inputs["parameters"][name]
         graphs.append(spec)
     for container in executors(plain).values():
@@ -97,8 +99,10 @@ def test_both_documents_are_what_kubeflow_reads(tmp_path, machines):
         {},
         {"ingest": {"cpu": 8, "memory_gb": 32}, "evaluate": CHAMPIONS, "promote": CHAMPIONS},
         {"tune": GPUS, "best_epoch": GPUS, "retrain": {"accelerator": "nvidia-l4"}, "evaluate": GPUS},
+        JOBS | {"ingest": {"cpu": 2, "spot": True}, "evaluate": {"spot": True}},
+        *PROFILES.values(),
     ],
-    ids=["none", "volumes", "GPUs"],
+    ids=["none", "volumes", "GPUs", "custom jobs", *PROFILES],
 )
 def test_the_first_document_is_that_of_vertex_ai(tmp_path, machines, search):
     text = compiled(tmp_path, machines, search=search)
@@ -107,40 +111,55 @@ def test_the_first_document_is_that_of_vertex_ai(tmp_path, machines, search):
     assert bool(separator) == bool(machines)
 
 
-@pytest.mark.parametrize("search", [{}, {"rounds": 2}], ids=["plain", "rounds"])
-def test_what_a_gpu_is_called_reaches_every_task_that_asks_for_one(tmp_path, search):
-    machines = {"tune": GPUS, "best_epoch": GPUS, "retrain": {"accelerator": "nvidia-l4"}, "evaluate": GPUS}
-    spec, _ = documents(compiled(tmp_path, machines, search=search))
-    assert on_kubernetes(spec) == {
-        "accelerator_nvidia_l4": "nvidia.com/gpu",
-        "accelerator_nvidia_tesla_t4": "nvidia.com/gpu",
-    }
-    inputs = spec["root"]["inputDefinitions"]["parameters"]
+def reaching(spec: dict, values: dict[str, str]) -> dict[str, dict[str, str]]:
+    """What each task asks for by inputs, as an engine hands them down from the pipeline's to a task's."""
     found = {}
 
     def walk(dag: dict, values: dict[str, str]) -> None:
-        """As an engine hands inputs down, from the pipeline's to a task's."""
         for task in dag["tasks"].values():
             label = task["componentRef"]["name"]
             component, given = spec["components"][label], {}
             for name, source in task["inputs"]["parameters"].items():
-                if "accelerator" in name and "componentInputParameter" in source:
-                    given[f"{{{{$.inputs.parameters['{name}']}}}}"] = values[source["componentInputParameter"]]
+                if name.endswith(ASKED) and "componentInputParameter" in source:
+                    given[name] = values[source["componentInputParameter"]]
             if "dag" in component:
-                names = {key.split("'")[1]: value for key, value in given.items()}
-                assert names.keys() <= component["inputDefinitions"]["parameters"].keys()
-                walk(component["dag"], names)
+                assert given.keys() <= component["inputDefinitions"]["parameters"].keys()
+                walk(component["dag"], given)
                 continue
-            executor = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
-            asked = executor.get("resources", {}).get("accelerator")
-            assert (asked is None) == (given == {})
-            if asked:
-                found[label.removeprefix("comp-").rstrip("-0123456789")] = given[asked["resourceType"]]
+            resources = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"].get(
+                "resources", {}
+            )
+            written = (resources | resources.get("accelerator", {})).values()
+            fields = [value for value in written if isinstance(value, str) and "$" in value]
+            assert len(fields) == len(given)
+            if given:
+                channels = {f"{{{{$.inputs.parameters['{name}']}}}}": value for name, value in given.items()}
+                found[label.removeprefix("comp-").rstrip("-0123456789")] = [channels[field] for field in fields]
 
-    walk(spec["root"]["dag"], {name: value.get("defaultValue") for name, value in inputs.items()})
-    trained = "trial" if search else "tune"
-    t4, l4 = "NVIDIA_TESLA_T4", "NVIDIA_L4"
-    assert found == {trained: t4, "best-epoch": t4, "retrain": l4, "evaluate": t4}
+    walk(spec["root"]["dag"], values)
+    return found
+
+
+@pytest.mark.parametrize("search", [{}, {"rounds": 2}], ids=["plain", "rounds"])
+def test_what_differs_between_the_engines_reaches_every_task_that_asks_for_it(tmp_path, search):
+    machines = {"tune": GPUS | {"spot": True}, "best_epoch": TPU, "retrain": {"accelerator": "nvidia-l4"}}
+    spec, _ = documents(compiled(tmp_path, machines | {"evaluate": GPUS, "ingest": {"cpu": 8}}, search=search))
+    inputs = spec["root"]["inputDefinitions"]["parameters"]
+    defaults = {name: value.get("defaultValue") for name, value in inputs.items()}
+    on_vertex, there = reaching(spec, defaults), reaching(spec, defaults | on_kubernetes(spec))
+    trained, gpu, none = "trial" if search else "tune", ["nvidia.com/gpu"], ["0", "ACCELERATOR_TYPE_UNSPECIFIED"]
+    assert {task: sorted(values) for task, values in on_vertex.items()} == {
+        trained: sorted(["4", "16G", *none]),
+        "best-epoch": none,
+        "retrain": ["NVIDIA_L4"],
+        "evaluate": ["NVIDIA_TESLA_T4"],
+    }
+    assert {task: sorted(values) for task, values in there.items()} == {
+        trained: sorted(["16", "60G", "4", *gpu]),
+        "best-epoch": ["8", "google.com/tpu"],
+        "retrain": gpu,
+        "evaluate": gpu,
+    }
 
 
 def test_resources_are_those_that_kfp_writes(tmp_path):
@@ -149,21 +168,37 @@ def test_resources_are_those_that_kfp_writes(tmp_path):
         pass
 
     @dsl.pipeline
-    def theirs(accelerator_nvidia_tesla_t4: str = "NVIDIA_TESLA_T4"):
+    def plain(retrain_accelerator_type: str = "NVIDIA_TESLA_T4"):
         task = retrain().set_cpu_limit("16").set_memory_limit("60G")
-        task.set_accelerator_type(accelerator_nvidia_tesla_t4).set_accelerator_limit(4)
+        task.set_accelerator_type(retrain_accelerator_type).set_accelerator_limit(4)
 
     @dsl.pipeline
-    def theirs_of_tpus():
-        retrain().set_accelerator_type("google.com/tpu").set_accelerator_limit(8)
+    def spot(
+        retrain_cpu_limit: str = "4",
+        retrain_memory_limit: str = "16G",
+        retrain_accelerator_type: str = "ACCELERATOR_TYPE_UNSPECIFIED",
+        retrain_accelerator_count: str = "0",
+    ):
+        task = retrain().set_cpu_limit(retrain_cpu_limit).set_memory_limit(retrain_memory_limit)
+        task.set_accelerator_type(retrain_accelerator_type).set_accelerator_limit(retrain_accelerator_count)
 
-    for pipeline, machine in ((theirs, GPUS), (theirs_of_tpus, TPU)):
+    @dsl.pipeline
+    def tpu(retrain_accelerator_type: str = "ACCELERATOR_TYPE_UNSPECIFIED", retrain_accelerator_count: str = "0"):
+        retrain().set_accelerator_type(retrain_accelerator_type).set_accelerator_limit(retrain_accelerator_count)
+
+    @dsl.pipeline
+    def any_gpu():
+        retrain().set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(2)
+
+    wishes = {plain: GPUS, spot: GPUS | {"spot": True}, tpu: TPU, any_gpu: {"accelerator": "nvidia", "accelerators": 2}}
+    for pipeline, machine in wishes.items():
         compiler.Compiler().compile(pipeline, str(tmp_path / "theirs.yaml"))
         written, _ = documents((tmp_path / "theirs.yaml").read_text())
         spec, _ = documents(compiled(tmp_path, {"retrain": machine}))
         assert executors(spec)["exec-retrain"]["resources"] == executors(written)["exec-retrain"]["resources"]
         given = written["root"].get("inputDefinitions", {"parameters": {}})["parameters"]
         own = spec["root"]["inputDefinitions"]["parameters"]
+        assert {name for name in own if name.endswith(ASKED)} == given.keys()
         for name, definition in given.items():
             assert own[name] == definition | {"description": own[name]["description"]}
         task = written["root"]["dag"]["tasks"]["retrain"].get("inputs", {"parameters": {}})["parameters"]
@@ -171,10 +206,25 @@ def test_resources_are_those_that_kfp_writes(tmp_path):
             one for label, one in spec["components"].items() if "retrain" in one.get("dag", {"tasks": ()})["tasks"]
         )
         ours = loop["dag"]["tasks"]["retrain"]["inputs"]["parameters"]
-        assert {name: value for name, value in ours.items() if "accelerator" in name} == {
+        assert {name: value for name, value in ours.items() if f"_{name}".endswith(ASKED)} == {
             name: {"componentInputParameter": name} if "componentInputParameter" in value else value
             for name, value in task.items()
         }
+
+
+def test_a_machine_that_vertex_ai_has_not_is_asked_for_as_it_is(tmp_path):
+    machines = {
+        "retrain": {"accelerator": "nvidia", "spot": True},
+        "best_epoch": TPU | {"accelerator": "tpu-v5p-slice"},
+    }
+    spec, _ = documents(compiled(tmp_path, machines))
+    assert on_kubernetes(spec) == {}
+    assert not any(job_of(one) for one in spec["deploymentSpec"]["executors"].values())
+    asked = {label: one for label, one in asked_of(spec, {}).items() if one}
+    assert asked == {
+        "exec-retrain": {"accelerator_type": "nvidia.com/gpu", "accelerator_count": "1"},
+        "exec-best-epoch": {"accelerator_type": "google.com/tpu", "accelerator_count": "8"},
+    }
 
 
 def test_nodes_volumes_and_secrets_are_those_that_kfp_kubernetes_writes(tmp_path):
@@ -261,10 +311,21 @@ def test_what_a_task_of_vertex_ai_can_not_have_a_custom_job_has(tmp_path):
         IMAGES["gpu"],
     )
     assert (tpu.type, tpu.accelerator, tpu.topology, tpu.image) == ("ct5lp-hightpu-8t", "", "2x4", IMAGES["tpu"])
-    containers = executors(first)
-    assert {containers[label]["image"] for label in found} == {IMAGES["glue"]}
-    assert not any("resources" in containers[label] for label in found)
-    assert accelerator_of(first, first["deploymentSpec"]["executors"]["exec-tune"]) == ("NVIDIA_TESLA_T4", 4)
+    containers, asked = executors(first), asked_of(first, {})
+    assert [containers[f"exec-{name}"]["image"] for name in ("retrain", "best-epoch")] == [IMAGES["gpu"], IMAGES["tpu"]]
+    none = {"accelerator_type": "ACCELERATOR_TYPE_UNSPECIFIED", "accelerator_count": "0"}
+    assert asked["exec-retrain"] == {"cpu_limit": "4", "memory_limit": "16G"} | none
+    assert asked["exec-best-epoch"] == none
+    tune = {"cpu_limit": "16", "memory_limit": "60G", "accelerator_type": "NVIDIA_TESLA_T4", "accelerator_count": "4"}
+    assert asked["exec-tune"] == tune
+
+
+@pytest.mark.parametrize("key", [{"region": "us-central1"}, {"disk_gb": 200}, {"fallback": [{"spot": False}]}])
+def test_a_task_that_only_waits_asks_for_nothing(tmp_path, key):
+    spec, _ = documents(compiled(tmp_path, {"retrain": GPUS | {"spot": True} | key}, "vertex"))
+    container = executors(spec)["exec-retrain"]
+    assert ("resources" in container, container["image"]) == (False, IMAGES["glue"])
+    assert job_of(spec["deploymentSpec"]["executors"]["exec-retrain"]).limits is None
 
 
 def test_an_image_of_a_custom_job_is_looked_at_too(tmp_path):
