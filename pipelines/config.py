@@ -101,7 +101,7 @@ def load(path: str | Path, overrides: list[str] | None = None) -> RunFile:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         siblings = [other.name for other in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        raise UserError(f"no run file {path}{nearest(path.name, siblings)}; `kep init DATA` writes one") from None
+        raise UserError(f"no run file {path}, which `kep init DATA` writes{nearest(path.name, siblings)}") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = "it is a folder" if path.is_dir() else "it is no text in UTF-8"
         reason = error.strerror if isinstance(error, PermissionError) else reason

@@ -71,7 +71,7 @@ def one_sentence(err: str) -> str:
         (["run", "demo.yaml", "--from", "xyzzy"], "--from: xyzzy is not a step; the steps are ingest, tune"),
         (["run", "--like", "runs/x", "--set", "seed=1"], "it takes no --set"),
         (["run", "--like", "runs/x"], "--like: runs/x has no run.json"),
-        (["run", "dmeo.yaml"], 'no run file dmeo.yaml; did you mean "demo.yaml"?'),
+        (["run", "dmeo.yaml"], 'no run file dmeo.yaml, which `kep init DATA` writes; did you mean "demo.yaml"?'),
         (["run", "demo.yaml", "--set", "search.max_trial=3"], 'did you mean "max_trials"'),
         (["run", "demo.yaml", "--runs", "python3/runs"], 'kfp.local replaces "python3" in paths'),
         (["check", "gone.yaml"], "no run file gone.yaml"),
