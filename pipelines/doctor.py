@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 PACKAGE = "keras-ensemble-pipelines"
 LEAST_DISK, LEAST_MEMORY = 5e9, 3e9
 """Bytes that the demo needs with some to spare."""
-MOST_TASKS, LONGEST_TASK, LARGEST_TEMPLATE = 10_000, 7 * 24 * 3600, 1_000_000
-"""Limits of Vertex AI Pipelines: tasks of a run, seconds of a task; and bytes of a template that is surely taken."""
+MOST_TASKS, LONGEST_TASK, LARGEST_OUTPUT, LARGEST_TEMPLATE = 10_000, 7 * 24 * 3600, 131_072, 1_000_000
+"""Limits of Vertex AI Pipelines: tasks of a run, seconds of a task, bytes of what it hands on beside its artifacts; and
+bytes of a template that is surely taken."""
+CANDIDATE = 1_000
+"""Bytes of a configuration that the search hands on, at most: those of the families here take half of it."""
 STEPS_ON_PROJECT = ("roles/aiplatform.user",)
 STEPS_ON_BUCKET = ("roles/storage.objectUser",)
 STEPS_ON_ITSELF = ("roles/iam.serviceAccountUser",)
@@ -110,6 +113,7 @@ def examine(file: Path | None, overrides: list[str] | None, place: Cloud | Clust
     yield from _images(place)
     if settings is not None:
         yield from _template(settings, file, overrides, place)
+        yield from _tpus(settings)
     machines = settings.hardware.machines.values() if settings is not None else ()
     if isinstance(place, Cluster):
         yield from _cluster(place, any(machine.accelerator for machine in machines))
@@ -223,11 +227,12 @@ def _template(settings: RunFile, file: Path, overrides: list[str] | None, place:
         yield Finding("WARN", "template", detail, "shorten the own families' source, which travels in it")
     else:
         yield Finding("PASS", "template", detail)
-    asked = [f"hardware.{step}" for step in ("best_epoch", "retrain") if _tpu(settings, step)]
-    if asked:
-        own = version("tensorflow-cpu") if _installed("tensorflow-cpu") else version("tensorflow")
-        words = f"TensorFlow {own} trains on TPU v5e and before; on v6e and later it does not"
-        yield Finding("WARN", "TPU", f"{', '.join(asked)}: {words}", "take v5e (docs/training.md)")
+    search = settings.search
+    configurations = min(max(search.top_n, search.parallel_trials if search.rounds else 0), search.max_trials)
+    if target == "vertex" and CANDIDATE * configurations > LARGEST_OUTPUT:
+        key = "search.top_n" if search.top_n >= configurations else "search.parallel_trials"
+        detail = f"{configurations} configurations at once are about {CANDIDATE * configurations / 1024:.0f} KiB"
+        yield Finding("WARN", "outputs", f"{detail}, and a task may hand on 128", f"lower {key}")
     seen, found = _tried("data", lambda: look(template))
     if found:
         yield found
@@ -241,8 +246,18 @@ def _template(settings: RunFile, file: Path, overrides: list[str] | None, place:
             yield Finding("WARN", "time", f"about {seconds / 86400:.0f} days; a task may take 7", fix)
 
 
-def _tpu(settings: RunFile, step: str) -> bool:
-    return getattr(settings.hardware, step).strategy == "tpu"
+def _tpus(settings: RunFile) -> Iterator[Finding]:
+    """Whether the image for TPUs trains on those that are asked for."""
+    machines = settings.hardware.machines
+    asked = [step for step, machine in machines.items() if any(place.on_tpu for place in machine.places)]
+    if asked:
+        pair = [one for one in map(Requirement, requires(PACKAGE) or []) if one.name in ("libtpu", "tensorflow-tpu")]
+        words = " and ".join(f"{one.name} {str(one.specifier).removeprefix('==')}" for one in pair)
+        yield Finding("PASS", "TPU", f"{', '.join(asked)}: the image tpu has {words}, for TPUs up to v5e")
+    for step in ("best_epoch", "retrain"):
+        if getattr(settings.hardware, step).strategy == "tpu" and step not in asked:
+            fix = f"hardware.{step}.machine: {{accelerator: tpu-v5-lite-podslice, topology: 2x4}}"
+            yield Finding("WARN", "TPU", f"hardware.{step}.strategy is tpu, and its machine has none", fix)
 
 
 def _online(cloud: Cloud, jobs: bool) -> Iterator[Finding]:

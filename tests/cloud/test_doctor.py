@@ -189,7 +189,14 @@ def test_a_run_file_that_can_not_be_submitted(vertex, google, doctor, tmp_path):
     (tmp_path / "tpu.yaml").write_text(json.dumps(tpu))
     _, found = doctor("tpu.yaml", *PLACE, *WHERE)
     assert found["TPU"][0] == "WARN"
-    assert "on v6e and later it does not" in found["TPU"][1]
+    assert "hardware.retrain.strategy is tpu, and its machine has none" in found["TPU"][1]
+    machine = ("--set", "hardware.retrain.machine={accelerator: tpu-v5-lite-podslice, topology: 2x4}")
+    _, found = doctor("tpu.yaml", *PLACE, *WHERE, *machine)
+    pair = "retrain: the image tpu has libtpu 0.0.14 and tensorflow-tpu 2.20.0, for TPUs up to v5e"
+    assert found["TPU"] == ("PASS", pair)
+    _, found = doctor("tpu.yaml", *PLACE, *WHERE, "--set", "search.top_n=150", "--set", "search.max_trials=200")
+    assert found["outputs"][0] == "WARN"
+    assert "150 configurations at once are about 146 KiB, and a task may hand on 128" in found["outputs"][1]
     (tmp_path / "here.yaml").write_text(json.dumps({"name": "h", "data": {"source": "x.csv", "label": "y"}}))
     code, found = doctor("here.yaml", *PLACE, *WHERE)
     assert (code, found["template"][0]) == (1, "FAIL")
