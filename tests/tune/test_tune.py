@@ -103,6 +103,8 @@ CLEAN.set_forkserver_preload(["components.tune.tune"])
 
 
 def _run_step(arguments: dict, environment: dict, log: Path, answer: Path) -> None:
+    # The server keeps the variables of the test that it was started by.
+    os.environ.clear()
     os.environ.update(environment)
     with open(log, "w") as sys.stdout:
         answer.write_text(json.dumps(run(**arguments)))
