@@ -23,8 +23,9 @@ setup: .venv/installed  ## Make the environment in .venv from uv.lock
 demo: setup  ## Run the pipeline on real data: make demo [RUN=digits|breast_cancer]
 	.venv/bin/kep run pipelines/configs/$(RUN).yaml
 
+# In the order of the files: xdist's own begins the file that takes longest at the end, where one process waits for it.
 test: setup  ## Run every test but the long ones
-	.venv/bin/python -m pytest -n 2 --dist loadfile
+	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: setup  ## Run the tests of long trainings and of those that are killed again and again: some minutes
 	.venv/bin/python -m pytest -n 2 -m slow
