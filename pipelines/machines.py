@@ -84,10 +84,11 @@ def place(spec: dict, machines: Mapping[str, Machine], target: Target) -> list[d
     configured = {}
     for label, machine in of_executors(spec, machines):
         step, container = step_of(label.removeprefix("exec-")), spec["deploymentSpec"]["executors"][label]["container"]
-        if resources := _resources(step, machine):
+        inputs = _inputs(machine)
+        if resources := _resources(machine, {key: _name(step, key) for key in inputs}):
             container["resources"] = resources
-        for key, value in _inputs(machine).items():
-            _hand_down(spec, label, key, f"{step}_{key}", value)
+        for key, value in inputs.items():
+            _hand_down(spec, label, key, _name(step, key), value)
         if target == "kubeflow" and (config := _kubernetes(machine)):
             configured[label] = config
     if not configured:
@@ -105,7 +106,7 @@ def limits(step: str, machine: Machine) -> dict[str, str] | None:
     a machine that only Vertex AI has."""
     if _only_vertex(machine):
         return None
-    return {f"{step}_{key}": value for key, value in _asked(machine).items()}
+    return {_name(step, key): value for key, value in _asked(machine).items()}
 
 
 def of_executors(spec: dict, machines: Mapping[str, Machine]) -> Iterator[tuple[str, Machine]]:
@@ -178,15 +179,19 @@ def _inputs(machine: Machine) -> dict[str, str]:
     return {_TYPE: machine.accelerator.upper().replace("-", "_")} if named else {}
 
 
-def _resources(step: str, machine: Machine) -> dict[str, Any]:
-    """As kfp's `set_cpu_limit`, `set_memory_limit`, `set_accelerator_type` and `set_accelerator_limit` write them."""
+def _resources(machine: Machine, names: Mapping[str, str]) -> dict[str, Any]:
+    """As kfp's `set_cpu_limit`, `set_memory_limit`, `set_accelerator_type` and `set_accelerator_limit` write them.
+
+    Args:
+        machine: Which the task asks for.
+        names: Of the inputs that say it instead.
+    """
     resources: dict[str, Any] = {}
-    inputs = _inputs(machine)
     for key, value in _asked(machine).items():
         fields = resources.setdefault("accelerator", {}) if key in (_TYPE, _COUNT) else resources
         field, old = _FIELDS[key]
-        fields[field] = _channel(f"{step}_{key}") if key in inputs else value
-        if key not in inputs:
+        fields[field] = _channel(names[key]) if key in names else value
+        if key not in names:
             fields[old] = value if fields is not resources else float(value.removesuffix("G"))
     return resources
 
@@ -223,6 +228,11 @@ def _hand_down(spec: dict, executor: str, key: str, name: str, value: str) -> No
         for label in above:
             spec["components"][label]["inputDefinitions"]["parameters"][channel] = {"parameterType": "STRING"}
         reached, asked = above, {}
+
+
+def _name(step: str, key: str) -> str:
+    """The pipeline's input that says what a step's tasks ask for."""
+    return f"{step}_{key}"
 
 
 def _channel(name: str) -> str:

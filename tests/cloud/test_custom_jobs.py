@@ -541,8 +541,7 @@ def test_on_kubeflow_the_task_becomes_the_step(task, vertex, jobs, tmp_path):
 
 def test_elsewhere_than_on_vertex_ai(task, capsys, vertex):
     task("true", machine=TWO)
-    *words, end = launch_with("run-1", arguments(vertex))[3:]
-    assert launch.main([*words, end, "true"]) == 2
+    assert launch.main([*launch_with("run-1", arguments(vertex))[3:], "true"]) == 2
     assert 'error: --run: "run-1" is no run of Vertex AI Pipelines' in capsys.readouterr().out
 
 

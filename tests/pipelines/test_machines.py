@@ -111,7 +111,7 @@ def test_the_first_document_is_that_of_vertex_ai(tmp_path, machines, search):
     assert bool(separator) == bool(machines)
 
 
-def reaching(spec: dict, values: dict[str, str]) -> dict[str, dict[str, str]]:
+def reaching(spec: dict, values: dict[str, str]) -> dict[str, list[str]]:
     """What each task asks for by inputs, as an engine hands them down from the pipeline's to a task's."""
     found = {}
 
