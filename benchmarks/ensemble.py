@@ -34,17 +34,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from components.ingest.ingest import ingest
-from components.retrain.retrain import length
-from components.shared.metrics import FLOOR, loss
-from components.shared.monitor import Monitor
-from components.shared.pooling import pool
-from components.shared.records import Records, Rows
-from components.shared.settings import DataSettings, EnsembleSettings
-from components.weigh.weigh import choose, choose_pooling, compare
-from components.weigh.weights import Limits, Problem, exact, excess, fit, greedy, nelder_mead, random_search
-from models.family import Settings
-from models.registry import family
+from kep.components.ingest.ingest import ingest
+from kep.components.retrain.retrain import length
+from kep.components.weigh.weigh import choose, choose_pooling, compare
+from kep.components.weigh.weights import Limits, Problem, exact, excess, fit, greedy, nelder_mead, random_search
+from kep.config.sections import DataSettings, EnsembleSettings
+from kep.data.records import Records, Rows
+from kep.models.family import Settings
+from kep.models.registry import family
+from kep.stats.metrics import FLOOR, loss
+from kep.stats.pooling import pool
+from kep.training.monitor import Monitor
 
 TEST = 0.25
 """Share of the rows that are for testing; a quarter of the others is for validation."""

@@ -25,11 +25,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
-from components.ingest.layout import frames_of, template
-from components.ingest.write import shard_counts, write_shard
-from components.shared import shards
-from components.shared.schema import Column, Label, Manifest, RoleInfo, SplitInfo
-from components.shared.shards import Rows, StoredRows, load_rows, store_rows
+from kep.components.ingest.layout import frames_of, template
+from kep.components.ingest.write import shard_counts, write_shard
+from kep.data import shards
+from kep.data.schema import Column, Label, Manifest, RoleInfo, SplitInfo
+from kep.data.shards import Rows, StoredRows, load_rows, store_rows
 
 try:
     import grain

@@ -59,7 +59,7 @@ def book(folder: Path, trials: int, executions: int, epochs: int) -> None:
     import keras
     import keras_tuner
 
-    from components.shared.records import Records
+    from kep.data.records import Records
 
     data = Records(folder / "records", "tune")
     train, validation = data.load("train"), data.load("validation")
@@ -96,9 +96,9 @@ def book(folder: Path, trials: int, executions: int, epochs: int) -> None:
 
 def ours(folder: Path, trials: int, executions: int, epochs: int) -> None:
     """`tune` on the same records."""
-    from components.tune.trials import Study, merged
-    from components.tune.tune import run
-    from models.registry import travelling
+    from kep.artifacts.trials import Study, merged
+    from kep.components.tune.tune import run
+    from kep.models.registry import travelling
 
     (folder / "mlp_of_the_book.py").write_text(FAMILY)
     settings = {"tuner": "bayesian", "max_trials": trials, "executions_per_trial": executions, "max_epochs": epochs}
@@ -144,7 +144,7 @@ class Memory(threading.Thread):
 
 def arm(name: str, records: Path, *numbers: int) -> dict:
     """One arm in a process of its own: its result, wall seconds, peak memory and bytes on disk."""
-    from pipelines.local import step_environment
+    from kep.engines.local.runner import step_environment
 
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "records").symlink_to(records)
@@ -171,8 +171,8 @@ def oracle_milliseconds(trials: int = 100) -> dict[str, float]:
     """CPU milliseconds of one suggestion after `trials` trials of the built-in MLP's space, by tuner."""
     import keras_tuner
 
-    from components.tune.suggest import ORACLES, suggest
-    from components.tune.trials import Trial
+    from kep.artifacts.trials import Trial
+    from kep.components.tune.suggest import ORACLES, suggest
 
     space = keras_tuner.HyperParameters()
     space.Float("dropout", 0.0, 0.5, step=0.1)
@@ -267,8 +267,8 @@ def main() -> None:
         {"book": book, "ours": ours}[name](Path(folder), *map(int, numbers))
         return
 
-    from components.ingest.ingest import ingest
-    from components.shared.settings import DataSettings
+    from kep.components.ingest.ingest import ingest
+    from kep.config.sections import DataSettings
 
     rows, trials, executions, epochs = (10_000, 100, 2, 80) if arguments.full else (3000, 8, 1, 15)
     with tempfile.TemporaryDirectory() as folder:

@@ -32,16 +32,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.ingest.ingest import ingest
-from components.shared.files import write_json
-from components.shared.monitor import Monitor
-from components.shared.records import Records
-from components.shared.settings import DataSettings
-from models import ensemble
-from models.ensemble import Ensemble, raw_features
-from models.export import savedmodel, tensors
-from models.family import Settings
-from models.registry import family
+from kep.components.ingest.ingest import ingest
+from kep.config.sections import DataSettings
+from kep.core.files import write_json
+from kep.data.records import Records
+from kep.delivery.export.savedmodel import savedmodel, tensors
+from kep.models import ensemble
+from kep.models.ensemble import Ensemble, raw_features
+from kep.models.family import Settings
+from kep.models.registry import family
+from kep.training.monitor import Monitor
 
 SETS = {
     "breast_cancer": (("mlp", "mlp"), "30 numbers, two dense networks"),
@@ -184,7 +184,7 @@ def repeated(call: Callable[[int], object], seconds: float) -> Measured:
 @contextmanager
 def server(folder: Path, *options: str) -> Iterator[int]:
     """`kep serve` in a process of its own; yields its port when it is ready."""
-    command = [sys.executable, "-m", "pipelines.cli", "serve", str(folder), "--name", "m", "--port", "0", *options]
+    command = [sys.executable, "-m", "kep.cli.main", "serve", str(folder), "--name", "m", "--port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         url = next(shlex.split(line)[1] for line in process.stdout if line.startswith("curl "))
         next(line for line in process.stdout if '"ready"' in line)

@@ -77,8 +77,8 @@ def scaled(batch: dict) -> "tf.Tensor":  # noqa: F821
 
 def by_loop(kind: str, x: np.ndarray, y: np.ndarray, jit: bool) -> Iterator[float]:
     """Our loop, an epoch at each step; yields its training loss."""
-    from components.shared.machine import Machine
-    from components.shared.training import Feed, Loop
+    from kep.training.loop import Feed, Loop
+    from kep.training.machine import Machine
 
     model, machine = network(kind), Machine(jit=jit)
     feed = Feed(lambda index: ({"image": x[index]}, y[index]), len(y), BATCH, 0, machine)
@@ -152,8 +152,8 @@ def ways(group: str, kind: str, rows: int) -> dict[str, Iterator[float]]:
 
 def trained(group: str, kind: str, rows: int, count: int) -> dict[str, tuple[float, float, float]]:
     """What `measured` says of each way of a group; takes the process's threads."""
-    from components.shared.hardware import limit_threads
-    from components.shared.settings import TrialHardware
+    from kep.config.sections import TrialHardware
+    from kep.runtime.hardware import limit_threads
 
     if group != "fit":
         limit_threads(TrialHardware(threads=1 if group == "one thread" else None))
@@ -199,10 +199,10 @@ def replicas(rows: int, count: int) -> str:
 
 def on_replicas(number: int, rows: int, count: int) -> float:
     """Seconds of the fastest epoch of the MLP on so many logical CPU devices; takes the process's devices."""
-    from components.shared.hardware import limit_threads, plan
-    from components.shared.machine import Machine
-    from components.shared.settings import TrainingHardware
-    from components.shared.training import Feed, Loop
+    from kep.config.sections import TrainingHardware
+    from kep.runtime.hardware import limit_threads, plan
+    from kep.training.loop import Feed, Loop
+    from kep.training.machine import Machine
 
     several = {"strategy": "mirrored", "device": "cpu", "devices": number}
     hardware = TrainingHardware.model_validate(several if number > 1 else {"strategy": "single"})
@@ -218,9 +218,9 @@ def on_replicas(number: int, rows: int, count: int) -> float:
 
 def whole_step(rows: int, epochs: int) -> str:
     """What a local training step spends its time on, in a fresh process, Markdown."""
-    from components.ingest.ingest import ingest
-    from components.shared.settings import DataSettings
-    from pipelines.local import step_environment
+    from kep.components.ingest.ingest import ingest
+    from kep.config.sections import DataSettings
+    from kep.engines.local.runner import step_environment
 
     with tempfile.TemporaryDirectory() as folder:
         images, labels = digits(rows, seed=0)
@@ -239,8 +239,8 @@ def step_parts(records: str, epochs: int) -> dict[str, float]:
     """Seconds of each part of a training step, from the start of the process."""
     import psutil
 
-    from components.shared.hardware import limit_threads
-    from components.shared.settings import TrialHardware
+    from kep.config.sections import TrialHardware
+    from kep.runtime.hardware import limit_threads
 
     limit_threads(TrialHardware())
     spent, last = {}, psutil.Process().create_time()
@@ -253,10 +253,10 @@ def step_parts(records: str, epochs: int) -> dict[str, float]:
     import tensorflow as tf
 
     ended("import of TensorFlow")
-    from components.shared.monitor import Monitor
-    from components.shared.records import Records
-    from models.family import Settings
-    from models.registry import family, travelling
+    from kep.data.records import Records
+    from kep.models.family import Settings
+    from kep.models.registry import family, travelling
+    from kep.training.monitor import Monitor
 
     ended("other imports")
     data = Records(records, "retrain")

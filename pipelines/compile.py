@@ -14,14 +14,14 @@ import yaml
 from kfp import compiler, dsl
 from kfp.compiler.pipeline_spec_builder import extract_comments_from_pipeline_spec
 
-from components.shared.errors import UserError
-from components.shared.files import write_file
-from components.shared.settings import Machine
-from pipelines.images import assign
-from pipelines.lint import lint
-from pipelines.machines import Target, place
-from pipelines.prediction import prediction
-from pipelines.training import training
+from kep.config.sections import Machine
+from kep.core.errors import UserError
+from kep.core.files import write_file
+from kep.pipelines.images import assign
+from kep.pipelines.lint import lint
+from kep.pipelines.machines import Target, place
+from kep.pipelines.prediction import prediction
+from kep.pipelines.training import training
 
 
 def compile_training(

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import yaml
 
-from components.shared.errors import UserError
-from components.shared.settings import Machine
-from pipelines.arguments import kfp_safe
-from pipelines.custom_jobs import Job, Place, delegate, job_of
-from pipelines.local import step_of
-from pipelines.machines import Target, by_job, limits, of_executors
+from kep.config.sections import Machine
+from kep.core.errors import UserError
+from kep.engines.local.runner import step_of
+from kep.google.custom_jobs import Job, Place, delegate, job_of
+from kep.pipelines.machines import Target, by_job, limits, of_executors
+from kep.pipelines.parameters import kfp_safe
 
 GLUE = ("ingest", "weigh", "promote")
 """Steps that never import TensorFlow; they run in a smaller image without it."""

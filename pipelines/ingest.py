@@ -6,7 +6,7 @@ from typing import Any, List
 from kfp import dsl
 from kfp.dsl import Artifact, Input
 
-from components.ingest.component import (
+from kep.components.ingest.component import (
     ingest,
     ingest_count,
     ingest_join,

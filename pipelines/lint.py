@@ -124,6 +124,6 @@ def _executor(where: str, called: dict, spec: dict) -> Iterator[str]:
     elif words[:3] == ["python3", "-m", "kfp.dsl.executor_main"]:
         yield f"{where}: a containerised Python component, which kfp.local can't run as a process"
     elif not any("exec env _KFP_RUNTIME" in word for word in words):
-        yield f"{where}: its shell keeps SIGTERM from Python; declare it with components.shared.component.step"
+        yield f"{where}: its shell keeps SIGTERM from Python; declare it with kep.runtime.component.step"
     if any("pip install" in word for word in words):
         yield f"{where}: installs packages when it runs; they belong into the image"

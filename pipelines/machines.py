@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, Literal
 
-from components.shared.errors import UserError
-from components.shared.settings import Machine
-from pipelines import custom_jobs
-from pipelines.local import step_of
-from pipelines.shapes import DEFAULT_MACHINE, SHAPES
+from kep.config.sections import Machine
+from kep.core.errors import UserError
+from kep.engines.local.runner import step_of
+from kep.google import custom_jobs
+from kep.google.machine_types import DEFAULT_MACHINE, SHAPES
 
 Target = Literal["vertex", "kubeflow"]
 _GKE = "cloud.google.com/gke-"

@@ -5,8 +5,8 @@ from typing import Any, List, NamedTuple
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Model
 
-from components.drift.component import drift, drift_gate
-from components.predict.component import predict, predict_join, predict_plan
+from kep.components.drift.component import drift, drift_gate
+from kep.components.predict.component import predict, predict_join, predict_plan
 
 STEPS = ("predict", "drift")
 """In order of the flow."""

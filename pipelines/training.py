@@ -5,13 +5,13 @@ from typing import Any, List, NamedTuple
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Model
 
-from components.best_epoch.component import best_epoch
-from components.evaluate.component import evaluate
-from components.promote.component import promote
-from components.retrain.component import retrain
-from components.tune.component import suggest, trial, tune
-from components.weigh.component import weigh
-from pipelines.ingest import ingested
+from kep.components.best_epoch.component import best_epoch
+from kep.components.evaluate.component import evaluate
+from kep.components.promote.component import promote
+from kep.components.retrain.component import retrain
+from kep.components.tune.component import suggest, trial, tune
+from kep.components.weigh.component import weigh
+from kep.pipelines.ingest import ingested
 
 RETRIES = 3
 """Times that an engine starts a training again that a machine lost; it goes on from its last checkpoint."""
@@ -140,7 +140,7 @@ def training(rounds: int | None = None, ingest_tasks: int = 1) -> Any:
         code: str = "",
         force: bool = False,
     ) -> Outcome:
-        """The whole flow; each section of the run file is one JSON string (pipelines/arguments.py)."""
+        """The whole flow; each section of the run file is one JSON string (pipelines/parameters.py)."""
         records = ingested(ingest_tasks, data, source, seed, code)
         tuned = search(rounds, families, search_config, tune_hardware, seed, code, records)
         results = best_epochs(

@@ -4,6 +4,8 @@ import builtins
 import logging
 import os
 
+from tests.helpers.paths import DATA
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from pathlib import Path
@@ -11,15 +13,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from components.ingest.ingest import ingest
-from components.shared.files import write_json
-from components.shared.monitor import Monitor
-from components.shared.records import Records
-from components.shared.settings import DataSettings
-from pipelines import cli, cloud
+from kep.cli import cloud, main
+from kep.components.ingest.ingest import ingest
+from kep.config.sections import DataSettings
+from kep.core.files import write_json
+from kep.data.records import Records
+from kep.training.monitor import Monitor
 
-DATA = Path(__file__).parent / "data"
 PRINT = print
+pytest_plugins = ["tests.servers.fixtures"]
 SOURCES = {
     "digits": DataSettings(source="sklearn:digits"),
     "cancer": DataSettings(source="sklearn:breast_cancer"),
@@ -64,9 +66,9 @@ def ensembles(records, tmp_path_factory):
     made = {}
 
     def of(source: str, *names: str, pooling: str = "arithmetic") -> Path:
-        from models import ensemble
-        from models.family import Settings
-        from models.registry import family
+        from kep.models import ensemble
+        from kep.models.family import Settings
+        from kep.models.registry import family
 
         key = (source, names, pooling)
         if key not in made:
@@ -91,13 +93,13 @@ def ensembles(records, tmp_path_factory):
 def kep(tmp_path, monkeypatch, capsys):
     """Function that runs `kep` in an empty folder; returns its exit status, its output and its errors."""
     monkeypatch.chdir(tmp_path)
-    for module in (cli, cloud):
+    for module in (main, cloud):
         monkeypatch.setattr(module, "console", Console(width=200, highlight=False))
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["kep", *arguments])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
         return ended.value.code or 0, *capsys.readouterr()
 
     return run

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from components.best_epoch.folds import Fold, folds
-from components.shared.errors import RunError
-from components.shared.files import new_folder, read_json, write_file, write_json
-from components.shared.metrics import metrics
-from components.shared.records import Rows, concat
-from components.shared.schema import Manifest
-from components.shared.seeds import derive
-from components.shared.settings import BestEpochTask
-from components.shared.step import Step, entry
-from models.family import Family, Fit, Settings
-from models.placed import Placed, placed
-from models.registry import spec_of
+from kep.components.best_epoch.folds import Fold, folds
+from kep.config.sections import BestEpochTask
+from kep.core.errors import RunError
+from kep.core.files import new_folder, read_json, write_file, write_json
+from kep.core.seeds import derive
+from kep.data.records import Rows, concat
+from kep.data.schema import Manifest
+from kep.models.family import Family, Fit, Settings
+from kep.models.placed import Placed, placed
+from kep.models.registry import spec_of
+from kep.runtime.step import Step, entry
+from kep.stats.metrics import metrics
 
 CALLS = 100
 """Timed calls behind a latency: their median."""
@@ -50,7 +50,7 @@ def run(
         step: Of this execution.
         candidate: JSON of the candidate that `tune` chose.
         records: Folder of the records.
-        families: JSON list made by `models.registry.travelling`.
+        families: JSON list made by `kep.models.registry.travelling`.
         config: JSON of `BestEpochTask`.
         batch_size: Rows of one optimiser step.
         hardware: JSON of `TrainingHardware`.

@@ -2,7 +2,7 @@
 
 from kfp.dsl import Artifact, Dataset, Input, Output
 
-from components.shared.component import step
+from kep.runtime.component import step
 
 
 @step
@@ -30,7 +30,7 @@ def best_epoch(
         records: Folder with manifest.json and the shards.
         result: Best epoch, learning curves and validation predictions of every seed, and the first seed's model.
     """
-    from components.best_epoch.best_epoch import run
+    from kep.components.best_epoch.best_epoch import run
 
     run(
         out=result.path,

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-from components.shared.errors import UserError
-from components.shared.records import Rows, concat
-from components.shared.schema import Manifest
+from kep.core.errors import UserError
+from kep.data.records import Rows, concat
+from kep.data.schema import Manifest
 
 
 @dataclass(frozen=True)

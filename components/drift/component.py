@@ -2,7 +2,7 @@
 
 from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
 
-from components.shared.component import step
+from kep.runtime.component import step
 
 
 @step
@@ -26,8 +26,8 @@ def drift(
         metrics: Rows, how much has drifted, and the largest indices, for the pipeline's page.
         page: The comparison as one offline page.
     """
-    from components.drift.run import run
-    from components.shared.kfp_artifacts import log_metrics, show
+    from kep.components.drift.run import run
+    from kep.runtime.kfp_artifacts import log_metrics, show
 
     done = run(out=comparison.path, model=model.path, predictions=predictions.path, config=config)
     log_metrics(metrics, done)
@@ -44,6 +44,6 @@ def drift_gate(config: str, code: str, comparison: Input[Artifact], verdict: Out
         comparison: What drift wrote.
         verdict: What has drifted.
     """
-    from components.drift.run import gate
+    from kep.components.drift.run import gate
 
     gate(out=verdict.path, comparison=comparison.path, config=config)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from components.drift.observed import Observed, Predicted, can_observe
-from components.shared.charts import beside
-from components.shared.drift import LEVEL, Shift, compare, labelled
-from components.shared.errors import UserError
-from components.shared.page import number, render_page
-from components.shared.schema import Manifest
+from kep.core.errors import UserError
+from kep.data.schema import Manifest
+from kep.report.charts import beside
+from kep.report.page import number, render_page
+from kep.stats.drift import LEVEL, Shift, compare, labelled
+from kep.stats.observed import Observed, Predicted, can_observe
 
 SHOWN = 12
 """Columns of which the page draws a chart: the most shifted ones."""
@@ -78,7 +78,7 @@ class Comparison:
         """The comparison as an HTML page."""
         drawn = [shift for shift in self.shifts if shift.beyond(self.threshold)][:SHOWN] or self.shifts[:SHOWN]
         return render_page(
-            "drift/drift.html.j2",
+            "drift.html.j2",
             data=self.data,
             against=self.model,
             verdict=self.sentence(),

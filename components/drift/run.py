@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from components.drift.drift import Comparison, check_comparable, compared
-from components.drift.observed import FILE, Observed, travelling
-from components.predict.predict import OBSERVED, TOLD
-from components.shared.errors import RunError
-from components.shared.files import read_json, write_file, write_json
-from components.shared.schema import Manifest
-from components.shared.settings import DriftSettings
-from components.shared.step import Step, entry
+from kep.components.drift.drift import Comparison, check_comparable, compared
+from kep.components.predict.predict import OBSERVED, TOLD
+from kep.config.sections import DriftSettings
+from kep.core.errors import RunError
+from kep.core.files import read_json, write_file, write_json
+from kep.data.schema import Manifest
+from kep.runtime.step import Step, entry
+from kep.stats.observed import FILE, Observed, travelling
 
 RECORD, PAGE = "drift.json", "drift.html"
 

@@ -4,7 +4,7 @@ from typing import List
 
 from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
 
-from components.shared.component import step
+from kep.runtime.component import step
 
 
 @step
@@ -44,8 +44,8 @@ def evaluate(
         classification: Confusion matrix and ROC curve, for the pipeline's page.
         report: The report as one offline page.
     """
-    from components.evaluate.evaluate import run
-    from components.evaluate.kfp_artifacts import log
+    from kep.components.evaluate.evaluate import run
+    from kep.components.evaluate.kfp_artifacts import log
 
     done = run(
         out=evaluation.path,

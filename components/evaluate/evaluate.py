@@ -6,22 +6,22 @@ from pathlib import Path
 
 import numpy as np
 
-from components.drift.observed import save_predicted
-from components.evaluate.report import AVERAGE, BASELINE, render
-from components.evaluate.scores import intervals, paired_difference, pictures, slices
-from components.shared import champions
-from components.shared.errors import UserError, nearest
-from components.shared.files import new_folder, read_json, write_file, write_json
-from components.shared.metrics import loss
-from components.shared.pooling import pool
-from components.shared.records import Rows
-from components.shared.schema import Manifest
-from components.shared.seeds import derive
-from components.shared.settings import EvaluateSettings
-from components.shared.step import Step, entry
-from components.tune.trials import Study, merged
-from models import ensemble as ensembles
-from models.ensemble import Ensemble
+from kep.artifacts.trials import Study, merged
+from kep.components.evaluate.scores import intervals, paired_difference, pictures, slices
+from kep.config.sections import EvaluateSettings
+from kep.core.errors import UserError, nearest
+from kep.core.files import new_folder, read_json, write_file, write_json
+from kep.core.seeds import derive
+from kep.data.records import Rows
+from kep.data.schema import Manifest
+from kep.models import ensemble as ensembles
+from kep.models.ensemble import Ensemble
+from kep.report.report import AVERAGE, BASELINE, render
+from kep.runtime.step import Step, entry
+from kep.stats.metrics import loss
+from kep.stats.observed import save_predicted
+from kep.stats.pooling import pool
+from kep.storage import champions
 
 SAME = 1e-5
 """Largest difference between a reloaded ensemble's predictions and the evaluated ones: float32 rounding."""

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from components.shared.kfp_artifacts import keep, log_metrics, show
+from kep.runtime.kfp_artifacts import keep, log_metrics, show
 
 
 def log(done: dict, evaluation: str, metrics: Any, classification: Any, report: Any) -> None:
     """Fills the artifacts that the pipeline pages draw.
 
     Args:
-        done: What `components.evaluate.evaluate.run` returned.
+        done: What `kep.components.evaluate.evaluate.run` returned.
         evaluation: The folder that it wrote.
         metrics: KFP `Metrics`.
         classification: KFP `ClassificationMetrics`; stays empty for a regression.

@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from components.shared.metrics import calibration_bins, metrics, row_losses
-from components.shared.records import Rows
-from components.shared.schema import Manifest
+from kep.data.records import Rows
+from kep.data.schema import Manifest
+from kep.stats.metrics import calibration_bins, metrics, row_losses
 
 MOST_ROWS = 5_000
 """Most rows of one bootstrap resample; above, intervals of this many rows are scaled (m out of n bootstrap)."""

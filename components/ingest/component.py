@@ -4,7 +4,7 @@ from typing import List
 
 from kfp.dsl import Artifact, Dataset, Input, Output
 
-from components.shared.component import step
+from kep.runtime.component import step
 
 
 @step
@@ -18,7 +18,7 @@ def ingest(config: str, source: str, seed: int, code: str, records: Output[Datas
         code: Hash of the code that runs, part of the cache key.
         records: Folder with manifest.json and the shards.
     """
-    from components.ingest.run import run
+    from kep.components.ingest.run import run
 
     run(out=records.path, config=config, source=source, seed=seed, code=code)
 
@@ -40,7 +40,7 @@ def ingest_scan(
         code: Hash of the code that runs, part of the cache key.
         scanned: What was found.
     """
-    from components.ingest.run import scan
+    from kep.components.ingest.run import scan
 
     scan(
         out=scanned.path,
@@ -69,7 +69,7 @@ def ingest_keys(
         scans: Of all parts.
         read: An Arrow stream.
     """
-    from components.ingest.run import keys
+    from kep.components.ingest.run import keys
 
     keys(
         out=read.path,
@@ -101,7 +101,7 @@ def ingest_roles(
         keys: Of all parts.
         given: A byte for each row, and how many have each role.
     """
-    from components.ingest.run import roles
+    from kep.components.ingest.run import roles
 
     roles(
         out=given.path,
@@ -134,7 +134,7 @@ def ingest_count(
         roles: Of all rows.
         counted: Rows by category of each column.
     """
-    from components.ingest.run import count
+    from kep.components.ingest.run import count
 
     count(
         out=counted.path,
@@ -171,7 +171,7 @@ def ingest_write(
         counts: Of all parts.
         written: The pieces.
     """
-    from components.ingest.run import write
+    from kep.components.ingest.run import write
 
     write(
         out=written.path,
@@ -208,7 +208,7 @@ def ingest_join(
         pieces: Of all parts.
         records: Folder with manifest.json and the shards.
     """
-    from components.ingest.run import join
+    from kep.components.ingest.run import join
 
     join(
         out=records.path,

@@ -4,13 +4,13 @@ import logging
 import shutil
 from pathlib import Path
 
-from components.ingest.bigquery import is_bigquery
-from components.ingest.sources import format_of, is_sklearn
-from components.shared.errors import UserError
-from components.shared.schema import FILE, Manifest
-from components.shared.settings import DataSettings
-from components.shared.shards import read_shard
-from components.shared.storage import fetch, list_files, path_of
+from kep.config.sections import DataSettings
+from kep.core.errors import UserError
+from kep.data.schema import FILE, Manifest
+from kep.data.shards import read_shard
+from kep.data.sources.bigquery import is_bigquery
+from kep.data.sources.open import format_of, is_sklearn
+from kep.storage.locations import fetch, list_files, path_of
 
 log = logging.getLogger("kep.ingest")
 

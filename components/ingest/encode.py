@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from components.ingest.plan import Plan
-from components.ingest.unit import Unit
-from components.shared import columns
-from components.shared.errors import UserError
-from components.shared.schema import Column
-from components.shared.settings import Split
+from kep.components.ingest.plan import Plan
+from kep.config.sections import Split
+from kep.core.errors import UserError
+from kep.data import columns
+from kep.data.schema import Column
+from kep.data.sources.unit import Unit
 
 
 @dataclass

@@ -11,23 +11,23 @@ from pathlib import Path
 
 import numpy as np
 
-from components.ingest import plan as planning
-from components.ingest import scan as scanning
-from components.ingest.categories import Tally
-from components.ingest.copy import copy_records, own_manifest
-from components.ingest.encode import Keys, count_categories, read_keys
-from components.ingest.plan import Plan
-from components.ingest.scan import Scan
-from components.ingest.sources import open_source
-from components.ingest.split import Roles, assign
-from components.ingest.statistics import with_statistics
-from components.ingest.unit import Source, Unit
-from components.ingest.workers import Workers
-from components.ingest.write import Target, check_disk, finish_shard, shard_counts, write_pieces
-from components.shared.errors import UserError
-from components.shared.files import new_folder, scratch_folder
-from components.shared.schema import ROLES, Column, Manifest, RecordLayout, RoleInfo, SplitInfo
-from components.shared.settings import DataSettings
+from kep.components.ingest import plan as planning
+from kep.components.ingest import scan as scanning
+from kep.components.ingest.categories import Tally
+from kep.components.ingest.copy import copy_records, own_manifest
+from kep.components.ingest.encode import Keys, count_categories, read_keys
+from kep.components.ingest.plan import Plan
+from kep.components.ingest.scan import Scan
+from kep.components.ingest.split import Roles, assign
+from kep.components.ingest.statistics import with_statistics
+from kep.components.ingest.workers import Workers
+from kep.components.ingest.write import Target, check_disk, finish_shard, shard_counts, write_pieces
+from kep.config.sections import DataSettings
+from kep.core.errors import UserError
+from kep.core.files import new_folder, scratch_folder
+from kep.data.schema import ROLES, Column, Manifest, RecordLayout, RoleInfo, SplitInfo
+from kep.data.sources.open import open_source
+from kep.data.sources.unit import Source, Unit
 
 log = logging.getLogger("kep.ingest")
 

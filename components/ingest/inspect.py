@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from components.ingest.bigquery import is_bigquery, look
-from components.ingest.copy import own_manifest
-from components.ingest.ingest import Survey, locations, open_sources, survey_source, worker_count
-from components.ingest.sources import is_sklearn
-from components.ingest.tasks import files_of_tasks
-from components.ingest.workers import Workers
-from components.shared.files import scratch_folder
-from components.shared.schema import ROLES, Manifest
-from components.shared.settings import DataSettings
-from components.shared.storage import digests, list_files
+from kep.components.ingest.copy import own_manifest
+from kep.components.ingest.ingest import Survey, locations, open_sources, survey_source, worker_count
+from kep.components.ingest.tasks import files_of_tasks
+from kep.components.ingest.workers import Workers
+from kep.config.sections import DataSettings
+from kep.core.files import scratch_folder
+from kep.data.schema import ROLES, Manifest
+from kep.data.sources.bigquery import is_bigquery, look
+from kep.data.sources.open import is_sklearn
+from kep.storage.locations import digests, list_files
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from itertools import starmap
 import google_crc32c
 import numpy as np
 
-from components.shared.schema import GROUP, ID, Column, Label, RecordLayout, Slot
-from components.shared.shards import FOOTER, HEADER, Rows
+from kep.data.schema import GROUP, ID, Column, Label, RecordLayout, Slot
+from kep.data.shards import FOOTER, HEADER, Rows
 
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3
 """Field numbers of tf.train.Feature (tensorflow/core/example/feature.proto)."""

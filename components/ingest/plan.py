@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from components.ingest.scan import MOST_CLASSES, ColumnScan, Scan
-from components.ingest.unit import Source
-from components.shared import columns
-from components.shared.errors import UserError, nearest
-from components.shared.schema import GROUP, ID, Column, Label
-from components.shared.settings import DataSettings
+from kep.components.ingest.scan import MOST_CLASSES, ColumnScan, Scan
+from kep.config.sections import DataSettings
+from kep.core.errors import UserError, nearest
+from kep.data import columns
+from kep.data.schema import GROUP, ID, Column, Label
+from kep.data.sources.unit import Source
 
 log = logging.getLogger("kep.ingest")
 

@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-from components.ingest import tasks
-from components.ingest.ingest import ingest
-from components.ingest.tasks import Known, Task
-from components.shared.schema import Manifest
-from components.shared.settings import DataSettings
-from components.shared.step import Step, entry
+from kep.components.ingest import tasks
+from kep.components.ingest.ingest import ingest
+from kep.components.ingest.tasks import Known, Task
+from kep.config.sections import DataSettings
+from kep.data.schema import Manifest
+from kep.runtime.step import Step, entry
 
 
 @entry("ingest")

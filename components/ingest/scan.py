@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.ingest.unit import Unit
-from components.shared import columns
+from kep.data import columns
+from kep.data.sources.unit import Unit
 
 _SKETCH = 4096
 MOST_CLASSES = 10_000

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from components.ingest.encode import Keys, ascending
-from components.ingest.spill import Group, group, places, read, spill
-from components.shared.columns import mix, text_hash
-from components.shared.errors import UserError
-from components.shared.schema import ROLES
-from components.shared.settings import Split
+from kep.components.ingest.encode import Keys, ascending
+from kep.components.ingest.spill import Group, group, places, read, spill
+from kep.config.sections import Split
+from kep.core.errors import UserError
+from kep.data.columns import mix, text_hash
+from kep.data.schema import ROLES
 
 log = logging.getLogger("kep.ingest")
 

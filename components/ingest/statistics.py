@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from components.shared.schema import Manifest
-from components.shared.shards import Rows, decode, empty, read_shard
+from kep.data.schema import Manifest
+from kep.data.shards import Rows, decode, empty, read_shard
 
 
 @dataclass

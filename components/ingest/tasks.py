@@ -15,12 +15,11 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import fs
 
-from components.ingest import plan as planning
-from components.ingest import scan as scanning
-from components.ingest.bigquery import extracted
-from components.ingest.categories import Tally
-from components.ingest.encode import Keys
-from components.ingest.ingest import (
+from kep.components.ingest import plan as planning
+from kep.components.ingest import scan as scanning
+from kep.components.ingest.categories import Tally
+from kep.components.ingest.encode import Keys
+from kep.components.ingest.ingest import (
     Survey,
     count,
     describe,
@@ -35,18 +34,19 @@ from components.ingest.ingest import (
     vocabularies,
     worker_count,
 )
-from components.ingest.plan import Plan
-from components.ingest.scan import Scan
-from components.ingest.sources import format_of, is_sklearn, of_format, open_source
-from components.ingest.split import Roles
-from components.ingest.unit import Part, Source
-from components.ingest.workers import Workers
-from components.ingest.write import check_disk
-from components.shared.errors import UserError
-from components.shared.files import read_json, write_json
-from components.shared.schema import Column, Manifest
-from components.shared.settings import DataSettings
-from components.shared.storage import list_files
+from kep.components.ingest.plan import Plan
+from kep.components.ingest.scan import Scan
+from kep.components.ingest.split import Roles
+from kep.components.ingest.workers import Workers
+from kep.components.ingest.write import check_disk
+from kep.config.sections import DataSettings
+from kep.core.errors import UserError
+from kep.core.files import read_json, write_json
+from kep.data.schema import Column, Manifest
+from kep.data.sources.bigquery import extracted
+from kep.data.sources.open import format_of, is_sklearn, of_format, open_source
+from kep.data.sources.unit import Part, Source
+from kep.storage.locations import list_files
 
 SPLITTABLE = ("csv", "parquet", "images")
 """Formats whose every file can be read without the others."""

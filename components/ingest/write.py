@@ -13,17 +13,17 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 
-from components.ingest.encode import groups
-from components.ingest.layout import frames_of, template
-from components.ingest.plan import Plan
-from components.ingest.split import keyed
-from components.ingest.unit import Unit
-from components.shared.columns import label_indices
-from components.shared.errors import UserError
-from components.shared.records import encode
-from components.shared.schema import GROUP, ID, ROLES, Column, Label, RecordLayout, Shard
-from components.shared.settings import Split
-from components.shared.shards import FOOTER, HEADER
+from kep.components.ingest.encode import groups
+from kep.components.ingest.layout import frames_of, template
+from kep.components.ingest.plan import Plan
+from kep.components.ingest.split import keyed
+from kep.config.sections import Split
+from kep.core.errors import UserError
+from kep.data.columns import label_indices
+from kep.data.records import encode
+from kep.data.schema import GROUP, ID, ROLES, Column, Label, RecordLayout, Shard
+from kep.data.shards import FOOTER, HEADER
+from kep.data.sources.unit import Unit
 
 _WRITTEN = 1 << 22
 """Bytes of a shard that are written at a time."""

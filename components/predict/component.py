@@ -4,7 +4,7 @@ from typing import List
 
 from kfp.dsl import Artifact, Dataset, Input, Model, Output
 
-from components.shared.component import step
+from kep.runtime.component import step
 
 
 @step
@@ -20,7 +20,7 @@ def predict_plan(config: str, code: str, model: Input[Model], plan: Output[Artif
     Returns:
         One JSON string per task.
     """
-    from components.predict.run import plan as make_plan
+    from kep.components.predict.run import plan as make_plan
 
     return make_plan(out=plan.path, model=model.path, config=config)
 
@@ -36,7 +36,7 @@ def predict(part: str, config: str, code: str, model: Input[Model], shards: Outp
         model: Folder of an ensemble, or of champions.
         shards: Parquet files, and counts of the rows for drift.
     """
-    from components.predict.run import run
+    from kep.components.predict.run import run
 
     run(out=shards.path, part=part, model=model.path, config=config, code=code)
 
@@ -51,6 +51,6 @@ def predict_join(config: str, code: str, slices: Input[List[Dataset]], predictio
         slices: What the tasks wrote.
         predictions: Folder with the Parquet files in predictions/, predictions.json and observed.json.
     """
-    from components.predict.run import join
+    from kep.components.predict.run import join
 
     join(out=predictions.path, slices=[one.path for one in slices], config=config)

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from components.ingest.inspect import fingerprint
-from components.ingest.sources import is_sklearn
-from components.ingest.unit import Source
-from components.predict.read import chunk_rows, chunks, cut, encode_chunk, open_for
-from components.promote.promote import content_version
-from components.shared import champions
-from components.shared.columns import plain
-from components.shared.errors import UserError, nearest
-from components.shared.schema import Label, Manifest
-from components.shared.settings import PredictSettings
-from components.shared.storage import list_files
+from kep.components.ingest.inspect import fingerprint
+from kep.components.predict.read import chunk_rows, chunks, cut, encode_chunk, open_for
+from kep.components.promote.promote import content_version
+from kep.config.sections import PredictSettings
+from kep.core.errors import UserError, nearest
+from kep.data.columns import plain
+from kep.data.schema import Label, Manifest
+from kep.data.sources.open import is_sklearn
+from kep.data.sources.unit import Source
+from kep.storage import champions
+from kep.storage.locations import list_files
 
 ROW, VERSION = "row", "model_version"
 """Columns of the predictions: the row's number in the source, where no key is named, and what predicted it."""

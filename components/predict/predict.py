@@ -11,17 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.drift.observed import Observed, Predicted
-from components.predict.plan import ROW, VERSION, Slice, prediction_columns
-from components.predict.read import chunk_rows, chunks, encode_chunk, open_for
-from components.shared.columns import plain
-from components.shared.errors import RunError
-from components.shared.files import read_json, write_file, write_json
-from components.shared.schema import Label
-from components.shared.settings import PredictSettings
+from kep.components.predict.plan import ROW, VERSION, Slice, prediction_columns
+from kep.components.predict.read import chunk_rows, chunks, encode_chunk, open_for
+from kep.config.sections import PredictSettings
+from kep.core.errors import RunError
+from kep.core.files import read_json, write_file, write_json
+from kep.data.columns import plain
+from kep.data.schema import Label
+from kep.stats.observed import Observed, Predicted
 
 if TYPE_CHECKING:
-    from models.ensemble import Ensemble
+    from kep.models.ensemble import Ensemble
 
 SHARDS = "predictions"
 """Folder of the Parquet files in what `join` writes."""

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from components.ingest.sources import open_source
-from components.ingest.unit import Part, Source
-from components.shared.errors import UserError, nearest
-from components.shared.records import Rows, encode_table
-from components.shared.schema import Column, Manifest
-from components.shared.settings import DataSettings
-from components.shared.storage import list_files
+from kep.config.sections import DataSettings
+from kep.core.errors import UserError, nearest
+from kep.data.records import Rows, encode_table
+from kep.data.schema import Column, Manifest
+from kep.data.sources.open import open_source
+from kep.data.sources.unit import Part, Source
+from kep.storage.locations import list_files
 
 ROWS = 1024
 """Rows that are predicted at once. A matrix product's last bits depend on their number: a served model, which gets as

@@ -4,14 +4,14 @@ import hashlib
 import json
 from pathlib import Path
 
-from components.drift.observed import can_observe, travelling
-from components.predict import predict as predicting
-from components.predict.plan import Slice
-from components.predict.plan import plan as make_plan
-from components.shared.files import write_json
-from components.shared.hardware import limit_threads
-from components.shared.settings import PredictSettings, TrialHardware
-from components.shared.step import Step, entry
+from kep.components.predict import predict as predicting
+from kep.components.predict.plan import Slice
+from kep.components.predict.plan import plan as make_plan
+from kep.config.sections import PredictSettings, TrialHardware
+from kep.core.files import write_json
+from kep.runtime.hardware import limit_threads
+from kep.runtime.step import Step, entry
+from kep.stats.observed import can_observe, travelling
 
 
 @entry("predict")
@@ -35,7 +35,7 @@ def run(step: Step, *, part: str, model: str, config: str, code: str) -> None:
     step.label = str(own.number + 1)
     if own.tasks > 1:
         limit_threads(TrialHardware())
-    from models.ensemble import Ensemble  # TensorFlow reads its threads when it starts
+    from kep.models.ensemble import Ensemble  # TensorFlow reads its threads when it starts
 
     ensemble = Ensemble(Path(model) / own.model)
     bins = travelling(ensemble.manifest, Path(model) / own.model) if can_observe(ensemble.manifest) else []

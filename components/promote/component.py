@@ -2,7 +2,7 @@
 
 from kfp.dsl import Artifact, Input, Model, Output
 
-from components.shared.component import step
+from kep.runtime.component import step
 
 
 @step
@@ -28,7 +28,7 @@ def promote(
         verdict: The decision with its reason.
         job: Resource name of the run, where Vertex AI's Model Registry is to have the winner.
     """
-    from components.promote.promote import run
+    from kep.components.promote.promote import run
 
     run(
         out=verdict.path,

@@ -4,10 +4,10 @@ import hashlib
 import json
 from pathlib import Path
 
-from components.shared import champions
-from components.shared.files import read_json, write_json
-from components.shared.settings import PromoteSettings
-from components.shared.step import Step, entry
+from kep.config.sections import PromoteSettings
+from kep.core.files import read_json, write_json
+from kep.runtime.step import Step, entry
+from kep.storage import champions
 
 
 @entry("promote")
@@ -49,7 +49,7 @@ def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: st
     step.progress(f"{'promoted' if promoted else 'not promoted'}: {reason}{' (forced)' if force and not won else ''}")
     registered = None
     if promoted and settings.registry:
-        from pipelines.registry import register  # Google's client, which only this needs
+        from kep.google.model_registry import register  # Google's client, which only this needs
 
         registered = register(job, f"{folder}/versions/{own}", json.loads(champion).get("image"), evaluated, reason)
         step.progress(f"registered {registered}" if registered else "not registered: this run is not on Vertex AI")

@@ -2,7 +2,7 @@
 
 from kfp.dsl import Artifact, Dataset, Input, Model, Output
 
-from components.shared.component import step
+from kep.runtime.component import step
 
 
 @step
@@ -32,7 +32,7 @@ def retrain(
         weights: What weigh wrote; holds the train-only models when retraining is off.
         model: The member in its family's format, and member.json.
     """
-    from components.retrain.retrain import run
+    from kep.components.retrain.retrain import run
 
     run(
         out=model.path,

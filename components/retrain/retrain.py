@@ -5,14 +5,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from components.shared.files import write_json
-from components.shared.records import concat
-from components.shared.seeds import derive
-from components.shared.settings import RetrainSettings
-from components.shared.step import Step, entry
-from models.family import Settings
-from models.placed import placed
-from models.registry import spec_of
+from kep.config.sections import RetrainSettings
+from kep.core.files import write_json
+from kep.core.seeds import derive
+from kep.data.records import concat
+from kep.models.family import Settings
+from kep.models.placed import placed
+from kep.models.registry import spec_of
+from kep.runtime.step import Step, entry
 
 
 @entry("retrain")
@@ -36,7 +36,7 @@ def run(
         member: JSON of the member that `weigh` chose.
         records: Folder of the records.
         weights: Folder that `weigh` wrote, for the train-only models when retraining is off.
-        families: JSON list made by `models.registry.travelling`.
+        families: JSON list made by `kep.models.registry.travelling`.
         config: JSON of `RetrainSettings`.
         batch_size: Rows of one optimiser step.
         hardware: JSON of `TrainingHardware`.

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from components.shared.metrics import loss, row_losses
-from components.tune.trials import Study, Trial
+from kep.artifacts.trials import Study, Trial
+from kep.stats.metrics import loss, row_losses
 
 
 def choose(

@@ -4,7 +4,7 @@ from typing import List
 
 from kfp.dsl import Artifact, Dataset, Input, Output
 
-from components.shared.component import step
+from kep.runtime.component import step
 
 
 @step
@@ -35,7 +35,7 @@ def tune(
     Returns:
         One JSON string per candidate.
     """
-    from components.tune.tune import run
+    from kep.components.tune.tune import run
 
     return run(
         out=study.path,
@@ -76,7 +76,7 @@ def suggest(
     Returns:
         One JSON string per trial.
     """
-    from components.tune.rounds import suggest
+    from kep.components.tune.rounds import suggest
 
     return suggest(
         out=search.path,
@@ -112,7 +112,7 @@ def trial(
         records: Folder with manifest.json and the shards.
         record: The trial with its validation predictions.
     """
-    from components.tune.rounds import trial
+    from kep.components.tune.rounds import trial
 
     trial(
         out=record.path,

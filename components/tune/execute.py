@@ -6,15 +6,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from components.shared.errors import UserError
-from components.shared.metrics import metrics
-from components.shared.monitor import Monitor
-from components.shared.records import Rows
-from components.shared.seeds import derive
-from components.shared.settings import SearchSettings
-from components.tune.objective import check_reported
-from components.tune.trials import Trial
-from models.family import Family, Settings, reason
+from kep.artifacts.trials import Trial
+from kep.components.tune.objective import check_reported
+from kep.config.sections import SearchSettings
+from kep.core.errors import UserError
+from kep.core.seeds import derive
+from kep.data.records import Rows
+from kep.models.family import Family, Settings, reason
+from kep.stats.metrics import metrics
+from kep.training.monitor import Monitor
 
 
 @dataclass(frozen=True)

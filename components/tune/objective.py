@@ -1,8 +1,8 @@
 """What a search may optimise."""
 
-from components.shared.errors import UserError, nearest
-from components.shared.metrics import directions
-from components.shared.settings import Objective, SearchSettings
+from kep.config.sections import Objective, SearchSettings
+from kep.core.errors import UserError, nearest
+from kep.stats.metrics import directions
 
 
 def load(config: str, task: str) -> SearchSettings:

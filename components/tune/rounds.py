@@ -10,18 +10,18 @@ from pathlib import Path
 
 import keras_tuner
 
-from components.shared.errors import UserError
-from components.shared.files import read_json, write_json
-from components.shared.hardware import limit_threads, visible_gpus
-from components.shared.settings import TrialHardware
-from components.shared.step import Step, entry
-from components.tune.execute import Executor, Order
-from components.tune.objective import load
-from components.tune.pool import Pool
-from components.tune.search import Plan, check_failures, result, spaces, told
-from components.tune.suggest import No
-from components.tune.trials import Study, Trial
-from models.registry import family, on, spec_of, specs
+from kep.artifacts.trials import Study, Trial
+from kep.components.tune.execute import Executor, Order
+from kep.components.tune.objective import load
+from kep.components.tune.pool import Pool
+from kep.components.tune.search import Plan, check_failures, result, spaces, told
+from kep.components.tune.suggest import No
+from kep.config.sections import TrialHardware
+from kep.core.errors import UserError
+from kep.core.files import read_json, write_json
+from kep.models.registry import family, on, spec_of, specs
+from kep.runtime.hardware import limit_threads, visible_gpus
+from kep.runtime.step import Step, entry
 
 ORDERS, SPACES = "orders.json", "spaces.json"
 """Files of a search between two rounds: the trainings so far in order, and the families' search spaces."""
@@ -36,7 +36,7 @@ def suggest(
     Args:
         step: Of this execution; its folder gets all records so far.
         records: Folder of the records.
-        families: JSON list made by `models.registry.travelling`.
+        families: JSON list made by `kep.models.registry.travelling`.
         config: JSON of `SearchSettings`.
         seed: Of the run.
         searched: Folder of the round before; None for the first round, which checks the families with one batch.
@@ -86,7 +86,7 @@ def trial(step: Step, *, order: str, records: str, families: str, config: str, h
         step: Of this execution.
         order: JSON of `Order`.
         records: Folder of the records.
-        families: JSON list made by `models.registry.travelling`.
+        families: JSON list made by `kep.models.registry.travelling`.
         config: JSON of `SearchSettings`.
         hardware: JSON of `TrialHardware`.
         seed: Of the run.

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 import keras_tuner
 import numpy as np
 
-from components.shared.errors import UserError
-from components.shared.seeds import derive
-from components.shared.settings import SearchSettings
-from components.shared.step import Step
-from components.tune.execute import Check, Order
-from components.tune.pool import Died, Pool
-from components.tune.suggest import No, Suggestion, suggest
-from components.tune.trials import Study, Trial, merge
+from kep.artifacts.trials import Study, Trial, merge
+from kep.components.tune.execute import Check, Order
+from kep.components.tune.pool import Died, Pool
+from kep.components.tune.suggest import No, Suggestion, suggest
+from kep.config.sections import SearchSettings
+from kep.core.errors import UserError
+from kep.core.seeds import derive
+from kep.runtime.step import Step
 
 if TYPE_CHECKING:
-    from components.tune.vizier import Vizier
+    from kep.components.tune.vizier import Vizier
 
 
 def spaces(pool: Pool, families: list[str], step: Step) -> dict[str, keras_tuner.HyperParameters]:
@@ -124,7 +124,7 @@ class Plan:
 
     @cached_property
     def _vizier(self) -> "Vizier":
-        from components.tune.vizier import Vizier  # Google's client, which other tuners don't need
+        from kep.components.tune.vizier import Vizier  # Google's client, which other tuners don't need
 
         # A search of more rounds goes on with the same trials.
         own = self._settings.model_dump(mode="json", exclude={"max_trials", "rounds", "workers", "top_n"})

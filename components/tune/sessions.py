@@ -6,7 +6,7 @@ from tensorboard.plugins.hparams.api_pb2 import Status
 from tensorboard.plugins.hparams.summary import session_end_pb
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
-from components.tune.trials import Trial
+from kep.artifacts.trials import Trial
 
 
 def name_of(trial: Trial) -> str:

@@ -17,9 +17,9 @@ from keras_tuner.src.engine.trial import TrialStatus
 from scipy import optimize
 from threadpoolctl import threadpool_limits
 
-from components.shared.seeds import derive
-from components.tune.space import active, untried
-from components.tune.trials import Trial
+from kep.artifacts.trials import Trial
+from kep.components.tune.space import active, untried
+from kep.core.seeds import derive
 
 CANDIDATES = 200
 """Random configurations among which the Gaussian process chooses."""

@@ -5,10 +5,10 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from components.shared import charts
-from components.shared.files import read_json, write_file
-from components.shared.page import number, render_page
-from components.tune.trials import Study, merged
+from kep.artifacts.trials import Study, merged
+from kep.core.files import read_json, write_file
+from kep.report import charts
+from kep.report.page import number, render_page
 
 MOST_REASONS = 20
 """Different reasons of infeasible trials that are listed."""
@@ -23,7 +23,7 @@ def write_summary(folder: Path) -> None:
     study = read_json(folder / "study.json")
     trials = [asdict(trial) for trial in merged(Study(folder).load().values())]
     search = search_view(study, trials)
-    page = render_page("tune/summary.html.j2", search=search, sentence=_sentence(search), rows=_rows(study, trials))
+    page = render_page("summary.html.j2", search=search, sentence=_sentence(search), rows=_rows(study, trials))
     write_file(folder / "summary.html", lambda path: path.write_text(page, encoding="utf-8"))
 
 

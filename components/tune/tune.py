@@ -3,21 +3,21 @@
 import hashlib
 import json
 
-from components.shared.errors import UserError
-from components.shared.files import write_json
-from components.shared.hardware import Share
-from components.shared.seeds import derive
-from components.shared.settings import SearchSettings, TrialHardware
-from components.shared.step import Step, entry
-from components.tune import candidates
-from components.tune.execute import Executor
-from components.tune.objective import load
-from components.tune.pool import Pool
-from components.tune.rounds import gather, load_spaces
-from components.tune.search import Plan, Search, spaces
-from components.tune.summary import write_summary
-from components.tune.trials import Study, merged
-from models.registry import family, on, specs
+from kep.artifacts.trials import Study, merged
+from kep.components.tune import candidates
+from kep.components.tune.execute import Executor
+from kep.components.tune.objective import load
+from kep.components.tune.pool import Pool
+from kep.components.tune.rounds import gather, load_spaces
+from kep.components.tune.search import Plan, Search, spaces
+from kep.components.tune.summary import write_summary
+from kep.config.sections import SearchSettings, TrialHardware
+from kep.core.errors import UserError
+from kep.core.files import write_json
+from kep.core.seeds import derive
+from kep.models.registry import family, on, specs
+from kep.runtime.hardware import Share
+from kep.runtime.step import Step, entry
 
 
 @entry("tune")
@@ -38,7 +38,7 @@ def run(
     Args:
         step: Of this execution.
         records: Folder of the records.
-        families: JSON list made by `models.registry.travelling`.
+        families: JSON list made by `kep.models.registry.travelling`.
         config: JSON of `SearchSettings`.
         hardware: JSON of `TrialHardware`.
         seed: Of the run.
@@ -78,7 +78,7 @@ def run(
     whole = merged(executions)
     if step.sender is not None:
         # Which imports TensorFlow.
-        from components.tune.sessions import name_of, session
+        from kep.components.tune.sessions import name_of, session
 
         for trial in whole:
             step.sender.add(name_of(trial), *session(trial, settings.objective.name))

@@ -19,11 +19,11 @@ from google.cloud.aiplatform_v1 import Study as Theirs
 from google.cloud.aiplatform_v1 import Trial as TheirTrial
 from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed, Float, HyperParameter, Int
 
-from components.shared.calls import AGAIN
-from components.shared.errors import AwayError, UserError
-from components.tune.space import active
-from components.tune.suggest import No, Suggestion
-from components.tune.trials import Trial
+from kep.artifacts.trials import Trial
+from kep.components.tune.space import active
+from kep.components.tune.suggest import No, Suggestion
+from kep.core.errors import AwayError, UserError
+from kep.google.retries import AGAIN
 
 MOST_VALUES = 1000
 """Of a parameter that Vizier is given as a list."""

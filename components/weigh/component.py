@@ -4,7 +4,7 @@ from typing import List
 
 from kfp.dsl import Artifact, Dataset, Input, Output
 
-from components.shared.component import step
+from kep.runtime.component import step
 
 
 @step
@@ -31,7 +31,7 @@ def weigh(
     Returns:
         One JSON string per member.
     """
-    from components.weigh.weigh import run
+    from kep.components.weigh.weigh import run
 
     return run(
         out=weights.path,

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from components.shared.errors import UserError
-from components.shared.files import read_json, write_json
-from components.shared.metrics import FLOOR, directions, true_class
-from components.shared.schema import Manifest
-from components.shared.seeds import derive
-from components.shared.settings import EnsembleSettings, RetrainSettings
-from components.shared.step import Step, entry
-from components.weigh.weights import AVERAGES, BOOK, METHODS, OF_METRICS, Limits, Problem, cross_fitted, excess, fit
+from kep.components.weigh.weights import AVERAGES, BOOK, METHODS, OF_METRICS, Limits, Problem, cross_fitted, excess, fit
+from kep.config.sections import EnsembleSettings, RetrainSettings
+from kep.core.errors import UserError
+from kep.core.files import read_json, write_json
+from kep.core.seeds import derive
+from kep.data.schema import Manifest
+from kep.runtime.step import Step, entry
+from kep.stats.metrics import FLOOR, directions, true_class
 
 FEW_ROWS = 200
 """Below this many validation rows fitted weights follow noise; a plain average of chosen members does not."""

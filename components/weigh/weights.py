@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg, optimize
 
-from components.shared.metrics import METRICS
-from components.shared.pooling import pool
+from kep.stats.metrics import METRICS
+from kep.stats.pooling import pool
 
 BAGS = 20
 """Samples that the bagged methods average over."""

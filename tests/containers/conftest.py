@@ -1,5 +1,5 @@
-"""Whole runs, as in tests/pipeline."""
+"""Whole runs, as in tests/runs."""
 
-from tests.pipeline.conftest import finished
+from tests.runs.conftest import finished
 
 __all__ = ["finished"]

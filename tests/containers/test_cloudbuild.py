@@ -5,16 +5,15 @@ import shutil
 import socket
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 import yaml
 
-from pipelines.images import locked
+from kep.pipelines.images import locked
 from tests.containers.cloudbuild import problems, substitute
-from tests.pipeline.conftest import kep
+from tests.helpers.paths import ROOT
+from tests.runs.conftest import kep
 
-ROOT = Path(__file__).parents[2]
 FILES = ("cloudbuild.yaml", "cloudbuild-pr.yaml")
 TEXT = (ROOT / "cloudbuild.yaml").read_text()
 

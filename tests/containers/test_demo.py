@@ -10,10 +10,10 @@ import time
 import numpy as np
 import pytest
 
-from components.shared.errors import UserError
-from pipelines import docker as containers
-from pipelines.images import LOCAL
-from tests.pipeline.conftest import Run, command, environment, heed_interrupts, write_run
+from kep.core.errors import UserError
+from kep.engines.local import docker as containers
+from kep.pipelines.images import LOCAL
+from tests.runs.conftest import Run, command, environment, heed_interrupts, write_run
 
 pytestmark = pytest.mark.containers
 
@@ -79,7 +79,9 @@ def test_a_failed_step_fails_the_run(tmp_path):
     broken.write_text("a,label\n1,x\n2,y\n")
     file = write_run(tmp_path, "broken", data={"source": str(broken), "label": "label"})
     # Past the survey, which reads the file before anything starts: here it is the container that can't.
-    program = "import pipelines.run; pipelines.run.MOST_SURVEYED = -1; from pipelines.cli import main; main()"
+    program = (
+        "import kep.engines.local.run; kep.engines.local.run.MOST_SURVEYED = -1; from kep.cli.main import main; main()"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program, "run", str(file), "--runs", str(tmp_path / "runs"), "--runner", "docker"],
         capture_output=True,
@@ -94,7 +96,14 @@ def test_an_interrupted_run_leaves_no_container(tmp_path):
     file = write_run(tmp_path, "stopped", data={"source": "sklearn:iris"})
     run = command("run", str(file), "--runs", str(tmp_path / "runs"), "--runner", "docker")
     process = subprocess.Popen(run, env=environment(), stdout=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
-    ours = ["ps", "--quiet", "--filter", f"ancestor={LOCAL['cpu']}", "--filter", "label=keras-ensemble-pipelines.run"]
+    ours = [
+        "ps",
+        "--quiet",
+        "--filter",
+        f"ancestor={LOCAL['cpu']}",
+        "--filter",
+        "label=keras-ensemble-pipelines.run",
+    ]
     deadline = time.time() + 60
     while not docker(*ours) and time.time() < deadline:
         time.sleep(0.2)
@@ -120,15 +129,15 @@ def test_a_container_that_ends_by_itself_is_no_error():
 def test_an_image_holds_what_it_needs_and_no_more(name):
     program = (
         "import os, sys, importlib.util as u, json, pathlib\n"
-        "import pipelines.cli, numpy\n"
-        "cached = {m: pathlib.Path(sys.modules[m].__cached__).is_file() for m in ('json', 'numpy', 'pipelines.cli')}\n"
+        "import kep.cli.main, numpy\n"
+        "cached = {m: pathlib.Path(sys.modules[m].__cached__).is_file() for m in ('json', 'numpy', 'kep.cli.main')}\n"
         "found = {m: u.find_spec(m) is not None for m in ('tensorflow', 'pip')}\n"
         "print(json.dumps({'uid': os.getuid(), 'cached': cached} | found))"
     )
     seen = json.loads(in_image(name, "python", "-c", program))
     assert seen == {
         "uid": 10001,
-        "cached": {"json": True, "numpy": True, "pipelines.cli": True},
+        "cached": {"json": True, "numpy": True, "kep.cli.main": True},
         "tensorflow": name == "cpu",
         "pip": False,
     }

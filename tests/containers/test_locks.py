@@ -3,13 +3,12 @@
 import json
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from containers.sbom import packages, write
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 IMAGES = ("cpu", "glue", "gpu", "serve", "tpu")
 
 

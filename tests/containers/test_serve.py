@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import requests
 
-from components.shared.records import Records
-from models.ensemble import raw_features
+from kep.data.records import Records
+from kep.models.ensemble import raw_features
 from tests.containers.test_demo import IRIS, docker
 
 pytestmark = pytest.mark.containers

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.shared.errors import UserError
-from pipelines.arguments import arguments, kfp_safe
-from pipelines.compile import compile_training
-from pipelines.config import load, validate
+from kep.config.run_file import load, validate
+from kep.core.errors import UserError
+from kep.pipelines.compile import compile_training
+from kep.pipelines.parameters import arguments, kfp_safe
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).with_name("digits.golden.yaml")
 CONFIG = ROOT / "pipelines" / "configs" / "digits.yaml"
 
@@ -31,7 +31,7 @@ def test_the_compiled_pipeline_is_the_golden_file(tmp_path):
 def test_equal_bytes_from_another_process_without_heavy_imports(tmp_path, seed):
     program = (
         "import sys; sys.argv = ['kep', 'compile', sys.argv[1], '-o', sys.argv[2]]\n"
-        "from pipelines.cli import app\n"
+        "from kep.cli.main import app\n"
         "app(standalone_mode=False)\n"
         "heavy = {'tensorflow', 'keras', 'lightgbm', 'google.cloud.storage', 'google.cloud.aiplatform'}\n"
         "heavy &= set(sys.modules)\n"

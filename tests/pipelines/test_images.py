@@ -3,9 +3,9 @@
 import pytest
 import yaml
 
-from components.shared.errors import UserError
-from pipelines.cli import app
-from pipelines.images import assign, locked
+from kep.cli.main import app
+from kep.core.errors import UserError
+from kep.pipelines.images import assign, locked
 from tests.pipelines.test_compile import CONFIG, GOLDEN
 
 PINNED = {name: f"registry.example/team/{name}@sha256:{letter * 64}" for name, letter in (("cpu", "a"), ("glue", "b"))}

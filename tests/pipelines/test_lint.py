@@ -6,8 +6,8 @@ import pytest
 import yaml
 from kfp import compiler, dsl
 
-from components.shared.component import step as component
-from pipelines.lint import lint
+from kep.pipelines.lint import lint
+from kep.runtime.component import step as component
 
 
 @component

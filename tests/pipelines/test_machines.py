@@ -9,16 +9,16 @@ from kfp import compiler, dsl, kubernetes
 from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from components.shared.component import step
-from components.shared.errors import UserError
-from components.shared.settings import Machine
-from pipelines.arguments import arguments
-from pipelines.compile import compile_training
-from pipelines.config import validate
-from pipelines.custom_jobs import MODULE, job_of
-from pipelines.images import unpinned
-from pipelines.lint import lint
-from pipelines.machines import asked_of, on_kubernetes
+from kep.config.run_file import validate
+from kep.config.sections import Machine
+from kep.core.errors import UserError
+from kep.google.custom_jobs import MODULE, job_of
+from kep.pipelines.compile import compile_training
+from kep.pipelines.images import unpinned
+from kep.pipelines.lint import lint
+from kep.pipelines.machines import asked_of, on_kubernetes
+from kep.pipelines.parameters import arguments
+from kep.runtime.component import step
 from tests.pipelines.test_images import PINNED
 
 IMAGES = PINNED | {name: f"registry.example/team/{name}@sha256:{'c' * 64}" for name in ("gpu", "tpu")}
@@ -453,7 +453,7 @@ def test_the_accelerators_are_those_of_the_library():
 
     from google.cloud.aiplatform_v1 import AcceleratorType
 
-    from components.shared.settings import Accelerator
+    from kep.config.sections import Accelerator
 
     named = {name for name in get_args(Accelerator) if name.startswith("nvidia-")}
     assert {name.upper().replace("-", "_") for name in named} <= set(AcceleratorType.__members__)

@@ -1,0 +1,440 @@
+"""What a run needs of this machine, Google Cloud or Kubeflow, one by one; each finding with what mends it."""
+
+import json
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from packaging.requirements import Requirement
+from rich.table import Table
+
+from kep.config.run_file import RunFile, load
+from kep.core.errors import UserError
+from kep.engines.costs import tasks
+from kep.engines.preflight import devices, guess, survey
+from kep.pipelines.images import locked
+
+if TYPE_CHECKING:
+    from kep.google.vertex import Vertex
+
+PACKAGE = "keras-ensemble-pipelines"
+LEAST_DISK, LEAST_MEMORY = 5e9, 3e9
+"""Bytes that the demo needs with some to spare."""
+MOST_TASKS, LONGEST_TASK, LARGEST_OUTPUT, LARGEST_TEMPLATE = 10_000, 7 * 24 * 3600, 131_072, 1_000_000
+"""Limits of Vertex AI Pipelines: tasks of a run, seconds of a task, bytes of what it hands on beside its artifacts; and
+bytes of a template that is surely taken."""
+CANDIDATE = 1_000
+"""Bytes of a configuration that the search hands on, at most: those of the families here take half of it."""
+STEPS_ON_PROJECT = ("roles/aiplatform.user",)
+STEPS_ON_BUCKET = ("roles/storage.objectUser",)
+STEPS_ON_ITSELF = ("roles/iam.serviceAccountUser",)
+"""Roles of the account that steps run as, the last for custom jobs alone; docs/security.md says why."""
+_MORE = {
+    "roles/storage.objectUser": ("roles/storage.objectAdmin", "roles/storage.admin"),
+    "roles/aiplatform.user": ("roles/aiplatform.admin",),
+}
+_TIMEOUT = 30
+"""Seconds for one answer."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found at one place.
+
+    Attributes:
+        status: PASS, WARN (a run may still succeed), FAIL, or SKIP (it could not be looked at).
+        what: Was looked at.
+        detail: What is there.
+        fix: What to do; empty where there is nothing to do.
+    """
+
+    status: str
+    what: str
+    detail: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Where a run would be submitted.
+
+    Attributes:
+        vertex: Vertex AI in a region of a project.
+        bucket: gs:// path; empty when it was not given.
+        account: That the steps run as; empty when it was not given.
+        images: The lock of the images.
+    """
+
+    vertex: "Vertex"
+    bucket: str
+    account: str
+    images: Path
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Kubeflow Pipelines server that a run would be submitted to.
+
+    Attributes:
+        host: Its address.
+        namespace: The user's; empty on a server that has one for all.
+        images: The lock of the images.
+    """
+
+    host: str
+    namespace: str
+    images: Path
+
+
+def examine(file: Path | None, overrides: list[str] | None, place: Cloud | Cluster | None) -> Iterator[Finding]:
+    """Looks at everything, one finding after the other; nothing is changed.
+
+    Args:
+        file: A run file; what depends on one is left out without it.
+        overrides: As of `load`.
+        place: Where the run would be submitted; None for one on this machine.
+    """
+    yield from _machine()
+    yield from _packages()
+    settings = None
+    if file is not None:
+        settings, found = _tried("run file", lambda: load(file, overrides))
+        yield found or Finding("PASS", "run file", f"{file}: {settings.name}")
+    if place is None:
+        yield from _engine()
+        if settings is not None:
+            yield from _here(settings, file.parent)
+        return
+    yield from _images(place)
+    if settings is not None:
+        yield from _template(settings, file, overrides, place)
+        yield from _tpus(settings)
+    machines = settings.hardware.machines.values() if settings is not None else ()
+    if isinstance(place, Cluster):
+        yield from _cluster(place, any(machine.accelerator for machine in machines))
+    else:
+        yield from _online(place, any(machine.for_job for machine in machines))
+
+
+def table(findings: list[Finding]) -> Table:
+    """The findings, for people."""
+    colours = {"PASS": "green", "WARN": "yellow", "FAIL": "red", "SKIP": "dim"}
+    shown = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    shown.add_column(no_wrap=True)
+    shown.add_column(no_wrap=True)
+    shown.add_column(overflow="fold")
+    for one in findings:
+        text = one.detail + (f"\n→ {one.fix}" if one.fix else "")
+        shown.add_row(f"[{colours[one.status]}]{one.status}[/]", one.what, text)
+    return shown
+
+
+def _tried(what: str, look: Callable[[], Any]) -> tuple[Any, Finding | None]:
+    """What `look` gives, or the sentence of its error as a finding."""
+    try:
+        return look(), None
+    except UserError as error:
+        return None, Finding("FAIL", what, str(error))
+
+
+def _machine() -> Iterator[Finding]:
+    memory, disk = psutil.virtual_memory(), shutil.disk_usage(".")
+    for what, free, least, fix in (
+        ("memory", memory.available, LEAST_MEMORY, "end other programs, or search with search.workers: 1"),
+        ("disk", disk.free, LEAST_DISK, "remove old runs with their artifacts (runs/NAME)"),
+    ):
+        enough = free >= least
+        yield Finding("PASS" if enough else "WARN", what, f"{free / 1e9:.1f} GB free", "" if enough else fix)
+
+
+def _packages() -> Iterator[Finding]:
+    wanted = [Requirement(text) for text in requires(PACKAGE) or []]
+    there, wrong = [f"Python {platform.python_version()}"], []
+    for one in wanted:
+        if one.marker is not None and not one.marker.evaluate({"extra": "cpu"}):
+            continue
+        try:
+            found = version(one.name)
+        except PackageNotFoundError:
+            # The image for GPUs brings the same TensorFlow under another name.
+            if one.name == "tensorflow-cpu" and _installed("tensorflow"):
+                continue
+            wrong.append(f"{one.name} is missing")
+            continue
+        if not one.specifier.contains(found, prereleases=True):
+            wrong.append(f"{one.name} is {found}, not {one.specifier}")
+        elif one.name in ("tensorflow-cpu", "keras-tuner", "kfp", "google-cloud-aiplatform"):
+            there.append(f"{one.name} {found}")
+    if wrong:
+        yield Finding("FAIL", "packages", "; ".join(wrong), "make setup")
+    else:
+        yield Finding("PASS", "packages", ", ".join(there))
+
+
+def _installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
+
+
+def _engine() -> Iterator[Finding]:
+    try:
+        import docker
+
+        answered = docker.from_env(timeout=_TIMEOUT).version()["Version"]
+        yield Finding("PASS", "container engine", f"Docker {answered}, for --runner docker")
+    except Exception:  # of a package that is not installed, or of the many ways not to reach an engine
+        yield Finding("SKIP", "container engine", "none answers; only --runner docker needs one")
+
+
+def _here(settings: RunFile, base: Path) -> Iterator[Finding]:
+    told, found = _tried("devices", lambda: devices(settings))
+    if found:
+        yield found
+    else:
+        yield Finding("PASS", "devices", "; ".join(f"{step}: {words}" for step, words in told.items()))
+    seen, found = _tried("data", lambda: survey(settings, base))
+    yield found or Finding("PASS", "data", f"{seen.rows:,} rows, {seen.label} ({seen.task})")
+
+
+def _images(place: Cloud | Cluster) -> Iterator[Finding]:
+    images, found = _tried("images", lambda: locked(place.images))
+    yield found or Finding("PASS", "images", f"{', '.join(images)} by digest in {place.images}")
+
+
+def _template(settings: RunFile, file: Path, overrides: list[str] | None, place: Cloud | Cluster) -> Iterator[Finding]:
+    from kep.engines.submit import look
+    from kep.engines.template import of_run_file
+
+    target = "kubeflow" if isinstance(place, Cluster) else "vertex"
+    template, found = _tried("template", lambda: of_run_file(file, overrides, locked(place.images), target))
+    if found:
+        yield found
+        return
+    bytes_, count = len(json.dumps(template.spec)), sum(tasks(settings).values())
+    detail = f"{bytes_ / 1e3:.0f} kB, at most {count} tasks"
+    if target == "kubeflow":
+        yield Finding("PASS", "template", detail)
+    elif count > MOST_TASKS:
+        yield Finding("FAIL", "template", detail, f"Vertex AI takes {MOST_TASKS:,} tasks: lower search.max_trials")
+    elif bytes_ > LARGEST_TEMPLATE:
+        yield Finding("WARN", "template", detail, "shorten the own families' source, which travels in it")
+    else:
+        yield Finding("PASS", "template", detail)
+    search = settings.search
+    configurations = min(max(search.top_n, search.parallel_trials if search.rounds else 0), search.max_trials)
+    if target == "vertex" and CANDIDATE * configurations > LARGEST_OUTPUT:
+        key = "search.top_n" if search.top_n >= configurations else "search.parallel_trials"
+        detail = f"{configurations} configurations at once are about {CANDIDATE * configurations / 1024:.0f} KiB"
+        yield Finding("WARN", "outputs", f"{detail}, and a task may hand on 128", f"lower {key}")
+    seen, found = _tried("data", lambda: look(template))
+    if found:
+        yield found
+    elif seen is None:
+        yield Finding("PASS", "data", "large, in BigQuery or on a volume, so they were not read")
+    else:
+        yield Finding("PASS", "data", f"{seen.rows:,} rows, {seen.label} ({seen.task})")
+        seconds = max(guess(settings, seen).values())
+        if seconds > LONGEST_TASK and target == "vertex":
+            fix = "search in rounds (search.rounds), whose trials are tasks of their own"
+            yield Finding("WARN", "time", f"about {seconds / 86400:.0f} days; a task may take 7", fix)
+
+
+def _tpus(settings: RunFile) -> Iterator[Finding]:
+    """Whether the image for TPUs trains on those that are asked for."""
+    machines = settings.hardware.machines
+    asked = [step for step, machine in machines.items() if any(place.on_tpu for place in machine.places)]
+    if asked:
+        pair = [one for one in map(Requirement, requires(PACKAGE) or []) if one.name in ("libtpu", "tensorflow-tpu")]
+        words = " and ".join(f"{one.name} {str(one.specifier).removeprefix('==')}" for one in pair)
+        yield Finding("PASS", "TPU", f"{', '.join(asked)}: the image tpu has {words}, for TPUs up to v5e")
+    for step in ("best_epoch", "retrain"):
+        if getattr(settings.hardware, step).strategy == "tpu" and step not in asked:
+            fix = f"hardware.{step}.machine: {{accelerator: tpu-v5-lite-podslice, topology: 2x4}}"
+            yield Finding("WARN", "TPU", f"hardware.{step}.strategy is tpu, and its machine has none", fix)
+
+
+def _online(cloud: Cloud, jobs: bool) -> Iterator[Finding]:
+    """What only Google Cloud can say; all of it is skipped without a login.
+
+    Args:
+        cloud: Where.
+        jobs: Whether a step submits custom jobs.
+    """
+    vertex = cloud.vertex
+    _, found = _tried("login", lambda: vertex.credentials)
+    if found:
+        yield found
+        for what in ("Vertex AI", "bucket", "service account", "images in the registry"):
+            yield Finding("SKIP", what, "there is no login to look with")
+        return
+    yield Finding("PASS", "login", getattr(vertex.credentials, "service_account_email", "") or "of a user")
+    _, found = _tried("Vertex AI", lambda: vertex.newest(None, 1))
+    yield found or Finding("PASS", "Vertex AI", f"answers in {vertex.region} for project {vertex.project}")
+    yield from _bucket(cloud)
+    yield from _account(cloud, jobs)
+    yield from _registry(cloud)
+    yield Finding(
+        "SKIP",
+        "quotas",
+        "not looked at; a run that finds one used up says which",
+        f'"gcloud alpha services quota list --service aiplatform.googleapis.com --consumer projects/{vertex.project}"',
+    )
+
+
+def _cluster(cluster: Cluster, accelerators: bool) -> Iterator[Finding]:
+    """What only the server can say.
+
+    Args:
+        cluster: Where.
+        accelerators: Whether a step asks for GPUs or TPUs.
+    """
+    from kep.engines.kubeflow.engine import Kubeflow
+
+    server, found = _tried("Kubeflow Pipelines", lambda: Kubeflow(cluster.host, cluster.namespace))
+    if found:
+        yield found
+        return
+    yield Finding("PASS", "Kubeflow Pipelines", f"answers at {cluster.host}")
+    runs, found = _tried("runs", lambda: server.newest(None, 1))
+    yield found or Finding("PASS", "runs", f"may be looked at; the newest is {runs[0].name if runs else 'none yet'}")
+    yield Finding("SKIP", "images in the registry", "not looked at: the nodes pull them with a login of their own")
+    if accelerators:
+        fix = '"kubectl get nodes --show-labels" says what they have'
+        yield Finding("SKIP", "nodes", "not looked at: Kubeflow Pipelines does not tell of accelerators", fix)
+
+
+def _bucket(cloud: Cloud) -> Iterator[Finding]:
+    from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound, RetryError
+    from google.cloud.storage import Client
+    from requests import RequestException
+
+    if not cloud.bucket:
+        yield Finding("SKIP", "bucket", "none was named", "name it with --bucket or KEP_BUCKET")
+        return
+    vertex, name = cloud.vertex, cloud.bucket.removeprefix("gs://").partition("/")[0]
+    client = Client(vertex.project, vertex.credentials)
+    try:
+        bucket = client.get_bucket(name, timeout=_TIMEOUT)
+    except NotFound:
+        command = f"gcloud storage buckets create gs://{name} --location {vertex.region}"
+        yield Finding("FAIL", "bucket", f"there is no bucket {name}", f'"{command}"')
+        return
+    except Forbidden:
+        yield Finding("SKIP", "bucket", f"this login may not look at {name}; the steps' account must be able to")
+        return
+    except (GoogleAPICallError, RetryError, RequestException) as error:
+        yield Finding("FAIL", "bucket", f"Cloud Storage does not answer for {name} ({type(error).__name__})")
+        return
+    place = (bucket.location or "").lower()
+    if place == vertex.region:
+        yield Finding("PASS", "bucket", f"{name} in {place}")
+    else:
+        fix = f"a bucket in {vertex.region} is nearer, and its traffic is free"
+        yield Finding("WARN", "bucket", f"{name} is in {place or 'an unknown place'}, the run in {vertex.region}", fix)
+    if cloud.account:
+        try:
+            roles = _roles(bucket.get_iam_policy(timeout=_TIMEOUT).bindings, cloud.account)
+        except (GoogleAPICallError, RetryError, RequestException):
+            yield Finding("SKIP", "roles on the bucket", "this login may not look at them")
+            return
+        add = f"gcloud storage buckets add-iam-policy-binding gs://{name}"
+        yield _granted("roles on the bucket", roles, STEPS_ON_BUCKET, add, cloud.account)
+
+
+def _account(cloud: Cloud, jobs: bool) -> Iterator[Finding]:
+    from google.api_core.exceptions import GoogleAPICallError, RetryError
+    from google.auth.exceptions import GoogleAuthError
+    from google.cloud.resourcemanager_v3 import ProjectsClient
+    from requests import RequestException
+
+    vertex = cloud.vertex
+    if not cloud.account:
+        detail = "none was named: steps run as Compute Engine's default one, which often may do everything"
+        yield Finding("WARN", "service account", detail, "name one of its own with --service-account")
+        return
+    client = ProjectsClient(credentials=vertex.credentials, transport="rest")
+    try:
+        policy = client.get_iam_policy(resource=f"projects/{vertex.project}", timeout=_TIMEOUT, retry=None)
+    except (GoogleAPICallError, GoogleAuthError, RetryError, RequestException):
+        yield Finding("SKIP", "roles on the project", "this login may not look at them")
+        return
+    bindings = [{"role": one.role, "members": set(one.members)} for one in policy.bindings]
+    roles = _roles(bindings, cloud.account)
+    add = f"gcloud projects add-iam-policy-binding {vertex.project}"
+    yield _granted("roles on the project", roles, STEPS_ON_PROJECT, add, cloud.account)
+    if jobs:
+        yield _on_itself(cloud, roles)
+
+
+def _on_itself(cloud: Cloud, on_project: set[str]) -> Finding:
+    """Whether the steps' account may submit custom jobs that run as that account."""
+    import requests
+
+    what, why = "roles on itself", f"custom jobs need {', '.join(STEPS_ON_ITSELF)} there"
+    try:
+        answer = requests.post(
+            f"https://iam.googleapis.com/v1/projects/-/serviceAccounts/{cloud.account}:getIamPolicy",
+            headers={"Authorization": f"Bearer {cloud.vertex.credentials.token}"},
+            timeout=_TIMEOUT,
+        )
+    except requests.RequestException as error:
+        return Finding("SKIP", what, f"IAM does not answer ({type(error).__name__}); {why}")
+    if answer.status_code != 200:
+        return Finding("SKIP", what, f"this login may not look at them; {why}")
+    roles = on_project | _roles(answer.json().get("bindings", []), cloud.account)
+    add = f"gcloud iam service-accounts add-iam-policy-binding {cloud.account}"
+    return _granted(what, roles, STEPS_ON_ITSELF, add, cloud.account)
+
+
+def _roles(bindings: list[dict], account: str) -> set[str]:
+    member = f"serviceAccount:{account}"
+    return {binding["role"] for binding in bindings if member in binding["members"]}
+
+
+def _granted(what: str, roles: set[str], wanted: tuple[str, ...], add: str, account: str) -> Finding:
+    """Whether an account has what it needs; a broader role than that is named, since less would do."""
+    broad = sorted(roles & {"roles/owner", "roles/editor"})
+    missing = [role for role in wanted if not roles & {role, *_MORE.get(role, ()), *broad}]
+    if missing:
+        lines = [f'"{add} --member=serviceAccount:{account} --role={role}"' for role in missing]
+        return Finding("FAIL", what, f"{account} lacks {', '.join(missing)}", " and ".join(lines))
+    if broad:
+        return Finding("WARN", what, f"{account} has {', '.join(broad)}", f"{', '.join(wanted)} would do")
+    return Finding("PASS", what, f"{account} has {', '.join(sorted(roles & {*wanted, *sum(_MORE.values(), ())}))}")
+
+
+def _registry(cloud: Cloud) -> Iterator[Finding]:
+    """Whether each image of the lock is there, by the registry's own HTTP API."""
+    import requests
+
+    images, found = _tried("images", lambda: locked(cloud.images))
+    if found:
+        yield Finding("SKIP", "images in the registry", "there is no lock that names them")
+        return
+    for name, image in images.items():
+        where, _, digest = image.partition("@")
+        host, _, repository = where.partition("/")
+        what = f"image {name}"
+        try:
+            answer = requests.get(
+                f"https://{host}/v2/{repository}/manifests/{digest}",
+                headers={"Authorization": f"Bearer {cloud.vertex.credentials.token}", "Accept": "*/*"},
+                timeout=_TIMEOUT,
+            )
+        except requests.RequestException as error:
+            yield Finding("SKIP", what, f"the registry does not answer ({type(error).__name__})")
+            continue
+        if answer.status_code == 200:
+            yield Finding("PASS", what, f"{digest[:19]}… is there")
+        elif answer.status_code in (401, 403):
+            yield Finding("SKIP", what, "this login may not look at it; Vertex AI's service agent must be able to")
+        else:
+            fix = "build and push the images again (cloudbuild.yaml, containers/push.sh)"
+            yield Finding("FAIL", what, f"the registry has no {digest[:19]}… ({answer.status_code})", fix)

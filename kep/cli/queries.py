@@ -1,0 +1,33 @@
+"""What BigQuery reads, and charges, for the sources of a run file."""
+
+from pathlib import Path
+
+from kep.components.ingest.ingest import locations
+from kep.config.sections import DataSettings
+from kep.data.sources.bigquery import is_bigquery, look
+from kep.engines.costs import Prices, load
+
+
+def announced(data: DataSettings, prices: Path) -> list[str]:
+    """A sentence for each bq:// source: what would be read, and what that costs. BigQuery charges nothing to say so.
+
+    Args:
+        data: Of the run file.
+        prices: The price list.
+
+    Raises:
+        UserError: A source can't be read.
+    """
+    return [_sentence(location, load(prices)) for location in locations(data) if is_bigquery(location)]
+
+
+def _sentence(location: str, prices: Prices) -> str:
+    asked = look(location)
+    if not asked.query:
+        return f"BigQuery would extract {asked.table}, {asked.bytes / 1e9:.2f} GB, which costs nothing but its storage"
+    if prices.query_tib is None:
+        price = f"which has no price in the list of {prices.date}"
+    else:
+        cost = asked.bytes / 2**40 * prices.query_tib
+        price = f"about {cost:.2f} {prices.currency} (prices of {prices.date}, on demand)"
+    return f"BigQuery would read {asked.bytes / 1e9:.2f} GB for {asked.query[:60]}, {price}"

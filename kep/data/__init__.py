@@ -1,0 +1,1 @@
+"""Records: schema, columns and shards."""

@@ -1,0 +1,235 @@
+"""Raw column values -> numbers, texts, pixels, labels and row ids: one meaning at ingest and at serving."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kep.core.errors import UserError
+from kep.data.schema import Column, Label
+
+# What a text table may hold where a value is missing (pyarrow's own list for CSV, and nan in any case).
+MISSING_TEXTS = (
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
+    "N/A", "NA", "NAN", "NULL", "NaN", "Nan", "n/a", "nan", "null",
+)  # fmt: skip
+_BOOLEANS = {"false": 0.0, "true": 1.0, "0": 0.0, "1": 1.0}
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def mix(values: np.ndarray) -> np.ndarray:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): a bijection of uint64 that looks random."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def text_hash(text: str | bytes, key: bytes = b"") -> int:
+    """64 stable bits of a text, the same on every machine and in every process."""
+    data = text.encode() if isinstance(text, str) else text
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8, key=key).digest(), "little")
+
+
+def text_hashes(values: list[str], key: bytes = b"") -> np.ndarray:
+    """`text_hash` of each value, uint64 [n]."""
+    return np.fromiter((text_hash(value, key) for value in values), np.uint64, len(values))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values of the Arrow type are strings (also as a dictionary)."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether values of the Arrow type are integers, floats or decimals."""
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+
+
+def plain(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """One array without chunks or dictionary; a column without any value becomes a string column of nulls."""
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    return array.cast(pa.string()) if pa.types.is_null(array.type) else array
+
+
+def texts(array: pa.Array, name: str) -> tuple[np.ndarray, list[str]]:
+    """A column as texts: int64 [n] indices into the distinct values, -1 where missing.
+
+    Numbers and booleans become their shortest text, so that the category 7 is the same in a CSV, a Parquet
+    file and a JSON request. Surrounding blanks do not count.
+
+    Raises:
+        UserError: the values are lists, structures or dates.
+    """
+    array = plain(array)
+    fractional = pa.types.is_floating(array.type) or pa.types.is_decimal(array.type)
+    if not (is_text(array.type) or is_number(array.type) or pa.types.is_boolean(array.type)):
+        raise UserError(f'column "{name}": values of type {array.type} are no texts; give texts in this column')
+    if not is_text(array.type):
+        array = array.cast(pa.string())
+    encoded = array.dictionary_encode()
+    raw = [value.strip() for value in encoded.dictionary.to_pylist()]
+    if fractional:
+        raw = [f"{float(value):.0f}" if float(value).is_integer() else value for value in raw]
+    values = sorted(set(raw) - set(MISSING_TEXTS))
+    place = {value: index for index, value in enumerate(values)}
+    translate = np.array([place.get(value, -1) for value in raw] + [-1], np.int64)
+    return translate[np.asarray(pc.fill_null(encoded.indices, len(raw)))], values
+
+
+def _parse(array: pa.Array, name: str) -> pa.Array:
+    """Texts as float64, with null where missing.
+
+    Raises:
+        UserError: a text is neither a number nor one of the texts for missing.
+    """
+    try:
+        return array.cast(pa.float64())
+    except pa.ArrowInvalid:
+        # Blanks, texts for missing, or real words: only now worth the slower way.
+        trimmed = pc.utf8_trim_whitespace(array)
+        trimmed = pc.if_else(pc.is_in(trimmed, pa.array(MISSING_TEXTS, trimmed.type)), None, trimmed)
+        try:
+            return trimmed.cast(pa.float64())
+        except pa.ArrowInvalid as error:
+            word = next(value for value in trimmed.to_pylist() if value is not None and not is_numeral(value))
+            raise UserError(f'column "{name}": "{word}" is not a number; give numbers in this column') from error
+
+
+def is_numeral(text: str) -> bool:
+    """Whether Arrow reads the text as a number."""
+    try:
+        pa.scalar(text).cast(pa.float64())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def numbers(array: pa.Array, name: str) -> np.ndarray:
+    """A column as float64 [n], NaN where missing.
+
+    Raises:
+        UserError: the column holds words or values of another type.
+    """
+    array = plain(array)
+    if is_text(array.type):
+        array = _parse(array, name)
+    elif not is_number(array.type) and not pa.types.is_boolean(array.type):
+        raise UserError(f'column "{name}": values of type {array.type} are not numbers; give numbers in this column')
+    return np.asarray(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64)
+
+
+def booleans(array: pa.Array, name: str) -> np.ndarray:
+    """A column of true/false (any case) or 0/1 as float64 [n], NaN where missing.
+
+    Raises:
+        UserError: the column holds any other value.
+    """
+    indices, values = texts(array, name)
+    wrong = [value for value in values if value.lower() not in _BOOLEANS]
+    if wrong:
+        raise UserError(f'column "{name}": "{wrong[0]}" is not a boolean; give true or false in this column')
+    return np.array([_BOOLEANS[value.lower()] for value in values] + [np.nan])[indices]
+
+
+def floats(array: pa.Array, name: str, kind: str) -> np.ndarray:
+    """A numeric or boolean feature as float32 [n], NaN where missing and never infinite.
+
+    Raises:
+        UserError: a value is of another type, or beyond what float32 holds.
+    """
+    values = booleans(array, name) if kind == "boolean" else numbers(array, name)
+    large = np.abs(values) > _LARGEST
+    if large.any():
+        row = int(np.flatnonzero(large)[0])
+        raise UserError(
+            f'column "{name}": {values[row]} is infinite or beyond 32-bit floats; rescale it or leave it empty'
+        )
+    # -0.0 + 0.0 is 0.0, and one NaN pattern for all: equal numbers have equal bits.
+    result = values.astype(np.float32) + np.float32(0)
+    result[np.isnan(result)] = np.nan
+    return result
+
+
+def pixels(values: Any, column: Column) -> np.ndarray:
+    """An image column as uint8 [n, h, w, c], from fixed-size bytes or nested lists.
+
+    Raises:
+        UserError: the values don't have the column's shape or aren't whole numbers from 0 to 255.
+    """
+    shape = tuple(column.shape or ())
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    if isinstance(values, pa.Array) and pa.types.is_fixed_size_binary(values.type):
+        flat = np.frombuffer(values.buffers()[1], np.uint8)
+        width = values.type.byte_width
+        flat = flat[values.offset * width : (values.offset + len(values)) * width]
+        return flat.reshape(len(values), *shape)
+    try:
+        given = np.asarray(values.to_pylist() if isinstance(values, pa.Array) else values)
+        whole = given.astype(np.uint8)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise UserError(f'column "{column.name}": not images of shape {list(shape)} of numbers 0 to 255') from error
+    if whole.size != given.shape[0] * int(np.prod(shape)) or not np.array_equal(whole, given):
+        raise UserError(
+            f'column "{column.name}": images of shape {list(given.shape[1:])} given, '
+            f"{list(shape)} of whole numbers 0 to 255 expected"
+        )
+    return whole.reshape(given.shape[0], *shape)
+
+
+def label_indices(array: pa.Array, label: Label) -> np.ndarray:
+    """The label column as int64 [n] class indices, or float32 [n] for regression; -1 or NaN where missing.
+
+    Raises:
+        UserError: a value is not among the classes, or not a number for regression.
+    """
+    if label.classes is None:
+        return numbers(array, label.name).astype(np.float32)
+    if isinstance(label.classes[0], str):
+        indices, values = texts(array, label.name)
+        place = {value: index for index, value in enumerate(label.classes)}
+    else:
+        read = booleans if isinstance(label.classes[0], bool) else numbers
+        raw = read(array, label.name)
+        distinct, indices = np.unique(raw, return_inverse=True)
+        values = distinct.tolist()
+        place = {float(value): index for index, value in enumerate(label.classes)}
+        place.update({value: -1 for value in values if value != value})
+    unknown = [value for value in values if value not in place]
+    if unknown:
+        raise UserError(f'column "{label.name}": "{unknown[0]}" is not one of the classes {label.classes[:10]}')
+    return np.array([place[value] for value in values] + [-1], np.int64)[indices]
+
+
+def number_hashes(values: np.ndarray, name: str) -> np.ndarray:
+    """uint64 [n] of canonical float32 values of one column."""
+    return mix(values.view(np.uint32).astype(np.uint64) ^ np.uint64(text_hash(name)))
+
+
+def category_hashes(indices: np.ndarray, values: list[str], name: str) -> np.ndarray:
+    """uint64 [n] of one column's texts, whatever their codes."""
+    key = hashlib.blake2b(name.encode(), digest_size=16).digest()
+    missing = np.array([text_hash(name)], np.uint64)
+    return np.concatenate([text_hashes(values, key), missing])[indices]
+
+
+def image_hashes(values: np.ndarray) -> np.ndarray:
+    """uint64 [n] of the bytes of each image."""
+    flat = np.ascontiguousarray(values).reshape(len(values), -1)
+    return np.fromiter((text_hash(row) for row in flat), np.uint64, len(flat))
+
+
+def row_ids(hashes: list[np.ndarray]) -> np.ndarray:
+    """One uint64 per row from the hashes of its columns, whatever their order."""
+    total = hashes[0].copy()
+    for column in hashes[1:]:
+        total += column
+    return mix(total)

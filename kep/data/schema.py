@@ -1,0 +1,167 @@
+"""The manifest of a records folder: what columns mean, how rows were split, and where each byte lies."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from kep.core.errors import UserError
+from kep.core.files import write_file
+
+ROLES = ("train", "validation", "test")
+VERSION = 2
+"""Of what is written. Version 1 has no `edges` and `counts`; it is read all the same."""
+FILE = "manifest.json"
+ID = "__id__"
+GROUP = "__group__"
+"""Feature keys of a row's own hash, and of what it was split by."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Column(_Model):
+    """A feature column; its statistics come from train rows alone."""
+
+    name: str
+    kind: Literal["numeric", "categorical", "boolean", "image"]
+    missing: int = 0
+    """Train rows without a value."""
+    mean: float | list[float] | None = None
+    """Over train rows that have a value; per channel for an image."""
+    std: float | list[float] | None = None
+    """Population standard deviation over the same rows; 0 where all of them are equal."""
+    vocabulary: list[str] | None = None
+    """Categorical: code 0 is missing, 1 is any other value, 2 + i is vocabulary[i]."""
+    shape: tuple[int, int, int] | None = None
+    """Image: height, width, channels."""
+    edges: list[float] | None = None
+    """Numeric and boolean: where the bins of the train rows' values end; of an image, of its mean over all pixels."""
+    counts: list[int] | None = None
+    """Train rows in each bin, up to and including its edge and the last one beyond all edges; categorical: of each
+    code. None in a manifest of version 1."""
+
+
+class Label(_Model):
+    """What is predicted."""
+
+    name: str
+    task: Literal["binary", "multiclass", "regression"]
+    classes: list[bool | int | str] | None = None
+    """Sorted; index 1 is the positive class of a binary label; None for regression."""
+    mean: float | None = None
+    std: float | None = None
+    """Of the train rows, for regression."""
+    edges: list[float] | None = None
+    counts: list[int] | None = None
+    """Bins of the train rows' labels as those of a column, for regression."""
+
+
+class Shard(_Model):
+    """One TFRecord file."""
+
+    file: str
+    rows: int
+    bytes: int
+    crc32c: int
+    """Of the whole file."""
+
+
+class RoleInfo(_Model):
+    """The rows of one role."""
+
+    rows: int
+    class_counts: list[int]
+    """Rows per class in the order of Label.classes; empty for regression."""
+    shards: list[Shard]
+    fingerprint: str
+    """sha256 over the sha256 of each shard's rows, which is over the id and the CRC32C of each row in order."""
+
+
+class SplitInfo(_Model):
+    """How rows got their roles."""
+
+    rule: str
+    seed: int
+    columns: list[str] = []
+    validation: float
+    test: float
+
+
+class Slot(_Model):
+    """Where a feature's value lies in a serialised row."""
+
+    offset: int
+    bytes: int
+
+
+class RecordLayout(_Model):
+    """All rows have one serialised length, so a shard is a matrix of 12 + length + 4 bytes a row."""
+
+    length: int
+    slots: dict[str, Slot]
+    """By feature key: the columns, the label's name, the row's id, and its group where rows were split by one."""
+
+
+class Manifest(_Model):
+    """Everything a reader of the records needs to know."""
+
+    version: int = VERSION
+    columns: list[Column]
+    label: Label
+    roles: dict[str, RoleInfo]
+    split: SplitInfo
+    fingerprint: str
+    """sha256 over columns, label, roles, split and layout: equal fingerprints are equal records."""
+    source: str
+    """Description of where the rows came from, for people."""
+    ignored: list[str] = []
+    """Columns of the source that are neither features nor the label."""
+    duplicates: int = 0
+    """Rows whose features occur more than once in the source."""
+    dropped: dict[str, int] = {}
+    """By role, rows left out because their features occur in a later role."""
+    record: RecordLayout
+
+    @property
+    def numeric(self) -> list[Column]:
+        """Numeric and boolean columns, in the order of Rows.numeric."""
+        return [column for column in self.columns if column.kind in ("numeric", "boolean")]
+
+    @property
+    def categorical(self) -> list[Column]:
+        """Categorical columns, in the order of Rows.categorical."""
+        return [column for column in self.columns if column.kind == "categorical"]
+
+    @property
+    def image(self) -> Column | None:
+        """The image column, if there is one."""
+        return next((column for column in self.columns if column.kind == "image"), None)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Manifest":
+        """Reads `folder`/manifest.json.
+
+        Raises:
+            UserError: there is none, or it is not of this version's form.
+        """
+        path = Path(folder) / FILE
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"records: {path} cannot be read ({error.strerror}); run ingest first") from error
+        try:
+            manifest = cls.model_validate_json(text)
+        except ValueError as error:
+            raise UserError(f"records: {path} is not a manifest that ingest wrote; run ingest again") from error
+        if not 1 <= manifest.version <= VERSION:
+            raise UserError(
+                f"records: {path} has version {manifest.version}, this code reads up to {VERSION}; run ingest again"
+            )
+        return manifest
+
+    def save(self, folder: str | Path) -> None:
+        """Writes `folder`/manifest.json atomically."""
+        text = self.model_dump_json(indent=1) + "\n"
+        write_file(Path(folder) / FILE, lambda temporary: temporary.write_text(text, encoding="utf-8"))

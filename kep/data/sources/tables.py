@@ -1,0 +1,192 @@
+"""CSV and Parquet as units: a CSV is cut into blocks of text, a Parquet file into row groups."""
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from kep.config.sections import DataSettings
+from kep.core.errors import UserError, nearest
+from kep.data.sources.unit import BLOCK, Source, Unit
+
+_DELIMITERS = {",": '","', ";": '";"', "\t": r'"\t"', "|": '"|"'}
+_THOUSANDS = r"^\s*[+-]?\d{1,3}(\.\d{3})+(,\d+)?\s*$"
+_DECIMAL_COMMA = r"^(\s*[+-]?\d*),(\d+(?:[eE][+-]?\d+)?\s*)$"
+
+
+def csv_source(location: str, system: fs.FileSystem, files: list[fs.FileInfo], settings: DataSettings) -> Source:
+    """CSV files with the same header line; values stay text.
+
+    Raises:
+        UserError: a file has no header, or another one, or only one column, or a name twice.
+    """
+    names = _header(system, files[0], settings.delimiter)
+    for info in files[1:]:
+        _same_columns(files[0], names, info, _header(system, info, settings.delimiter))
+
+    def units(columns: list[str]) -> Iterator[Unit]:
+        for info in files:
+            for batch in _csv_batches(system, info, settings.delimiter, columns):
+                yield Unit(_meant, (batch, settings.decimal, settings.missing), info.base_name, info.path)
+
+    return Source(location, names, False, sum(info.size for info in files), units)
+
+
+def find_delimiter(system: fs.FileSystem, info: fs.FileInfo) -> str:
+    """The mark that cuts the first lines into most columns, equally many in each; a comma where there is none."""
+    with system.open_input_stream(info.path) as stream:
+        start = stream.read(1 << 16)
+    text = start.decode("utf-8-sig", errors="ignore")
+    widths = {}
+    for mark in _DELIMITERS:
+        rows = [len(row) for row in csv.reader(io.StringIO(text), delimiter=mark) if row]
+        # The last row that was read may be cut.
+        rows = rows[: 20 if len(start) < 1 << 16 else max(1, min(20, len(rows) - 1))]
+        widths[mark] = rows[0] if rows and len(set(rows)) == 1 else 1
+    return max(widths, key=widths.get)
+
+
+def _header(system: fs.FileSystem, info: fs.FileInfo, delimiter: str) -> list[str]:
+    with system.open_input_stream(info.path) as stream:
+        start = stream.read(1 << 20)
+    if not start.strip():
+        raise UserError(f"data.source: {info.base_name} is empty; give a file with a header line and rows")
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(
+            f"data.source: {info.base_name} is UTF-16; convert it to UTF-8, such as with iconv -f utf-16 -t utf-8"
+        )
+    try:
+        text = start.decode("utf-8-sig", errors="ignore" if len(start) == 1 << 20 else "strict")
+        first = next(csv.reader(io.StringIO(text), delimiter=delimiter))
+    except UnicodeDecodeError as error:
+        raise _wrong_encoding(system, info) from error
+    if len(first) == 1:
+        other = next((mark for mark in _DELIMITERS if mark != delimiter and mark in first[0]), None)
+        hint = f"; set data.delimiter: {_DELIMITERS[other]}" if other else "; give a label and at least one feature"
+        raise UserError(f'data.delimiter: {info.base_name} has one column when split at "{delimiter}"{hint}')
+    _unique(first, info.base_name)
+    return first
+
+
+def _unique(names: list[str], file: str) -> None:
+    twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
+    if twice is not None:
+        raise UserError(f'data.source: {file} has two columns named "{twice}"; rename one')
+    if "" in names:
+        raise UserError(f"data.source: column {names.index('') + 1} of {file} has no name; name it in the header line")
+
+
+def _same_columns(first: fs.FileInfo, names: list[str], info: fs.FileInfo, other: list[str]) -> None:
+    differing = sorted(set(names) ^ set(other))
+    if differing:
+        where, absent = (info, first) if differing[0] in other else (first, info)
+        raise UserError(
+            f'data.source: column "{differing[0]}" is in {where.base_name} but not in {absent.base_name}'
+            f"{nearest(differing[0], set(names) ^ set(other) ^ {differing[0]})}; give files with the same "
+            "columns"
+        )
+
+
+def _csv_batches(
+    system: fs.FileSystem, info: fs.FileInfo, delimiter: str, columns: list[str]
+) -> Iterator[pa.RecordBatch]:
+    try:
+        with system.open_input_stream(info.path) as stream:
+            reader = pyarrow.csv.open_csv(
+                stream,
+                read_options=pyarrow.csv.ReadOptions(block_size=BLOCK, use_threads=False),
+                parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+                convert_options=pyarrow.csv.ConvertOptions(
+                    column_types=dict.fromkeys(columns, pa.string()),
+                    include_columns=columns,
+                    strings_can_be_null=True,
+                ),
+            )
+            yield from reader
+    except pa.ArrowInvalid as error:
+        raise _csv_error(system, info, delimiter, error) from error
+
+
+def _meant(batch: pa.RecordBatch, decimal: str, missing: list[str]) -> Iterator[pa.RecordBatch]:
+    """Reads a unit that holds its batch of texts: markers of missing values as null, decimal commas as points."""
+    if missing or decimal == ",":
+        batch = pa.record_batch([_as_usual(column, decimal, missing) for column in batch], batch.schema)
+    yield batch
+
+
+def _as_usual(texts: pa.Array, decimal: str, missing: list[str]) -> pa.Array:
+    if missing:
+        found = pc.is_in(pc.utf8_trim_whitespace(texts), pa.array([marker.strip() for marker in missing]))
+        texts = pc.if_else(found, None, texts)
+    if decimal == ",":
+        plain = pc.replace_substring(texts, ".", "")
+        texts = pc.if_else(pc.match_substring_regex(texts, _THOUSANDS), plain, texts)
+        texts = pc.replace_substring_regex(texts, _DECIMAL_COMMA, r"\1.\2")
+    return texts
+
+
+def _csv_error(system: fs.FileSystem, info: fs.FileInfo, delimiter: str, error: pa.ArrowInvalid) -> UserError:
+    """The cause, found by reading the file again slowly."""
+    if "UTF8" in str(error) or "UTF-8" in str(error):
+        return _wrong_encoding(system, info)
+    with system.open_input_stream(info.path) as stream:
+        rows = csv.reader(io.TextIOWrapper(stream, "utf-8-sig", newline=""), delimiter=delimiter)
+        width = len(next(rows))
+        for row in rows:
+            if row and len(row) != width:
+                return UserError(
+                    f"data.source: line {rows.line_num} of {info.base_name} has {len(row)} values, the "
+                    "header line has "
+                    f"{width}; correct that line (quote values that hold the delimiter)"
+                )
+    return UserError(f"data.source: {info.base_name} is not a readable CSV file: {error}")
+
+
+def _wrong_encoding(system: fs.FileSystem, info: fs.FileInfo) -> UserError:
+    with system.open_input_stream(info.path) as stream:
+        for number, line in enumerate(io.BufferedReader(stream), start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return UserError(
+                    f"data.source: {info.base_name} is not UTF-8 (byte 0x{line[error.start]:02x} at position "
+                    f"{error.start + 1} of line {number}); convert it, such as with iconv -f latin1 -t utf-8"
+                )
+    return UserError(f"data.source: {info.base_name} is not UTF-8; convert it, such as with iconv -f latin1 -t utf-8")
+
+
+def parquet_source(location: str, system: fs.FileSystem, files: list[fs.FileInfo]) -> Source:
+    """Parquet files with the same columns.
+
+    Raises:
+        UserError: a file is not Parquet, or has other columns.
+    """
+    groups: list[tuple[fs.FileInfo, int]] = []
+    schemas = []
+    for info in files:
+        try:
+            with pq.ParquetFile(system.open_input_file(info.path)) as file:
+                schemas.append(file.schema_arrow)
+                groups += [(info, group) for group in range(file.num_row_groups)]
+        except pa.ArrowInvalid as error:
+            raise UserError(f"data.source: {info.base_name} is not a readable Parquet file: {error}") from error
+        _unique(schemas[-1].names, info.base_name)
+        _same_columns(files[0], schemas[0].names, info, schemas[-1].names)
+
+    def units(columns: list[str]) -> Iterator[Unit]:
+        for info, group in groups:
+            yield Unit(_parquet_batches, (system, info.path, group, columns), info.base_name, info.path)
+
+    return Source(location, schemas[0].names, True, sum(info.size for info in files), units)
+
+
+def _parquet_batches(system: fs.FileSystem, path: str, group: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    rows = max(64, 2 * BLOCK // (8 * len(columns)))
+    with pq.ParquetFile(system.open_input_file(path)) as file:
+        yield from file.iter_batches(rows, row_groups=[group], columns=columns)

@@ -1,0 +1,157 @@
+"""The prediction pipeline on this machine, or compiled for another: `kep batch`."""
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from kep.components.drift.drift import check_comparable
+from kep.components.drift.run import PAGE, RECORD
+from kep.components.predict.predict import SHARDS, TOLD
+from kep.config.sections import DataSettings, DriftSettings, PredictSettings
+from kep.core.errors import UserError
+from kep.core.files import new_folder, read_json
+from kep.data.schema import Manifest
+from kep.delivery.models import named
+from kep.engines.local import run as running
+from kep.engines.local import runner
+from kep.engines.progress import say
+from kep.pipelines.compile import compile_prediction
+from kep.pipelines.parameters import code_hash, kfp_safe, located
+from kep.pipelines.prediction import STEPS
+from kep.storage import champions
+
+FOLDER = "batch"
+"""Under the folder of all runs, where those of this pipeline lie."""
+
+
+def parameters(
+    data: str,
+    model: str,
+    runs: Path,
+    exclude: list[str] | None = None,
+    drift: DriftSettings | None = None,
+    **more: Any,
+) -> dict[str, str]:
+    """Arguments of the pipeline, without the hash of the code.
+
+    Args:
+        data: A source, as in `data.source`.
+        model: A run's name or folder, a folder of champions, or an ensemble's folder; or the latter two on gs://.
+        runs: Folder of all runs.
+        exclude: Columns of the source that are not looked at.
+        drift: How to compare the source with what the model was trained on; None not to.
+        **more: Of PredictSettings.
+
+    Raises:
+        UserError: There is no such model, or kfp.local would alter its path.
+    """
+    if model.startswith("gs://"):
+        folder, reading = model.rstrip("/"), DataSettings(source="")
+    else:
+        path, reading = named(model, runs)
+        folder = str(path.resolve())
+        if "python3" in folder:
+            raise UserError(f'--model: kfp.local replaces "python3" in paths, and {folder} holds it; copy it elsewhere')
+    reading = located(reading.model_copy(update={"source": data, "exclude": exclude or []}), Path())
+    settings = PredictSettings(data=reading, **more)
+    given = {"model": folder, "predict_config": kfp_safe(settings.to_json())}
+    return given if drift is None else given | {"drift_config": kfp_safe(drift.to_json())}
+
+
+def check_reachable(given: dict[str, str]) -> None:
+    """Refuses what a step on another machine could not read.
+
+    Raises:
+        UserError: The model or the source is on this machine.
+    """
+    from kep.engines.template import check_source
+
+    check_source(PredictSettings.model_validate_json(given["predict_config"]).data)
+    if not given["model"].startswith("gs://"):
+        there = f"gs://BUCKET/models/{Path(given['model']).name}"
+        raise UserError(
+            f"--model: {given['model']} is on this machine, where no step in the cloud can read it; run "
+            f'"gcloud storage cp --recursive {given["model"]} {there}" and give {there}'
+        )
+
+
+def batch(given: dict[str, str], output: Path, runs: Path, console: Console) -> int:
+    """Predicts a source through the pipeline, and says how far it has drifted.
+
+    A run whose output folder has the same name goes on where an earlier one stopped: what that one finished of the
+    same source by the same model is reused.
+
+    Args:
+        given: What `parameters` returned.
+        output: Folder to write: Parquet files in predictions/, predictions.json, drift.html and drift.json. It replaces
+            one that this command wrote before, when all is done.
+        runs: Folder of all runs.
+        console: Where to write.
+
+    Returns:
+        Exit status: 0 done, 1 a step failed or the source has drifted and that is to fail, 2 the user's mistake, 130
+        interrupted.
+
+    Raises:
+        UserError: The run can't start.
+    """
+    check_output(output)
+    if given["model"].startswith("gs://"):
+        raise UserError(f"--model: {given['model']} can't be read from here; copy it here first, or add --compile FILE")
+    fail = False
+    if "drift_config" in given:
+        settings, model = DriftSettings.model_validate_json(given["drift_config"]), Path(given["model"])
+        check_comparable(Manifest.load(champions.serving(model)), model)
+        # kfp.local keeps no outputs of a run that fails: here the command fails, once the predictions are delivered.
+        fail = settings.fail
+        given = given | {"drift_config": settings.model_copy(update={"fail": False}).to_json()}
+    given = given | {"code": code_hash()}
+    place, started = runner.Place(runs / FOLDER / output.absolute().name), time.time()
+    with place.locked():
+        folder = running.new_folder(place.root)
+        compile_prediction(folder / "pipeline.yaml", given)
+        if status := running.execute(folder, place, given, console, STEPS):
+            return status
+        outcome = {name: Path(path) for name, path in read_json(folder / "outcome.json").items()}
+        deliver(outcome, output)
+    told = read_json(output / TOLD)
+    by = f"by model {told['model']['version']} ({given['model']})"
+    files, seconds = len(told["shards"]), time.time() - started
+    say(console, f"wrote {output}: {told['rows']:,} rows in {files} file{'s' * (files > 1)} in {seconds:.0f} s, {by}")
+    if "comparison" not in outcome:
+        return 0
+    found = read_json(output / RECORD)
+    failed = fail and bool(found["drifted"])
+    say(console, f"{'error: ' * failed}{found['verdict']} ({output / PAGE})")
+    return int(failed)
+
+
+def check_output(output: Path) -> None:
+    """Raises:
+    UserError: The folder can't be written, or holds something else than predictions.
+    """
+    if output.exists() and not (output / TOLD).is_file() and not (output.is_dir() and not any(output.iterdir())):
+        raise UserError(
+            f"--output: {output} exists, and `kep batch` did not write it; name another folder, or remove it"
+        )
+    parent = output.absolute().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=parent, prefix=".kep-"):
+            pass
+    except OSError as error:
+        raise UserError(f"--output: {output} can't be written: {error.strerror}; choose another folder") from error
+
+
+def deliver(outcome: dict[str, Path], output: Path) -> None:
+    """Copies what a run made to where the user wants it: all of it, or nothing."""
+    with new_folder(output) as folder:
+        shutil.copytree(outcome["predictions"] / SHARDS, folder / SHARDS)
+        shutil.copyfile(outcome["predictions"] / TOLD, folder / TOLD)
+        if "comparison" in outcome:
+            for name in (RECORD, PAGE):
+                shutil.copyfile(outcome["comparison"] / name, folder / name)

@@ -1,0 +1,281 @@
+"""A BatchPredictionJob of Vertex AI: JSON lines on gs:// in and out, gathered as the Parquet of `kep batch`."""
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic_core import to_json
+from rich.console import Console
+
+from kep.components.ingest.inspect import fingerprint
+from kep.components.predict.plan import ROW, VERSION, check_columns
+from kep.components.predict.predict import SHARDS, TOLD, as_table, shard_names
+from kep.components.predict.read import chunk_rows, chunks, open_for
+from kep.config.sections import DataSettings, PredictSettings
+from kep.core.errors import UserError
+from kep.core.files import new_folder, scratch_folder, write_json
+from kep.data.columns import plain
+from kep.data.schema import Label, Manifest
+from kep.delivery.batch import check_output
+from kep.delivery.remote import as_json
+from kep.delivery.rollout.endpoints import manifest_of
+from kep.engines.base import Options, first_line, once
+from kep.engines.progress import say
+from kep.engines.submit import CANCELLED
+from kep.google import model_registry, objects
+from kep.google.vertex import CHANGE, CREATE, FOLLOW, LOOK, Vertex, unsure
+from kep.pipelines.parameters import located
+
+if TYPE_CHECKING:
+    from google.cloud import aiplatform_v1 as api
+
+POLL = 10.0
+"""Seconds between two looks at a job, which takes minutes to start."""
+LABEL = "kep_batch"
+"""Of a job: the hash of what it predicts, by which it is found again."""
+_WHERE = "--bucket"
+_GOING = ("QUEUED", "PENDING", "RUNNING", "UPDATING", "PAUSED")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A source as instances.
+
+    Attributes:
+        folder: Of their files, JSON objects a line.
+        names: Column by row: the key's values, or the rows' numbers.
+        field: In each object, the row's number.
+        digest: Of the files.
+    """
+
+    folder: Path
+    names: pa.ChunkedArray
+    field: str
+    digest: str
+
+
+def batch(
+    vertex: Vertex,
+    options: Options,
+    data: str,
+    model: str,
+    version: str,
+    key: str | None,
+    exclude: list[str],
+    shard_rows: int,
+    machine: str,
+    replicas: int,
+    output: Path,
+    console: Console,
+) -> int:
+    """Predicts a source by a version of the Model Registry. The same again follows the job that is under way.
+
+    Args:
+        vertex: Where.
+        options: Bucket and service account of the job.
+        data: A source, as in `data.source`.
+        model: A run file's name, or the id of a model.
+        version: Number or alias; the champion when empty, or else the default.
+        key: Column that names a row in the predictions; its number when None.
+        exclude: Columns of the source that are not looked at.
+        shard_rows: Rows of a file of predictions.
+        machine: Type.
+        replicas: Machines, at most.
+        output: Folder to write, as `kep.delivery.batch.batch` does.
+        console: Where to say how far it is.
+
+    Returns:
+        Exit status: 0 done, 1 failed, 3 cancelled, 130 left running after Ctrl-C.
+
+    Raises:
+        UserError: There is no such model, the source does not fit it, or Vertex AI refuses it.
+    """
+    check_output(output)
+    found = model_registry.model(vertex, model)
+    aliases = {alias for one in found for alias in one.version_aliases}
+    chosen = model_registry.named(
+        found, version or (model_registry.CHAMPION if model_registry.CHAMPION in aliases else "default")
+    )
+    manifest = manifest_of(vertex, chosen.name.partition("@")[0], chosen.version_id)
+    source = located(DataSettings(source=data, exclude=exclude), Path())
+    settings = PredictSettings(data=source, key=key, shard_rows=shard_rows)
+    vertex.ready(options)
+    with scratch_folder() as scratch:
+        asked = _instances(manifest, settings, scratch)
+        name = f"{chosen.name.partition('@')[0]}@{chosen.version_id}"
+        digest = hashlib.sha256(f"{name} {options.service_account} {asked.digest}".encode()).hexdigest()[:16]
+        place = f"{options.bucket}/batch/{digest}"
+        objects.upload(asked.folder, f"{place}/instances", _WHERE)
+        described = {
+            "display_name": f"{chosen.display_name}-{digest}",
+            "model": name,
+            "input_config": {
+                "instances_format": "jsonl",
+                "gcs_source": {"uris": [f"{place}/instances/{one.name}" for one in sorted(asked.folder.iterdir())]},
+            },
+            "instance_config": {"instance_type": "object", "key_field": asked.field},
+            "output_config": {
+                "predictions_format": "jsonl",
+                "gcs_destination": {"output_uri_prefix": f"{place}/predictions"},
+            },
+            "dedicated_resources": {"machine_spec": {"machine_type": machine}, "max_replica_count": replicas},
+            "service_account": options.service_account,
+            "labels": {LABEL: digest},
+        }
+        job = _submitted(vertex, described, options.service_account, console)
+        try:
+            job = _followed(vertex, job, console)
+        except KeyboardInterrupt:
+            say(console, f"{_short(job)} goes on; the same command follows it again")
+            return 130
+        state = _state(job)
+        if state != "SUCCEEDED":
+            message = first_line(job.error.message) or "without a message"
+            say(console, f"error: {_short(job)} {state.lower().replace('_', ' ')}: {message}")
+            return CANCELLED if state == "CANCELLED" else 1
+        predictions = _gathered(job, manifest.label, len(asked.names), scratch / "predictions")
+    content = chosen.labels.get(model_registry.CONTENT) or chosen.version_id
+    told = {"model": {"folder": name, "version": content}, "data": data, "source": fingerprint(source), "key": key}
+    _deliver(manifest.label, predictions, asked.names, settings, told, output)
+    rows, by = len(predictions), f"version {chosen.version_id} of {chosen.display_name} ({content})"
+    say(console, f"wrote {output}: {rows:,} rows by {by}")
+    return 0
+
+
+def _instances(manifest: Manifest, settings: PredictSettings, scratch: Path) -> Asked:
+    """Writes a source as JSON lines that the server takes, each with the row's number.
+
+    Raises:
+        UserError: The source does not fit the model.
+    """
+    columns = [column.name for column in manifest.columns]
+    field = "kep_row"
+    while field in columns:
+        field += "_"
+    for name in ("source", "instances"):
+        (scratch / name).mkdir()
+    source = open_for(manifest.columns, settings.data, scratch / "source")
+    check_columns(source, manifest, settings)
+    names = columns if settings.key in (None, *columns) else [*columns, settings.key]
+    digest, keys, row, file = hashlib.sha256(), [], 0, None
+    for chunk in chunks(source, names, chunk_rows(manifest.columns)):
+        values = [as_json(chunk[column.name], column) for column in manifest.columns]
+        if file is None or row >= (int(file.stem[-5:]) + 1) * settings.shard_rows:
+            file = scratch / "instances" / f"instances-{row // settings.shard_rows:05d}.jsonl"
+        with open(file, "ab") as lines:
+            for one in zip(*values, strict=True):
+                line = to_json({field: row, **dict(zip(columns, one, strict=True))}) + b"\n"
+                digest.update(line)
+                lines.write(line)
+                row += 1
+        keys.append(plain(chunk[settings.key]) if settings.key else pa.array(np.arange(row - len(values[0]), row)))
+        if settings.key and keys[-1].null_count:
+            raise UserError(f'key: column "{settings.key}" has no value in some rows; fill it')
+    if not row:
+        raise UserError(f"{settings.data.source}: there are no rows to predict")
+    return Asked(scratch / "instances", pa.chunked_array(keys), field, digest.hexdigest())
+
+
+def _submitted(vertex: Vertex, described: dict[str, Any], account: str, console: Console) -> "api.BatchPredictionJob":
+    """The job that predicts this, which is made unless one is under way or done."""
+    condition = f'labels.{LABEL}="{described["labels"][LABEL]}"'
+
+    def find() -> "api.BatchPredictionJob | None":
+        request = {"parent": vertex.parent, "filter": condition}
+        every = vertex.jobs.list_batch_prediction_jobs(request=request, **LOOK)
+        good = [one for one in every if _state(one) in (*_GOING, "SUCCEEDED")]
+        return max(good, key=lambda one: one.create_time, default=None)
+
+    def send() -> "api.BatchPredictionJob":
+        request = {"parent": vertex.parent, "batch_prediction_job": described}
+        return vertex.jobs.create_batch_prediction_job(request=request, **CREATE)
+
+    with vertex.explained(account):
+        before = find()
+        job = before or once(send, find, CHANGE["retry"], unsure)
+    if before is None:
+        say(console, f"submitted {_short(job)}")
+    else:
+        say(console, f"{_short(job)} was submitted before, and is {'under way' if _state(job) in _GOING else 'done'}")
+    return job
+
+
+def _followed(vertex: Vertex, job: "api.BatchPredictionJob", console: Console) -> "api.BatchPredictionJob":
+    """The job when it has ended."""
+    seen = ""
+    while True:
+        with vertex.explained():
+            job = vertex.jobs.get_batch_prediction_job(name=job.name, **FOLLOW)
+        if _state(job) != seen:
+            seen = _state(job)
+            say(console, f"{_short(job)}: {seen.lower().replace('_', ' ')}")
+        if seen not in _GOING:
+            return job
+        time.sleep(POLL)
+
+
+def _gathered(job: "api.BatchPredictionJob", label: Label, rows: int, folder: Path) -> np.ndarray:
+    """The predictions in the order of the source, [rows, classes] or [rows].
+
+    Raises:
+        UserError: Some rows have none, or they can't be read.
+    """
+    place = job.output_info.gcs_output_directory.rstrip("/")
+    folder.mkdir()
+    objects.download({blob.name.rpartition("/")[2]: blob for blob in objects.find(place, None, _WHERE)}, folder, _WHERE)
+    key, shape = ("prediction", (rows,)) if label.classes is None else ("probabilities", (rows, len(label.classes)))
+    predictions, problem = np.full(shape, np.nan), ""
+    for path in sorted(folder.iterdir()):
+        with open(path, encoding="utf-8") as lines:
+            for line in map(json.loads, lines):
+                if "prediction" in line and isinstance(line["prediction"], dict):
+                    predictions[int(line["key"])] = line["prediction"][key]
+                else:
+                    problem = problem or first_line(str(line.get("error", line)))
+    missing = np.flatnonzero(np.isnan(predictions).reshape(rows, -1).any(axis=1))
+    if len(missing):
+        why = f" ({problem})" if problem else ""
+        raise UserError(
+            f"{_short(job)}: {len(missing):,} of {rows:,} rows have no prediction, the first is row {missing[0]}, "
+            f"counted from 0{why}; {place} has what there is"
+        )
+    return predictions
+
+
+def _deliver(
+    label: Label,
+    predictions: np.ndarray,
+    names: pa.ChunkedArray,
+    settings: PredictSettings,
+    told: dict[str, Any],
+    output: Path,
+) -> None:
+    """Writes the folder that `kep batch` writes, without the comparison."""
+    rows, size = len(predictions), settings.shard_rows
+    total, shards = -(-rows // size), []
+    with new_folder(output) as folder:
+        (folder / SHARDS).mkdir()
+        for number in range(total):
+            part = slice(number * size, min((number + 1) * size, rows))
+            named = names[part].combine_chunks()
+            table = as_table(label, predictions[part]).add_column(0, settings.key or ROW, named)
+            table = table.append_column(VERSION, pa.array([told["model"]["version"]] * table.num_rows))
+            name, _ = shard_names(number, total)
+            pq.write_table(table, folder / SHARDS / name)
+            shards.append({"file": name, "rows": table.num_rows})
+        columns = [{"name": field.name, "type": str(field.type)} for field in table.schema]
+        write_json(folder / TOLD, told | {"rows": rows, "columns": columns, "shards": shards})
+
+
+def _state(job: "api.BatchPredictionJob") -> str:
+    return job.state.name.removeprefix("JOB_STATE_")
+
+
+def _short(job: "api.BatchPredictionJob") -> str:
+    return f"batch prediction job {job.name.rpartition('/')[2]}"

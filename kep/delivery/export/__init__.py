@@ -1,0 +1,1 @@
+"""Exports of an ensemble to SavedModel, Keras, TensorFlow Lite and TensorFlow.js."""

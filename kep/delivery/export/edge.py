@@ -1,0 +1,157 @@
+"""An ensemble of Keras members as one Keras model, and that as TensorFlow Lite: for phones, browsers and small boards.
+
+Both hold members, weights and pooling. A `.keras` file takes raw numbers and the codes of categories, which any
+backend of Keras computes with. TensorFlow Lite can't tell a missing number (NaN) once it is an integer, and one scale
+for columns of unlike size would leave nothing of the small ones: of a table it takes standardised features, by the
+recipe of `features`; images it takes as pixels.
+"""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from kep.core.errors import UserError
+from kep.data.records import Rows, blank_row
+from kep.data.schema import Manifest
+from kep.models.encode import Encode, encoding, inputs_of
+from kep.models.ensemble import Ensemble
+from kep.stats.metrics import FLOOR
+
+VARIANTS = ("float32", "float16", "dynamic", "int8")
+"""Of TensorFlow Lite: weights in 32 or 16 bits; weights in 8 bits, and activations as they come; all in 8 bits."""
+REPRESENTATIVE = 200
+"""Train rows that set the ranges of 8 bit activations."""
+
+
+def whole(ensemble: Ensemble) -> keras.Model:
+    """The ensemble as one Keras model of raw numbers, codes of categories, or pixels.
+
+    Returns:
+        Inputs `numeric` float32 [n, columns] (NaN where missing) and `categorical` int32 [n, columns] (0 missing,
+        1 outside the vocabulary, 2 + its place in it), or `image` uint8 [n, height, width, channels]; output
+        `probabilities` [n, classes] or `prediction` [n, 1].
+    """
+    arrays = inputs_of(blank_row(ensemble.manifest))
+    inputs = {name: keras.Input(array.shape[1:], dtype=array.dtype.name, name=name) for name, array in arrays.items()}
+    return keras.Model(inputs, _pooled(ensemble, _encode(ensemble.manifest, inputs)), name="ensemble")
+
+
+def of_features(ensemble: Ensemble) -> keras.Model:
+    """The ensemble as one Keras model of one float32 input: `features` [n, features], or pixels of `image`."""
+    blank = blank_row(ensemble.manifest)
+    if blank.image is not None:
+        given = keras.Input(blank.image.shape[1:], dtype="float32", name="image")
+        return keras.Model(given, _pooled(ensemble, _encode(ensemble.manifest, {"image": given})), name="ensemble")
+    given = keras.Input(encoded(ensemble.manifest, blank).shape[1:], dtype="float32", name="features")
+    return keras.Model(given, _pooled(ensemble, given), name="ensemble")
+
+
+def encoded(manifest: Manifest, rows: Rows) -> np.ndarray:
+    """What `of_features` takes: float32 [n, features], or pixels float32 [n, height, width, channels]."""
+    if rows.image is not None:
+        return rows.image.astype(np.float32)
+    return np.asarray(Encode(**encoding(manifest))(inputs_of(rows)))
+
+
+def features(manifest: Manifest) -> list[dict]:
+    """How each number of `features` is made of a raw column, in order.
+
+    Returns:
+        With `column` and `kind`: `number` is (value - mean) / std and 0 where missing; `missing` is 1 where there is no
+        value, `category` where it is `value`, `other` where it is neither missing nor one of the column's `value`s; 0
+        elsewhere. Empty for images.
+    """
+    if manifest.image is not None:
+        return []
+    steps, recipe = encoding(manifest), []
+    for column, mean, std in zip(manifest.numeric, steps["mean"], steps["std"], strict=True):
+        recipe.append({"column": column.name, "kind": "number", "mean": mean, "std": std})
+    recipe += [{"column": manifest.numeric[place].name, "kind": "missing"} for place in steps["indicators"]]
+    for column in manifest.categorical:
+        recipe += [{"column": column.name, "kind": kind} for kind in ("missing", "other")]
+        recipe += [{"column": column.name, "kind": "category", "value": value} for value in column.vocabulary]
+    return recipe
+
+
+def tflite(model: keras.Model, variant: str, representative: np.ndarray) -> bytes:
+    """Converts what `of_features` gives.
+
+    Args:
+        model: Of one input.
+        variant: One of `VARIANTS`.
+        representative: Rows that the model takes, float32 [n, ...]; int8 sets its ranges by them.
+
+    Raises:
+        UserError: TensorFlow Lite can't hold the model.
+    """
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if variant != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if variant == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if variant == "int8":
+
+        def rows() -> Iterator[list[np.ndarray]]:
+            for row in representative:
+                yield [row[None]]
+
+        converter.representative_dataset = rows
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    try:
+        with redirect_stdout(io.StringIO()):  # on which Keras describes what it traced
+            return converter.convert()
+    except Exception as error:  # the converter raises what it happens on: RuntimeError, ValueError, its own
+        operations = sorted(set(re.findall(r"\btf\.([A-Z]\w+)", str(error))))
+        reason = f"it has no {', '.join(operations)}" if operations else " ".join(str(error).split())[:200]
+        raise UserError(
+            f"--format tflite: TensorFlow Lite can't hold this ensemble as {variant}: {reason}; use --format savedmodel"
+        ) from error
+
+
+def save_keras(model: keras.Model, path: Path) -> None:
+    """Writes a .keras file that needs nothing of this package.
+
+    Raises:
+        UserError: It would need a user's own layers.
+    """
+    model.save(path)
+    for layer in model._flatten_layers(include_self=False):
+        if not type(layer).__module__.startswith("keras."):
+            raise UserError(
+                f"--format keras: {type(layer).__name__} is a layer of your own, which Keras can't load without your "
+                "code; use --format savedmodel"
+            )
+
+
+def _encode(manifest: Manifest, inputs: dict) -> keras.KerasTensor:
+    # Its call on symbolic inputs leaves Keras's own operations: no layer that another program would have to know.
+    return Encode(**encoding(manifest)).call(inputs)
+
+
+def _pooled(ensemble: Ensemble, given: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
+    """As `kep.stats.pooling.pool`, of the members' networks."""
+    label, outputs = ensemble.manifest.label, []
+    for place, (_, model) in enumerate(ensemble.models):
+        network = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+        # Names are unique in a model, and members of one family share theirs.
+        output = keras.Model(network.inputs, network.outputs[0], name=f"member_{place}")(given)
+        outputs.append(ops.cast(output, "float32"))
+    weights = [float(member["weight"]) for member in ensemble.members]
+    if label.classes is None:
+        total = sum(weight * output for weight, output in zip(weights, outputs, strict=True))
+        return {"prediction": total * (label.std or 1.0) + label.mean}
+    outputs = [ops.concatenate([1 - o, o], axis=1) if o.shape[1] == 1 else o for o in outputs]
+    if len(outputs) == 1:
+        return {"probabilities": outputs[0]}
+    if ensemble.pooling == "geometric":
+        outputs = [ops.log(ops.maximum(output, FLOOR)) for output in outputs]
+    total = sum(weight * output for weight, output in zip(weights, outputs, strict=True))
+    return {"probabilities": ops.softmax(total) if ensemble.pooling == "geometric" else total}

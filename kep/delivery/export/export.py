@@ -1,0 +1,325 @@
+"""A run's ensemble in another format, and what that costs: `kep export`."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from kep.components.weigh.weigh import limits_of, load_predictions, stack
+from kep.components.weigh.weights import fit
+from kep.config.sections import EnsembleSettings, ExportSettings
+from kep.core.errors import UserError, nearest
+from kep.core.files import new_folder, read_json, write_json
+from kep.core.seeds import derive
+from kep.data.records import Records, Rows
+from kep.data.schema import Manifest
+from kep.delivery.export import browser, edge
+from kep.delivery.export import savedmodel as saved
+from kep.delivery.export.runtimes import TIMED, predicted
+from kep.delivery.models import locate
+from kep.engines.local.artifacts import Artifacts, run_of
+from kep.engines.local.run import RECORD
+from kep.models.encode import inputs_of
+from kep.models.ensemble import Ensemble, raw_features
+from kep.report.page import number
+from kep.stats.metrics import METRICS, loss
+
+FILE = "export.json"
+"""What is written beside the model: what it takes and gives, and what was measured."""
+VARIANTS = {"tflite": edge.VARIANTS, "tfjs": browser.VARIANTS}
+WHOLE, KERAS = "ensemble", "Keras members"
+"""Lines of the table that are no export."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Predictions of test rows beside those that evaluate stored.
+
+    Attributes:
+        name: Of what predicts.
+        bytes: On disk.
+        ms: Milliseconds of one row.
+        score: Accuracy, or the root mean squared error of a regression.
+        lost: Accuracy that is lost, or the relative growth of the error; below 0: it is better.
+        loss: Mean test loss.
+        same: Share of rows that get the class that the ensemble gives; None for a regression.
+        difference: Largest absolute difference of a prediction.
+    """
+
+    name: str
+    bytes: int
+    ms: float
+    score: float
+    lost: float
+    loss: float
+    same: float | None
+    difference: float
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What an export is compared with.
+
+    Attributes:
+        manifest: Of the records.
+        test: The test rows.
+        stored: The ensemble's predictions of them, as evaluate stored them.
+    """
+
+    manifest: Manifest
+    test: Rows
+    stored: np.ndarray
+
+    @property
+    def metric(self) -> str:
+        return "rmse" if self.manifest.label.task == "regression" else "accuracy"
+
+    def measure(self, name: str, bytes: int, ms: float, predictions: np.ndarray) -> Measured:
+        """Compares predictions of the test rows."""
+        task, labels = self.manifest.label.task, self.test.labels
+        score, before = (METRICS[self.metric].value(labels, side) for side in (predictions, self.stored))
+        lost = score / max(before, 1e-12) - 1 if task == "regression" else before - score
+        same = None
+        if task != "regression":
+            same = float((predictions.argmax(axis=1) == self.stored.argmax(axis=1)).mean())
+        difference = float(np.abs(predictions - self.stored).max())
+        return Measured(name, bytes, ms, score, lost, loss(task, labels, predictions), same, difference)
+
+
+def export(
+    model: str,
+    format: str,
+    variants: list[str] | None,
+    output: Path,
+    runs: Path,
+    max_loss: float | None,
+    keras_only: bool,
+    console: Console,
+) -> dict | None:
+    """Writes an ensemble of Keras networks as a file for other programs, once it has shown there what it loses.
+
+    Args:
+        model: A run's name or folder, a folder of champions, or an ensemble's folder.
+        format: savedmodel, keras, tflite or tfjs.
+        variants: Some of those that the format has in `VARIANTS`, all of them when not given.
+        output: The folder to write.
+        runs: Folder of all runs.
+        max_loss: Largest `Measured.lost` of anything that is written; what the run file says when not given.
+        keras_only: Leave out members that are no Keras networks, and weigh the others again.
+        console: Where to print.
+
+    Returns:
+        What was measured, as it is written beside the export; None of an ensemble without its run.
+
+    Raises:
+        UserError: The format can't hold the ensemble, it loses too much, or the run's records are not there any more.
+    """
+    known = VARIANTS.get(format, ())
+    variants = list(dict.fromkeys(variants or known))
+    for variant in variants:
+        if variant not in known:
+            raise UserError(f"--variant: {variant} is none of {', '.join(known)}{nearest(variant, known)}")
+    folder, _ = locate(model, runs)
+    own, run = Ensemble(folder), run_of(folder, runs)
+    if run is None and format == "savedmodel" and not keras_only:
+        difference = saved.savedmodel(own, output)
+        console.print(
+            f"wrote {output}: in a fresh process its predictions differ by at most {difference:.1e} on {saved.ROWS} "
+            "rows",
+            soft_wrap=True,
+        )
+        return None
+    if run is None:
+        needs = "--keras-only" if keras_only else f"--format {format}"
+        raise UserError(f"{needs}: {folder} is not of a run in {runs}, whose test rows say what an export loses")
+    if max_loss is None:
+        max_loss = ExportSettings.model_validate(Artifacts(run).report["asked"].get("export", {})).max_loss
+    records = Records(Artifacts(run).records(), "export")
+    reference = Reference(own.manifest, *_tested(run, records))
+    rows = [_of_ensemble(WHOLE, own, folder, reference)]
+    chosen = _chosen(own, run, format, keras_only)
+    if chosen is not own:
+        rows.append(_of_ensemble(KERAS, chosen, folder, reference))
+    write = {"savedmodel": _savedmodel, "keras": _keras, "tflite": _tflite, "tfjs": _tfjs}[format]
+    with new_folder(output) as target:
+        described, made = write(chosen, reference.test, target, records, variants, read_json(run / RECORD))
+        for name, path, arrays in made:
+            done = predicted(format, path, arrays, described)
+            rows.append(reference.measure(name, _bytes(path), done.ms, done.predictions))
+        console.print(table_of(rows, reference))
+        _check(rows, max_loss, reference.metric)
+        content = {
+            "format": format,
+            "run": str(run),
+            "fingerprint": own.manifest.fingerprint,
+            "members": [{"id": member["id"], "weight": member["weight"]} for member in chosen.members],
+            "classes": own.manifest.label.classes,
+            "metric": reference.metric,
+            "max_loss": max_loss,
+            "measured": [asdict(row) for row in rows],
+            "read": records.ledger,
+        }
+        write_json(target / FILE, content | described)
+    console.print(f"wrote {output}", highlight=False, soft_wrap=True)
+    return content
+
+
+def _tested(run: Path, records: Records) -> tuple[Rows, np.ndarray]:
+    """The test rows, and the run's stored predictions of them.
+
+    Raises:
+        UserError: The predictions are of other rows.
+    """
+    rows, stored = records.load("test"), np.load(Artifacts(run).evaluation() / "predictions.npz")
+    if not np.array_equal(rows.ids, stored["ids"]):
+        raise UserError(f"{run}: the stored test predictions are not of the test rows of its records; run it again")
+    return rows, stored["ensemble"]
+
+
+def _chosen(own: Ensemble, run: Path, format: str, keras_only: bool) -> Ensemble:
+    """The ensemble to export: as it is, or of its Keras members alone, weighed again."""
+    pairs = list(zip(own.members, own.models, strict=True))
+    others = [member["id"] for member, (_, model) in pairs if not isinstance(model, keras.Model)]
+    if not others:
+        return own
+    ids = [member["id"] for member, _ in pairs if member["id"] not in others]
+    if not ids:
+        raise UserError(f"--format {format}: no member of this ensemble is a Keras network; add mlp to search.families")
+    if not keras_only:
+        raise UserError(
+            f"--format {format}: {', '.join(others)} can't be exported, since it holds Keras networks alone; with "
+            f"--keras-only it is made of {', '.join(ids)}, weighed again, and the table says what that loses"
+        )
+    return own.reweighed(reweigh(ids, run, own.manifest))
+
+
+def reweigh(ids: list[str], run: Path, manifest: Manifest) -> dict[str, float]:
+    """Weights of some members of a run, by id: its own method on its stored validation predictions of them alone."""
+    artifacts = Artifacts(run)
+    report, folders = artifacts.report, artifacts.best_epochs()
+    asked = EnsembleSettings.model_validate(report["asked"]["ensemble"])
+    settings = asked.model_copy(update={"pooling": report["weights"]["pooling"]})
+    found = {id: read_json(folders[id] / "best_epoch.json") for id in ids}
+    problem = stack({id: load_predictions(folders[id], id, manifest) for id in ids}, settings, manifest)
+    seed = derive(read_json(run / RECORD)["run_file"]["seed"], "weights")
+    weights = fit(report["weights"]["method"], problem, limits_of(settings, found), seed)
+    return {id: float(weight) for id, weight in zip(ids, weights, strict=True) if weight > 0}
+
+
+def _of_ensemble(name: str, own: Ensemble, folder: Path, reference: Reference) -> Measured:
+    seconds = []
+    row = reference.test.take(slice(0, 1))
+    predictions = own.combine(own.predict_members(reference.test))
+    own.predict_members(row)
+    for _ in range(TIMED):
+        started = time.perf_counter()
+        own.combine(own.predict_members(row))
+        seconds.append(time.perf_counter() - started)
+    size = sum(_bytes(folder / "members" / member["id"]) for member in own.members)
+    return reference.measure(name, size, float(1000 * np.median(seconds)), predictions)
+
+
+Made = tuple[dict, list[tuple[str, Path, dict[str, np.ndarray]]]]
+"""What describes an export, and what was made: name, path and the test rows as it takes them."""
+
+
+def _savedmodel(own: Ensemble, test: Rows, target: Path, *_: object) -> Made:
+    saved.write(own, target)
+    arrays = saved.tensors(own.manifest, raw_features(own.manifest, test))
+    return {"output": saved.output(own.manifest)}, [("SavedModel", target, arrays)]
+
+
+def _keras(own: Ensemble, test: Rows, target: Path, *_: object) -> Made:
+    path = target / "model.keras"
+    edge.save_keras(edge.whole(own), path)
+    described = {
+        "output": saved.output(own.manifest),
+        "numeric": [column.name for column in own.manifest.numeric],
+        "categorical": {column.name: column.vocabulary for column in own.manifest.categorical},
+    }
+    return described, [("Keras", path, inputs_of(test))]
+
+
+def _tflite(own: Ensemble, test: Rows, target: Path, records: Records, variants: list[str], run: dict) -> Made:
+    train = records.open("train")
+    drawn = np.random.default_rng(derive(run["run_file"]["seed"], "representative"))
+    index = np.sort(drawn.permutation(len(train))[: edge.REPRESENTATIVE])
+    representative = edge.encoded(own.manifest, train.take(index))
+    model = edge.of_features(own)
+
+    def write(variant: str) -> Path:
+        path = target / f"model_{variant}.tflite"
+        path.write_bytes(edge.tflite(model, variant, representative))
+        return path
+
+    return _of_features(own, test, variants, write)
+
+
+def _tfjs(own: Ensemble, test: Rows, target: Path, records: Records, variants: list[str], *_: object) -> Made:
+    model = edge.of_features(own)
+
+    def write(variant: str) -> Path:
+        browser.save_tfjs(model, variant, target / variant)
+        return target / variant
+
+    return _of_features(own, test, variants, write)
+
+
+def _of_features(own: Ensemble, test: Rows, variants: list[str], write: Callable[[str], Path]) -> Made:
+    """Exports of `edge.of_features`, each of which `write` makes and says the path of."""
+    manifest = own.manifest
+    described = {
+        "output": saved.output(manifest),
+        "features": edge.features(manifest),
+        "image": manifest.image.name if manifest.image is not None else None,
+    }
+    named = saved.tensors(manifest, raw_features(manifest, test))
+    arrays = {column: named[name] for column, name in saved.input_names(manifest).items()}
+    return described, [(variant, write(variant), arrays) for variant in variants]
+
+
+def _bytes(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _check(rows: list[Measured], max_loss: float, metric: str) -> None:
+    """Refuses what loses too much.
+
+    Raises:
+        UserError: With the figures of the worst one.
+    """
+    made = [row for row in rows if row.name not in (WHOLE, KERAS)]
+    worst = max(made, key=lambda row: row.lost)
+    if worst.lost <= max_loss:
+        return
+    what = f"accuracy falls by {worst.lost:.2%}" if metric == "accuracy" else f"the error grows by {worst.lost:.1%}"
+    kept = [row.name for row in made if row.lost <= max_loss]
+    choose = f", or choose {' or '.join(f'--variant {name}' for name in kept)}" if kept else ""
+    raise UserError(
+        f"--max-loss: {worst.name} loses more than {max_loss:g} ({what}), so nothing is written; allow more{choose}"
+    )
+
+
+def table_of(rows: list[Measured], reference: Reference) -> Table:
+    """The measurements for a terminal."""
+    metric, classes = reference.metric, reference.manifest.label.classes is not None
+    table = Table(title=f"{len(reference.test)} test rows", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column("", no_wrap=True)
+    for name in ("size", "ms a row", metric, "lost", "loss", *(["same"] if classes else []), "max diff"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        same = [f"{row.same:.1%}"] if classes else []
+        cells = [
+            f"{row.bytes / 1000:,.0f} kB",
+            number(row.ms, 3),
+            number(row.score),
+            f"{round(row.lost, 4) + 0.0:+.2%}",
+        ]
+        table.add_row(row.name, *cells, number(row.loss), *same, number(row.difference))
+    return table

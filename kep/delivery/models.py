@@ -1,0 +1,80 @@
+"""Which ensemble a name means, and how the run that made it read its data."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kep.config.sections import DataSettings
+from kep.core.errors import UserError
+from kep.core.files import read_json, scratch_folder
+from kep.engines.local.artifacts import run_of
+from kep.engines.local.run import RECORD, find
+from kep.storage import champions
+
+
+@contextmanager
+def opened(model: str, runs: Path) -> Iterator[tuple[Path, DataSettings]]:
+    """What `locate` says, also of an ensemble or a folder of champions on gs://, of which a copy is removed at the end.
+
+    Raises:
+        UserError: There is none, or it can't be read.
+    """
+    if not model.startswith("gs://"):
+        yield locate(model, runs)
+        return
+    from kep.google import objects
+
+    def found(folder: str) -> dict:
+        prefix = folder.partition("//")[2].partition("/")[2].rstrip("/") + "/"
+        return {blob.name.removeprefix(prefix): blob for blob in objects.find(folder, None)}
+
+    with scratch_folder() as scratch:
+        try:
+            blobs = found(model)
+            if champions.POINTER in blobs:
+                blobs = found(champions.read(model).champion or model)
+            if "ensemble.json" in blobs:
+                objects.download(blobs, scratch)
+        except UserError as error:
+            raise UserError(str(error).removeprefix("data.source: ")) from error
+        if "ensemble.json" not in blobs:
+            raise UserError(f'"{model}" holds no ensemble.json; give the folder of an ensemble or of champions')
+        yield scratch, _reading(None)
+
+
+def locate(model: str, runs: Path) -> tuple[Path, DataSettings]:
+    """The ensemble's folder, and how the run that made it read its data.
+
+    Raises:
+        UserError: There is none.
+    """
+    folder, settings = named(model, runs)
+    return champions.serving(folder), settings
+
+
+def named(model: str, runs: Path) -> tuple[Path, DataSettings]:
+    """The folder of an ensemble, or of champions of which one is, and how the run that made that one read its data.
+
+    Args:
+        model: A run's name or folder, a folder of champions, or an ensemble's folder.
+        runs: Folder of all runs.
+
+    Raises:
+        UserError: There is none.
+    """
+    for folder in (Path(model), runs / "champions" / model):
+        ensemble = champions.serving(folder)
+        if (ensemble / "ensemble.json").is_file():
+            return folder, _reading(run_of(ensemble, runs))
+    run = find(model, runs)
+    return run / "ensemble", _reading(run)
+
+
+def _reading(run: Path | None) -> DataSettings:
+    """The run's settings that say how to read a source; the defaults where the run is not known."""
+    if run is None:
+        return DataSettings(source="")
+    data = DataSettings.model_validate(read_json(run / RECORD)["run_file"]["data"])
+    return DataSettings(
+        source="", **data.model_dump(exclude={"source", "files", "format", "split", "features", "exclude"})
+    )

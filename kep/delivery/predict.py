@@ -1,0 +1,125 @@
+"""Predictions of an ensemble for a file of raw features: read, predicted and written batch by batch, in order."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn
+
+from kep.components.predict.predict import as_table
+from kep.components.predict.read import chunk_rows, chunks, open_for
+from kep.config.sections import DataSettings
+from kep.core.errors import UserError, nearest
+from kep.core.files import scratch_folder, write_file
+from kep.data.schema import Column
+from kep.delivery.models import opened
+from kep.delivery.remote import Remote
+from kep.models.ensemble import Ensemble
+
+if TYPE_CHECKING:
+    from kep.delivery.rollout.endpoints import Predictor
+
+ENDINGS = (".csv", ".parquet", ".jsonl")
+
+
+def predict(
+    model: str | None,
+    url: str | None,
+    data: str,
+    output: Path,
+    runs: Path,
+    console: Console,
+    endpoint: "Predictor | None" = None,
+) -> None:
+    """Predicts every row of `data` and writes one row for each, in the same order.
+
+    The file has `prediction` (the most probable class, or the number) and for classes `probability_CLASS` of each.
+
+    Args:
+        model: A run's name or folder, a folder of champions, or an ensemble's folder, the latter two also on gs://.
+        url: Of a model that `kep serve` serves.
+        data: A source, as in `data.source`; a label in it is not looked at.
+        output: .csv, .parquet or .jsonl; it appears whole or not at all.
+        runs: Folder of all runs.
+        console: Where to say how far it is.
+        endpoint: Of Vertex AI. Of the three, one is given, and the others are None.
+
+    Raises:
+        UserError: There is no such model, or the data lack a column or hold something else.
+    """
+    if sum(one is not None for one in (model, url, endpoint)) != 1:
+        raise UserError(
+            "give --model with a run, --url with the address of a served model, or --endpoint with one of Vertex AI"
+        )
+    if output.suffix not in ENDINGS:
+        raise UserError(f"--output: {output} must end in {', '.join(ENDINGS)}{nearest(output.suffix, ENDINGS)}")
+    with ExitStack() as stack:
+        settings = DataSettings(source="")
+        if model is not None:
+            folder, settings = stack.enter_context(opened(model, runs))
+            predictor = Ensemble(folder)
+            columns, label, most = predictor.manifest.columns, predictor.manifest.label, None
+            place = model if model.startswith("gs://") else folder
+        else:
+            predictor = endpoint or Remote(url)
+            place, columns, label = endpoint or url, predictor.columns, predictor.label
+            most = min(chunk_rows(columns), predictor.rows)
+        started, rows = time.perf_counter(), 0
+        shown = [TextColumn("{task.completed:,} rows"), SpinnerColumn()]
+        with Progress(*shown, console=console, transient=True) as progress:
+            task = progress.add_task("")
+
+            def predicted() -> Iterator[pa.Table]:
+                nonlocal rows
+                for table in batches(data, settings, columns, most):
+                    done = as_table(label, predictor.predict(table))
+                    yield done
+                    rows += done.num_rows
+                    progress.update(task, completed=rows)
+
+            empty = as_table(label, np.empty((0, len(label.classes or [0]))))
+            write_file(output, lambda path: _write(path, output.suffix, empty.schema, predicted()))
+    seconds = time.perf_counter() - started
+    console.print(f"wrote {output}: {rows:,} rows in {seconds:.1f} s, by {place}", highlight=False, soft_wrap=True)
+
+
+def batches(
+    data: str, settings: DataSettings, columns: list[Column], most: int | None = None
+) -> Iterator[dict[str, pa.Array]]:
+    """The raw feature columns of a source by name, some rows at a time, in order.
+
+    Args:
+        data: A source, as in `data.source`.
+        settings: How the run that made the model read its data.
+        columns: What the model was trained on.
+        most: Rows at a time; as many as `kep batch` predicts at once when not given.
+
+    Raises:
+        UserError: The source can't be read, or lacks a column.
+    """
+    with scratch_folder() as scratch:
+        source = open_for(columns, settings.model_copy(update={"source": data}), scratch)
+        yield from chunks(source, [column.name for column in columns], most or chunk_rows(columns))
+
+
+def _write(path: Path, ending: str, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:
+    if ending == ".jsonl":
+        with open(path, "w", encoding="utf-8") as file:
+            for table in tables:
+                file.writelines(json.dumps(row) + "\n" for row in table.to_pylist())
+        return
+    writers: dict[str, Callable[[Path, pa.Schema], AbstractContextManager]] = {
+        ".csv": pyarrow.csv.CSVWriter,
+        ".parquet": pq.ParquetWriter,
+    }
+    with writers[ending](path, schema) as writer:
+        for table in tables:
+            writer.write_table(table)

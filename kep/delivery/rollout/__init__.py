@@ -1,0 +1,1 @@
+"""Moving an endpoint, or a folder of versions, to a new champion and back."""

@@ -1,0 +1,1 @@
+"""Where a run happens: on this machine, on Vertex AI, on Kubeflow."""

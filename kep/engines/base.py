@@ -1,0 +1,168 @@
+"""What runs pipelines elsewhere, as `kep submit` and its kin see it: Vertex AI and Kubeflow alike."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol, TypeVar
+
+from google.api_core.retry import Retry
+
+from kep.engines.template import Template
+
+OURS = "kep-"
+"""Begin of the name of every run that was made here."""
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is submitted with, beside its template. Kubeflow looks at `service_account` and `cache` alone.
+
+    Attributes:
+        bucket: gs:// path that takes the artifacts and the champions.
+        service_account: That the steps run as; the default one when empty.
+        network: Full name of the network that the steps are peered with.
+        kms_key: Full name of the key that encrypts what the run makes.
+        labels: Of the user's.
+        cache: Whether steps may be answered from earlier runs.
+        fail_fast: Whether no further step starts when one has failed; else those that can still run do.
+        tensorboard: Full name of the TensorBoard instance that trainings write to.
+    """
+
+    bucket: str = ""
+    service_account: str = ""
+    network: str = ""
+    kms_key: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    cache: bool = True
+    fail_fast: bool = False
+    tensorboard: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of a run.
+
+    Attributes:
+        id: Its own in the run; later tasks have greater ones.
+        name: In the compiled pipeline.
+        state: SKIPPED is answered from an earlier run; other states than these are the engine's business.
+        begun: When it started, if it has.
+        ended: When it ended, if it has.
+        message: Why it failed, as far as the engine says.
+    """
+
+    id: int | str
+    name: str
+    state: Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED"] | str
+    begun: datetime | None
+    ended: datetime | None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it is at a moment.
+
+    Attributes:
+        name: That `kep status` and `kep cancel` take.
+        id: That the engine calls it by.
+        state: In the engine's own word.
+        created: When it was submitted.
+        ended: When it ended, if it has.
+        url: Of its page.
+        tasks: In order of their ids.
+        message: Why it failed outside of its tasks, as far as the engine says.
+        artifacts: Where they are; empty for the engine's own place.
+        curves: Page of its TensorBoard; empty for none.
+        revision: Of git, that it was submitted from.
+    """
+
+    name: str
+    id: str
+    state: str
+    created: datetime | None
+    ended: datetime | None
+    url: str
+    tasks: tuple[Task, ...] = ()
+    message: str = ""
+    artifacts: str = ""
+    curves: str = ""
+    revision: str = ""
+
+    @property
+    def ending(self) -> Literal["done", "failed", "cancelled", ""]:
+        """How it has ended; empty when it has not."""
+        if self.state in ("succeeded", "skipped"):
+            return "done"
+        if self.state in ("cancelled", "canceled"):
+            return "cancelled"
+        return "failed" if self.state == "failed" else ""
+
+    @property
+    def took(self) -> str:
+        """For people; empty before its end."""
+        if not (self.ended and self.created):
+            return ""
+        return f"{(self.ended - self.created).total_seconds() / 60:.0f} min"
+
+
+class Engine(Protocol):
+    """What `kep.engines.submit` needs of a place that runs pipelines.
+
+    Attributes:
+        where: Which it is, for messages.
+    """
+
+    where: str
+
+    def ready(self, options: Options) -> None:
+        """Refuses what would fail a run in its first step.
+
+        Raises:
+            UserError: It would.
+        """
+
+    def get(self, name: str, patient: bool = False) -> Run | None:
+        """The run; None when there is none. A patient look outlasts an outage of minutes."""
+
+    def create(self, name: str, template: Template, options: Options, given: dict[str, str]) -> tuple[Run, bool]:
+        """Makes the run, once, however often the answer is lost on its way.
+
+        Returns:
+            The run, and whether this call has made it: False when somebody else had.
+        """
+
+    def newest(self, of: str | None, limit: int) -> list[Run]:
+        """The newest runs that were made here, or those of one run file's name, without their tasks."""
+
+    def cancel(self, run: Run) -> None:
+        """Asks for the run to be cancelled; one that has ended stays as it is."""
+
+
+def once(
+    send: Callable[[], Made], find: Callable[[], Made | None], retry: Retry, unsure: Callable[[Exception], bool]
+) -> Made:
+    """Does what must not be done twice: when the answer is lost, a look decides whether to do it again.
+
+    Args:
+        send: Does it.
+        find: What it has made; None when it has made nothing.
+        retry: How long to try.
+        unsure: Whether after an error nobody knows if it was done.
+    """
+
+    def attempt() -> Made:
+        try:
+            return send()
+        except Exception as error:
+            if not unsure(error) or (found := find()) is None:
+                raise
+            return found
+
+    return retry(attempt)()
+
+
+def first_line(text: str) -> str:
+    """Its first line without the full stop, to stand in a sentence."""
+    return (text.strip().splitlines() or [""])[0].strip().rstrip(".")

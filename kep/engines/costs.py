@@ -1,0 +1,263 @@
+"""What a run on Vertex AI would be: its tasks, their machines, and roughly their price."""
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, ValidationError
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from kep.components.ingest.inspect import Inspection
+from kep.config.run_file import RunFile
+from kep.config.sections import Machine
+from kep.core.errors import UserError
+from kep.engines.base import Options
+from kep.engines.local.runner import STEPS, step_of
+from kep.engines.preflight import guess
+from kep.engines.submit import job_id, look, parameters, source_of
+from kep.engines.template import Template
+from kep.google.custom_jobs import Place, job_of
+from kep.google.machine_types import DEFAULT_MACHINE, SHAPES
+from kep.pipelines.machines import asked_of, on_kubernetes
+
+
+class Prices(BaseModel):
+    """A price list.
+
+    Attributes:
+        date: When the prices were looked up.
+        region: Where they hold.
+        currency: Of all of them.
+        run: Of one run of a pipeline, beside its machines.
+        machine_hours: Of an hour of each machine, with the GPUs that it always has.
+        accelerator_hours: Of an hour of each GPU that is attached to a machine.
+        query_tib: Of 2**40 bytes that a query of BigQuery reads.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    date: datetime.date
+    region: str
+    currency: str
+    run: NonNegativeFloat
+    machine_hours: dict[str, NonNegativeFloat]
+    accelerator_hours: dict[str, NonNegativeFloat] = {}
+    query_tib: NonNegativeFloat | None = None
+
+    def of(self, name: str, accelerator: str | None, count: int) -> float | None:
+        """An hour of a machine type with the GPUs that are attached to it; None without a price."""
+        hour = self.machine_hours.get(name)
+        if hour is None or not accelerator or (name in SHAPES and not SHAPES[name].attached):
+            return hour
+        each = self.accelerator_hours.get(accelerator)
+        return None if each is None else hour + count * each
+
+    def of_place(self, place: Place) -> float | None:
+        """An hour of all machines of a custom job, as if they were neither Spot nor Flex-Start, which cost less."""
+        hour = self.of(place.type, place.accelerator.lower().replace("_", "-"), place.accelerators)
+        return None if hour is None else place.machines * hour
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The machine of a step's tasks.
+
+    Attributes:
+        words: Which, for people.
+        hour: Price of an hour; None without one.
+    """
+
+    words: str
+    hour: float | None
+
+    @classmethod
+    def of(cls, executor: dict, asked: dict[str, str], prices: Prices) -> "Choice":
+        """The cheapest machine type that fits, which is what Vertex AI's "closest match" is taken for.
+
+        Of a step that a custom job runs, the dearest of its places, and the task's own machine, which waits for it.
+
+        Args:
+            executor: Of the compiled pipeline.
+            asked: What it asks for, as `asked_of` has it.
+            prices: Of machines.
+        """
+        if job := job_of(executor):
+            waiting, *each = prices.of(DEFAULT_MACHINE, None, 0), *map(prices.of_place, job.places)
+            words = "; or ".join(place.words for place in job.places)
+            unpriced = waiting is None or None in each
+            return cls(words, None if unpriced else waiting + max(each))
+        if not asked:
+            return cls(DEFAULT_MACHINE, prices.of(DEFAULT_MACHINE, None, 0))
+        machine = _machine(asked)
+        fitting = [
+            cls(_words(name, machine), prices.of(name, machine.accelerator, machine.accelerators))
+            for name, shape in SHAPES.items()
+            if shape.fits(machine)
+        ]
+        priced = [choice for choice in fitting if choice.hour is not None]
+        if priced:
+            return min(priced, key=lambda choice: choice.hour or 0)
+        return fitting[0] if fitting else cls(_wish(asked), None)
+
+
+def load(path: Path) -> Prices:
+    """Reads a price list.
+
+    Raises:
+        UserError: It is none.
+    """
+    try:
+        return Prices.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"--prices: {path} can't be read as YAML; copy kep/engines/prices.yaml and edit it") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UserError(f"--prices: {path}: {key}: {first['msg'].lower()}; see kep/engines/prices.yaml") from error
+
+
+def tasks(settings: RunFile) -> dict[str, int]:
+    """Tasks of each step, at most."""
+    search = settings.search
+    candidates = min(search.top_n, search.max_trials)
+    loops = {
+        # In rounds each is a suggestion and its trials, and one task gathers them.
+        "tune": 1 + (search.rounds + search.max_trials if search.rounds else 0),
+        "best_epoch": candidates,
+        "retrain": min(candidates, settings.ensemble.max_members),
+    }
+    return {step: loops.get(step, 1) for step in STEPS}
+
+
+def machines(template: Template, prices: Prices) -> dict[str, Choice]:
+    """Machine of each step; of a step whose tasks differ, the dearest."""
+    found: dict[str, Choice] = {}
+    asked = asked_of(template.spec, {})
+    for label, executor in template.spec["deploymentSpec"]["executors"].items():
+        step, choice = step_of(label.removeprefix("exec-")), Choice.of(executor, asked[label], prices)
+        if step not in found or (choice.hour or 0) > (found[step].hour or 0):
+            found[step] = choice
+    return found
+
+
+def check(template: Template, prices: Prices) -> None:
+    """Holds a run against `hardware.max_cost`.
+
+    Raises:
+        UserError: It would cost more, or nobody can tell.
+    """
+    most = None if template.predicts else template.settings.hardware.max_cost
+    if most is None:
+        return
+    cost, _ = _cost(template, look(template), prices)
+    if cost is None:
+        raise UserError(
+            f"hardware.max_cost: what this run costs can't be guessed, and may be more than {most:g} USD; --dry-run "
+            "says why, --yes submits it all the same"
+        )
+    if prices.currency != "USD":
+        raise UserError(
+            f"hardware.max_cost: it is in USD, and --prices in {prices.currency}; --yes submits it all the same"
+        )
+    if cost > most:
+        raise UserError(
+            f"hardware.max_cost: this run would cost about {cost:.2f} USD, more than {most:g}; --dry-run says of what, "
+            "--yes submits it all the same"
+        )
+
+
+def plan(template: Template, options: Options, prices: Prices | None) -> Group:
+    """What `submit` would make of the same; nothing is sent anywhere.
+
+    Args:
+        template: What.
+        options: How.
+        prices: Of Vertex AI; None for Kubeflow, whose machines are the user's own.
+
+    Raises:
+        UserError: What `submit` would refuse of the data.
+    """
+    seen, source = look(template), source_of(template)
+    name = job_id(template, parameters(template, options, source), source)
+    if template.predicts:
+        return Group(Text(f"{name} would be submitted; nobody can guess what predictions cost"))
+    counts = tasks(template.settings)
+    if prices is None:
+        return _unpriced(template, name, counts)
+    kinds = machines(template, prices)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("step", "tasks at most", "machine", f"{prices.currency} an hour"):
+        table.add_column(title, justify="left" if title in ("step", "machine") else "right")
+    for step, count in counts.items():
+        kind = kinds[step]
+        table.add_row(step, str(count), kind.words, "not in the list" if kind.hour is None else f"{kind.hour:.3f}")
+    where = f"prices of {prices.date}, {prices.region}"
+    if any(word in kind.words for kind in kinds.values() for word in ("Spot", "Flex-Start")):
+        where += ", Spot and Flex-Start at the full price"
+    total = f"{sum(counts.values())} tasks; {prices.run:.2f} {prices.currency} for the run"
+    cost, hours = _cost(template, seen, prices)
+    if seen is None:
+        total += f", and the machines; the data are too large to guess their hours ({where})"
+    elif cost is None:
+        total += f", and machines that have no price in the list ({where})"
+    else:
+        guessed = f"{hours:.2g} machine-hours, a guess from rows and trainings without the tasks' start"
+        total += f", about {cost:.2f} with {guessed} ({where})"
+    return Group(Text(f"{name} would be submitted, with {options.bucket}"), table, Text(total))
+
+
+def _unpriced(template: Template, name: str, counts: dict[str, int]) -> Group:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("step", "tasks at most", "asks for"):
+        table.add_column(title, justify="right" if title == "tasks at most" else "left")
+    wishes: dict[str, str] = {}
+    kubernetes = template.platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {"executors": {}})
+    for label, asked in asked_of(template.spec, on_kubernetes(template.spec)).items():
+        labels = kubernetes["executors"].get(label, {}).get("nodeSelector", {}).get("labels", {})
+        step, words = step_of(label.removeprefix("exec-")), _wish(asked, labels)
+        wishes[step] = max(wishes.get(step, ""), words, key=len)  # of a step whose tasks differ, who asks for more
+    for step, count in counts.items():
+        table.add_row(step, str(count), wishes[step])
+    return Group(Text(f"{name} would be submitted"), table, Text(f"{sum(counts.values())} tasks"))
+
+
+def _cost(template: Template, seen: Inspection | None, prices: Prices) -> tuple[float | None, float]:
+    """What a run costs, and its machine-hours; None where the data are large or a machine has no price."""
+    if seen is None:
+        return None, 0.0
+    kinds = machines(template, prices)
+    hours = {step: seconds / 3600 for step, seconds in guess(template.settings, seen).items()}
+    each = [kinds[step].hour for step in hours]
+    if None in each:
+        return None, sum(hours.values())
+    spent = sum(hour * price for hour, price in zip(hours.values(), each, strict=True) if price is not None)
+    return prices.run + spent, sum(hours.values())
+
+
+def _machine(asked: dict[str, str]) -> Machine:
+    """What a task asks Vertex AI for, as a run file would."""
+    fields: dict[str, str | int] = {"cpu": int(asked["cpu_limit"])} if "cpu_limit" in asked else {}
+    if "memory_limit" in asked:
+        fields["memory_gb"] = int(asked["memory_limit"].removesuffix("G"))
+    if "accelerator_type" in asked:
+        fields["accelerator"] = asked["accelerator_type"].lower().replace("_", "-")
+        fields["accelerators"] = int(asked["accelerator_count"])
+    return Machine.model_validate(fields)
+
+
+def _words(name: str, asked: Machine) -> str:
+    shape = SHAPES[name]
+    return f"{name} with {asked.accelerators} {asked.accelerator}" if shape.attached else name
+
+
+def _wish(asked: dict[str, str], labels: Mapping[str, str] | None = None) -> str:
+    """What a task asks for, and of which nodes, for people."""
+    parts = [f"{asked['cpu_limit']} cores"] if "cpu_limit" in asked else []
+    parts += [f"{asked['memory_limit'].removesuffix('G')} GB"] if "memory_limit" in asked else []
+    parts += [f"{asked['accelerator_count']} {asked['accelerator_type']}"] if "accelerator_type" in asked else []
+    parts += [f"{label.rpartition('/')[2]}={value}" for label, value in (labels or {}).items()]
+    return ", ".join(parts)

@@ -1,0 +1,124 @@
+"""Runs again and again on Kubeflow, where a schedule is a recurring run."""
+
+from datetime import UTC, datetime
+
+import kfp_server_api
+from rich.table import Table
+
+from kep.core.errors import UserError, nearest
+from kep.engines.base import Options, once
+from kep.engines.kubeflow.engine import LOOK, TIMEOUT, Kubeflow, condition, runtime, specification, unsure
+from kep.engines.submit import look, parameters
+from kep.engines.template import Template, uncached
+from kep.engines.vertex.schedules import Timing
+
+_TEMPLATE = "template sha256:"
+
+
+def create(kubeflow: Kubeflow, name: str, template: Template, options: Options, timing: Timing) -> None:
+    """Makes a schedule. Its name is its own on that server, or in that namespace.
+
+    Raises:
+        UserError: There is one of that name, or Kubeflow refuses it.
+    """
+    fields = timing.fields()
+    if timing.zone != "UTC":
+        raise UserError(
+            "--time-zone: Kubeflow reads --cron in the zone that its controller was installed with (UTC, unless "
+            "CRON_SCHEDULE_TIMEZONE says otherwise); leave it out"
+        )
+    look(template)
+    if _named(kubeflow, name):
+        raise UserError(f"there is a schedule {name} already; `kep schedule delete {name}` removes it")
+    with kubeflow.explained():
+        asked = kfp_server_api.V2beta1RecurringRun(
+            experiment_id=kubeflow.experiment_id(template.name),
+            display_name=name,
+            description=f"{_TEMPLATE}{template.digest[:16]}",
+            # The data are read anew in every run: nobody knows their fingerprint at that moment.
+            pipeline_spec=specification(uncached(template.spec), template.platform),
+            runtime_config=runtime(template, parameters(template, options, "")),
+            service_account=options.service_account or None,
+            mode=kfp_server_api.RecurringRunMode.ENABLE,
+            max_concurrency=str(timing.concurrent or 1),
+            no_catchup=not timing.queue,
+            trigger=kfp_server_api.V2beta1Trigger(
+                cron_schedule=kfp_server_api.V2beta1CronSchedule(
+                    cron=f"0 {timing.cron}",  # seconds first
+                    start_time=_moment(fields.get("start_time")),
+                    end_time=_moment(fields.get("end_time")),
+                )
+            ),
+        )
+        once(
+            lambda: kubeflow.client.recurring_runs.recurring_run_service_create_recurring_run(asked, **TIMEOUT),
+            lambda: _named(kubeflow, name),
+            LOOK["retry"],
+            unsure,
+        )
+
+
+def pause(kubeflow: Kubeflow, name: str) -> None:
+    """Starts no more runs until it is resumed."""
+    _act(kubeflow, name, kubeflow.client.recurring_runs.recurring_run_service_disable_recurring_run)
+
+
+def resume(kubeflow: Kubeflow, name: str, catch_up: bool) -> None:
+    """Starts runs again.
+
+    Raises:
+        UserError: `catch_up` is asked for, which Kubeflow fixes when a schedule is made.
+    """
+    if catch_up:
+        raise UserError("--catch-up has no meaning on Kubeflow; make the schedule with --queue")
+    _act(kubeflow, name, kubeflow.client.recurring_runs.recurring_run_service_enable_recurring_run)
+
+
+def delete(kubeflow: Kubeflow, name: str) -> None:
+    """Deletes it; runs that it started go on."""
+    _act(kubeflow, name, kubeflow.client.recurring_runs.recurring_run_service_delete_recurring_run)
+
+
+def listing(kubeflow: Kubeflow) -> Table:
+    """All schedules of the server, or of the namespace."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("schedule", "state", "cron", "template"):
+        table.add_column(column, no_wrap=True)
+    for one in _all(kubeflow):
+        schedule = one.trigger.cron_schedule if one.trigger else None
+        cron = schedule.cron.removeprefix("0 ") if schedule else ""
+        template = (one.description or "").removeprefix(_TEMPLATE)
+        table.add_row(one.display_name, "paused" if one.status == "DISABLED" else "active", cron, template)
+    return table
+
+
+def _act(kubeflow: Kubeflow, name: str, call: object) -> None:
+    found = _named(kubeflow, name)
+    if found is None:
+        near = nearest(name, [one.display_name for one in _all(kubeflow)])
+        raise UserError(f"there is no schedule {name} in {kubeflow.where}{near}")
+    with kubeflow.explained():
+        try:
+            kubeflow.asked(call, found.recurring_run_id, **TIMEOUT)
+        except kfp_server_api.ApiException as error:
+            if error.status != 404:  # deleted by an attempt whose answer was lost
+                raise
+
+
+def _named(kubeflow: Kubeflow, name: str) -> kfp_server_api.V2beta1RecurringRun | None:
+    return next(iter(_all(kubeflow, filter=condition("EQUALS", name))), None)
+
+
+def _all(kubeflow: Kubeflow, **more: str) -> list[kfp_server_api.V2beta1RecurringRun]:
+    found, token = [], ""
+    with kubeflow.explained():
+        while True:
+            call = kubeflow.client.recurring_runs.recurring_run_service_list_recurring_runs
+            answer = kubeflow.asked(call, page_size=100, page_token=token, **more, **kubeflow.in_namespace())
+            found += answer.recurring_runs or []
+            if not (token := answer.next_page_token or ""):
+                return found
+
+
+def _moment(given: datetime | None) -> datetime | None:
+    return given and given.astimezone(UTC)

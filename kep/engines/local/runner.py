@@ -1,0 +1,261 @@
+"""A whole run on this machine: the compiled pipeline through kfp.local, in a process of its own.
+
+The steps are processes, or containers (kep/engines/local/docker.py).
+
+kfp.local changes the process that it runs in (its print, its logging), so `run` starts
+`python -m kep.engines.local.runner` and follows the events that the steps append to a file.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from fcntl import LOCK_EX, LOCK_NB, flock
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kep.core.errors import UserError
+from kep.core.files import read_json, write_json
+from kep.pipelines.parameters import check_path
+from kep.runtime.hardware import PARALLEL
+from kep.runtime.step import EVENTS, OWNER, WORK, end_with_owner
+
+if TYPE_CHECKING:
+    from kep.engines.local.docker import Containers
+
+STEPS = ("ingest", "tune", "best_epoch", "weigh", "retrain", "evaluate", "promote")
+"""In order of the flow."""
+PARTS = {
+    "ingest": ("ingest", *(f"ingest_{name}" for name in ("scan", "keys", "roles", "count", "write", "join"))),
+    "tune": ("tune", "suggest", "trial"),
+    "predict": ("predict", "predict_plan", "predict_join"),
+    "drift": ("drift", "drift_gate"),
+}
+"""Components of a step that has several."""
+EVENTS_FILE = "events.jsonl"
+"""File in a run's folder that its steps append their events to."""
+ENTERED = "KEP_ENTERED"
+"""Environment variable: set in a process that has the steps' environment."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the runs of one run file keep their things: `runs/<name>/`.
+
+    `store` holds the artifacts and kfp.local's cache, `work` the partial work of killed steps; both are shared by the
+    runs of one name, so that a run goes on where another stopped.
+    """
+
+    root: Path
+
+    @property
+    def store(self) -> Path:
+        return self.root / "store"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "store" / "cache"
+
+    @property
+    def work(self) -> Path:
+        return self.root / "work"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the place for one run; the lock goes with the process, also a killed one.
+
+        Raises:
+            UserError: Another run holds it.
+        """
+        check_path(self.root.absolute())
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            file = open(self.root / "lock", "w")  # noqa: SIM115 (closed below)
+        except OSError as error:
+            raise UserError(
+                f"--runs: {self.root} can't be written ({error.strerror}); choose another folder"
+            ) from error
+        with file:
+            try:
+                flock(file, LOCK_EX | LOCK_NB)
+            except OSError:
+                raise UserError(
+                    f"another run is going on in {self.root}; wait for it, or use another --runs folder"
+                ) from None
+            yield
+
+    def forget(self, step: str) -> None:
+        """Drops what is kept of `step` and of the steps after it, so that they run again."""
+        for later in STEPS[STEPS.index(step) :]:
+            shutil.rmtree(self.work / later, ignore_errors=True)
+            # An entry names its artifacts as …/<step>/<output>; a runs folder may have a step's name, too.
+            names = "|".join(PARTS.get(later, (later,))).replace("_", "-")
+            # With a number where the pipeline holds the component more than once.
+            artifact = re.compile(f'/({names})(-\\d+)?/[^/"]+"')
+            for entry in self.cache.glob("*.json"):
+                if artifact.search(entry.read_text()):
+                    entry.unlink()
+
+
+def step_environment() -> dict[str, str]:
+    """The environment of a process that trains or predicts; libraries read it when the process starts."""
+    # LightGBM's wheel expects the system's OpenMP; `make setup` lays scikit-learn's own beside the environment.
+    openmp = Path(sys.prefix) / "lib" / "openmp"
+    return os.environ | {
+        "LD_LIBRARY_PATH": os.pathsep.join(filter(None, [os.environ.get("LD_LIBRARY_PATH"), str(openmp)])),
+        # kfp.local runs the steps as `python3`, which must be this environment's.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        # The caller's environment may say otherwise; without bytecode TensorFlow takes 25 s to import instead of 5.
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONUNBUFFERED": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        # Threads that wait without spinning: two tasks of a loop share the cores.
+        "OMP_WAIT_POLICY": "passive",
+    }
+
+
+def enter_step_environment() -> None:
+    """Goes on in a process that has the steps' environment, with the same command line."""
+    if os.environ.get(ENTERED):
+        return
+    sys.stdout.flush()
+    command = [sys.executable, "-m", "kep.cli.main", *sys.argv[1:]]
+    os.execve(sys.executable, command, step_environment() | {ENTERED: "1"})
+
+
+def start(
+    folder: Path, place: Place, template: Path, arguments: dict[str, Any], containers: "Containers | None" = None
+) -> subprocess.Popen:
+    """Starts the pipeline; its log goes to `folder`/log.txt, its steps' events to `folder`/events.jsonl.
+
+    Args:
+        folder: Of the run.
+        place: Of the runs of the same name.
+        template: The compiled pipeline.
+        arguments: Of the pipeline.
+        containers: What the steps see as containers; None for processes.
+    """
+    job = {
+        "template": str(template),
+        "arguments": arguments,
+        "store": str(place.store.absolute()),
+        "cache": str(place.cache.absolute()),
+        "outcome": str(folder.absolute() / "outcome.json"),
+        "containers": asdict(containers) if containers else None,
+    }
+    write_json(folder / "job.json", job)
+    events = folder / EVENTS_FILE
+    events.touch()
+    environment = step_environment() | {
+        EVENTS: str(events.absolute()),
+        WORK: str(place.work.absolute()),
+        OWNER: str(os.getpid()),
+        PARALLEL: "2",  # what kfp.local starts of a loop, whatever its `parallelism` says
+    }
+    with open(folder / "log.txt", "wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "kep.engines.local.runner", str(folder / "job.json")],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # one process group to stop, steps and their workers included
+        )
+
+
+def stop(process: subprocess.Popen) -> None:
+    """Ends the pipeline and everything it started."""
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, how)
+            process.wait(timeout=5)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            continue
+
+
+def follow(process: subprocess.Popen, folder: Path, show: Callable[[dict], None], pause: float = 0.1) -> int:
+    """Calls `show` with each event until the pipeline has ended; returns its exit status.
+
+    A mistake of the user's ends the pipeline at once: kfp.local would try the task again, and fail as often.
+    """
+    line = ""
+    with open(folder / EVENTS_FILE, encoding="utf-8") as events:
+        while True:
+            ended = process.poll() is not None
+            while more := events.readline():
+                line += more  # a line that is just being written comes in parts
+                if line.endswith("\n"):
+                    show(event := json.loads(line))
+                    line = ""
+                    if event.get("kind") == "failed" and event["user"]:
+                        stop(process)
+            if ended:
+                return process.returncode
+            try:
+                process.wait(timeout=pause)
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def step_of(task: str) -> str:
+    """The step that a task of the compiled pipeline belongs to: tune for suggest-2."""
+    name = re.sub(r"-\d+$", "", task).replace("-", "_")
+    return next((step for step, parts in PARTS.items() if name in parts), name)
+
+
+def _main(job_file: str) -> None:
+    """Runs the compiled pipeline of a job; the child process of `start`."""
+    import logging
+
+    from kfp import components, local
+
+    end_with_owner()
+    job = read_json(job_file)
+    make_record = logging.getLogRecordFactory()
+
+    def noticing(*arguments: Any, **more: Any) -> logging.LogRecord:
+        record = make_record(*arguments, **more)
+        # kfp.local says that a task was answered from its cache in its log alone.
+        if "cache hit" in str(record.msg):
+            name = record.getMessage().split("'")[1] if "'" in record.getMessage() else record.getMessage().split()[1]
+            with open(os.environ[EVENTS], "ab", buffering=0) as events:
+                event = {"kind": "reused", "step": step_of(name), "label": ""}
+                events.write(json.dumps(event).encode() + b"\n")
+        return record
+
+    logging.setLogRecordFactory(noticing)
+    logging.getLogger().setLevel(logging.INFO)
+    local.init(
+        _runner(job["containers"]),
+        pipeline_root=job["store"],
+        enable_caching=True,
+        cache_root=job["cache"],
+    )
+    task = components.load_component_from_file(job["template"])(**job["arguments"])
+    write_json(job["outcome"], {name: artifact.path for name, artifact in task.outputs.items()})
+
+
+def _runner(containers: dict | None) -> Any:
+    from kfp import local
+
+    if containers is None:
+        return local.SubprocessRunner(use_venv=False)
+    from kep.engines.local.docker import Containers
+
+    # Not the owner: a container sees no process of this machine.
+    environment = {name: os.environ[name] for name in (EVENTS, WORK, PARALLEL)}
+    return local.DockerRunner(**Containers(**containers).options(environment))
+
+
+if __name__ == "__main__":
+    try:
+        _main(sys.argv[1])
+    except RuntimeError as error:
+        # The step that failed has said why; kfp's own stack trace adds nothing.
+        sys.exit(str(error))

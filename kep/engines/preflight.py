@@ -1,0 +1,191 @@
+"""What a run would do, on one screen, before it does it."""
+
+import math
+from pathlib import Path
+
+from rich.console import Group
+from rich.table import Table
+
+from kep.components.ingest.inspect import Inspection, inspect
+from kep.components.tune.objective import resolve
+from kep.components.weigh import weigh as ensembling
+from kep.config.run_file import RunFile, validate
+from kep.core.errors import UserError, nearest
+from kep.core.files import read_json
+from kep.engines.local.runner import STEPS
+from kep.models.registry import automatic, check_fit, travelling
+from kep.runtime.hardware import global_batch, plan
+
+MOST_SURVEYED = 100e6
+"""Bytes of a source that is read once more before a run, so that a mistake shows before anything has started."""
+MOST_COLUMNS = 20
+"""Columns that the screen has room for."""
+
+
+def check(settings: RunFile, base: Path, runs: Path) -> Group:
+    """Looks at the data and counts the trainings; nothing is written.
+
+    Raises:
+        UserError: What a run would refuse before it trains.
+    """
+    seen = survey(settings, base)
+    families = travelling(settings.search.families, base)
+    if families == "auto":
+        families = automatic(_images(seen))
+    return Group(_data(seen), _columns(seen), _work(settings, seen, [family["name"] for family in families], runs))
+
+
+def survey(settings: RunFile, base: Path) -> Inspection:
+    """Reads the source and holds the run file against it, before anything is trained.
+
+    Raises:
+        UserError: The data can't be used, or a setting names what they don't have.
+    """
+    seen = inspect(settings.data, settings.seed, base)
+    resolve(settings.search.objective, seen.task)
+    ensembling.check(settings.ensemble, seen.task)
+    check_fit(settings.search.families, _images(seen), seen.task)
+    columns = [column.name for column in seen.columns if column.kind != "image"]
+    for name in settings.evaluate.slices:
+        if name in seen.ignored:
+            raise UserError(
+                f'evaluate.slices: column "{name}" is left out ({seen.ignored[name]}); name a feature column'
+            )
+        if name not in columns:
+            raise UserError(f'evaluate.slices: "{name}" is not a feature column{nearest(name, columns)}')
+    return seen
+
+
+def devices(settings: RunFile) -> dict[str, str]:
+    """What the trainings of each step run on, if it is this machine that runs them.
+
+    Raises:
+        UserError: This machine can't do what `hardware` asks for.
+    """
+    told = {}
+    for step in ("best_epoch", "retrain"):
+        where, asked = f"hardware.{step}", getattr(settings.hardware, step)
+        chosen = plan(where, asked)
+        batch, _ = global_batch(where, asked, settings.search.batch_size, chosen.devices)
+        told[step] = f"{chosen.strategy} ({chosen.reason}), {batch} rows a step"
+    return told
+
+
+def trainings(settings: RunFile) -> dict[str, int]:
+    """Trainings of each step, at most."""
+    candidates = min(settings.search.top_n, settings.search.max_trials)
+    return {
+        "tune": settings.search.trainings,
+        "best_epoch": candidates * settings.best_epoch.seeds * (settings.best_epoch.folds or 1),
+        "retrain": min(candidates, settings.ensemble.max_members) if settings.retrain.enabled else 0,
+    }
+
+
+def estimate(settings: RunFile, seen: Inspection, runs: Path) -> str:
+    """Roughly how long a run takes, and where the figure comes from."""
+    latest = runs / settings.name / "latest" / "report.json"
+    if latest.is_file() and (seconds := _as_last_time(settings, seen, read_json(latest))) is not None:
+        return f"{_minutes(seconds)} (from the steps of the last run of {settings.name}; none reused)"
+    seconds = sum(guess(settings, seen).values())
+    return f"{_minutes(seconds)} (a guess from rows and trainings; GPUs and wide data differ)"
+
+
+def guess(settings: RunFile, seen: Inspection) -> dict[str, float]:
+    """Seconds of each step, one training after the other, from rows and trainings."""
+    epochs = {"tune": settings.search.max_epochs, "best_epoch": settings.best_epoch.max_epochs}
+    seconds = dict.fromkeys(STEPS, 60 / len(STEPS))  # to start
+    for step, count in trainings(settings).items():
+        # A second to compile, and some microseconds a row and epoch for a network of the default spaces; about half
+        # of the epochs are trained before a training stops early.
+        seconds[step] += count * (1 + 0.5 * epochs.get(step, 30) * seen.roles["train"] * 2e-5)
+    return seconds
+
+
+def _as_last_time(settings: RunFile, seen: Inspection, last: dict) -> float | None:
+    """Seconds from what each training took in an earlier run; None where it trained otherwise.
+
+    The seconds of a step are its own, also where the earlier run reused it.
+    """
+    try:
+        asked = validate(last["asked"])
+    except UserError:  # of an earlier version of the run file
+        return None
+    number = {"max_trials", "rounds", "parallel_trials", "executions_per_trial", "top_n", "max_per_family"}
+    for section, counts in (("search", number), ("best_epoch", {"seeds", "folds"}), ("hardware", {"max_cost"})):
+        ours, theirs = (getattr(one, section).model_dump(exclude=counts) for one in (settings, asked))
+        if ours != theirs:
+            return None
+    done = {
+        "tune": last["study"]["executions"],
+        "best_epoch": sum(len(one["seeds"]) for one in last["best_epochs"]),
+        "retrain": len(last["members"]),
+    }
+    rows = seen.roles["train"] / last["manifest"]["roles"]["train"]["rows"]
+    wanted, seconds = trainings(settings), 0.0
+    for step in {entry["step"] for entry in last["steps"]}:
+        took = [entry["seconds"] for entry in last["steps"] if entry["step"] == step]
+        more = rows * wanted[step] / max(1, done[step]) if step in done else rows
+        # Two tasks of a loop run at a time, and each task takes some seconds to start.
+        seconds += sum(took) * more / min(2, len(took)) + 4 * -(-len(took) // 2)
+    return seconds
+
+
+def _minutes(seconds: float) -> str:
+    return f"about {math.ceil(seconds / 60)} min" if seconds < 7200 else f"about {seconds / 3600:.1f} h"
+
+
+def _images(seen: Inspection) -> bool:
+    return any(column.kind == "image" for column in seen.columns)
+
+
+def _data(seen: Inspection) -> Table:
+    table = _plain()
+    size = f"{seen.bytes / 1e6:,.1f} MB" if seen.bytes >= 1e5 else f"{seen.bytes / 1e3:,.1f} kB" if seen.bytes else ""
+    table.add_row("source", f"{seen.source}  {seen.rows:,} rows  {size}")
+    table.add_row("label", f"{seen.label}  ({seen.task})")
+    if seen.classes:
+        shown = [f"{name} {count:,}" for name, count in list(seen.classes.items())[:12]]
+        more = f" and {len(seen.classes) - 12} more" if len(seen.classes) > 12 else ""
+        table.add_row("classes", ", ".join(shown) + more)
+    table.add_row("rows", ", ".join(f"{role} {rows:,}" for role, rows in seen.roles.items()))
+    if seen.duplicates:
+        table.add_row(
+            "duplicates", f"{seen.duplicates:,} rows share their features with another; they stay in one role"
+        )
+    for role, rows in seen.dropped.items():
+        if rows:
+            table.add_row("dropped", f"{rows:,} {role} rows whose features occur in a later role")
+    if seen.ignored:
+        table.add_row("left out", ", ".join(seen.ignored))
+    return table
+
+
+def _columns(seen: Inspection) -> Table:
+    title = f"{len(seen.columns)} feature{'s' if len(seen.columns) != 1 else ''}"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for title, justify in (("column", "left"), ("type", "left"), ("missing", "right")):
+        table.add_column(title, justify=justify)
+    for column in seen.columns[:MOST_COLUMNS]:
+        table.add_row(column.name, column.kind, f"{column.missing:,}" if column.missing else "")
+    if len(seen.columns) > MOST_COLUMNS:
+        table.add_row(f"… {len(seen.columns) - MOST_COLUMNS} more")
+    return table
+
+
+def _work(settings: RunFile, seen: Inspection, families: list[str], runs: Path) -> Table:
+    table = _plain()
+    counts = trainings(settings)
+    table.add_row("families", ", ".join(families))
+    words = ", ".join(f"{step} {count}" for step, count in counts.items())
+    table.add_row("trainings", f"at most {sum(counts.values())} ({words})")
+    for step, words in devices(settings).items():
+        trees = "; boosted_trees: single" if "boosted_trees" in families and not words.startswith("single") else ""
+        table.add_row(step, words + trees)
+    table.add_row("time", estimate(settings, seen, runs))
+    return table
+
+
+def _plain() -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim")
+    return table

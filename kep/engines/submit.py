@@ -1,0 +1,256 @@
+"""A run on Vertex AI or Kubeflow: submitted once, followed, looked at, cancelled."""
+
+import hashlib
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kep.components.ingest.ingest import locations
+from kep.components.ingest.inspect import Inspection, fingerprint, size
+from kep.core.errors import UserError
+from kep.data.sources.bigquery import is_bigquery
+from kep.engines.base import OURS, Engine, Options, Run, first_line
+from kep.engines.local.runner import STEPS, step_of
+from kep.engines.preflight import MOST_SURVEYED, survey
+from kep.engines.progress import View, say
+from kep.engines.template import Template
+from kep.pipelines.parameters import kfp_safe
+
+POLL = 10.0
+"""Seconds between two looks at a run: steps take minutes."""
+CANCELLED = 3
+"""Exit status of a run that was cancelled."""
+
+
+def parameters(template: Template, options: Options, source: str) -> dict[str, str]:
+    """Arguments that the template does not know: the data's fingerprint, and the bucket's folders."""
+    if template.predicts:
+        return {}
+    champion = json.loads(template.defaults["champion"])
+    if options.bucket and not champion["folder"].startswith("gs://"):
+        champion["folder"] = f"{options.bucket}/champions/{template.name}"
+    given = {"source": source, "champion": kfp_safe(json.dumps(champion))}
+    if options.bucket and not template.data.extract_to and _in_bigquery(template):
+        data = template.data.model_copy(update={"extract_to": f"{options.bucket}/extracts"})
+        given["data"] = kfp_safe(data.to_json())
+    return given
+
+
+def job_id(template: Template, given: dict[str, str], source: str) -> str:
+    """Equal for equal pipelines, images, code, data and bucket: submitting twice makes one run."""
+    content = json.dumps([template.digest, given | {"source": source}], sort_keys=True)
+    return f"{OURS}{template.name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
+def source_of(template: Template) -> str:
+    """Fingerprint of the data; empty for those on a volume, which only the steps can read."""
+    return fingerprint(template.data) if template.data_in_reach else ""
+
+
+def look(template: Template) -> Inspection | None:
+    """Reads the data before anything is submitted, as a local run does, so that a mistake in them costs no machine.
+
+    Returns:
+        What was seen; None of data that are large, on a volume, to be predicted, or in BigQuery, which only the run
+        asks for them.
+
+    Raises:
+        UserError: The data can't be used.
+    """
+    if template.predicts or not template.data_in_reach or size(template.data) > MOST_SURVEYED or _in_bigquery(template):
+        return None
+    return survey(template.settings, Path())
+
+
+def _in_bigquery(template: Template) -> bool:
+    return any(is_bigquery(location) for location in locations(template.data))
+
+
+def submit(engine: Engine, template: Template, options: Options, console: Console, again: bool = False) -> str:
+    """Submits a run, or finds that it was submitted before.
+
+    Args:
+        engine: Where.
+        template: What.
+        options: How.
+        console: Where to say which.
+        again: Submit it also when it is done or under way.
+
+    Returns:
+        Name of the run.
+
+    Raises:
+        UserError: It is refused.
+    """
+    engine.ready(options)
+    look(template)
+    source = source_of(template)
+    given = parameters(template, options, source)
+    if not given.get("source"):
+        # No step would know whether the data are those of an earlier run, whose steps a cache would answer with.
+        options = replace(options, cache=False)
+    first = job_id(template, given, source)
+    for attempt in count(1):
+        name = first if attempt == 1 else f"{first}-{attempt}"
+        run, made = engine.get(name), False
+        if run is None:
+            run, made = engine.create(name, template, options, given)
+        if made:
+            say(console, f"submitted {name}")
+        elif again or run.ending in ("failed", "cancelled"):
+            if not again:
+                ended = "failed" if run.ending == "failed" else "was cancelled"
+                say(console, f"note: {name} {ended}; submitting it again")
+            continue
+        elif run.ending:
+            say(console, f"{name} was submitted before, and is done; nothing is submitted (--again does)")
+        else:
+            say(console, f"{name} was submitted before, and is under way")
+        say(console, run.url)
+        if run.curves:
+            say(console, f"TensorBoard: {run.curves}")
+        return name
+    raise AssertionError  # count() has no end
+
+
+def follow(engine: Engine, name: str, console: Console) -> int:
+    """Shows the steps as they change until the run has ended.
+
+    Returns:
+        Exit status: 0 done, 1 failed, 3 cancelled, 130 left running after Ctrl-C.
+
+    Raises:
+        UserError: The engine does not answer for long; the run goes on.
+    """
+    while True:
+        seen: dict[int | str, str] = {}
+        try:
+            with View(console) as view:
+                while True:
+                    run = _get(engine, name)
+                    for event in events(run, seen):
+                        view.show(event)
+                    if run.ending:
+                        break
+                    time.sleep(POLL)
+            return _finish(run, view.failure, console)
+        except KeyboardInterrupt:
+            if not (sys.stdin.isatty() and typer.confirm(f"\ncancel {name}? Otherwise it goes on", default=False)):
+                say(console, f"{name} goes on; `kep status {name}` looks at it, `kep cancel {name}` ends it")
+                return 130
+            engine.cancel(_get(engine, name))
+            say(console, f"cancelling {name}")
+
+
+def status(engine: Engine, run: str, console: Console) -> int:
+    """Shows a run's steps as they are now; returns the exit status that following it would end with, 0 before."""
+    found = find(engine, run)
+    view = View(console)
+    for event in events(found, {}):
+        view.take(event)
+    say(console, f"{found.name}: {found.state}")
+    console.print(view.table())
+    say(console, found.url)
+    if found.curves:
+        say(console, f"TensorBoard: {found.curves}")
+    return _finish(found, view.failure, console) if found.ending else 0
+
+
+def cancel(engine: Engine, run: str, console: Console) -> None:
+    """Cancels a run; says so where it has ended already."""
+    found = find(engine, run)
+    if found.ending:
+        say(console, f"{found.name} has ended: {found.state}")
+        return
+    engine.cancel(found)
+    say(console, f"cancelling {found.name}; `kep status {found.name}` says when it has ended")
+
+
+def runs(engine: Engine, name: str | None, limit: int) -> Table:
+    """The newest runs that were submitted from here, or those of one run file's name."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("run", "state", "created (UTC)", "took", "revision"):
+        table.add_column(column, justify="right" if column == "took" else "left", no_wrap=True)
+    for run in engine.newest(name, limit):
+        created = run.created.strftime("%Y-%m-%d %H:%M") if run.created else ""
+        table.add_row(run.name, run.state, created, run.took, run.revision)
+    return table
+
+
+def find(engine: Engine, run: str) -> Run:
+    """A run by its name, or the newest of a run file's name.
+
+    Raises:
+        UserError: There is none.
+    """
+    found = None
+    if re.fullmatch(r"[a-z0-9][-a-z0-9]{0,127}", run):
+        found = engine.get(run)
+        if found is None and (newest := engine.newest(run, 1)):
+            found = engine.get(newest[0].name)
+    if found is None:
+        raise UserError(f"there is no run {run} in {engine.where}; `kep runs` lists them")
+    return found
+
+
+def events(run: Run, seen: dict[int | str, str]) -> Iterator[dict]:
+    """What has changed since an earlier look, as the events that a local run's steps write.
+
+    Args:
+        run: As it is now.
+        seen: State of each task by its id at the last look; brought up to date.
+    """
+    numbers: dict[str, int] = {}
+    for task in run.tasks:
+        step = step_of(task.name)
+        if step not in STEPS:  # a loop, or the pipeline in it
+            continue
+        numbers[step] = numbers.get(step, 0) + 1
+        before, now = seen.get(task.id, "PENDING"), task.state
+        if now == before or now not in ("RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED"):
+            continue
+        seen[task.id] = now
+        begun = task.begun.timestamp() if task.begun else time.time()
+        event = {"step": step, "label": str(numbers[step]) if numbers[step] > 1 else "", "time": begun}
+        if now == "SKIPPED":
+            yield event | {"kind": "reused"}
+            continue
+        if before == "PENDING":
+            yield event | {"kind": "start"}
+        ended = task.ended.timestamp() if task.ended else time.time()
+        if now == "SUCCEEDED":
+            yield event | {"kind": "done", "time": ended, "seconds": ended - begun}
+        elif now in ("FAILED", "CANCELLED"):
+            message = "cancelled" if now == "CANCELLED" else first_line(task.message) or "without a message"
+            yield event | {"kind": "failed", "time": ended, "message": message}
+
+
+def _finish(run: Run, failure: dict | None, console: Console) -> int:
+    if run.ending == "done":
+        took = f" in {run.took}" if run.took else ""
+        where = f", artifacts under {run.artifacts}" if run.artifacts else ""
+        say(console, f"done{took}{where}")
+        return 0
+    if run.ending == "cancelled":
+        say(console, f"error: {run.name} was cancelled")
+        return CANCELLED
+    task = f"{failure['step']} {failure['label']}".strip() if failure else run.name
+    message = failure["message"] if failure else first_line(run.message) or "without a message"
+    say(console, f"error: {task} failed: {message} (logs: {run.url})")
+    return 1
+
+
+def _get(engine: Engine, name: str) -> Run:
+    run = engine.get(name, patient=True)
+    if run is None:
+        raise UserError(f"{name} was deleted")
+    return run

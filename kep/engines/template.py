@@ -1,0 +1,327 @@
+"""The pipeline as Vertex AI gets it: compiled from a run file, or a template that was published before."""
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from kep.config.run_file import RunFile, load, validate
+from kep.config.sections import DataSettings
+from kep.core.errors import UserError
+from kep.engines.rehearsal import rehearse
+from kep.pipelines.images import unpinned, with_server
+from kep.pipelines.machines import Target
+from kep.pipelines.parameters import arguments, code_hash, kfp_safe
+
+REPOSITORY = re.compile(r"https://[a-z0-9-]+-kfp\.pkg\.dev/[^/]+/[^/]+")
+STORAGE = {"retry": DEFAULT_RETRY.with_timeout(60), "timeout": 60}
+"""Of a call to Cloud Storage that only reads; seconds."""
+_ADDRESS = re.compile(rf"({REPOSITORY.pattern})/([^/]+)/([^/]+)")
+_BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[^/]+)*")
+
+
+@dataclass(frozen=True)
+class Template:
+    """A compiled pipeline.
+
+    Attributes:
+        spec: Its first YAML document.
+        address: In Artifact Registry, by digest; empty for one from elsewhere.
+        platform: Its second one, which only Kubeflow takes; empty for none.
+    """
+
+    spec: dict[str, Any]
+    address: str = ""
+    platform: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Of its inputs, by name."""
+        inputs = self.spec["root"]["inputDefinitions"]["parameters"]
+        return {name: given["defaultValue"] for name, given in inputs.items() if "defaultValue" in given}
+
+    @property
+    def predicts(self) -> bool:
+        """Whether it predicts with a model, as `kep batch --compile` writes it, and trains none."""
+        return "predict_config" in self.defaults
+
+    @property
+    def name(self) -> str:
+        """Of the run file; of a prediction, after the model."""
+        if self.predicts:
+            model = self.defaults["model"].rstrip("/").rpartition("/")[2].lower()
+            return re.sub("[^a-z0-9]+", "-", f"predict-{model}")[:50].strip("-")
+        return json.loads(self.defaults["asked"])["name"]
+
+    @property
+    def data(self) -> DataSettings:
+        if self.predicts:
+            return DataSettings.model_validate(json.loads(self.defaults["predict_config"])["data"])
+        return DataSettings.model_validate_json(self.defaults["data"])
+
+    @property
+    def data_in_reach(self) -> bool:
+        """Whether whoever submits it can read the data: not those on a cluster's volume."""
+        return all(":" in source for source in _sources(self.data).values())
+
+    @property
+    def settings(self) -> RunFile:
+        """The run file that it was compiled from."""
+        return validate(json.loads(self.defaults["asked"]))
+
+    @property
+    def digest(self) -> str:
+        """sha256 of its content, whatever the order of its keys: images by digest, arguments and code are in it."""
+        content = [self.spec, self.platform] if self.platform else self.spec
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def of_run_file(
+    file: Path, overrides: list[str] | None, images: Mapping[str, str], target: Target = "vertex"
+) -> Template:
+    """Compiles the pipeline of a run file.
+
+    Args:
+        file: The run file.
+        overrides: As of `load`.
+        images: By name, with their digests.
+        target: Where it will run.
+
+    Raises:
+        UserError: The run file has mistakes, or needs something of this machine.
+    """
+    from kep.pipelines.compile import compile_training
+
+    settings = load(file, overrides)
+    machines = settings.hardware.machines
+    check_source(
+        settings.data, machines["ingest"].volumes if target == "kubeflow" and "ingest" in machines else {}, target
+    )
+    champion = {"folder": _champion(settings, target), "version": None}
+    given = arguments(settings, file.parent, Path("champions"))
+    given |= {"code": code_hash(), "champion": kfp_safe(json.dumps(champion))}
+    given = with_server(given, images, target)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        compile_training(path, given, images, machines, target)
+        spec, *platform = yaml.safe_load_all(path.read_text())
+    # By its name a run is found in the console and a template in its repository, and the cache goes by it too.
+    spec["pipelineInfo"]["name"] = settings.name
+    template = Template(spec, platform=platform[0] if platform else {})
+    if template.data_in_reach:
+        rehearse(settings, file.parent)
+    return template
+
+
+def of_address(address: str, credentials: Any) -> Template:
+    """Reads a template from Artifact Registry or Cloud Storage, and checks what `of_run_file` sees to.
+
+    Raises:
+        UserError: There is none, it is not of this package, or it needs what the cloud hasn't.
+    """
+    if address.startswith("gs://"):
+        text, resolved = _object(address, credentials), ""
+    elif match := _ADDRESS.fullmatch(address):
+        text, resolved = _package(*match.groups(), credentials)
+    else:
+        raise UserError(
+            f'"{address}" is no template; give gs://BUCKET/NAME.yaml or '
+            "https://REGION-kfp.pkg.dev/PROJECT/REPOSITORY/NAME/TAG"
+        )
+    return _checked(Template(_spec(text, address), resolved), address, "vertex")
+
+
+def of_compiled(file: Path, target: Target = "vertex") -> Template | None:
+    """A pipeline that `kep batch --compile` wrote to a file here; None for any other YAML, such as a run file.
+
+    Raises:
+        UserError: It needs what the target hasn't.
+    """
+    try:
+        spec, *platform = yaml.safe_load_all(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None  # the reader of run files says what is wrong
+    if not isinstance(spec, dict) or "pipelineInfo" not in spec:
+        return None
+    return _checked(Template(spec, platform=platform[0] if platform else {}), str(file), target)
+
+
+def _checked(template: Template, where: str, target: Target) -> Template:
+    try:
+        data = template.data
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{where} is no pipeline that `kep compile` or `kep publish` wrote") from error
+    if image := unpinned(template.spec):
+        raise UserError(f"{where} runs {image}, which is not pinned by its digest; compile it with --target {target}")
+    check_source(data, target=target)
+    return template
+
+
+def publish(template: Template, repository: str, tags: list[str], credentials: Any) -> str:
+    """Uploads a template to a repository of Artifact Registry.
+
+    Returns:
+        Its address, by digest.
+
+    Raises:
+        UserError: `repository` or a tag can't be any, or the registry refuses it.
+    """
+    if not REPOSITORY.fullmatch(repository):
+        raise UserError(f'--repository: "{repository}" is none; give https://REGION-kfp.pkg.dev/PROJECT/REPOSITORY')
+    for tag in tags:
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,127}", tag):
+            raise UserError(f'--tag: "{tag}" must be lower-case letters, digits and dashes, a letter first')
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        path.write_text(yaml.safe_dump(template.spec, sort_keys=True))
+        package, version = _registry(repository, lambda client: client.upload_pipeline(str(path), tags), credentials)
+    return f"{repository}/{package}/{version}"
+
+
+def check_bucket(location: str) -> str:
+    """The location without a slash at its end.
+
+    Raises:
+        UserError: It is no gs:// path.
+    """
+    bare = location.rstrip("/")
+    if not _BUCKET.fullmatch(bare):
+        raise UserError(f'--bucket: "{location}" is no gs:// path; give gs://BUCKET or gs://BUCKET/FOLDER')
+    return bare
+
+
+def check_source(data: DataSettings, volumes: Mapping[str, str] | None = None, target: Target = "vertex") -> None:
+    """Refuses data of this machine, with what would bring them to where a step can read them.
+
+    Args:
+        data: Of the run file.
+        volumes: Where the steps that read them have volumes, by claim.
+        target: Where they would run.
+
+    Raises:
+        UserError: A source is neither on gs:// nor on a volume, nor a set of scikit-learn.
+    """
+    for key, source in _sources(data).items():
+        if source.startswith(("gs://", "bq://", "sklearn:")) or _mounted(source, volumes or {}):
+            continue
+        there = f"gs://BUCKET/data/{Path(source).name}"
+        command = f'"gcloud storage cp --recursive {source} {there}" and give {there}'
+        if target == "vertex":
+            raise UserError(
+                f'{key}: "{source}" is on this machine, where no step on Vertex AI can read it; run {command}'
+            )
+        raise UserError(
+            f'{key}: "{source}" is on this machine, where no step on Kubeflow can read it; give its path on a volume '
+            f"of hardware.ingest.machine.volumes, or run {command}"
+        )
+
+
+def uncached(spec: dict) -> dict:
+    """A compiled pipeline whose steps are never answered from earlier runs."""
+    spec = json.loads(json.dumps(spec))
+    dags = [spec["root"], *(component for component in spec["components"].values() if "dag" in component)]
+    for dag in dags:
+        for task in dag["dag"]["tasks"].values():
+            task.pop("cachingOptions", None)
+    return spec
+
+
+def _sources(data: DataSettings) -> dict[str, str]:
+    """Every source by its key in the run file."""
+    if data.files is None:
+        return {"data.source": data.source or ""}
+    return {f"data.files.{role}": source for role, source in data.files.model_dump().items()}
+
+
+def _mounted(path: str, volumes: Mapping[str, str]) -> bool:
+    return any(Path(path).is_relative_to(place) and ".." not in path for place in volumes.values())
+
+
+def _champion(settings: RunFile, target: Target) -> str:
+    """The folder as the run file names it; empty for the one of the bucket that the run is submitted with.
+
+    Raises:
+        UserError: The steps can't keep a champion there.
+    """
+    folder, machines = settings.promote.champion or "", settings.hardware.machines
+    if folder.startswith("gs://"):
+        return folder
+    if target == "vertex":
+        if folder:
+            raise UserError(
+                f'promote.champion: "{folder}" is on this machine, where no step on Vertex AI can read it; give a '
+                "gs:// folder, or leave it out for one in the run's bucket"
+            )
+        return folder
+    for step in ("evaluate", "promote"):
+        if not folder or not _mounted(folder, machines[step].volumes if step in machines else {}):
+            what = f'"{folder}" is on no volume of {step}' if folder else "is not given"
+            raise UserError(
+                f"promote.champion: {what}, so that the champion would be lost with its task; mount a volume, such as "
+                f"hardware.{step}.machine.volumes: {{champions: /champions}}, and give a folder there, or one on gs://"
+            )
+    return folder
+
+
+def _spec(text: str, address: str) -> dict[str, Any]:
+    try:
+        spec = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{address} is not one YAML document, as Vertex AI needs it") from error
+    if not isinstance(spec, dict):
+        raise UserError(f"{address} is no compiled pipeline")
+    return spec
+
+
+def _object(address: str, credentials: Any) -> str:
+    import requests
+    from google.api_core.exceptions import GoogleAPICallError, RetryError
+    from google.cloud.storage import Blob, Client
+
+    try:
+        return Blob.from_uri(address, Client(project="-", credentials=credentials)).download_as_text(**STORAGE)
+    except (GoogleAPICallError, RetryError, requests.RequestException, ValueError) as error:
+        reason = {403: "may not be read with this login", 404: "does not exist"}.get(
+            getattr(error, "code", None), "can't be read"
+        )
+        raise UserError(f"the template {address} {reason}; check the path") from error
+
+
+def _package(repository: str, package: str, version: str, credentials: Any) -> tuple[str, str]:
+    """A template's text, and its address by digest."""
+    if not version.startswith("sha256:"):
+        tag = _registry(repository, lambda client: client.get_tag(package, version), credentials)
+        version = tag["version"].rpartition("/")[2]
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "pipeline.yaml")
+        _registry(repository, lambda client: client.download_pipeline(package, version, file_name=path), credentials)
+        return Path(path).read_text(), f"{repository}/{package}/{version}"
+
+
+def _registry(repository: str, act: Any, credentials: Any) -> Any:
+    """What `act` does with kfp's client of the repository."""
+    import requests
+    from kfp.registry import RegistryClient
+
+    try:
+        return act(RegistryClient(repository, auth=credentials))
+    except requests.HTTPError as error:
+        status = error.response.status_code
+        place = repository.removeprefix("https://").partition("-kfp")[0]
+        command = f"gcloud artifacts repositories create NAME --repository-format=KFP --location={place}"
+        sentences = {
+            401: 'the login is not accepted; run "gcloud auth application-default login"',
+            403: "this login may not use it; grant it roles/artifactregistry.writer, or reader to submit from it",
+            404: f'it does not exist, or has no such template; a repository is made by "{command}"',
+            409: "the same template or tag is there already",
+        }
+        raise UserError(f"{repository}: {sentences.get(status, f'the registry answered {status}')}") from error
+    except requests.RequestException as error:
+        raise UserError(f"{repository} does not answer; try again later") from error

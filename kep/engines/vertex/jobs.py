@@ -1,0 +1,127 @@
+"""A run as a message of Vertex AI: what is sent, and what comes back."""
+
+import re
+from typing import TYPE_CHECKING
+
+from google.protobuf import json_format
+
+from kep.core.errors import UserError
+from kep.engines.base import Options, Run, Task
+from kep.engines.local.run import revision
+from kep.engines.template import Template, uncached
+from kep.google import tensorboard_instances
+
+if TYPE_CHECKING:
+    from google.cloud import aiplatform_v1 as api
+
+NAME = "kep_run"
+"""Label of every run that was made here; its value is the name in the run file."""
+
+
+def check_options(options: Options, region: str) -> None:
+    """Raises:
+    UserError: A value can't be what it stands for.
+    """
+    if options.service_account and not re.fullmatch(r"[^@\s]+@[^@\s]+\.gserviceaccount\.com", options.service_account):
+        raise UserError(
+            f'--service-account: "{options.service_account}" is none; give NAME@PROJECT.iam.gserviceaccount.com'
+        )
+    if options.network and not re.fullmatch(r"projects/[^/]+/global/networks/[^/]+", options.network):
+        raise UserError(f'--network: "{options.network}" is none; give projects/NUMBER/global/networks/NAME')
+    key = re.fullmatch(r"projects/[^/]+/locations/([^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+", options.kms_key)
+    if options.kms_key and not key:
+        raise UserError(
+            f'--kms-key: "{options.kms_key}" is none; give projects/P/locations/{region}/keyRings/R/cryptoKeys/K'
+        )
+    if key and key[1] != region:
+        raise UserError(f"--kms-key: the key is in {key[1]}, and the run in {region}; both must be in one region")
+    if options.tensorboard and (place := tensorboard_instances.check("--tensorboard", options.tensorboard)) != region:
+        raise UserError(f"--tensorboard: the instance is in {place}, and the run in {region}; take one in {region}")
+
+
+def check_labels(labels: list[str]) -> dict[str, str]:
+    """`key=value` texts as a mapping.
+
+    Raises:
+        UserError: One is not what Vertex AI takes, or is a name that is given here.
+    """
+    for label in labels:
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}", label):
+            raise UserError(
+                f'--label: "{label}" must be KEY=VALUE of lower-case letters, digits, - and _, at most 63 each'
+            )
+        if label.startswith("kep_"):
+            raise UserError(f'--label: "{label}" begins with kep_, as the labels that every run gets do; rename it')
+    return dict(label.split("=", 1) for label in labels)
+
+
+def job_of(template: Template, options: Options, given: dict[str, str]) -> "api.PipelineJob":
+    """What is sent to Vertex AI."""
+    from google.cloud import aiplatform_v1 as api
+
+    spec = template.spec if options.cache else uncached(template.spec)
+    if options.tensorboard:
+        spec = tensorboard_instances.written_to(spec, options.tensorboard)
+    policy = api.PipelineFailurePolicy
+    labels = {
+        NAME: template.name,
+        "kep_template": template.digest[:16],
+        "kep_code": template.defaults.get("code", ""),
+        "kep_source": given.get("source", "")[:16],
+        "kep_revision": re.sub(r"[^a-z0-9_-]", "-", (revision() or "").lower())[:63],
+    }
+    return api.PipelineJob(
+        display_name=template.name,
+        pipeline_spec=spec,
+        labels=options.labels | {key: value for key, value in labels.items() if value},
+        runtime_config=api.PipelineJob.RuntimeConfig(
+            gcs_output_directory=f"{options.bucket}/runs/{template.name}",
+            parameter_values=given,
+            failure_policy=policy.PIPELINE_FAILURE_POLICY_FAIL_FAST
+            if options.fail_fast
+            else policy.PIPELINE_FAILURE_POLICY_FAIL_SLOW,
+        ),
+        service_account=options.service_account,
+        network=options.network,
+        encryption_spec=api.EncryptionSpec(kms_key_name=options.kms_key) if options.kms_key else None,
+        template_uri=template.address,
+    )
+
+
+def options_of(job: "api.PipelineJob") -> Options:
+    """What a job was submitted with: the opposite of `job_of`."""
+    return Options(
+        bucket=job.runtime_config.gcs_output_directory.rpartition("/runs/")[0],
+        service_account=job.service_account,
+        network=job.network,
+        kms_key=job.encryption_spec.kms_key_name,
+        labels={key: value for key, value in job.labels.items() if not key.startswith("kep_")},
+        fail_fast=job.runtime_config.failure_policy.name == "PIPELINE_FAILURE_POLICY_FAIL_FAST",
+        tensorboard=_instance(job),
+    )
+
+
+def run_of(job: "api.PipelineJob", url: str) -> Run:
+    """A job as it is now."""
+    tasks = sorted(job.job_detail.task_details, key=lambda task: task.task_id)
+    name, instance = job.name.rpartition("/")[2], _instance(job)
+    return Run(
+        name=name,
+        id=name,
+        state=job.state.name.removeprefix("PIPELINE_STATE_").lower(),
+        created=job.create_time,
+        ended=job.end_time,
+        url=url,
+        tasks=tuple(
+            Task(task.task_id, task.task_name, task.state.name, task.start_time, task.end_time, task.error.message)
+            for task in tasks
+        ),
+        message=job.error.message,
+        artifacts=job.runtime_config.gcs_output_directory,
+        curves=tensorboard_instances.address(instance, name) if instance else "",
+        revision=job.labels.get("kep_revision", ""),
+    )
+
+
+def _instance(job: "api.PipelineJob") -> str:
+    return tensorboard_instances.instance_of(json_format.MessageToDict(type(job).pb(job).pipeline_spec))

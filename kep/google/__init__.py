@@ -1,0 +1,1 @@
+"""Google's clients and their retries."""

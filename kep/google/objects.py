@@ -1,0 +1,315 @@
+"""Objects of Cloud Storage: found by name, downloaded and uploaded whole with their checksums verified.
+
+Arrow's own Cloud Storage client is not used: it reads in ranges, which no checksum covers, it tries for minutes where
+there are no credentials, and no variable of the environment sends it to a local server without them. ingest reads its
+source several times; one verified download of one generation makes all of its passes see the same bytes.
+"""
+
+import base64
+import gzip
+import os
+import shutil
+import uuid
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import google_crc32c
+import requests
+from google.api_core.exceptions import (
+    Forbidden,
+    GoogleAPICallError,
+    NotFound,
+    PreconditionFailed,
+    RetryError,
+    Unauthorized,
+)
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, InvalidOperation, RefreshError
+from google.cloud.storage import Blob, Client, transfer_manager
+from google.cloud.storage.exceptions import InvalidResponse
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from kep.core.errors import AwayError, UserError, nearest
+
+_RETRY = DEFAULT_RETRY.with_timeout(60)
+"""For one request, in seconds: on 408, 429, 5xx and broken connections, with growing pauses."""
+_ATTEMPTS = 3
+"""Transfers of one object of which each may arrive with a wrong checksum, or break off for good."""
+_WRITER = "kep-writer"
+"""Metadata of an object that is written once: whose it is."""
+_THREADS = 8
+_PART = 32 << 20
+"""Bytes that one request reads, so that a fault late in a large object costs a part of it."""
+
+
+def find(location: str, chosen: Callable[[str], bool] | None, where: str = "data.source") -> list[Blob]:
+    """The objects that gs://bucket/name means, sorted by name: that object, else all under that folder.
+
+    Args:
+        location: for a glob, what all of its objects' names begin with.
+        chosen: for a glob, whether it means the object `bucket/name`.
+        where: the location stands in the run file, for messages.
+
+    Raises:
+        UserError: there are none, or they cannot be listed.
+    """
+    bucket, _, name = location.removeprefix("gs://").partition("/")
+    client = _client()
+    with _explained(location, where):
+        try:
+            if chosen is None and name:
+                blob = None if name.endswith("/") else client.bucket(bucket).get_blob(name, retry=_RETRY)
+                if blob is not None:
+                    return [blob]
+                name = name.rstrip("/") + "/"
+            found = list(client.list_blobs(bucket, prefix=name, retry=_RETRY))
+            if chosen is not None:
+                return [blob for blob in found if chosen(f"{bucket}/{blob.name}")]
+            if not found and name:
+                near = _neighbour(client, bucket, name.rstrip("/"))
+                raise UserError(f'{where}: "{location}" does not exist{near or "; check the path"}')
+            return found
+        except NotFound as error:
+            raise _no_bucket(bucket, location, where) from error
+
+
+def download(blobs: dict[str, Blob], folder: Path, where: str = "data.source") -> None:
+    """Downloads each object, at the generation that was found, to its path in the folder.
+
+    A file that is there already with the right checksum, from an attempt that was cut short, is kept.
+
+    Args:
+        blobs: by path in the folder.
+        folder: for the files.
+        where: their location stands in the run file, for messages.
+
+    Raises:
+        UserError: an object cannot be read, has changed or arrives damaged, or the disk can't hold them.
+    """
+    wanted = {folder / path: blob for path, blob in blobs.items()}
+    left = {path: blob for path, blob in wanted.items() if not (path.is_file() and _intact(path, blob))}
+    needed, free = sum(blob.size for blob in left.values()), shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{where}: not enough disk: the download needs {needed / 1e9:.2f} GB under {folder}, {free / 1e9:.2f} GB "
+            "are free; free some, or name another folder in the environment variable TMPDIR"
+        )
+    for _ in range(_ATTEMPTS):
+        for path, blob in left.items():
+            with _explained(_location(blob), where):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(b"")
+        parts = [(path, blob, start) for path, blob in left.items() for start in range(0, blob.size, _PART)]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for _ in pool.map(lambda part: _download(*part, where), parts):
+                pass
+        left = {path: blob for path, blob in left.items() if not _intact(path, blob)}
+    for blob in left.values():
+        raise AwayError(
+            f'{where}: "{_location(blob)}" arrived {_ATTEMPTS} times with a wrong checksum; '
+            "check the network and run again"
+        )
+    for path, blob in wanted.items():
+        if blob.content_encoding == "gzip" and not blob.name.endswith(".gz"):
+            with _explained(_location(blob), where):
+                _unpack(path)
+
+
+def read(location: str, where: str) -> tuple[bytes | None, int]:
+    """Content and generation of one object; None and 0 where there is none.
+
+    Args:
+        location: gs://bucket/name.
+        where: it stands in the run file, for messages.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    bucket, _, name = location.removeprefix("gs://").partition("/")
+    client = _client()
+    with _explained(location, where):
+        for _ in range(_ATTEMPTS):
+            try:
+                blob = client.bucket(bucket).get_blob(name, retry=_RETRY)
+                if blob is None:
+                    next(iter(client.list_blobs(bucket, max_results=1, retry=_RETRY)), None)
+                    return None, 0
+                content = blob.download_as_bytes(
+                    raw_download=True, if_generation_match=blob.generation, checksum=None, retry=_RETRY
+                )
+            except PreconditionFailed:  # replaced between the two requests
+                continue
+            except NotFound as error:
+                if blob is None:
+                    raise _no_bucket(bucket, location, where) from error
+                continue
+            if _checksum(content) == blob.crc32c:
+                return content, blob.generation
+    raise AwayError(f'{where}: "{location}" cannot be read: it was replaced, or arrived damaged, {_ATTEMPTS} times')
+
+
+def replace(location: str, content: bytes, generation: int, where: str) -> bool:
+    """Writes one object if nobody has written it since it was read.
+
+    Args:
+        location: gs://bucket/name.
+        content: of the object.
+        generation: that `read` gave.
+        where: it stands in the run file, for messages.
+
+    Returns:
+        Whether this writer was first. An answer that was lost does not count against it: the client's second request
+        then fails for the precondition, and the token tells whose object is there.
+
+    Raises:
+        UserError: it can't be written.
+    """
+    bucket, _, name = location.removeprefix("gs://").partition("/")
+    blob = _client().bucket(bucket).blob(name)
+    blob.metadata = {_WRITER: uuid.uuid4().hex}
+    with _explained(location, where, written=True):
+        try:
+            blob.upload_from_string(
+                content, "application/json", if_generation_match=generation, checksum="crc32c", retry=_RETRY
+            )
+        except PreconditionFailed:
+            there = blob.bucket.get_blob(name, retry=_RETRY)
+            return there is not None and (there.metadata or {}).get(_WRITER) == blob.metadata[_WRITER]
+    return True
+
+
+def upload(folder: Path, location: str, where: str) -> None:
+    """Uploads the files of a folder to objects of the same relative names, and verifies what has arrived.
+
+    Args:
+        folder: of the files.
+        location: gs://bucket/folder. Objects with a file's name and content are not written again.
+        where: it stands in the run file, for messages.
+
+    Raises:
+        UserError: one can't be written.
+    """
+    bucket, _, prefix = location.removeprefix("gs://").rstrip("/").partition("/")
+    paths = {f"{prefix}/{p.relative_to(folder).as_posix()}": p for p in sorted(folder.rglob("*")) if p.is_file()}
+    client, problem = _client(), None
+    for attempt in range(_ATTEMPTS + 1):
+        with _explained(location, where, written=True):
+            try:
+                there = {blob.name: blob for blob in client.list_blobs(bucket, prefix=f"{prefix}/", retry=_RETRY)}
+            except NotFound as error:
+                raise _no_bucket(bucket, location, where) from error
+            left = {n: path for n, path in paths.items() if n not in there or not _intact(path, there[n])}
+            if not left:
+                return
+            if attempt == _ATTEMPTS:
+                raise problem or OSError("other checksums than the files have")
+            pairs = [(str(path), client.bucket(bucket).blob(name)) for name, path in left.items()]
+            # A chunk that was kept in part, or a session that is gone, ends an upload for good: it starts anew.
+            answers = transfer_manager.upload_many(
+                pairs,
+                upload_kwargs={"checksum": "crc32c", "retry": _RETRY},
+                worker_type=transfer_manager.THREAD,
+                max_workers=_THREADS,
+            )
+            problem = next((answer for answer in answers if isinstance(answer, Exception)), None)
+            if isinstance(problem, Forbidden | Unauthorized | GoogleAuthError):
+                raise problem
+
+
+def _download(path: Path, blob: Blob, start: int, where: str) -> None:
+    """Writes one part to its place in the file; nobody has verified it yet.
+
+    The client verifies no range, and no download that it resumed after a broken connection.
+    """
+    with _explained(_location(blob), where), open(path, "r+b") as file:
+        file.seek(start)
+        end = min(start + _PART, blob.size) - 1
+        blob.download_to_file(file, start=start, end=end, raw_download=True, checksum=None, retry=_RETRY)
+
+
+def _intact(path: Path, blob: Blob) -> bool:
+    checksum = google_crc32c.Checksum()
+    with open(path, "rb") as file:
+        for _ in checksum.consume(file, 1 << 20):
+            pass
+    return base64.b64encode(checksum.digest()).decode() == blob.crc32c
+
+
+def _checksum(content: bytes) -> str:
+    return base64.b64encode(google_crc32c.Checksum(content).digest()).decode()
+
+
+def _no_bucket(bucket: str, location: str, where: str) -> UserError:
+    return UserError(f'{where}: bucket "{bucket}" does not exist; check "{location}"')
+
+
+def _location(blob: Blob) -> str:
+    return f"gs://{blob.bucket.name}/{blob.name}"
+
+
+def _unpack(path: Path) -> None:
+    """Decompresses in place a file that was compressed for its way only, such as a .csv that is no .csv.gz."""
+    packed = path.with_name(f"{path.name}.packed")
+    path.rename(packed)
+    with gzip.open(packed) as source, open(path, "wb") as target:
+        shutil.copyfileobj(source, target)
+    packed.unlink()
+
+
+def _client() -> Client:
+    """A client with Application Default Credentials; anonymous, as public buckets allow, where there are none."""
+    try:
+        return Client(project=None)
+    except DefaultCredentialsError as error:
+        if named := os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
+            raise UserError(
+                f'GOOGLE_APPLICATION_CREDENTIALS: "{named}" holds no credentials; correct the path, or unset it'
+            ) from error
+        return Client.create_anonymous_client()
+
+
+def _neighbour(client: Client, bucket: str, name: str) -> str:
+    parent, slash, last = name.rpartition("/")
+    listing = client.list_blobs(bucket, prefix=parent + slash, delimiter="/", retry=_RETRY)
+    names = [blob.name for blob in listing] + list(listing.prefixes)
+    return nearest(last, [found.removeprefix(parent + slash).rstrip("/") for found in names])
+
+
+@contextmanager
+def _explained(location: str, where: str, written: bool = False) -> Iterator[None]:
+    """Turns what the client raises into one sentence."""
+    done, role = ("written", "User") if written else ("read", "Viewer")
+    try:
+        yield
+    except (Unauthorized, InvalidOperation, RefreshError) as error:
+        raise UserError(
+            f'{where}: "{location}" needs valid credentials; run "gcloud auth application-default login"'
+        ) from error
+    except Forbidden as error:
+        raise UserError(
+            f'{where}: "{location}" may not be {done} with these credentials; grant them the role Storage Object {role}'
+        ) from error
+    except NotFound as error:
+        raise UserError(f'{where}: "{location}" was changed or deleted while it was {done}; run again') from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(
+            f'{where}: "{location}" has Content-Encoding: gzip, but its GZIP data are damaged; upload it again'
+        ) from error
+    except (
+        GoogleAPICallError,
+        GoogleAuthError,
+        InvalidResponse,
+        RetryError,
+        requests.RequestException,
+        OSError,
+        ValueError,  # of a resumable upload whose chunk was kept in part
+    ) as error:
+        cause = error.cause if isinstance(error, RetryError) else error
+        if isinstance(cause, GoogleAPICallError | InvalidResponse):
+            status = cause.code if isinstance(cause, GoogleAPICallError) else cause.response.status_code
+            what = f"Cloud Storage answered {int(status)}"
+        else:
+            what = getattr(cause, "strerror", None) or type(cause).__name__
+        raise AwayError(f'{where}: "{location}" cannot be {done} ({what}); try again later') from error

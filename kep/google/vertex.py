@@ -1,0 +1,285 @@
+"""Vertex AI's pipeline jobs and schedules: asked for safely, and what goes wrong as one sentence.
+
+Google's clients of the service itself are used, not the `PipelineJob` above them: that one creates a misspelt bucket,
+prints a stack trace where it may not look at a project, and repeats no call whose answer was lost.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from google.api_core import exceptions
+from google.api_core.future.polling import DEFAULT_POLLING
+from google.api_core.retry import Retry, if_exception_type
+
+from kep.core.errors import UserError, nearest
+from kep.engines.base import Options, Run, first_line, once
+from kep.engines.template import STORAGE, Template
+from kep.engines.vertex.jobs import NAME, job_of, run_of
+from kep.google.machine_types import REGIONS
+from kep.google.retries import AGAIN, UNSURE
+
+if TYPE_CHECKING:
+    from google.cloud import aiplatform_v1 as api
+
+LOGIN = 'run "gcloud auth application-default login"'
+
+_READ = Retry(predicate=AGAIN, initial=1, maximum=30)
+CREATE = {"retry": None, "timeout": 60}
+"""Of a call whose repetition `once` decides on; seconds."""
+CHANGE = {"retry": Retry(predicate=if_exception_type(*UNSURE), initial=1, maximum=30, timeout=120), "timeout": 60}
+"""Of a call that may be done twice."""
+LOOK = {"retry": _READ.with_timeout(120), "timeout": 60}
+"""Of a call that only reads."""
+FOLLOW = {"retry": _READ.with_timeout(1800), "timeout": 60}
+"""Of a look at a run that lasts hours, which an outage of minutes does not end."""
+ENDED = {"retry": _READ.with_timeout(120), "polling": DEFAULT_POLLING.with_timeout(3600)}
+"""Of waiting for what a call has begun: a machine that starts takes minutes."""
+
+
+class Vertex:
+    """Vertex AI in one region of one project.
+
+    Attributes:
+        project: Its id or number.
+        region: Such as europe-west4.
+        parent: Resource name of the two.
+        where: The two, for messages.
+
+    Raises:
+        UserError: `project` or `region` can't be any.
+    """
+
+    def __init__(self, project: str, region: str):
+        if not re.fullmatch(r"([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|\d+", project):
+            raise UserError(f'--project: "{project}" is no id of a project; "gcloud projects list" shows them')
+        if region not in REGIONS:
+            raise UserError(f'--region: Vertex AI is not in "{region}"{nearest(region, REGIONS)}')
+        self.project, self.region = project, region
+        self.parent = f"projects/{project}/locations/{region}"
+        self.where = f"{region} of project {project}"
+
+    def ready(self, options: Options) -> None:
+        """Refuses a bucket that does not exist, which would fail a run in its first step, and such a TensorBoard.
+
+        Raises:
+            UserError: There is no such bucket or TensorBoard instance, or Google does not say so.
+        """
+        if options.tensorboard:
+            self._look_at_tensorboard(options.tensorboard)
+        import requests
+        from google.cloud.storage import Client
+
+        name = options.bucket.removeprefix("gs://").partition("/")[0]
+        client = Client(self.project, self.credentials)
+        try:
+            next(iter(client.list_blobs(name, max_results=1, **STORAGE)), None)
+        except exceptions.NotFound as error:
+            command = f"gcloud storage buckets create gs://{name} --location {self.region}"
+            raise UserError(f'--bucket: there is no bucket "{name}"; run "{command}"') from error
+        except exceptions.Forbidden:
+            # Whoever submits needs no right to the bucket; the service account does.
+            return
+        except (exceptions.GoogleAPICallError, exceptions.RetryError, requests.RequestException) as error:
+            raise UserError(f'--bucket: Cloud Storage does not answer for "{name}"; try again later') from error
+
+    def _look_at_tensorboard(self, instance: str) -> None:
+        with self.explained():
+            try:
+                self.tensorboards.get_tensorboard(name=instance, **LOOK)
+            except exceptions.NotFound as error:
+                command = f"gcloud ai tensorboards create --display-name NAME --region {self.region}"
+                raise UserError(f'--tensorboard: there is no {instance}; "{command}" makes one') from error
+
+    def get(self, name: str, patient: bool = False) -> Run | None:
+        """The run; None when there is none. A patient look outlasts an outage of minutes."""
+        with self.explained():
+            try:
+                job = self.pipelines.get_pipeline_job(name=self._name(name), **(FOLLOW if patient else LOOK))
+            except exceptions.NotFound:
+                return None
+        return run_of(job, self._url(name))
+
+    def job(self, name: str) -> "api.PipelineJob":
+        """A run that is there, as the service has it."""
+        with self.explained():
+            return self.pipelines.get_pipeline_job(name=self._name(name), **LOOK)
+
+    def create(self, name: str, template: Template, options: Options, given: dict[str, str]) -> tuple[Run, bool]:
+        """Makes the run, once, however often the answer is lost on its way.
+
+        Returns:
+            The run, and whether this call has made it: False when somebody else had.
+        """
+        job = job_of(template, options, given)
+
+        def send() -> tuple[Run, bool]:
+            try:
+                made = self.pipelines.create_pipeline_job(
+                    parent=self.parent, pipeline_job=job, pipeline_job_id=name, **CREATE
+                )
+            except exceptions.AlreadyExists:
+                found = self.get(name)
+                if found is None:  # deleted in between
+                    raise
+                return found, False
+            return run_of(made, self._url(name)), True
+
+        def find() -> tuple[Run, bool] | None:
+            found = self.get(name)
+            return None if found is None else (found, True)
+
+        with self.explained(options.service_account):
+            return once(send, find, CHANGE["retry"], unsure)
+
+    def newest(self, of: str | None, limit: int) -> list[Run]:
+        """The newest runs that were made here, or those of one run file's name."""
+        from itertools import islice
+
+        condition = f"labels.{NAME}:*" if of is None else f'labels.{NAME}="{of}"'
+        request = {"parent": self.parent, "filter": condition, "order_by": "create_time desc", "page_size": limit}
+        with self.explained():
+            found = list(islice(self.pipelines.list_pipeline_jobs(request=request, **LOOK), limit))
+        return [run_of(job, self._url(job.name.rpartition("/")[2])) for job in found]
+
+    def cancel(self, run: Run) -> None:
+        """Asks for the run to be cancelled; one that has ended stays as it is."""
+        with self.explained():
+            try:
+                self.pipelines.cancel_pipeline_job(name=self._name(run.id), **CHANGE)
+            except exceptions.FailedPrecondition:
+                return
+
+    def _url(self, name: str) -> str:
+        place = f"https://console.cloud.google.com/vertex-ai/locations/{self.region}/pipelines/runs/{name}"
+        return f"{place}?project={self.project}"
+
+    @contextmanager
+    def explained(self, account: str = "") -> Iterator[None]:
+        """Turns what Google answers into one sentence.
+
+        Args:
+            account: Service account that the steps are to run as.
+
+        Raises:
+            UserError: Instead of every error of Google's clients.
+        """
+        try:
+            yield
+        except exceptions.RetryError as error:
+            raise UserError(self._sentence(error.cause, account)) from error
+        except exceptions.GoogleAPICallError as error:
+            raise UserError(self._sentence(error, account)) from error
+        except TimeoutError as error:  # of an operation
+            late = "has not ended within an hour; the same command looks at it again"
+            raise UserError(f"what Vertex AI in {self.region} has begun {late}") from error
+
+    def _sentence(self, error: Exception | None, account: str) -> str:
+        said = first_line(getattr(error, "message", None) or str(error))
+        if getattr(error, "reason", None) == "SERVICE_DISABLED" or "it is disabled" in said:
+            command = f"gcloud services enable aiplatform.googleapis.com --project {self.project}"
+            return f'the Vertex AI API is disabled in project {self.project}; run "{command}"'
+        if isinstance(error, exceptions.Unauthenticated):
+            return f"the Google Cloud login is not accepted ({said}); {LOGIN}"
+        if isinstance(error, exceptions.Forbidden):
+            if "actAs" in said:
+                whom = account or "the default service account of Compute Engine"
+                return f"this login may not run steps as {whom}; grant it roles/iam.serviceAccountUser there"
+            return f"this login may not do that in project {self.project}; grant it roles/aiplatform.user ({said})"
+        if isinstance(error, exceptions.ResourceExhausted):
+            return f"a quota of Vertex AI in {self.region} is used up: {said}; wait for other runs, or ask for more"
+        if isinstance(error, UNSURE):
+            return f"Vertex AI in {self.region} does not answer ({said}); try the same command again later"
+        return f"Vertex AI refuses it: {said}"
+
+    def _name(self, job_id: str) -> str:
+        return f"{self.parent}/pipelineJobs/{job_id}"
+
+    @cached_property
+    def credentials(self) -> Any:
+        """The login of this machine, looked at before anything is asked for with it."""
+        return login()
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """What every client of this region is made with."""
+        endpoint = f"{self.region}-aiplatform.googleapis.com"
+        return {"credentials": self.credentials, "client_options": {"api_endpoint": endpoint}}
+
+    @cached_property
+    def pipelines(self) -> "api.PipelineServiceClient":
+        """The client of runs."""
+        from google.cloud.aiplatform_v1 import PipelineServiceClient
+
+        return PipelineServiceClient(**self.options)
+
+    @cached_property
+    def jobs(self) -> "api.JobServiceClient":
+        """The client of custom jobs and batch prediction jobs."""
+        from google.cloud.aiplatform_v1 import JobServiceClient
+
+        return JobServiceClient(**self.options)
+
+    @cached_property
+    def schedules(self) -> "api.ScheduleServiceClient":
+        """The client of schedules."""
+        from google.cloud.aiplatform_v1 import ScheduleServiceClient
+
+        return ScheduleServiceClient(**self.options)
+
+    @cached_property
+    def metadata(self) -> "api.MetadataServiceClient":
+        """The client of Vertex ML Metadata, where lineage is."""
+        from google.cloud.aiplatform_v1 import MetadataServiceClient
+
+        return MetadataServiceClient(**self.options)
+
+    @cached_property
+    def models(self) -> "api.ModelServiceClient":
+        """The client of the Model Registry."""
+        from google.cloud.aiplatform_v1 import ModelServiceClient
+
+        return ModelServiceClient(**self.options)
+
+    @cached_property
+    def endpoints(self) -> "api.EndpointServiceClient":
+        """The client of endpoints."""
+        from google.cloud.aiplatform_v1 import EndpointServiceClient
+
+        return EndpointServiceClient(**self.options)
+
+    @cached_property
+    def tensorboards(self) -> "api.TensorboardServiceClient":
+        """The client of TensorBoard instances."""
+        from google.cloud.aiplatform_v1 import TensorboardServiceClient
+
+        return TensorboardServiceClient(**self.options)
+
+
+def login() -> Any:
+    """The Application Default Credentials of this machine, tried out before anything is asked for with them.
+
+    Raises:
+        UserError: There are none, or they are no longer accepted.
+    """
+    import google.auth
+    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
+    from google.auth.transport.requests import Request
+
+    try:
+        found, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+        found.refresh(Request())
+    except DefaultCredentialsError as error:
+        raise UserError(f"there is no usable Google Cloud login on this machine; {LOGIN}") from error
+    except TransportError as error:
+        raise UserError("Google's login does not answer; check the network and try again") from error
+    except GoogleAuthError as error:
+        raise UserError(f"the Google Cloud login is no longer accepted; {LOGIN}") from error
+    return found
+
+
+def unsure(error: Exception) -> bool:
+    """Whether after an error nobody knows if the call was done."""
+    return isinstance(error, UNSURE)

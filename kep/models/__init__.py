@@ -1,0 +1,1 @@
+"""Families: a search space and how it is fitted; ensembles of their members."""

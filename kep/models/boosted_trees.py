@@ -1,0 +1,147 @@
+"""Gradient boosted decision trees (LightGBM) behind the same contract as the networks: an epoch is a boosting round.
+
+They read the raw columns: missing numbers as they are, categories by code. Images are read pixel by pixel.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+
+from kep.core.files import write_file
+from kep.data.records import Rows
+from kep.data.schema import Manifest
+from kep.models.family import Fit, Settings
+from kep.stats.metrics import loss
+from kep.training.monitor import Monitor
+
+ROUNDS_PER_EPOCH = 20
+"""Boosting rounds that the limits of a training, which are in epochs, count as one epoch."""
+FEW_ROWS = 10_000
+"""Below this many rows threads cost more time than they save, most of all where other trainings share the cores."""
+
+
+class BoostedTrees:
+    """Boosted trees for the columns and the label of `manifest`."""
+
+    name = "boosted_trees"
+    unit = "round"
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._label = manifest.label
+        first = len(manifest.numeric)
+        self._categorical = list(range(first, first + len(manifest.categorical)))
+
+    def space(self) -> Any:
+        import keras_tuner  # brings TensorFlow along, which trees need for nothing else
+
+        hp = keras_tuner.HyperParameters()
+        hp.Float("learning_rate", 0.02, 0.3, sampling="log")
+        hp.Int("num_leaves", 4, 64, sampling="log", step=2)
+        hp.Int("min_data_in_leaf", 2, 64, sampling="log", step=2)
+        hp.Float("feature_fraction", 0.3, 1.0, step=0.1)
+        hp.Float("bagging_fraction", 0.5, 1.0, step=0.1)
+        hp.Float("lambda_l2", 1e-3, 10.0, sampling="log")
+        return hp
+
+    def sample(self) -> str:
+        values = ", ".join(f"{name} {value:g}" for name, value in self.space().values.items())
+        return f"LightGBM, objective {self._label.task}: {values}"
+
+    def check(self, train: Rows) -> dict[str, float]:
+        """Every table and image fits."""
+        return {}
+
+    def fit(self, values: dict, train: Rows, validation: Rows, settings: Settings, monitor: Monitor) -> Fit:
+        patience = settings.patience * ROUNDS_PER_EPOCH
+        cap = settings.max_epochs * ROUNDS_PER_EPOCH
+        data = self._dataset(train)
+        watched = lightgbm.Dataset(self._matrix(validation), validation.labels, reference=data)
+        curves: dict = {}
+
+        booster = lightgbm.train(
+            self._parameters(values, settings, len(train)),
+            data,
+            num_boost_round=cap,
+            valid_sets=[data, watched],
+            valid_names=["train", "validation"],
+            callbacks=[
+                lightgbm.record_evaluation(curves),
+                lightgbm.early_stopping(patience, first_metric_only=True, verbose=False),
+                _told(monitor),
+            ],
+        )
+        ((_, train_curve),) = curves["train"].items()
+        ((_, validation_curve),) = curves["validation"].items()
+        best = int(np.argmin(validation_curve)) + 1
+        predictions = self._predict(booster, validation, best)
+        return Fit(
+            best=best,
+            loss=loss(self._label.task, validation.labels, predictions),
+            at_cap=best + patience > cap,
+            train_curve=train_curve,
+            validation_curve=validation_curve,
+            predictions=predictions,
+            model=lambda: lightgbm.Booster(model_str=booster.model_to_string(num_iteration=best)),
+        )
+
+    def refit(self, values: dict, rows: Rows, best: float, settings: Settings, monitor: Monitor) -> Any:
+        rounds = max(1, round(best))
+        parameters = self._parameters(values, settings, len(rows))
+        return lightgbm.train(parameters, self._dataset(rows), rounds, callbacks=[_told(monitor)])
+
+    def predict(self, model: Any, rows: Rows) -> np.ndarray:
+        return self._predict(model, rows, None)
+
+    def reported(self, model: Any, rows: Rows) -> dict[str, float]:
+        return {}
+
+    def save(self, model: Any, folder: Path) -> None:
+        write_file(folder / "model.txt", lambda path: path.write_text(model.model_to_string()))
+
+    def load(self, folder: Path) -> Any:
+        return lightgbm.Booster(model_str=(folder / "model.txt").read_text())
+
+    def _predict(self, booster: Any, rows: Rows, rounds: int | None) -> np.ndarray:
+        outputs = booster.predict(self._matrix(rows), num_iteration=rounds).astype(np.float32)
+        return np.stack([1 - outputs, outputs], axis=1) if self._label.task == "binary" else outputs
+
+    def _dataset(self, rows: Rows) -> lightgbm.Dataset:
+        return lightgbm.Dataset(
+            self._matrix(rows), rows.labels, categorical_feature=self._categorical, free_raw_data=True
+        )
+
+    def _matrix(self, rows: Rows) -> np.ndarray:
+        rows = rows.take(slice(None))  # all of them in memory, also where they were on disk
+        if rows.image is not None:
+            return rows.image.reshape(len(rows), -1).astype(np.float32)
+        return np.concatenate([rows.numeric, rows.categorical.astype(np.float32)], axis=1)
+
+    def _parameters(self, values: dict, settings: Settings, rows: int) -> dict:
+        task = self._label.task
+        parameters = dict(values) | {
+            "objective": task,
+            "bagging_freq": 1,
+            "seed": settings.seed,
+            "deterministic": True,
+            "force_row_wise": True,  # with deterministic: the same sums whatever the number of threads
+            "verbosity": -1,
+        }
+        if rows < FEW_ROWS:
+            parameters["num_threads"] = 1
+        if task == "multiclass":
+            parameters["num_class"] = len(self._label.classes)
+        return parameters
+
+
+def _told(monitor: Monitor) -> Callable[[Any], None]:
+    """LightGBM's callback that tells the monitor of each `ROUNDS_PER_EPOCH` rounds."""
+
+    def report(env: Any) -> None:
+        if (env.iteration + 1) % ROUNDS_PER_EPOCH == 0:
+            watched = env.evaluation_result_list
+            monitor.epoch(env.iteration + 1, {"val_loss": watched[-1][2]} if watched else {})
+
+    return report

@@ -1,0 +1,80 @@
+"""The first layer of every Keras member: raw columns in, standardised numbers out.
+
+It is trained on nothing: its statistics come from the train rows, by way of the manifest, and are saved with the model.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from kep.data.records import Rows
+from kep.data.schema import Manifest
+
+
+@keras.saving.register_keras_serializable("kep")
+class Encode(keras.layers.Layer):
+    """Standardises numbers and images, imputes missing numbers with the train mean, one-hot encodes category codes.
+
+    A column that has missing values in the train rows gets one more output, 1 where the value is missing.
+    Input: a dictionary with `numeric` [n, columns] and/or `categorical` [n, columns], or `image` [n, h, w, c].
+    Output: float32 [n, features], or [n, h, w, c] for images.
+
+    Args:
+        mean, std: Of the train rows; per numeric column, or per channel.
+        indicators: Indices of the numeric columns that get a missing-value output.
+        sizes: Number of codes of each categorical column.
+    """
+
+    def __init__(self, mean: list, std: list, indicators: list, sizes: list, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.mean, self.std = list(mean), list(std)
+        self.indicators, self.sizes = list(indicators), list(sizes)
+
+    def call(self, inputs: dict):
+        mean = np.asarray(self.mean, np.float32)
+        scale = 1 / np.asarray(self.std, np.float32)
+        if "image" in inputs:
+            return (ops.cast(inputs["image"], "float32") - mean) * scale
+        parts = []
+        if self.mean:
+            numeric = ops.cast(inputs["numeric"], "float32")
+            missing = ops.isnan(numeric)
+            parts.append(ops.where(missing, 0.0, (numeric - mean) * scale))
+            if self.indicators:
+                parts.append(ops.cast(ops.take(missing, self.indicators, axis=1), "float32"))
+        parts += [ops.one_hot(inputs["categorical"][:, i], size) for i, size in enumerate(self.sizes)]
+        return ops.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+
+    def compute_output_shape(self, shapes: dict) -> tuple:
+        if "image" in shapes:
+            return tuple(shapes["image"])
+        return (None, len(self.mean) + len(self.indicators) + sum(self.sizes))
+
+    def get_config(self) -> dict:
+        own = {"mean": self.mean, "std": self.std, "indicators": self.indicators, "sizes": self.sizes}
+        return super().get_config() | own
+
+
+def encoding(manifest: Manifest) -> dict[str, list]:
+    """The arguments of `Encode` for the records of `manifest`."""
+    if manifest.image is not None:
+        return {"mean": manifest.image.mean, "std": _divisors(manifest.image.std), "indicators": [], "sizes": []}
+    return {
+        "mean": [column.mean for column in manifest.numeric],
+        "std": _divisors([column.std for column in manifest.numeric]),
+        "indicators": [i for i, column in enumerate(manifest.numeric) if column.missing],
+        "sizes": [len(column.vocabulary) + 2 for column in manifest.categorical],
+    }
+
+
+def inputs_of(rows: Rows) -> dict[str, np.ndarray]:
+    """The arrays of `rows` that `Encode` takes."""
+    if rows.image is not None:
+        return {"image": rows.image}
+    arrays = {"numeric": rows.numeric, "categorical": rows.categorical}
+    return {name: array for name, array in arrays.items() if array.shape[1]}
+
+
+def _divisors(std: list[float]) -> list[float]:
+    """A column that does not vary over the train rows is left unscaled."""
+    return [value or 1.0 for value in std]

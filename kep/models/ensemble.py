@@ -1,0 +1,137 @@
+"""An ensemble as one folder: members in their families' formats, their weights, and what raw features mean."""
+
+import copy
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from kep.core.files import read_json, write_file, write_json
+from kep.data.records import Rows, encode_table
+from kep.data.schema import Manifest
+from kep.models.family import Family
+from kep.models.registry import family
+from kep.stats.pooling import pool
+
+
+class Ensemble:
+    """Members whose predictions are pooled with weights.
+
+    Args:
+        folder: What `write` wrote.
+        devices: Names of TensorFlow's devices that members are laid on in turn, and predict on side by side; none for
+            TensorFlow's own choice.
+
+    Attributes:
+        manifest: Of the records that the members were trained on.
+        members: The members' descriptions, with `id` and `weight`.
+        models: The members' families and models, in the same order.
+        pooling: How `kep.stats.pooling.pool` makes one prediction of theirs.
+        train_ids: uint64, sorted ids of the rows that some member was trained on.
+    """
+
+    def __init__(self, folder: str | Path, devices: tuple[str, ...] = ()) -> None:
+        folder, self._devices = Path(folder), devices
+        self.manifest = Manifest.load(folder)
+        described = read_json(folder / "ensemble.json")
+        self.members: list[dict] = described["members"]
+        # Ensembles from before there was a choice have no such key.
+        self.pooling: str = described.get("pooling", "arithmetic")
+        self.train_ids = np.load(folder / "train_ids.npy")
+        self.models: list[tuple[Family, Any]] = []
+        for place, member in enumerate(self.members):
+            own = family(member["spec"], self.manifest)
+            with self._on(place):
+                self.models.append((own, own.load(folder / "members" / member["id"])))
+
+    def predict(self, table: pa.Table | dict[str, list]) -> np.ndarray:
+        """Predicts from raw features, as they stood in the source.
+
+        Args:
+            table: Columns by name; an image column holds uint8 pixels.
+
+        Returns:
+            Class probabilities in the order of `manifest.label.classes`, float64 [n, classes]; or [n] for a regression.
+
+        Raises:
+            UserError: A column is missing, unknown, or of a wrong type.
+        """
+        return self.combine(self.predict_members(encode_table(self.manifest, table)))
+
+    def reweighed(self, weights: dict[str, float]) -> "Ensemble":
+        """The ensemble of the members that `weights` names, by id, with these weights."""
+        chosen = copy.copy(self)
+        pairs = [pair for pair in zip(self.members, self.models, strict=True) if pair[0]["id"] in weights]
+        chosen.members = [member | {"weight": weights[member["id"]]} for member, _ in pairs]
+        chosen.models = [model for _, model in pairs]
+        return chosen
+
+    def predict_members(self, rows: Rows) -> list[np.ndarray]:
+        """Each member's predictions, in order of `members`."""
+
+        def predicted(place: int) -> np.ndarray:
+            own, model = self.models[place]
+            with self._on(place):
+                return own.predict(model, rows)
+
+        if len(self._devices) < 2:
+            return [predicted(place) for place in range(len(self.models))]
+        with ThreadPoolExecutor(len(self._devices)) as threads:
+            return list(threads.map(predicted, range(len(self.models))))
+
+    def _on(self, place: int) -> AbstractContextManager:
+        """The device of a member."""
+        if not self._devices:
+            return nullcontext()
+        import tensorflow as tf
+
+        return tf.device(self._devices[place % len(self._devices)])
+
+    def combine(self, predictions: list[np.ndarray]) -> np.ndarray:
+        """The members' predictions, in order of `members`, as the ensemble's, float64."""
+        return pool(predictions, [member["weight"] for member in self.members], self.pooling)
+
+
+def write(folder: Path, members: dict[str, Path], records: Path, train_ids: np.ndarray, pooling: str) -> None:
+    """Writes an ensemble into the empty `folder`.
+
+    Args:
+        folder: Where to.
+        members: Folder of each member by id, in order of weight.
+        records: Holds the manifest of the records.
+        train_ids: uint64 ids of all rows that members were trained on.
+        pooling: `arithmetic` or `geometric`.
+    """
+    described = []
+    for id, source in members.items():
+        # Curves for TensorBoard bear the time in their names, and nothing that predicts needs them.
+        shutil.copytree(source, folder / "members" / id, ignore=shutil.ignore_patterns("tensorboard"))
+        described.append(read_json(source / "member.json"))
+    Manifest.load(records).save(folder)
+    write_file(folder / "train_ids.npy", lambda path: np.save(path, np.unique(train_ids)))
+    write_json(folder / "ensemble.json", {"members": described, "pooling": pooling})
+
+
+def raw_features(manifest: Manifest, rows: Rows) -> dict[str, Any]:
+    """`rows` as raw features, the inverse of `encode_table` up to categories outside the vocabulary.
+
+    Returns:
+        Columns by name, for `Ensemble.predict`.
+    """
+    table: dict[str, Any] = {}
+    if manifest.image is not None:
+        table[manifest.image.name] = rows.image
+    for i, column in enumerate(manifest.numeric):
+        values = [None if np.isnan(value) else float(value) for value in rows.numeric[:, i]]
+        if column.kind == "boolean":
+            values = [None if value is None else bool(value) for value in values]
+        table[column.name] = values
+    for i, column in enumerate(manifest.categorical):
+        # Any text outside the vocabulary has code 1; this one can't be in it by accident.
+        names = [None, "\N{REPLACEMENT CHARACTER} not in the vocabulary", *column.vocabulary]
+        table[column.name] = [names[code] for code in rows.categorical[:, i]]
+    return table

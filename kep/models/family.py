@@ -1,0 +1,125 @@
+"""What a family is: one search space and one way to fit it.
+
+The search, the best-epoch step and retraining know nothing else about models: a Keras network and boosted trees look
+the same to them.
+"""
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from kep.data.records import Rows
+from kep.training.monitor import Monitor
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and with what to fit.
+
+    Attributes:
+        max_epochs: Longest training in epochs.
+        patience: Epochs without a better validation loss before the training stops.
+        batch_size: Rows of one optimiser step.
+        seed: Of the initial weights, the order of the rows and dropout.
+    """
+
+    max_epochs: int
+    patience: int
+    batch_size: int
+    seed: int
+
+
+@dataclass
+class Fit:
+    """A finished training that watched validation rows.
+
+    Attributes:
+        best: 1-based number of the unit (epoch, or boosting round) with the lowest validation loss.
+        loss: That lowest validation loss.
+        at_cap: Whether the training reached its limit before its patience ran out.
+        train_curve: Training loss after each unit.
+        validation_curve: Validation loss after each unit.
+        predictions: Of the validation rows at the best unit, float32 of shape [n, classes] or [n].
+        model: Builds the model at its best unit, for `Family.save`: a new one at each call.
+    """
+
+    best: int
+    loss: float
+    at_cap: bool
+    train_curve: list[float]
+    validation_curve: list[float]
+    predictions: np.ndarray
+    model: Callable[[], Any] = field(repr=False)
+
+
+def _place(error: BaseException) -> str:
+    """Where in a user's own file an error arose, such as " in line 12 of wide.py"; empty where it was elsewhere.
+
+    A user's source is compiled under its bare name; every other file has an absolute path.
+    """
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if not Path(frame.filename).is_absolute()]
+    own = [frame for frame in own if frame.filename.endswith(".py")]
+    return f" in line {own[-1].lineno} of {own[-1].filename}" if own else ""
+
+
+def reason(error: BaseException) -> str:
+    """What an error in a user's model says: its kind, place in the user's file and words, at most 500 characters.
+
+    TensorFlow puts an error in a compiled function behind the trace of that function, level by level; what is left here
+    is the error itself.
+    """
+    text = f"{type(error).__name__}: {error}"
+    while (traced := text.split(": ", 1)[-1].split("\n\n", 2))[0] == "in user code:" and len(traced) == 3:
+        text = traced[2].strip()
+    kind, _, words = text.partition(": ")
+    return f"{kind}{_place(error)}: {' '.join(words.split())}"[:500]
+
+
+class Family(Protocol):
+    """One search space and one way to fit it.
+
+    Attributes:
+        name: As in the run file and the report.
+        unit: What `Fit.best` counts: "epoch" or "round".
+    """
+
+    name: str
+    unit: str
+
+    def space(self) -> Any:
+        """The search space, a KerasTuner `HyperParameters`, with every branch of its conditional scopes."""
+
+    def sample(self) -> str:
+        """The default model, as a text for people."""
+
+    def check(self, train: Rows) -> dict[str, float]:
+        """Builds the default model and trains it on one batch.
+
+        Returns:
+            The metrics that the model itself reports, as `reported`.
+
+        Raises:
+            UserError: The family can't be used with this data, with the reason.
+        """
+
+    def fit(self, values: dict, train: Rows, validation: Rows, settings: Settings, monitor: Monitor) -> Fit:
+        """Fits on `train` and watches `validation`."""
+
+    def refit(self, values: dict, rows: Rows, best: float, settings: Settings, monitor: Monitor) -> Any:
+        """Fits for `best` units, without validation. A fraction of an epoch is trained as its share of the steps."""
+
+    def predict(self, model: Any, rows: Rows) -> np.ndarray:
+        """Predicts: float32 of shape [n, classes], or [n] in label units for a regression."""
+
+    def reported(self, model: Any, rows: Rows) -> dict[str, float]:
+        """Values of the metrics that the model was compiled with, by name; empty where it has none."""
+
+    def save(self, model: Any, folder: Path) -> None:
+        """Writes the model, preprocessing included, in the family's native format."""
+
+    def load(self, folder: Path) -> Any:
+        """Reads what `save` wrote."""

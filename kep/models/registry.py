@@ -1,0 +1,201 @@
+"""Which families there are: from the name in the run file to a `Family`, a user's own source included."""
+
+import ast
+import base64
+import json
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from kep.config.sections import TrialHardware
+from kep.core.errors import UserError, nearest
+from kep.data.schema import Manifest
+from kep.models.family import Family, reason
+
+PREMADE = ("hyperresnet", "hyperxception", "hyperefficientnet")
+"""KerasTuner's own spaces (kep/models/premade.py)."""
+TRAINED = "hyperefficientnet:imagenet"
+"""The one of them whose weights can be asked for."""
+_IMPORT = ast.Import | ast.ImportFrom
+BUILT_IN = ("mlp", "cnn", "boosted_trees", *PREMADE)
+
+
+def travelling(names: list[str] | str, base: Path) -> list[dict] | str:
+    """What the families of a run file are on their way to the steps: a user's own source travels with the run.
+
+    Args:
+        names: Names of built-in families, `TRAINED`, or `path/to/file.py:build` relative to `base`; or "auto", which
+            stays as it is until the data are known.
+        base: Folder of the run file.
+
+    Returns:
+        One dictionary per family with `name`, `weights` where they were asked for, and `file` (its name), `function`
+        and `source` (compressed, base64) for a user's own.
+
+    Raises:
+        UserError: A name is neither, a file does not exist, or two families share a name.
+    """
+    if names == "auto":
+        return "auto"
+    families = []
+    for name in names:
+        if name in BUILT_IN:
+            families.append({"name": name})
+            continue
+        file, colon, function = name.rpartition(":")
+        if name == TRAINED:
+            families.append({"name": file, "weights": function})
+            continue
+        if file in BUILT_IN:
+            raise UserError(
+                f'search.families: "{name}" can\'t be had; weights can be asked for with {TRAINED}, no other'
+            )
+        if not colon or not file.endswith(".py"):
+            raise UserError(
+                f'search.families: "{name}" is not one of {", ".join(BUILT_IN)}, nor path/to/file.py:build'
+                + nearest(name, BUILT_IN)
+            )
+        path = base / file
+        if not path.is_file():
+            raise UserError(f"search.families: no file {file} in {base}")
+        _check_source(path, function)
+        source = base64.b64encode(zlib.compress(path.read_bytes(), 9)).decode()
+        stem = path.stem if function == "build" else f"{path.stem}_{function}"
+        families.append({"name": stem.lower(), "file": path.name, "function": function, "source": source})
+    twice = {family["name"] for family in families if [f["name"] for f in families].count(family["name"]) > 1}
+    if twice:
+        raise UserError(f'search.families: two families are called "{min(twice)}"; rename a file or remove one')
+    return families
+
+
+def _check_source(path: Path, function: str) -> None:
+    """Reads a user's file without running it.
+
+    Raises:
+        UserError: It is not Python, or nothing in it has the name of the function.
+    """
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError as error:
+        raise UserError(f"search.families: {path.name} is not Python: {error.msg} in line {error.lineno}") from None
+    except ValueError as error:
+        raise UserError(f"search.families: {path.name} is not Python: {error}") from None
+    named = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    named |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    named |= {
+        alias.asname or alias.name for node in ast.walk(tree) if isinstance(node, _IMPORT) for alias in node.names
+    }
+    if function not in named:
+        defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        raise UserError(f"search.families: {path.name} has no function {function}{nearest(function, defined)}")
+
+
+def check_fit(names: Iterable[str], images: bool, task: str) -> None:
+    """Refuses built-in families that can't learn this data.
+
+    Args:
+        names: As in the run file; those of a user's own are passed over.
+        images: Whether the features are images.
+        task: binary, multiclass or regression.
+
+    Raises:
+        UserError: With the families that can.
+    """
+    for name in (name.partition(":")[0] for name in names):
+        if name in ("cnn", *PREMADE) and not images:
+            raise UserError(f"search.families: {name} needs images, and the data are a table; use mlp or boosted_trees")
+        if name in PREMADE and task == "regression":
+            raise UserError(f"search.families: {name} is for classes, and the label is a number; use cnn or mlp")
+
+
+def specs(travelled: str, manifest: Manifest) -> list[dict]:
+    """The families of a JSON string made from `travelling`, with "auto" spelled out for the data."""
+    families = json.loads(travelled)
+    return automatic(manifest.image is not None) if families == "auto" else families
+
+
+def automatic(images: bool) -> list[dict]:
+    """The families that "auto" means."""
+    return [{"name": name} for name in (("mlp", "cnn", "boosted_trees") if images else ("mlp", "boosted_trees"))]
+
+
+def spec_of(name: str, travelled: str, manifest: Manifest) -> dict:
+    """The family called `name` among `specs`."""
+    return next(spec for spec in specs(travelled, manifest) if spec["name"] == name)
+
+
+def is_trees(spec: dict) -> bool:
+    """Whether the family is our boosted trees; a user's own may have their name."""
+    return spec["name"] == "boosted_trees" and "source" not in spec
+
+
+def family(spec: dict, manifest: Manifest, machine: Callable[[], Any] | None = None) -> Family:
+    """The family that `travelling` described, for the data of `manifest`.
+
+    Args:
+        spec: Of the family.
+        manifest: Of the data.
+        machine: Gives the `Machine` that networks train on; one device when not given. Trees don't call it.
+
+    Raises:
+        UserError: The user's source does not load, has no such function, or the family does not fit the data.
+    """
+    # A user's own may have a built-in one's name.
+    if "source" not in spec:
+        check_fit([spec["name"]], manifest.image is not None, manifest.label.task)
+    if is_trees(spec):
+        from kep.models.boosted_trees import BoostedTrees
+
+        return BoostedTrees(manifest)
+
+    from kep.models.keras_family import KerasFamily
+
+    build, callbacks = _user_build(spec) if "source" in spec else (_built_in(spec, manifest), None)
+    more = {"machine": machine} if machine else {}
+    return KerasFamily(spec["name"], build, manifest, callbacks=callbacks, **more)
+
+
+def on(hardware: TrialHardware) -> Callable[[], Any]:
+    """What `family` calls for the device of a trial, in the process that trains."""
+
+    def machine() -> Any:
+        from kep.training.machine import Machine
+
+        return Machine.of_trial(hardware)
+
+    return machine
+
+
+def _built_in(spec: dict, manifest: Manifest) -> Callable:
+    if spec["name"] in PREMADE:
+        from kep.models import premade
+
+        return premade.build_for(spec["name"], manifest, spec.get("weights"))
+    if spec["name"] == "mlp":
+        from kep.models import mlp
+
+        return mlp.build_for(manifest)
+    from kep.models import cnn
+
+    return cnn.build_for(manifest)
+
+
+def _user_build(spec: dict) -> tuple[Callable, Callable | None]:
+    """The user's `build(hp)`, and the `callbacks(hp)` that the file may hold beside it."""
+    import keras_tuner
+
+    file, function = spec["file"], spec["function"]
+    source = zlib.decompress(base64.b64decode(spec["source"]))
+    namespace: dict[str, Any] = {"__name__": spec["name"]}
+    try:
+        exec(compile(source, file, "exec"), namespace)
+    except Exception as error:
+        raise UserError(f"search.families: {spec['name']} does not load: {reason(error)}") from error
+    if function not in namespace:
+        defined = [name for name, value in namespace.items() if callable(value)]
+        raise UserError(f"search.families: {file} has no function {function}{nearest(function, defined)}")
+    build = namespace[function]
+    if isinstance(build, type) and issubclass(build, keras_tuner.HyperModel):
+        build = build()
+    return build.build if isinstance(build, keras_tuner.HyperModel) else build, namespace.get("callbacks")

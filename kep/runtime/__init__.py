@@ -1,0 +1,1 @@
+"""A step's life: its entry, progress, ledger, hardware and KFP artifacts."""

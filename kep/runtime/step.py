@@ -1,0 +1,232 @@
+"""What every step has around its logic: its log, its progress, the roles it read, its time and its memory.
+
+A component's body calls one function decorated with `entry`; the function gets a `Step`, the component never sees one.
+"""
+
+import functools
+import json
+import logging
+import os
+import platform
+import resource
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from kep.core.errors import AwayError, RunError, UserError
+from kep.core.files import new_folder, write_json
+from kep.data.records import Records
+from kep.runtime.hardware import is_chief
+
+if TYPE_CHECKING:
+    from kep.google.tensorboards import Sender
+
+EVENTS = "KEP_EVENTS"
+"""Environment variable: the file to which steps append progress events, one JSON object a line."""
+WORK = "KEP_WORK"
+"""Environment variable: the folder that keeps a step's partial work, so that a killed step goes on where it was."""
+MOUNT = "/gcs/"
+"""Where Vertex AI has the run's bucket, in which an output lies at one place for all attempts of a task."""
+CHECKPOINTING = ("best_epoch", "retrain")
+"""Steps whose partial work is some checkpoints, which a bucket takes; that of others is many files, or large ones."""
+TENSORBOARD = "KEP_TENSORBOARD"
+"""Environment variable: the TensorBoard instance of Vertex AI that trainings write to (kep/google/tensorboards.py)."""
+FAILURE = "KEP_FAILURE"
+"""Environment variable: the object of Cloud Storage that tells why a step has failed, for the task that has a custom
+job run it (kep/google/launch.py)."""
+OWNER = "KEP_OWNER"
+"""Environment variable: id of the process that a step must not outlive, so that a killed run leaves nothing running."""
+PACKAGES = ("keras", "keras-tuner", "kfp", "lightgbm", "numpy", "scikit-learn", "scipy")
+
+log = logging.getLogger("kep")
+
+
+class Step:
+    """One execution of one step.
+
+    Attributes:
+        name: The step's name, as in the DAG.
+        label: Which candidate or member it works on; empty for steps without a fan-out.
+        out: Folder of the step's main output while it is being written.
+        place: Where it will be.
+        ledger: What it read: one dictionary per role with `step`, `role`, `rows`, `fingerprint`.
+        speeds: Of each training, what `kep.training.monitor.SPEED` names.
+        call: How other processes of the same training call this step: `function` as module:name, and `arguments`.
+    """
+
+    def __init__(self, name: str, label: str = "") -> None:
+        self.name = name
+        self.label = label
+        self.out = Path()
+        self.place = Path()
+        self.ledger: list[dict] = []
+        self.call: dict[str, Any] = {}
+        self.speeds: list[dict[str, float]] = []
+        self._scratch: list[Path] = []
+        self._opened = ExitStack()
+        self._started = time.time()
+
+    def open(self, folder: str | Path) -> Records:
+        """Opens the records for this step; what it reads of them lands in the ledger."""
+        records = Records(folder, self.name)
+        records.ledger = self.ledger
+        return records
+
+    def progress(self, text: str, done: int | None = None, total: int | None = None) -> None:
+        """Says how far the step is, in the log and to whoever follows the run."""
+        log.info("%s: %s", self.label or self.name, text)
+        self._event("progress", text=text, done=done, total=total)
+
+    def work(self, key: str, keep: bool = False) -> Path:
+        """The folder that keeps partial work under `key` between attempts; a new one where none is kept.
+
+        It is kept where `WORK` says, and checkpoints otherwise beside an output in the run's bucket. It is removed when
+        the step has ended well, unless a later execution can go on from it: `keep`.
+        """
+        root = os.environ.get(WORK)
+        if root is None and self.name in CHECKPOINTING and str(self.place).startswith(MOUNT):
+            root = str(self.place.parent / "work")
+        folder = Path(root) / self.name / key if root else Path(tempfile.mkdtemp(prefix=f"kep-{self.name}-"))
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (keep and root):
+            self._scratch.append(folder)
+        return folder
+
+    @cached_property
+    def sender(self) -> "Sender | None":
+        """Takes the events of trainings and trials for a TensorBoard instance; None where none is given.
+
+        It starts when it is first asked for: not before a search, which forks its workers.
+        """
+        if TENSORBOARD not in os.environ or not is_chief():
+            return None
+        from kep.google.tensorboards import Sender, board_of
+
+        return self._opened.enter_context(Sender(board_of(os.environ[TENSORBOARD], self.place), self.progress))
+
+    def abort(self, message: str) -> None:
+        """Ends the process at once with status 1 and one sentence: for a main thread that can't be reached."""
+        print(f"error: {message}", flush=True)
+        self._failed(message)
+        os._exit(1)
+
+    def _failed(self, message: str, user: bool = False) -> None:
+        """Says why to whoever follows the run."""
+        self._event("failed", message=message, user=user)
+        if place := os.environ.get(FAILURE):
+            from kep.google import objects  # a second to import, and only custom jobs need it
+
+            try:
+                _, generation = objects.read(place, FAILURE)
+                objects.replace(place, json.dumps({"message": message, "user": user}).encode(), generation, FAILURE)
+            except UserError as error:
+                print(f"the task that waits for this job is not told why: {error}", flush=True)
+
+    def _event(self, kind: str, **fields: Any) -> None:
+        if path := os.environ.get(EVENTS):
+            event = {"kind": kind, "step": self.name, "label": self.label, "time": time.time()} | fields
+            # One short write to a file opened for appending: lines of parallel tasks don't mix.
+            with open(path, "ab", buffering=0) as file:
+                file.write(json.dumps(event).encode() + b"\n")
+
+    def _finish(self, folder: Path, seed: int | None) -> None:
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        seconds = time.time() - self._started
+        write_json(
+            folder / "step.json",
+            {
+                "step": self.name,
+                "label": self.label,
+                "started": self._started,
+                "seconds": seconds,
+                "peak_memory_mb": max(own, children) / 1024,
+                "cores": len(os.sched_getaffinity(0)),
+                "seed": seed,
+                "speed": {name: fmean(speed[name] for speed in self.speeds) for name in (self.speeds or [{}])[0]},
+                "ledger": self.ledger,
+                "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+            },
+        )
+        self._event("done", seconds=seconds)
+
+    def _clean(self) -> None:
+        for folder in self._scratch:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def entry(name: str) -> Callable:
+    """Decorates a step's function `run(step, *, out, …)`.
+
+    The decorated function takes the same keyword arguments without `step`. It logs to standard output, writes the
+    folder `out` atomically with a `step.json` inside, and ends the process with status 2 and one sentence on a
+    `UserError`, with status 1 and one sentence on a `RunError` or an `AwayError`, and after the stack trace on anything
+    else.
+    """
+
+    def decorate(run: Callable) -> Callable:
+        @functools.wraps(run)
+        def wrapper(*, out: str, label: str = "", seed: int | None = None, **arguments: Any) -> Any:
+            logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s", force=True)
+            end_with_owner()
+            step = Step(name, label)
+            step.place = Path(out)
+            step._event("start")
+            step.call = {"function": f"{run.__module__}:{run.__name__}", "arguments": dict(arguments, seed=seed)}
+            if seed is not None:
+                arguments["seed"] = seed
+            try:
+                # Of the processes that train one model together only the chief leaves anything.
+                with new_folder(out) if is_chief() else tempfile.TemporaryDirectory() as folder:
+                    step.out = Path(folder)
+                    with step._opened:
+                        result = run(step, **arguments)
+                    step._finish(step.out, seed)
+                if is_chief():
+                    step._clean()
+                return result
+            except (UserError, RunError) as error:
+                user = isinstance(error, UserError) and not isinstance(error, AwayError)
+                print(f"error: {error}", flush=True)
+                step._failed(str(error), user)
+                # SystemExit passes through kfp's executor without a stack trace, which is of no use here.
+                sys.exit(2 if user else 1)
+            except Exception as error:
+                step._failed(traceback.format_exception_only(error)[-1].strip())
+                raise
+
+        return wrapper
+
+    return decorate
+
+
+def end_with_owner() -> None:
+    """Ends this process soon after the process that `OWNER` names has ended, however that one was killed."""
+    owner = os.environ.get(OWNER)
+    if not owner:
+        return
+
+    def watch() -> None:
+        while Path(f"/proc/{owner}").exists():
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def version(package: str) -> str | None:
+    """Installed version of a package, None when it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

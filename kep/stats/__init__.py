@@ -1,0 +1,1 @@
+"""Metrics, pooling and drift."""

@@ -1,0 +1,191 @@
+"""Counts of new rows in the bins of the train rows: what is to be known of data to say whether they have drifted."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from kep.components.ingest.statistics import binned, brightness, quantile_edges
+from kep.core.files import read_json, write_json
+from kep.data import columns
+from kep.data.records import Rows
+from kep.data.schema import Column, Manifest
+from kep.stats.drift import labelled
+
+FILE = "predicted.json"
+"""In an ensemble's folder: how its predictions of the test rows were distributed."""
+HELD = 10_000
+"""Distinct unseen categories of a column that are counted."""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Something about predictions, in bins.
+
+    Attributes:
+        name: Of what is counted.
+        bins: What each bin holds, for people.
+        before: int64 [bins], rows that the model knows.
+        edges: Where the bins end, of numbers or of probabilities of the predicted class; None for bins by class.
+    """
+
+    name: str
+    bins: list[str]
+    before: np.ndarray
+    edges: np.ndarray | None = None
+
+    def count(self, predictions: np.ndarray) -> np.ndarray:
+        """Rows of each bin, of predictions [n, classes] or [n]."""
+        if self.edges is None:
+            return np.bincount(predictions.argmax(axis=1), minlength=len(self.bins))
+        values = predictions if predictions.ndim == 1 else predictions.max(axis=1)
+        return binned(values.astype(np.float32), self.edges)
+
+    def to_json(self) -> dict:
+        """What `from_json` reads."""
+        edges = None if self.edges is None else self.edges.tolist()
+        return {"name": self.name, "bins": self.bins, "before": self.before.tolist(), "edges": edges}
+
+    @classmethod
+    def from_json(cls, content: dict) -> "Predicted":
+        edges = None if content["edges"] is None else np.array(content["edges"])
+        return cls(content["name"], content["bins"], np.array(content["before"]), edges)
+
+
+def predicted_bins(manifest: Manifest, stored: np.ndarray | None = None) -> list[Predicted]:
+    """What is compared of predictions: with stored ones, or without them with the labels of the train rows.
+
+    Args:
+        manifest: Of the records that the model was trained on.
+        stored: Predictions of its test rows, [n, classes] or [n].
+    """
+    label, name = manifest.label, f"predicted {manifest.label.name}"
+    if label.classes is None:
+        edges = np.array(label.edges) if stored is None else quantile_edges(stored.astype(np.float32))
+        before = np.array(label.counts) if stored is None else binned(stored.astype(np.float32), edges)
+        return [Predicted(name, labelled(edges.tolist()), before, edges)]
+    names = [str(one) for one in label.classes]
+    if stored is None:
+        return [Predicted(name, names, np.array(manifest.roles["train"].class_counts))]
+    most = stored.max(axis=1).astype(np.float32)
+    edges = quantile_edges(most)
+    return [
+        Predicted(name, names, np.bincount(stored.argmax(axis=1), minlength=len(names))),
+        Predicted("probability of the predicted class", labelled(edges.tolist()), binned(most, edges), edges),
+    ]
+
+
+def travelling(manifest: Manifest, model: Path) -> list[Predicted]:
+    """What is compared of predictions by what travels with a model; ensembles of before there was `FILE` have none."""
+    if not (model / FILE).is_file():
+        return predicted_bins(manifest)
+    return [Predicted.from_json(one) for one in read_json(model / FILE)]
+
+
+def save_predicted(manifest: Manifest, stored: np.ndarray, model: Path) -> None:
+    """Lets the distribution of predictions of the test rows travel with a model: a model does not predict each class
+    as often as it occurs, so that the labels of the train rows are no fair comparison."""
+    write_json(model / FILE, [one.to_json() for one in predicted_bins(manifest, stored)])
+
+
+def can_observe(manifest: Manifest) -> bool:
+    """Whether the manifest says how the train rows were distributed; those of version 1 do not."""
+    return all(column.counts is not None for column in manifest.columns)
+
+
+@dataclass
+class Observed:
+    """Counts of new rows, filled batch by batch.
+
+    Attributes:
+        rows: So far.
+        counts: Rows of each bin by column name; of a categorical column by code.
+        missing: Rows without a value by column name.
+        unseen: Categories outside the vocabulary by column name.
+        predicted: Rows of each bin by name of `Predicted`.
+    """
+
+    rows: int = 0
+    counts: dict[str, np.ndarray] = field(default_factory=dict)
+    missing: Counter = field(default_factory=Counter)
+    unseen: dict[str, Counter] = field(default_factory=dict)
+    predicted: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def add(
+        self,
+        manifest: Manifest,
+        bins: list[Predicted],
+        table: dict[str, pa.Array],
+        rows: Rows,
+        predictions: np.ndarray,
+    ) -> None:
+        """Takes in a batch.
+
+        Args:
+            manifest: Of the model; says which columns and bins there are.
+            bins: What is counted of predictions.
+            table: The raw columns.
+            rows: The same, encoded.
+            predictions: Of the model, [n, classes] or [n].
+        """
+        self.rows += len(rows)
+        for one in bins:
+            _count(self.predicted, one.name, one.count(predictions))
+        for place, column in enumerate(manifest.numeric):
+            _count(self.counts, column.name, binned(rows.numeric[:, place], np.array(column.edges)))
+            self.missing[column.name] += int(np.isnan(rows.numeric[:, place]).sum())
+        for place, column in enumerate(manifest.categorical):
+            codes = rows.categorical[:, place]
+            _count(self.counts, column.name, np.bincount(codes, minlength=len(column.counts)))
+            self.missing[column.name] += int((codes == 0).sum())
+            if (codes == 1).any():
+                self._name(column, table[column.name].filter(pa.array(codes == 1)))
+        if (image := manifest.image) is not None:
+            _count(self.counts, image.name, binned(brightness(rows.image)[:, 0], np.array(image.edges)))
+
+    def merge(self, other: "Observed") -> None:
+        """Takes in what was counted of other rows."""
+        self.rows += other.rows
+        self.missing.update(other.missing)
+        for mine, theirs in ((self.counts, other.counts), (self.predicted, other.predicted)):
+            for name, counts in theirs.items():
+                _count(mine, name, counts)
+        for name, found in other.unseen.items():
+            self._hold(name, found.items())
+
+    def to_json(self) -> dict:
+        """What `from_json` reads."""
+        return {
+            "rows": self.rows,
+            "counts": {name: counts.tolist() for name, counts in self.counts.items()},
+            "missing": dict(self.missing),
+            "unseen": {name: dict(found) for name, found in self.unseen.items()},
+            "predicted": {name: counts.tolist() for name, counts in self.predicted.items()},
+        }
+
+    @classmethod
+    def from_json(cls, content: dict) -> "Observed":
+        return cls(
+            content["rows"],
+            {name: np.array(counts) for name, counts in content["counts"].items()},
+            Counter(content["missing"]),
+            {name: Counter(found) for name, found in content["unseen"].items()},
+            {name: np.array(counts) for name, counts in content["predicted"].items()},
+        )
+
+    def _name(self, column: Column, values: pa.Array) -> None:
+        indices, texts = columns.texts(values, column.name)
+        self._hold(column.name, zip(texts, np.bincount(indices, minlength=len(texts)).tolist(), strict=True))
+
+    def _hold(self, column: str, found: Iterable[tuple[str, int]]) -> None:
+        counter = self.unseen.setdefault(column, Counter())
+        for text, rows in found:
+            if text in counter or len(counter) < HELD:
+                counter[text] += rows
+
+
+def _count(counts: dict[str, np.ndarray], name: str, more: np.ndarray) -> None:
+    counts[name] = counts.get(name, 0) + more

@@ -1,0 +1,163 @@
+"""One way to reach files: a local path or gs://, as a file, a folder or a glob."""
+
+import hashlib
+import re
+from collections.abc import Collection, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from pyarrow import fs
+
+from kep.core.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob
+
+_GLOB = frozenset("*?[")
+_CLOUD = "gs://"
+
+
+def path_of(location: str, base: Path = Path(".")) -> str:
+    """The path that a location has in its filesystem; local paths are relative to `base`."""
+    if location.startswith(_CLOUD):
+        return location.removeprefix(_CLOUD).rstrip("/")
+    return (base / Path(location).expanduser()).absolute().as_posix()
+
+
+def list_files(location: str, base: Path = Path(".")) -> list[fs.FileInfo]:
+    """The files that a file, folder or glob means, sorted by path; hidden ones are passed over.
+
+    Raises:
+        UserError: there are none, or they cannot be reached.
+    """
+    if location.startswith(_CLOUD):
+        return [fs.FileInfo(path, fs.FileType.File, size=blob.size) for path, blob in _objects(location).items()]
+    path = path_of(location, base)
+    system = fs.LocalFileSystem()
+    try:
+        if _GLOB & set(path):
+            root = _fixed(path)
+            infos = [info for info in _under(system, root) if _matches(info.path, path)]
+        else:
+            root = path
+            info = system.get_file_info(path)
+            if info.type == fs.FileType.NotFound:
+                raise UserError(
+                    f'data.source: "{location}" does not exist{_neighbour(system, path) or "; check the path"}'
+                )
+            infos = [info] if info.type == fs.FileType.File else _under(system, path)
+    except OSError as error:
+        raise UserError(f'data.source: "{location}" cannot be read: {error}') from error
+    files = [info for info in infos if info.type == fs.FileType.File and not _hidden(info.path, root)]
+    if not files:
+        raise _holds_nothing(location)
+    return sorted(files, key=lambda info: info.path)
+
+
+def fetch(
+    location: str, base: Path, scratch: Path, only: Collection[str] | None = None
+) -> tuple[fs.FileSystem, list[fs.FileInfo]]:
+    """The files of `list_files` and a filesystem to read them from: objects are downloaded to the folder `scratch`.
+
+    Args:
+        location: a file, folder or glob.
+        base: what a local path is relative to.
+        scratch: folder for objects.
+        only: paths of the files that are wanted; all when not given.
+
+    Raises:
+        UserError: there are none, or they cannot be read.
+    """
+    if not location.startswith(_CLOUD):
+        files = list_files(location, base)
+        return fs.LocalFileSystem(), [info for info in files if only is None or info.path in only]
+    from kep.google import objects  # a second to import, and only gs:// needs it
+
+    found = {path: blob for path, blob in _objects(location).items() if only is None or path in only}
+    objects.download(found, scratch)
+    system = fs.SubTreeFileSystem(str(scratch), fs.LocalFileSystem())
+    return system, system.get_file_info(list(found))
+
+
+def _objects(location: str) -> dict[str, "Blob"]:
+    """The objects that a location means, by path."""
+    from kep.google import objects
+
+    path = path_of(location)
+    bucket = path.partition("/")[0]
+    if not bucket or _GLOB & set(bucket):
+        raise UserError(f'data.source: "{location}" names no bucket; give gs://BUCKET/NAME')
+    if _GLOB & set(path):
+        root = _fixed(path)
+        blobs = objects.find(_CLOUD + re.split(r"[*?\[]", path)[0], lambda name: _matches(name, path))
+    else:
+        root = path
+        blobs = objects.find(location, None)
+    paths = {f"{blob.bucket.name}/{blob.name}": blob for blob in blobs}
+    # A name that ends in a slash is what a console shows as an empty folder.
+    paths = {path: blob for path, blob in sorted(paths.items()) if path[-1] != "/" and not _hidden(path, root)}
+    if not paths:
+        raise _holds_nothing(location)
+    wrong = next((path for path in paths if {"", ".", ".."} & set(path.split("/"))), None)
+    if wrong:
+        raise UserError(f'data.source: the object "{_CLOUD}{wrong}" has a name that is no path; rename it')
+    return paths
+
+
+def _fixed(pattern: str) -> str:
+    """The folder above the first part of a glob that stands for several."""
+    folder = PurePosixPath(pattern)
+    while _GLOB & set(str(folder)):
+        folder = folder.parent
+    return str(folder)
+
+
+def _hidden(path: str, root: str) -> bool:
+    """Whether a part of the path under the root begins with a dot or an underscore."""
+    return any(part[0] in "._" for part in path[len(root) :].split("/") if part)
+
+
+def _holds_nothing(location: str) -> UserError:
+    return UserError(f'data.source: "{location}" holds no files; check the path')
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """Whether a glob means the path: as in a shell, * stands for a part of one name and ** for folders."""
+    if "**" in pattern:
+        return fnmatchcase(path, pattern)
+    parts, wanted = path.split("/"), pattern.split("/")
+    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
+
+
+def _under(system: fs.FileSystem, folder: str) -> list[fs.FileInfo]:
+    return system.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
+
+
+def _neighbour(system: fs.FileSystem, path: str) -> str:
+    parent, _, name = path.rpartition("/")
+    selector = fs.FileSelector(parent or "/", allow_not_found=True)
+    return nearest(name, [info.base_name for info in system.get_file_info(selector)])
+
+
+def digests(location: str, base: Path = Path(".")) -> Iterator[tuple[str, str]]:
+    """Yields each file's path under the location, and a digest of its content.
+
+    The digest is the sha256 of a local file, and what Cloud Storage knows of an object: size and CRC32C.
+    """
+    if location.startswith(_CLOUD):
+        for path, blob in _objects(location).items():
+            yield _relative(path, location, base), f"{blob.size} {blob.crc32c}"
+        return
+    for info in list_files(location, base):
+        digest = hashlib.sha256()
+        with open(info.path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        yield _relative(info.path, location, base), digest.hexdigest()
+
+
+def _relative(path: str, location: str, base: Path) -> str:
+    """The path under the folder that the location names; the base name for a file or a glob."""
+    root = path_of(location, base).rstrip("/") + "/"
+    return path.removeprefix(root) if path.startswith(root) else path.rpartition("/")[2]

@@ -1,0 +1,82 @@
+"""Checkpoints of one training: written atomically, read back by the training that goes on from them."""
+
+import json
+import logging
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from kep.core.files import write_file
+
+KEPT = 2
+"""Checkpoints kept: the newest, and one before, should processes of one training not have the same newest."""
+log = logging.getLogger("kep")
+
+State = tuple[dict, dict[str, np.ndarray]]
+"""What JSON can hold of a training, and its arrays by name."""
+
+
+class Checkpoints:
+    """The checkpoints of one training in a folder of their own, `<step>.npz`, numbered by optimiser steps.
+
+    Args:
+        folder: Made when the first checkpoint is written.
+        identity: Of the training; a checkpoint with another one is passed over.
+        minutes: Time between two.
+    """
+
+    def __init__(self, folder: Path, identity: str, minutes: float) -> None:
+        self.folder = folder
+        self._identity, self._seconds = identity, 60 * minutes
+        self._last = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time for the next one."""
+        return time.monotonic() - self._last >= self._seconds
+
+    def save(self, number: int, state: State) -> None:
+        """Writes a checkpoint whole or not at all, and removes those before the last `KEPT`.
+
+        Raises:
+            OSError: It could not be written, such as for want of disk; the earlier ones are as they were.
+        """
+        kept, arrays = state
+        described = np.frombuffer(json.dumps({"identity": self._identity, "state": kept}).encode(), np.uint8)
+        write_file(self.folder / f"{number:012d}.npz", lambda path: np.savez(path, __state__=described, **arrays))
+        for old in self._files()[:-KEPT]:
+            old.unlink(missing_ok=True)
+        self._last = time.monotonic()
+
+    def numbers(self) -> list[int]:
+        """Numbers of the checkpoints that can be read, the newest first; the others are said and passed over."""
+        for unfinished in self.folder.glob(".*.npz"):  # of a process that was killed while it wrote
+            unfinished.unlink()
+        return [int(path.stem) for path in reversed(self._files()) if self._read(path) is not None]
+
+    def load(self, number: int) -> State:
+        """The checkpoint with a number that `numbers` gave."""
+        return self._read(self.folder / f"{number:012d}.npz")
+
+    def remove(self) -> None:
+        """Removes all of them: the training has ended well."""
+        for path in self._files():
+            path.unlink(missing_ok=True)
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("[0-9]*.npz"))
+
+    def _read(self, path: Path) -> State | None:
+        try:
+            # Each member of the archive carries a checksum.
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            described = json.loads(arrays.pop("__state__").tobytes())
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            log.warning("checkpoint %s is passed over: it is torn (%s)", path, error)
+            return None
+        if described["identity"] != self._identity:
+            log.warning("checkpoint %s is passed over: it is of another training", path)
+            return None
+        return described["state"], arrays

@@ -1,0 +1,393 @@
+"""The one loop that trains every Keras model: a compiled function over many steps of the model's own `train_step`.
+
+Keras's `fit` spends most of a small model's time in Python between batches. Here one call runs many steps on a block
+of rows that was gathered on the host while the device was busy with the block before. The compiled function holds no
+data, so a model of the same structure can use it again.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kep.core.errors import RunError, UserError
+from kep.training.machine import Machine
+
+STEPS_PER_CALL = 256
+"""Most optimiser steps of one call of the compiled function."""
+CALL_SECONDS = 2.0
+"""How long a call may take: between calls a training can be stopped and write a checkpoint."""
+FIRST_STEPS = 64
+"""Steps of a training's first blocks, while the time of a step is not known."""
+BLOCK_BYTES = 64 * 2**20
+"""Most bytes of the rows of one call; two blocks are in memory at a time."""
+
+ONE_DEVICE = Machine()
+
+Gather = Callable[[np.ndarray], tuple[dict[str, np.ndarray], np.ndarray]]
+"""From indices of rows to the model's inputs by name, each of shape [n, …], and its targets [n, …]."""
+
+
+class Feed:
+    """The batches of a training, epoch after epoch, gathered ahead in a thread.
+
+    The order of an epoch is a permutation of all rows that depends on the seed and the epoch's number alone.
+
+    Args:
+        gather: Reads rows.
+        rows: How many there are.
+        batch_size: Rows of a step; the last batch of an epoch is smaller and never dropped.
+        seed: Of the order.
+        machine: What the training runs on.
+
+    Attributes:
+        signature: Specifications of a block's inputs and targets, whatever its number of rows.
+        steps_per_block: Optimiser steps of the next block.
+        waited: Seconds that the loop has waited for blocks.
+    """
+
+    def __init__(self, gather: Gather, rows: int, batch_size: int, seed: int, machine: Machine = ONE_DEVICE) -> None:
+        self.rows, self.batch_size = rows, batch_size
+        self.steps_per_epoch = -(-rows // batch_size)
+        self.waited = 0.0
+        self._gather, self._seed = gather, seed
+        self._limit = None if machine.stall_minutes is None else 60 * machine.stall_minutes
+        inputs, targets = gather(np.zeros(1, np.int64))
+        self.signature = (
+            {name: tf.TensorSpec((None, *array.shape[1:]), array.dtype) for name, array in inputs.items()},
+            tf.TensorSpec((None, *targets.shape[1:]), targets.dtype),
+        )
+        row = sum(array.nbytes for array in [*inputs.values(), targets])
+        self.most_steps = machine.steps_per_call or max(1, min(STEPS_PER_CALL, BLOCK_BYTES // (row * batch_size)))
+        whole = rows // batch_size
+        if machine.jit and not machine.steps_per_call and whole:
+            # Blocks of nearly one length: each length is compiled anew, which takes about half a second.
+            self.most_steps = -(-whole // -(-whole // self.most_steps))
+        # How long a step takes is not known yet; under XLA the length stays.
+        fixed = machine.steps_per_call or machine.jit
+        self.steps_per_block = self.most_steps if fixed else min(FIRST_STEPS, self.most_steps)
+        self._fixed = bool(fixed)
+        self._ahead: tuple[tuple, Future] | None = None
+        self._order = (0, np.empty(0, np.int64))
+
+    def order(self, number: int) -> np.ndarray:
+        """Indices of all rows in the order of epoch `number`, 1-based."""
+        if self._order[0] != number:
+            self._order = (number, np.random.default_rng([self._seed, number]).permutation(self.rows))
+        return self._order[1]
+
+    def blocks(self, number: int, first: int, last: int) -> Iterator[tuple[int, dict, tf.Tensor]]:
+        """Steps `first` to `last` of an epoch, as blocks of several steps.
+
+        Args:
+            number: Of the epoch, 1-based.
+            first: Steps to leave out.
+            last: Steps after which the epoch ends.
+
+        Yields:
+            The number of steps done after the block, and its rows' inputs and targets as tensors.
+
+        Raises:
+            RunError: No rows came within the machine's `stall_minutes`.
+        """
+        while first < last:
+            stop = min(first + self.steps_per_block, last)
+            inputs, targets = self._take((number, first, stop))
+            if stop < last:
+                following = (number, stop, min(stop + self.steps_per_block, last))
+            else:  # the next epoch most probably begins as every epoch does
+                following = (number + 1, 0, min(self.steps_per_block, self.steps_per_epoch))
+            self._ahead = (following, self._begin(*following))
+            yield stop, inputs, targets
+            first = stop
+
+    def follow(self, seconds: float, steps: int) -> None:
+        """Fits the length of blocks to the time that `steps` steps took, so that a call takes about `CALL_SECONDS`."""
+        if not self._fixed:
+            self.steps_per_block = int(min(self.most_steps, max(1, CALL_SECONDS * steps / max(seconds, 1e-6))))
+
+    def _take(self, wanted: tuple[int, int, int]) -> tuple[dict, tf.Tensor]:
+        ahead, self._ahead = self._ahead, None
+        block = ahead[1] if ahead and ahead[0] == wanted else self._begin(*wanted)
+        started = time.perf_counter()
+        try:
+            return block.result(self._limit)
+        except TimeoutError:
+            raise RunError(
+                f"the input pipeline stalled: no rows for {self._limit / 60:g} minutes in epoch {wanted[0]}, "
+                f"step {wanted[1]}; check the storage that the records are read from"
+            ) from None
+        finally:
+            self.waited += time.perf_counter() - started
+
+    def _begin(self, *block: int) -> Future:
+        future: Future = Future()
+
+        def gather() -> None:
+            try:
+                future.set_result(self._block(*block))
+            except BaseException as error:
+                future.set_exception(error)
+
+        # A daemon: a thread that hangs in a read must not keep the process.
+        threading.Thread(target=gather, daemon=True).start()
+        return future
+
+    def _block(self, number: int, first: int, last: int) -> tuple[dict, tf.Tensor]:
+        inputs, targets = self._gather(self.order(number)[first * self.batch_size : last * self.batch_size])
+        with tf.device("CPU:0"):
+            return {name: tf.constant(array) for name, array in inputs.items()}, tf.constant(targets)
+
+
+class Loop:
+    """Trains `model`, block after block, on one device or on several replicas.
+
+    On one device the last batch of an epoch is smaller, as in Keras's `fit`. Replicas each take an equal part of every
+    batch; the last one is filled with rows of weight 0 and the others weigh more, so that its gradient is that of its
+    rows. (Batch normalisation and unweighted metrics still see the filling, which repeats rows of the batch.)
+
+    Args:
+        model: Compiled Keras model; its own `train_step` runs, so its loss, metrics and optimiser are honoured.
+        encode: Turns a dictionary of raw tensors into what the model takes.
+        feed: What it will be fed with, or another feed of such rows.
+        machine: What the training runs on; the model was built in its scope.
+
+    Raises:
+        UserError: The model has a `train_step` of its own, which replicas can't use.
+    """
+
+    def __init__(self, model: keras.Model, encode: Callable, feed: Feed, machine: Machine = ONE_DEVICE) -> None:
+        self.model = model
+        self.seconds, self.steps = 0.0, 0
+        self._machine, self._batch_size = machine, feed.batch_size
+        self._encode, self._signature = encode, feed.signature
+        self._traced = False
+        if machine.strategy is not None:
+            if type(model).train_step is not keras.Model.train_step:
+                raise UserError(
+                    f"{model.name} has a train_step of its own, which can't be told that it sees a part of a batch; "
+                    "use strategy: single"
+                )
+            self.build()
+            self._run = _replicated(model, encode, feed, machine.strategy)
+            self._totals = _totals(model, machine.strategy)
+        elif machine.jit:
+            self._run = _whole_under_xla(model, encode)
+        else:
+            self._run = _on_one_device(model, encode, feed)
+
+    def build(self) -> None:
+        """Makes the variables of losses and metrics, which the model would else make in its first step.
+
+        Replicas need them before the step is traced, and a checkpoint has values for them.
+        """
+        inputs, targets = self._signature
+        rows = {name: tf.zeros((1, *spec.shape[1:]), spec.dtype) for name, spec in inputs.items()}
+        labels = tf.zeros((1, *targets.shape[1:]), targets.dtype)
+        weights = () if self._machine.strategy is None else (tf.ones(1),)
+        with self._machine.scope():
+            # Keras's `fit` does the same; there is no public way.
+            self.model._symbolic_build(data_batch=(self._encode(rows), labels, *weights))
+
+    def epoch(
+        self,
+        feed: Feed,
+        number: int,
+        steps: int | None = None,
+        first: int = 0,
+        after: Callable[[int], None] = lambda step: None,
+    ) -> float:
+        """Trains one epoch, or its first `steps` steps.
+
+        Args:
+            feed: Of the rows.
+            number: Of the epoch, 1-based.
+            steps: Optimiser steps to stop after.
+            first: Steps of the epoch that were done before, by a training that went on from a checkpoint.
+            after: Called after each call into TensorFlow with the steps of the epoch that are done.
+
+        Returns:
+            The mean training loss of the epoch.
+        """
+        if not first:
+            self.model.reset_metrics()
+        loss = 0.0
+        last = feed.steps_per_epoch if steps is None else min(steps, feed.steps_per_epoch)
+        for done, inputs, targets in feed.blocks(number, first, last):
+            started = time.perf_counter()
+            loss = self._block(inputs, targets)
+            seconds = time.perf_counter() - started
+            # The first call traces and compiles.
+            if self._traced:
+                self.seconds, self.steps = self.seconds + seconds, self.steps + done - first
+                feed.follow(seconds, done - first)
+            self._traced = True
+            first = done
+            after(done)
+        return loss
+
+    def _block(self, inputs: dict, targets: tf.Tensor) -> float:
+        """Trains on a block; returns the epoch's mean loss so far."""
+        rows, batch = int(targets.shape[0]), self._batch_size
+        whole = rows // batch * batch
+        if self._machine.strategy is None:
+            if not self._machine.jit:
+                return float(self._run(inputs, targets))
+            loss = self._run(inputs, targets, batch) if whole else 0.0
+            if whole < rows:
+                rest = {name: array[whole:] for name, array in inputs.items()}
+                loss = self._run(rest, targets[whole:], rows - whole)
+            return float(loss)
+        if whole:
+            self._run({name: array[:whole] for name, array in inputs.items()}, targets[:whole], tf.ones(whole))
+        total, count = self._totals()
+        if whole == rows:
+            return float(total / count)
+        # The filled batch counts as its rows.
+        short = rows - whole
+        fill = np.resize(np.arange(whole, rows), batch)
+        weights = np.where(np.arange(batch) < short, batch / short, 0).astype(np.float32)
+        self._run({name: tf.gather(array, fill) for name, array in inputs.items()}, tf.gather(targets, fill), weights)
+        total_after, count_after = self._totals()
+        last = (total_after - total) / (count_after - count)
+        return float((total + last * short) / (count + short))
+
+    def reported(self) -> dict[str, float]:
+        """The metrics of the epoch that the model itself was compiled with, by name; the loss is not one."""
+        return _numbers(self.model.get_metrics_result())
+
+
+def _on_one_device(model: keras.Model, encode: Callable, feed: Feed) -> Callable:
+    batch_size = feed.batch_size
+
+    @tf.function(input_signature=feed.signature)
+    def run(inputs: dict, targets: tf.Tensor) -> tf.Tensor:
+        loss = tf.constant(0.0)
+        for start in tf.range(0, tf.shape(targets)[0], batch_size):
+            batch = {name: array[start : start + batch_size] for name, array in inputs.items()}
+            logs = model.train_step((encode(batch), targets[start : start + batch_size]))
+            loss = tf.cast(logs["loss"], tf.float32)
+        return loss
+
+    return run
+
+
+def _whole_under_xla(model: keras.Model, encode: Callable) -> Callable:
+    """The same, all of it compiled by XLA, which wants every shape known: rows beyond the last batch are left out."""
+
+    @tf.function(jit_compile=True)
+    def run(inputs: dict, targets: tf.Tensor, size: int) -> tf.Tensor:
+        loss = tf.constant(0.0)
+        for start in tf.range(0, targets.shape[0] // size * size, size):
+            batch = {name: _part(array, start, size) for name, array in inputs.items()}
+            logs = model.train_step((encode(batch), _part(targets, start, size)))
+            loss = tf.cast(logs["loss"], tf.float32)
+        return loss
+
+    return run
+
+
+def _replicated(model: keras.Model, encode: Callable, feed: Feed, strategy: tf.distribute.Strategy) -> Callable:
+    """A plain loop around `strategy.run`: under several replicas Keras's own puts the step into a conditional, where
+    TensorFlow's collectives fail.
+    """
+    batch_size, share = feed.batch_size, feed.batch_size // strategy.num_replicas_in_sync
+
+    def step(inputs: dict, targets: tf.Tensor, weights: tf.Tensor) -> None:
+        model.train_step((encode(inputs), targets, weights))
+
+    @tf.function(input_signature=[*feed.signature, tf.TensorSpec((None,), tf.float32)])
+    def run(inputs: dict, targets: tf.Tensor, weights: tf.Tensor) -> None:
+        @tf.function
+        def one(start: tf.Tensor) -> None:
+            def mine(context: tf.distribute.ReplicaContext) -> tuple:
+                # On the host: a device gets its part of the batch, not the block.
+                with tf.device("CPU:0"):
+                    own = start + context.replica_id_in_sync_group * share
+                    parts = {name: _part(array, own, share) for name, array in inputs.items()}
+                    return parts, _part(targets, own, share), _part(weights, own, share)
+
+            strategy.run(lambda rows: step(*rows), args=(strategy.experimental_distribute_values_from_function(mine),))
+
+        for start in tf.range(0, tf.shape(targets)[0], batch_size):
+            one(start)
+
+    return run
+
+
+def _totals(model: keras.Model, strategy: tf.distribute.Strategy) -> Callable:
+    """Sum and count of the epoch's losses over all replicas."""
+
+    def local() -> tuple[tf.Tensor, tf.Tensor]:
+        tracker = model._loss_tracker  # the metric behind "loss"; its result alone would not do
+        return tf.convert_to_tensor(tracker.total), tf.convert_to_tensor(tracker.count)
+
+    @tf.function
+    def totals() -> tuple[tf.Tensor, tf.Tensor]:
+        return tuple(strategy.reduce("SUM", value, axis=None) for value in strategy.run(local))
+
+    return totals
+
+
+def shapeless(model: keras.Model, encode: Callable, feed: Feed) -> str | None:
+    """The first operation of the model whose result has no known shape although the batch has one; None where all have.
+
+    XLA compiles such a model anew for every size that it meets, or not at all on a TPU.
+    """
+    inputs, _ = feed.signature
+    batch = {name: tf.TensorSpec((feed.batch_size, *spec.shape[1:]), spec.dtype) for name, spec in inputs.items()}
+    graph = tf.function(lambda rows: model(encode(rows), training=True)).get_concrete_function(batch).graph
+    unknown = (one for one in graph.get_operations() if not all(out.shape.is_fully_defined() for out in one.outputs))
+    return next((one.name for one in unknown), None)
+
+
+def _part(array: tf.Tensor, start: tf.Tensor, size: int) -> tf.Tensor:
+    """`array[start : start + size]` with a shape that is known while tracing."""
+    rest = array.shape[1:]
+    return tf.slice(array, [start, *[0] * len(rest)], [size, *rest])
+
+
+def reported(
+    model: keras.Model, encode: Callable, inputs: dict[str, np.ndarray], targets: np.ndarray, batch_size: int = 2048
+) -> dict[str, float]:
+    """The metrics that the model was compiled with, over all rows, by its own `test_step`.
+
+    Args:
+        model: Compiled Keras model.
+        encode: Turns a dictionary of raw tensors into what the model takes.
+        inputs: Arrays by name, each of shape [n, …].
+        targets: Shape [n, …], as the model was trained with.
+        batch_size: Rows of a step; it does not change the metrics.
+    """
+    step = tf.function(lambda x, y: model.test_step((encode(x), y)), reduce_retracing=True)
+    model.reset_metrics()
+    for start in range(0, len(targets), batch_size):
+        part = slice(start, start + batch_size)
+        step({name: tf.constant(array[part]) for name, array in inputs.items()}, tf.constant(targets[part]))
+    return _numbers(model.get_metrics_result())
+
+
+def _numbers(logs: dict) -> dict[str, float]:
+    return {name: float(value) for name, value in logs.items() if name != "loss" and np.ndim(value) == 0}
+
+
+def predictor(model: keras.Model, batch_size: int = 2048) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    """A compiled function from a dictionary of arrays [n, …] to the model's predictions of inference, float32."""
+
+    @tf.function(reduce_retracing=True)
+    def forward(batch: dict) -> tf.Tensor:
+        return tf.cast(model(batch, training=False), tf.float32)
+
+    def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        rows = len(next(iter(inputs.values())))
+        parts = [
+            forward({name: tf.constant(array[i : i + batch_size]) for name, array in inputs.items()}).numpy()
+            for i in range(0, rows, batch_size)
+        ]
+        return np.concatenate(parts)
+
+    return predict

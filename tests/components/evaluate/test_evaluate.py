@@ -1,0 +1,194 @@
+"""From stored predictions to the evaluated ensemble: weights stay with their member, whatever the order of folders."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kep.components.best_epoch.best_epoch import run as best_epoch
+from kep.components.evaluate.evaluate import baseline, without
+from kep.components.evaluate.evaluate import run as evaluate
+from kep.components.promote.promote import run as promote
+from kep.components.retrain.retrain import run as retrain
+from kep.components.weigh.weigh import run as weigh
+from kep.core.files import write_json
+from kep.data.records import Records
+from kep.models.ensemble import Ensemble
+from kep.stats.metrics import loss
+from kep.stats.observed import travelling
+from kep.stats.pooling import pool
+
+# Three that differ much, so that a weight at the wrong member shows.
+VALUES = {
+    "boosted_trees-000": {"learning_rate": 0.3, "num_leaves": 4, "feature_fraction": 0.3, "bagging_fraction": 0.5},
+    "boosted_trees-001": {"learning_rate": 0.02, "num_leaves": 64, "feature_fraction": 1.0, "bagging_fraction": 1.0},
+    "boosted_trees-002": {"learning_rate": 0.1, "num_leaves": 8, "feature_fraction": 0.5, "bagging_fraction": 0.8},
+}
+FAMILIES = '[{"name": "boosted_trees"}]'
+
+
+@pytest.fixture(scope="module")
+def candidates(records, tmp_path_factory) -> list[str]:
+    """Folders that best_epoch wrote."""
+    root, folders = tmp_path_factory.mktemp("candidates"), []
+    for id, values in VALUES.items():
+        best_epoch(
+            out=str(root / id),
+            candidate=json.dumps({"id": id, "family": "boosted_trees", "values": values, "loss": 0.1, "unit": "round"}),
+            records=str(records("cancer")),
+            families=FAMILIES,
+            config='{"max_epochs": 3, "patience": 1, "seeds": 2}',
+            batch_size=32,
+            hardware="{}",
+            seed=0,
+            code="c",
+        )
+        folders.append(str(root / id))
+    return folders
+
+
+def finish(records: Path, results: list[str], root: Path, order: slice, **settings) -> tuple[dict, Ensemble]:
+    """weigh, retrain and evaluate, the folders of each in `order`."""
+    write_json(root / "study" / "study.json", {})
+    write_json(root / "study" / "step.json", {"ledger": []})
+    config = json.dumps({"method": "exact_bagged"} | settings)
+    members = weigh(
+        out=str(root / "weights"), results=results[order], records=str(records), config=config, retrain="{}", seed=0
+    )
+    folders = []
+    for member in members[order]:
+        folders.append(str(root / "members" / json.loads(member)["id"]))
+        retrain(
+            out=folders[-1],
+            member=member,
+            records=str(records),
+            weights=str(root / "weights"),
+            families=FAMILIES,
+            config="{}",
+            batch_size=32,
+            hardware="{}",
+            seed=0,
+            code="c",
+        )
+    evaluate(
+        out=str(root / "evaluation"),
+        records=str(records),
+        study=str(root / "study"),
+        results=results[order],
+        weights=str(root / "weights"),
+        members=folders,
+        ensemble=str(root / "ensemble"),
+        config='{"bootstrap": 100}',
+        asked="{}",
+        champion=json.dumps({"folder": str(root / "champions"), "version": None}),
+        seed=0,
+    )
+    return json.loads((root / "evaluation" / "evaluation.json").read_text()), Ensemble(root / "ensemble")
+
+
+@pytest.fixture
+def page(monkeypatch):
+    """No report: it shows a search, and there was none."""
+    monkeypatch.setattr("kep.components.evaluate.evaluate._collect", lambda *_: {})
+    monkeypatch.setattr("kep.components.evaluate.evaluate.render", lambda whole: "")
+
+
+@pytest.mark.usefixtures("page")
+@pytest.mark.parametrize("pooling", ["arithmetic", "geometric"])
+def test_weights_stay_with_their_member_whatever_the_order_of_folders(records, candidates, tmp_path, pooling):
+    told, made = zip(
+        *(
+            finish(records("cancer"), candidates, tmp_path / str(step), slice(None, None, step), pooling=pooling)
+            for step in (1, -1)
+        ),
+        strict=True,
+    )
+    assert told[0]["scores"] == told[1]["scores"]
+    assert told[0]["without"] == told[1]["without"]
+    assert [one.pooling for one in made] == [pooling] * 2
+    weights = json.loads((tmp_path / "1" / "weights" / "weights.json").read_text())["weights"]
+    assert len(set(weights.values())) > 1
+    for one in made:
+        assert {m["id"]: m["weight"] for m in one.members} == {id: w for id, w in weights.items() if w}
+    stored = np.load(tmp_path / "-1" / "evaluation" / "predictions.npz")
+    expected = pool([stored[id] for id, w in weights.items() if w], [w for w in weights.values() if w], pooling)
+    np.testing.assert_allclose(stored["ensemble"], expected, atol=1e-12)
+    # How it predicts the test rows travels with the ensemble, for drift.
+    for one in travelling(made[1].manifest, tmp_path / "-1" / "ensemble"):
+        np.testing.assert_array_equal(one.count(stored["ensemble"]), one.before)
+        assert one.before.sum() == len(stored["labels"])
+
+
+@pytest.mark.usefixtures("page")
+def test_the_champion_is_the_one_that_the_pointer_names_at_that_moment(records, candidates, tmp_path):
+    """As on a cluster, where whoever submits the run can't look."""
+
+    def run(order: slice) -> tuple[dict | None, dict]:
+        told, _ = finish(records("cancer"), candidates[order], tmp_path, slice(None))
+        champion = json.dumps({"folder": str(tmp_path / "champions"), "version": None})
+        places = {"ensemble": str(tmp_path / "ensemble"), "evaluation": str(tmp_path / "evaluation")}
+        promote(out=str(tmp_path / "verdict"), config="{}", champion=champion, force=True, **places)
+        return told["champion"], json.loads((tmp_path / "verdict" / "verdict.json").read_text())
+
+    (none, first), (compared, second) = run(slice(0, 1)), run(slice(1, 2))
+    assert (none, first["reason"]) == (None, "it is the first champion")
+    assert compared["folder"] == str(tmp_path / "champions" / "versions" / first["version"])
+    assert "difference" in compared
+    assert "than the champion's" in second["reason"]
+
+
+@pytest.mark.usefixtures("page")
+def test_an_ensemble_without_a_pooling_is_an_arithmetic_one(records, candidates, tmp_path):
+    finish(records("cancer"), candidates, tmp_path, slice(None), pooling="geometric")
+    file = tmp_path / "ensemble" / "ensemble.json"
+    described = json.loads(file.read_text())
+    del described["pooling"]
+    write_json(file, described)
+    old = Ensemble(tmp_path / "ensemble")
+    own = [np.full((1, 2), 0.5) for _ in old.members]
+    own[0] = np.array([[0.9, 0.1]])
+    expected = sum(member["weight"] * one for member, one in zip(old.members, own, strict=True))
+    np.testing.assert_allclose(old.combine(own), expected)
+
+
+def test_the_geometric_pool_is_the_normalised_average_of_logarithms():
+    a, b = np.array([[0.7, 0.2, 0.1]], np.float32), np.array([[0.1, 0.0, 0.9]], np.float32)
+    powers = a[0] ** 0.25 * np.maximum(b[0], 1e-7) ** 0.75
+    np.testing.assert_allclose(pool([a, b], [0.25, 0.75], "geometric")[0], powers / powers.sum(), rtol=1e-5)
+    np.testing.assert_allclose(pool([a, b], [0.25, 0.75], "arithmetic"), 0.25 * a + 0.75 * b, rtol=1e-6)
+
+
+def test_the_baseline_is_the_entropy_of_the_train_shares_and_the_variance_around_the_train_mean(records):
+    data = Records(records("cancer"), "evaluate")
+    train, test = Records(records("cancer"), "tune").load("train"), data.load("test")
+    shares = np.bincount(train.labels) / len(train)
+    expected = -np.log(shares)[test.labels].mean()
+    assert loss("binary", test.labels, baseline(data.manifest, len(test))) == pytest.approx(expected)
+    data = Records(records("houses"), "evaluate")
+    train, test = Records(records("houses"), "tune").load("train"), data.load("test")
+    expected = np.square(test.labels - train.labels.mean()).mean()
+    assert loss("regression", test.labels, baseline(data.manifest, len(test))) == pytest.approx(expected, rel=1e-4)
+
+
+class Own:
+    """An ensemble of predictions alone."""
+
+    pooling = "arithmetic"
+
+    def __init__(self, **weights: float) -> None:
+        self.members = [{"id": id, "weight": weight} for id, weight in weights.items()]
+
+    def combine(self, predictions: list[np.ndarray]) -> np.ndarray:
+        return pool(predictions, [member["weight"] for member in self.members], self.pooling)
+
+
+def test_what_a_member_adds_is_the_loss_without_it_the_others_renormalised():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=200)
+    predictions = {"a": y + 1, "b": y - 1, "c": y + 3}
+    told = without(predictions, Own(a=0.5, b=0.4, c=0.1), "regression", y, 100, seed=0)
+    assert told["c"]["loss"] == pytest.approx((5 / 9 - 4 / 9) ** 2)
+    assert told["b"]["value"] == pytest.approx((5 / 6 + 3 / 6) ** 2 - (0.5 - 0.4 + 0.3) ** 2)
+    assert told["b"]["low"] > 0
+    assert without({"a": y}, Own(a=1.0), "regression", y, 100, seed=0) == {}

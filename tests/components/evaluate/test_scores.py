@@ -1,0 +1,209 @@
+"""Intervals that mean what they say, and tables that count every row once."""
+
+import numpy as np
+import pytest
+
+from kep.components.evaluate import scores
+from kep.components.evaluate.scores import intervals, paired_difference, pictures, slices
+from kep.data.records import Records
+from kep.stats.metrics import metrics, row_losses
+
+
+def numbers(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = rng.normal(0, 2, rows)
+    return labels, labels + rng.normal(0, 1, rows)
+
+
+def half_widths(table: dict, name: str) -> list[float]:
+    return [table[name]["value"] - table[name]["low"], table[name]["high"] - table[name]["value"]]
+
+
+def expected_half_width(labels: np.ndarray, predictions: np.ndarray) -> float:
+    """1.96 standard errors of the mean loss."""
+    losses = row_losses("regression", labels, predictions)
+    return 1.96 * losses.std() / np.sqrt(len(losses))
+
+
+def test_the_interval_of_a_mean_loss_is_its_standard_error_around_it():
+    labels, predictions = numbers(800)
+    table = intervals("regression", labels, predictions, 1000, seed=1)
+    assert {name: score["value"] for name, score in table.items()} == metrics("regression", labels, predictions)
+    assert half_widths(table, "loss") == pytest.approx([expected_half_width(labels, predictions)] * 2, rel=0.2)
+
+
+def test_the_interval_of_many_rows_is_that_of_all_of_them(monkeypatch):
+    labels, predictions = numbers(4000)
+    monkeypatch.setattr(scores, "MOST_ROWS", 400)
+    drawn = []
+    scores.resampled(drawn.append, len(labels), 3, seed=1)
+    assert [len(rows) for rows in drawn] == [400] * 3
+    table = intervals("regression", labels, predictions, 1000, seed=1)
+    assert half_widths(table, "loss") == pytest.approx([expected_half_width(labels, predictions)] * 2, rel=0.2)
+
+
+def test_intervals_follow_the_seed():
+    labels, predictions = numbers(100)
+    first, again, other = (intervals("regression", labels, predictions, 100, seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first["loss"]["low"] != other["loss"]["low"]
+    assert first["loss"]["value"] == other["loss"]["value"]
+
+
+def test_resamples_draw_every_row_with_replacement():
+    drawn = scores.resampled(np.copy, 50, 200, seed=0)
+    assert {len(rows) for rows in drawn} == {50}
+    assert set(np.concatenate(drawn)) == set(range(50))
+    # A resample holds about 1 - 1/e of the rows.
+    assert np.mean([len(set(rows)) / 50 for rows in drawn]) == pytest.approx(1 - np.exp(-1), abs=0.03)
+
+
+def test_a_metric_that_most_resamples_do_not_define_has_no_interval():
+    labels = np.zeros(40, int)
+    labels[0] = 1  # about 64 % of the resamples hold this row, so that the AUC is defined in them
+    predictions = np.tile([0.6, 0.4], (40, 1))
+    table = intervals("binary", labels, predictions, 100, seed=0)
+    assert np.isfinite([table["roc_auc"]["low"], table["roc_auc"]["high"]]).all()
+    table = intervals("binary", np.zeros(40, int), predictions, 100, seed=0)
+    assert np.isnan([table["roc_auc"][key] for key in ("value", "low", "high")]).all()
+    assert table["accuracy"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+
+
+def test_a_negative_difference_means_that_ours_is_better():
+    labels, theirs = numbers(500)
+    ours = labels + 0.5 * (theirs - labels)
+    difference = paired_difference("regression", labels, ours, theirs, 500, seed=0)
+    losses = row_losses("regression", labels, ours) - row_losses("regression", labels, theirs)
+    assert difference["value"] == pytest.approx(losses.mean())
+    half = 1.96 * losses.std() / np.sqrt(500)
+    assert difference["low"] == pytest.approx(losses.mean() - half, rel=0.1)
+    assert difference["high"] == pytest.approx(losses.mean() + half, rel=0.1)
+    assert difference["high"] < 0
+    assert difference["rows"] == 500
+    swapped = paired_difference("regression", labels, theirs, ours, 500, seed=0)
+    assert [swapped[key] for key in ("value", "low", "high")] == pytest.approx(
+        [-difference[key] for key in ("value", "high", "low")]
+    )
+
+
+def test_the_difference_of_equal_predictions_is_surely_zero():
+    labels, ours = numbers(100)
+    difference = paired_difference("regression", labels, ours, ours.copy(), 100, seed=0)
+    assert difference == {"value": 0, "low": 0, "high": 0, "rows": 100}
+
+
+def test_pairing_removes_what_both_share():
+    labels, ours = numbers(500)
+    difference = paired_difference("regression", labels, ours, ours + 0.001, 200, seed=0)
+    assert difference["high"] - difference["low"] < 0.01 * 2 * expected_half_width(labels, ours)
+
+
+@pytest.fixture
+def churn(records):
+    """Manifest, test rows and predictions of random confidence."""
+    data = Records(records("churn"), "evaluate")
+    rows = data.load("test")
+    positive = np.random.default_rng(0).uniform(0.05, 0.95, len(rows))
+    return data.manifest, rows, np.stack([1 - positive, positive], axis=1)
+
+
+def by_value(parts: list[dict]) -> dict[str, int]:
+    return {part["value"]: part["rows"] for part in parts}
+
+
+def test_slices_by_category_are_its_values(churn):
+    manifest, rows, predictions = churn
+    parts = slices(manifest, rows, predictions, ["region"])["region"]
+    names = [column.name for column in manifest.categorical]
+    codes = rows.categorical[:, names.index("region")]
+    words = ["missing", "other", *manifest.categorical[names.index("region")].vocabulary]
+    assert by_value(parts) == {words[code]: int((codes == code).sum()) for code in np.unique(codes)}
+    assert "missing" in by_value(parts)
+    south = codes == words.index("south")
+    part = next(part for part in parts if part["value"] == "south")
+    expected = metrics("binary", rows.labels[south], predictions[south])
+    assert {name: part[name] for name in expected} == pytest.approx(expected, nan_ok=True)
+
+
+def column(manifest, name: str) -> int:
+    return [column.name for column in manifest.numeric].index(name)
+
+
+def test_slices_by_boolean_are_false_true_and_missing(churn):
+    manifest, rows, predictions = churn
+    values = rows.numeric[:, column(manifest, "paperless")]
+    values[:5] = np.nan
+    parts = slices(manifest, rows, predictions, ["paperless"])["paperless"]
+    assert by_value(parts) == {"missing": 5, "false": int((values == 0).sum()), "true": int((values == 1).sum())}
+
+
+def test_slices_by_number_are_quartiles_and_missing(churn):
+    manifest, rows, predictions = churn
+    values = rows.numeric[:, column(manifest, "monthly_charge")]
+    gaps = int(np.isnan(values).sum())
+    assert gaps
+    parts = slices(manifest, rows, predictions, ["monthly_charge"])["monthly_charge"]
+    assert parts[0]["value"] == "missing"
+    assert parts[0]["rows"] == gaps
+    assert len(parts) == 5
+    assert sum(part["rows"] for part in parts) == len(rows)
+    quarter = (len(rows) - gaps) / 4
+    assert all(abs(part["rows"] - quarter) <= 2 for part in parts[1:])
+    assert parts[1]["value"].startswith(f"{np.nanmin(values):g} to ")
+    assert parts[4]["value"].endswith(f" to {np.nanmax(values):g}")
+
+
+@pytest.mark.parametrize("values", [[3.0], [0.0, 0.0, 0.0, 0.0, 0.0, 7.0], [1.0, 2.0], [np.nan], [np.nan, 4.0]])
+def test_slices_of_few_different_numbers_hold_every_row_once(churn, values):
+    manifest, rows, predictions = churn
+    rows.numeric[:, column(manifest, "months")] = np.resize(values, len(rows))
+    parts = slices(manifest, rows, predictions, ["months"])["months"]
+    assert sum(part["rows"] for part in parts) == len(rows)
+    assert all(part["rows"] for part in parts)
+
+
+def test_confusion_counts_true_rows_against_given_columns(churn):
+    manifest, rows, predictions = churn
+    confusion = np.array(pictures(manifest, rows.labels, predictions, 0)["confusion"])
+    given = predictions.argmax(axis=1)
+    for true in (0, 1):
+        for answer in (0, 1):
+            assert confusion[true, answer] == np.sum((rows.labels == true) & (given == answer))
+    assert confusion[0, 1] != confusion[1, 0]
+
+
+def test_the_roc_curve_goes_from_corner_to_corner_with_finite_thresholds(churn):
+    manifest, rows, predictions = churn
+    roc = np.array(pictures(manifest, rows.labels, predictions, 0)["roc"])
+    assert roc[0].tolist() == [0, 0, 1]
+    assert roc[-1, :2].tolist() == [1, 1]
+    assert np.isfinite(roc).all()
+    assert (np.diff(roc[:, :2], axis=0) >= 0).all()
+    assert (np.diff(roc[:, 2]) <= 0).all()
+    auc = metrics("binary", rows.labels, predictions)["roc_auc"]
+    assert np.trapezoid(roc[:, 1], roc[:, 0]) == pytest.approx(auc, abs=1e-6)
+
+
+def test_a_long_roc_curve_keeps_its_ends(churn, monkeypatch):
+    manifest, rows, predictions = churn
+    monkeypatch.setattr(scores, "POINTS", 10)
+    roc = pictures(manifest, rows.labels, predictions, 0)["roc"]
+    assert len(roc) == 10
+    assert (roc[0][:2], roc[-1][:2]) == ([0, 0], [1, 1])
+
+
+def test_rows_of_one_class_have_no_roc_curve(churn):
+    manifest, rows, predictions = churn
+    assert set(pictures(manifest, np.zeros(len(rows), int), predictions, 0)) == {"confusion", "calibration"}
+
+
+def test_residuals_are_pairs_of_prediction_and_label_and_bounded(records, monkeypatch):
+    manifest = Records(records("houses"), "evaluate").manifest
+    labels, predictions = numbers(60)
+    pairs = pictures(manifest, labels, predictions, 0)["residuals"]
+    assert pairs == [[p, y] for p, y in zip(predictions, labels, strict=True)]
+    monkeypatch.setattr(scores, "POINTS", 25)
+    fewer = pictures(manifest, labels, predictions, 0)["residuals"]
+    assert len({tuple(pair) for pair in fewer}) == 25
+    assert set(map(tuple, fewer)) < set(map(tuple, pairs))
+    assert fewer == pictures(manifest, labels, predictions, 0)["residuals"]

@@ -1,0 +1,210 @@
+"""A champion is replaced on a sure win alone, by one atomic move of a pointer."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kep.components.promote.promote import content_version, decide, run
+from kep.core.files import write_json
+from kep.storage.champions import POINTER, read
+
+WIN = {"folder": "x", "unseen": 100, "difference": {"value": -0.2, "low": -0.3, "high": -0.1, "rows": 100}}
+LOSS = {"folder": "x", "unseen": 100, "difference": {"value": 0.2, "low": 0.1, "high": 0.3, "rows": 100}}
+PROBLEM = {"folder": "x", "unseen": 0, "problem": "the champion predicts another label"}
+
+
+def difference(value: float | None, low: float | None, high: float | None) -> dict:
+    return {"folder": "x", "unseen": 50, "difference": {"value": value, "low": low, "high": high, "rows": 50}}
+
+
+@pytest.mark.parametrize(
+    ("compared", "margin", "won", "words"),
+    [
+        (None, 0.0, True, "it is the first champion"),
+        (PROBLEM, 0.0, False, "the champion predicts another label"),
+        (WIN, 0.0, True, "surely lower than the champion's: -0.2000 (95 % interval -0.3000 to -0.1000) on 100 test"),
+        (WIN, 0.05, True, "surely lower by more than the margin of 0.05"),
+        (WIN, 0.1, False, "not surely lower by more than the margin of 0.1"),
+        (WIN, 0.2, False, "not surely lower by more than the margin of 0.2"),
+        (difference(-0.2, -0.5, 0.01), 0.0, False, "not surely lower"),
+        (difference(0.0, 0.0, 0.0), 0.0, False, "not surely lower"),
+        (LOSS, 0.0, False, "not surely lower"),
+        # Losses that are no numbers come out of evaluation.json as null.
+        (difference(None, None, None), 0.0, False, "not a number"),
+    ],
+)
+def test_only_a_sure_win_by_more_than_the_margin_wins(compared, margin, won, words):
+    decision, reason = decide(compared, margin)
+    assert decision is won
+    assert words in reason
+    if not won and "surely" in reason:
+        assert "not surely" in reason
+
+
+class Place:
+    """A champion's folder, a challenger and what evaluate said about them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.champions = folder / "champions" / "demo"
+        self.pointer = self.champions / POINTER
+
+    def ensemble(self, content: str) -> Path:
+        path = self.folder / "ensembles" / content
+        (path / "members" / "a").mkdir(parents=True, exist_ok=True)
+        (path / "members" / "a" / "model.txt").write_text(content)
+        (path / "ensemble.json").write_text('{"weights": {"a": 1}}')
+        return path
+
+    def promote(self, content: str, compared: dict | None, version: str | None, force=False, margin=0.0) -> dict:
+        evaluation = self.folder / "evaluation"
+        compared = compared and compared | {"folder": version}
+        write_json(evaluation / "evaluation.json", {"champion": compared})
+        out = self.folder / "verdict"
+        run(
+            out=str(out),
+            ensemble=str(self.ensemble(content)),
+            evaluation=str(evaluation),
+            config=json.dumps({"margin": margin}),
+            champion=json.dumps({"folder": str(self.champions), "version": version}),
+            force=force,
+        )
+        return json.loads((out / "verdict.json").read_text())
+
+    @property
+    def current(self) -> str | None:
+        """As the next run's arguments name it."""
+        return read(self.champions).champion
+
+    @property
+    def versions(self) -> set[str]:
+        folder = self.champions / "versions"
+        return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+@pytest.fixture
+def place(tmp_path) -> Place:
+    return Place(tmp_path)
+
+
+def test_there_is_no_champion_before_the_first_promotion(place):
+    assert place.current is None
+
+
+def test_the_first_ensemble_becomes_champion_as_a_copy(place):
+    verdict = place.promote("one", None, None)
+    assert verdict["promoted"]
+    assert verdict["won"]
+    assert not verdict["forced"]
+    assert place.versions == {verdict["version"]}
+    assert Path(place.current) == place.champions / "versions" / verdict["version"]
+    assert (Path(place.current) / "members" / "a" / "model.txt").read_text() == "one"
+    pointer = json.loads(place.pointer.read_text())
+    reason = "it is the first champion"
+    assert pointer == {"version": verdict["version"], "reason": reason, "forced": False, "replaced": None}
+
+
+def test_a_win_moves_the_pointer_and_keeps_the_old_version(place):
+    first = place.promote("one", None, None)
+    second = place.promote("two", WIN, place.current)
+    assert second["promoted"]
+    assert json.loads(place.pointer.read_text())["version"] == second["version"]
+    assert place.versions == {first["version"], second["version"]}
+    assert second["comparison"]["difference"] == WIN["difference"]
+
+
+@pytest.mark.parametrize("compared", [LOSS, PROBLEM])
+def test_without_a_win_nothing_under_the_champion_changes(place, compared):
+    place.promote("one", None, None)
+    before = place.pointer.read_bytes()
+    verdict = place.promote("two", compared, place.current)
+    assert not verdict["promoted"]
+    assert not verdict["won"]
+    assert place.pointer.read_bytes() == before
+    assert len(place.versions) == 1
+
+
+def test_the_margin_of_the_run_file_counts(place):
+    place.promote("one", None, None)
+    assert not place.promote("two", WIN, place.current, margin=0.1)["promoted"]
+    assert place.promote("two", WIN, place.current, margin=0.09)["promoted"]
+
+
+def test_force_promotes_and_is_recorded(place):
+    place.promote("one", None, None)
+    verdict = place.promote("two", LOSS, place.current, force=True)
+    assert (verdict["promoted"], verdict["won"], verdict["forced"]) == (True, False, True)
+    assert json.loads(place.pointer.read_text())["forced"]
+    assert json.loads(place.pointer.read_text())["version"] == verdict["version"]
+    # A win is not called forced.
+    verdict = place.promote("three", WIN, place.current, force=True)
+    assert (verdict["promoted"], verdict["forced"]) == (True, False)
+    assert not json.loads(place.pointer.read_text())["forced"]
+
+
+def test_a_champion_that_changed_meanwhile_is_not_replaced_unseen(place):
+    place.promote("one", None, None)
+    compared_with = place.current
+    place.promote("two", WIN, compared_with)
+    before = place.pointer.read_bytes()
+    verdict = place.promote("three", WIN, compared_with)
+    assert not verdict["promoted"]
+    assert "another ensemble became champion during this run" in verdict["reason"]
+    assert place.pointer.read_bytes() == before
+
+
+def test_a_champion_that_appeared_meanwhile_is_not_replaced_unseen(place):
+    place.promote("one", None, None)
+    assert not place.promote("two", None, None)["promoted"]
+
+
+def test_promoting_an_ensemble_twice_makes_one_version(place):
+    first = place.promote("one", None, None)
+    (place.ensemble("one") / "step.json").write_text('{"seconds": 12.5}')
+    second = place.promote("one", WIN, place.current, force=True)
+    assert second["promoted"]
+    assert first["version"] == second["version"]
+    assert len(place.versions) == 1
+
+
+def test_a_task_that_is_repeated_after_it_promoted_says_the_same(place):
+    assert place.promote("one", None, None) == place.promote("one", None, None)
+    first = place.current
+    assert place.promote("two", LOSS, first, force=True) == place.promote("two", LOSS, first, force=True)
+
+
+def test_the_champion_itself_is_no_challenger(place):
+    place.promote("one", None, None)
+    before = place.pointer.read_bytes()
+    verdict = place.promote("one", WIN, place.current)
+    assert not verdict["promoted"]
+    assert "this very ensemble is the champion already" in verdict["reason"]
+    assert place.pointer.read_bytes() == before
+
+
+def test_a_version_is_of_the_content_and_the_names_but_not_of_times(place):
+    one, two = place.ensemble("one"), place.ensemble("two")
+    assert content_version(one) != content_version(two)
+    version = content_version(one)
+    (one / "step.json").write_text("{}")
+    assert content_version(one) == version
+    (one / "members" / "a").rename(one / "members" / "b")
+    assert content_version(one) != version
+
+
+def test_a_promotion_that_fails_half_way_leaves_the_champion(place, monkeypatch):
+    place.promote("one", None, None)
+    before = place.pointer.read_bytes()
+    version = content_version(place.ensemble("two"))
+
+    def torn(source, target, **_):
+        (Path(target) / "half").write_text("x")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("kep.storage.champions.shutil.copytree", torn)
+    with pytest.raises(OSError, match="disk full"):
+        place.promote("two", WIN, place.current)
+    assert place.pointer.read_bytes() == before
+    assert version not in place.versions
+    assert len(place.versions) == 1

@@ -1,0 +1,234 @@
+"""Provenance of the predictions that weights are fitted on, and the choice of the method."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kep.components.ingest.ingest import ingest
+from kep.components.weigh.weigh import check, load_predictions, run, simplest
+from kep.config.sections import DataSettings, EnsembleSettings
+from kep.core.errors import UserError
+from kep.core.files import write_json
+from kep.data.records import Records
+from kep.data.schema import Manifest
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weigh") / "records"
+    ingest(DataSettings(source="sklearn:breast_cancer"), 0, folder)
+    return folder
+
+
+def candidate(folder: Path, records: Path, id: str, noise: float, seed: int) -> Path:
+    """What best_epoch would have written for a candidate that is right up to `noise`."""
+    data = Records(records, "best_epoch")
+    train, validation = data.load("train"), data.load("validation")
+    rng = np.random.default_rng(seed)
+    right = np.clip(1 - noise * rng.uniform(size=(2, len(validation))), 0.01, 0.99)
+    predictions = np.where(validation.labels[None, :, None] == np.arange(2), right[..., None], 1 - right[..., None])
+    folder.mkdir(parents=True)
+    held = {"labels": validation.labels, "ids": validation.ids, "folds": np.zeros(len(validation), int)}
+    np.savez(folder / "predictions.npz", predictions=predictions, **held)
+    np.savez(folder / "trained_on.npz", **{"0": train.ids})
+    described = {"id": id, "family": "mlp", "values": {}, "best": 3, "unit": "epoch", "loss": 0.1}
+    fingerprints = {role: data.manifest.roles[role].fingerprint for role in ("train", "validation")}
+    told = {"best": 5, "unit": "epoch", "folds": None, "trained_rows": len(train), "fingerprints": fingerprints}
+    write_json(folder / "best_epoch.json", told | {"candidate": described})
+    return folder
+
+
+@pytest.fixture
+def results(tmp_path, records):
+    noises = {"mlp-000": 0.9, "mlp-001": 0.2, "mlp-002": 0.6}
+    return [candidate(tmp_path / id, records, id, noise, i) for i, (id, noise) in enumerate(noises.items())]
+
+
+def weigh(results, records, out, method="exact", **settings):
+    config = json.dumps({"method": method} | settings)
+    return run(
+        out=str(out), results=[str(r) for r in results], records=str(records), config=config, retrain="{}", seed=0
+    )
+
+
+def test_weights_are_bound_to_members_whatever_their_order(results, records, tmp_path):
+    straight = [json.loads(item) for item in weigh(results, records, tmp_path / "a")]
+    shuffled = [json.loads(item) for item in weigh(results[::-1], records, tmp_path / "b")]
+    assert straight == shuffled
+    assert straight[0]["id"] == "mlp-001"
+    assert straight[0]["best"] == 5
+    assert sum(member["weight"] for member in straight) == pytest.approx(1)
+
+
+def test_the_correlation_of_losses_is_numpys(results, records, tmp_path):
+    weigh(results, records, tmp_path / "w")
+    told = json.loads((tmp_path / "w" / "weights.json").read_text())["correlation"]
+    stored = [np.load(result / "predictions.npz") for result in sorted(results)]
+    losses = [-np.log(s["predictions"][:, np.arange(len(s["labels"])), s["labels"]]).ravel() for s in stored]
+    assert told["ids"] == ["mlp-000", "mlp-001", "mlp-002"]
+    np.testing.assert_allclose(told["matrix"], np.corrcoef(losses), atol=1e-9)
+
+
+def weights_of(folder: Path) -> dict:
+    return json.loads((folder / "weights.json").read_text())
+
+
+def test_few_rows_get_the_plain_average_of_chosen_members(results, records, tmp_path):
+    members = [json.loads(item) for item in weigh(results, records, tmp_path / "w", "auto")]
+    told = weights_of(tmp_path / "w")
+    assert told["method"] == "greedy_uniform"
+    assert "too few" in told["reason"]
+    assert not told["fitted"]
+    assert [member["weight"] for member in members] == pytest.approx([1 / len(members)] * len(members))
+    assert "mlp-001" in [member["id"] for member in members]
+
+
+@pytest.fixture
+def many_rows(monkeypatch):
+    """Validation rows are not too few."""
+    monkeypatch.setattr("kep.components.weigh.weigh.FEW_ROWS", 10)
+
+
+@pytest.mark.usefixtures("many_rows")
+def test_what_is_written_says_how_the_weights_came_about(results, records, tmp_path, capsys):
+    weigh(results, records, tmp_path / "w")
+    told = weights_of(tmp_path / "w")
+    assert told["gap"] <= 1e-6
+    assert (told["metric"], told["pooling"], told["fitted"]) == ("loss", "arithmetic", True)
+    assert told["chosen"] in told["methods"]
+    assert "exact, geometric" in told["methods"]
+    assert "standard error" in told["pooling_reason"]
+    assert set(told["without"]) == {id for id, weight in told["weights"].items() if weight}
+    # Without the best member the loss is higher.
+    assert told["without"]["mlp-001"]["difference"] > 2 * told["without"]["mlp-001"]["error"]
+    said = capsys.readouterr().out
+    assert "(standard error " in said
+    assert "±" not in said
+
+
+@pytest.mark.usefixtures("many_rows")
+@pytest.mark.parametrize("metric", ["accuracy", "roc_auc"])
+def test_another_metric_gets_bagged_greedy_and_no_certificate(results, records, tmp_path, metric):
+    weigh(results, records, tmp_path / "w", "auto", metric=metric)
+    told = weights_of(tmp_path / "w")
+    assert (told["method"], told["metric"], told["gap"]) == ("greedy_bagged", metric, None)
+    assert all(0 <= way["score"] <= 1 for way in told["methods"].values())
+
+
+def test_few_rows_do_not_choose_the_pool(results, records, tmp_path):
+    weigh(results, records, tmp_path / "w")
+    told = weights_of(tmp_path / "w")
+    assert told["pooling"] == "arithmetic"
+    assert "too few" in told["pooling_reason"]
+
+
+@pytest.mark.usefixtures("many_rows")
+def test_the_geometric_pool_is_used_when_it_is_surely_better(results, records, tmp_path):
+    # The logarithmic pool of two members that see independent halves of the evidence is Bayes' rule.
+    data = Records(records, "best_epoch").load("validation")
+    rng, sign = np.random.default_rng(0), 2 * data.labels - 1
+    for result in results[:2]:
+        evidence = 0.5 * rng.normal(sign * 2.0, 2.0, (2, len(sign)))
+        positive = 1 / (1 + np.exp(-4 * evidence))
+        stored = dict(np.load(result / "predictions.npz"))
+        stored["predictions"] = np.stack([1 - positive, positive], axis=-1)
+        np.savez(result / "predictions.npz", **stored)
+    weigh(results[:2], records, tmp_path / "auto")
+    told = weights_of(tmp_path / "auto")
+    assert told["pooling"] == "geometric"
+    assert told["chosen"] == "exact, geometric"
+    assert told["methods"]["exact, geometric"]["loss"] < told["methods"]["exact"]["loss"]
+    weigh(results[:2], records, tmp_path / "set", pooling="arithmetic")
+    assert weights_of(tmp_path / "set")["pooling"] == "arithmetic"
+    assert weights_of(tmp_path / "set")["validation_loss"] > told["validation_loss"]
+
+
+def with_latency(results, latency):
+    for result, value in zip(results, latency, strict=True):
+        told = json.loads((result / "best_epoch.json").read_text())
+        write_json(result / "best_epoch.json", told | {"latency_ms": value})
+
+
+def test_members_keep_to_the_latency_budget(results, records, tmp_path):
+    with_latency(results, [1.0, 5.0, 2.0])
+    weigh(results, records, tmp_path / "w", max_latency_ms=3.0)
+    told = weights_of(tmp_path / "w")
+    assert told["weights"]["mlp-001"] == 0
+    assert sum(told["latency_ms"][member["id"]] for member in told["members"]) <= 3.0
+
+
+def test_a_budget_that_no_candidate_meets_is_refused(results, records, tmp_path, capsys):
+    with_latency(results, [4.0, 5.0, 2.5])
+    with pytest.raises(SystemExit) as error:
+        weigh(results, records, tmp_path / "w", max_latency_ms=2.0)
+    assert error.value.code == 2
+    assert "the fastest candidate, mlp-002, takes 2.5 ms for 1 row(s), more than the budget of 2 ms" in (
+        capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "words"),
+    [
+        ("multiclass", {"metric": "roc_auc"}, "choose from loss, accuracy, f1"),
+        ("binary", {"metric": "acuracy"}, "choose from loss, accuracy, roc_auc"),
+        ("regression", {"metric": "accuracy"}, "choose from loss, mae, rmse, r2"),
+        ("regression", {"pooling": "geometric"}, "the label is a number"),
+    ],
+)
+def test_settings_that_do_not_fit_the_label_are_refused(task, settings, words):
+    with pytest.raises(UserError, match=words):
+        check(EnsembleSettings(**settings), task)
+
+
+def test_exact_weights_for_another_metric_are_refused():
+    with pytest.raises(ValueError, match="use method: greedy_bagged"):
+        EnsembleSettings(method="exact", metric="accuracy")
+
+
+def test_a_member_that_saw_a_validation_row_is_refused(results, records, tmp_path):
+    saw = np.load(results[1] / "trained_on.npz")["0"]
+    saw[7] = np.load(results[1] / "predictions.npz")["ids"][3]
+    np.savez(results[1] / "trained_on.npz", **{"0": saw})
+    with pytest.raises(SystemExit):
+        weigh(results, records, tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+    with pytest.raises(UserError, match=r"mlp-001 was trained on 1 of the .* rows that it predicts"):
+        load_predictions(results[1], "mlp-001", Manifest.load(records))
+
+
+@pytest.mark.parametrize("file", ["predictions.npz", "trained_on.npz"])
+def test_predictions_without_provenance_are_refused(results, records, file):
+    (results[0] / file).unlink()
+    with pytest.raises(UserError, match=f"no {file}"):
+        load_predictions(results[0], "mlp-000", Manifest.load(records))
+
+
+def test_predictions_of_other_records_are_refused(results, tmp_path):
+    other = tmp_path / "other"
+    ingest(DataSettings(source="sklearn:breast_cancer"), 1, other)
+    with pytest.raises(UserError, match="not of the rows of these records"):
+        load_predictions(results[0], "mlp-000", Manifest.load(other))
+
+
+def test_the_simplest_method_within_one_standard_error_wins():
+    rng = np.random.default_rng(0)
+    base = rng.normal(1, 0.1, 1000)
+    table = {
+        name: {"loss": float(losses.mean()), "losses": losses}
+        for name, losses in {
+            "uniform": base + 0.2,
+            "greedy_uniform": base + 0.1,
+            "greedy_bagged": base + 0.1,
+            "greedy": base + 0.001 + np.tile([0.1, -0.1], 500),
+            "exact_bagged": base + 0.001,
+            "exact": base,
+            "nelder_mead": base - 0.01,
+            "random_search": base + 0.02,
+        }.items()
+    }
+    method, reason = simplest(table)
+    assert method == "greedy"
+    assert "one standard error" in reason

@@ -1,0 +1,175 @@
+"""The run file's mistakes, each as a sentence that a person can act on, all of them at once."""
+
+import pytest
+import yaml
+
+from kep.config.run_file import load, validate
+from kep.core.errors import UserError
+
+GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"searhc": {}}, 'searhc: unknown key "searhc"; did you mean "search"?'),
+        ({"search": {"max_trial": 5}}, 'search.max_trial: unknown key "max_trial"; did you mean "max_trials"?'),
+        ({"search": {"objective": {"nam": "x"}}}, 'search.objective.nam: unknown key "nam"; did you mean "name"?'),
+        ({"data": {"source": "a.csv", "xyzzy": 1}}, 'data.xyzzy: unknown key "xyzzy"; the keys are source'),
+        ({"search": {"max_trials": "many"}}, 'search.max_trials: expected a whole number, got "many"'),
+        ({"search": {"max_trials": 2.5}}, "search.max_trials: expected a whole number, got 2.5"),
+        ({"search": {"max_trials": 0}}, "search.max_trials: 0 must be at least 1"),
+        (
+            {"search": {"tuner": "bayesain"}},
+            'search.tuner: "bayesain" is not one of bayesian, random, grid, hyperband, evolution, vizier; did you mean',
+        ),
+        ({"search": {"objective": {"direction": "up"}}}, 'search.objective.direction: "up" is not one of min, max'),
+        ({"search": {"rounds": 3, "max_trials": 30}}, "search: max_trials (30) does not fit rounds (3)"),
+        ({"search": {"rounds": 3, "max_minutes": 5}}, '"max_minutes" has no meaning with rounds'),
+        ({"search": 5}, "search: expected a section with keys, got 5"),
+        ({"search": {"families": []}}, "search.families: the list is empty; give at least 1"),
+        ({"search": {"families": "mlp"}}, 'search.families: expected a list, such as [mlp], got "mlp"'),
+        ({"seed": -1}, "seed: -1 must be at least 0"),
+        ({"name": "My Run"}, 'name: "My Run" must be lower-case letters, digits and dashes'),
+        ({"name": "champions"}, 'name: "champions" is the folder of the champions'),
+        ({"name": "batch"}, 'name: "batch" is the folder of the batch predictions'),
+        ({"name": None}, "name: expected text, got null"),
+        ({"data": {}}, 'data: give exactly one of "source"'),
+        ({"data": {"source": "a.csv", "split": {"by": "grup"}}}, 'data.split.by: "grup" is not one of random, group'),
+        ({"data": {"source": "a.csv", "split": {"by": "group"}}}, 'data.split: by: group needs "column"'),
+        ({"data": {"source": "a.csv", "split": {"column": "x"}}}, '"column" has no meaning with by: random'),
+        ({"data": {"source": "a.csv", "split": {"validation": 0.6, "test": 0.5}}}, "leave no rows to train on"),
+        ({"data": {"source": "a.csv", "split": {"test": 1.5}}}, "data.split.test: 1.5 must be below 1"),
+        ({"data": {"source": "a.csv", "split": {"by": "files"}}}, '"files" and split.by: files belong together'),
+        ({"data": {"source": "a.csv", "label": "y", "features": ["x", "y"]}}, '"features" holds the label "y"'),
+        ({"data": {"source": "a.csv", "features": ["x"], "exclude": ["x"]}}, '"x" is in both "features" and "exclude"'),
+        ({"data": {"source": "a.csv", "types": {"x": "number"}}}, 'data.types.x: "number" is not one of numeric'),
+        ({"retrain": {"enabled": "maybe"}}, 'retrain.enabled: expected true or false, got "maybe"'),
+        ({"promote": {"margin": -0.1}}, "promote.margin: -0.1 must be at least 0"),
+        ({"evaluate": {"bootstrap": 10}}, "evaluate.bootstrap: 10 must be at least 100"),
+        ({"evaluate": {"slices": "age"}}, 'evaluate.slices: expected a list, such as [age], got "age"'),
+        ({"ensemble": {"method": "nelder-mead"}}, 'did you mean "nelder_mead"?'),
+        ({"hardware": {"retrain": {"threads": "all"}}}, 'hardware.retrain.threads: expected a whole number, got "all"'),
+        (
+            {"hardware": {"threads": 2}},
+            'hardware.threads: unknown key "threads"; the keys are ingest, tune, best_epoch, weigh, retrain, evaluate',
+        ),
+        ({"hardware": {"tune": {"strategy": "mirrored"}}}, 'hardware.tune.strategy: unknown key "strategy"'),
+        ({"hardware": {"retrain": {"strategy": "mirored"}}}, 'did you mean "mirrored"?'),
+        ({"hardware": {"retrain": {"strategy": "central_storage"}}}, "central_storage is not offered: under Keras 3"),
+        ({"hardware": {"retrain": {"strategy": "parameter_server"}}}, "parameter_server is not offered: Keras 3"),
+        ({"hardware": {"retrain": {"strategy": "single", "devices": 2}}}, "devices: 2 has no meaning with strategy"),
+        (
+            {"hardware": {"retrain": {"strategy": "mirrored", "communication": "ring"}}},
+            "communication: ring is for strategy: multi_worker",
+        ),
+        ({"hardware": {"retrain": {"scale_learning_rate": "linear"}}}, "scale_learning_rate follows batch_size"),
+        *(
+            ({"hardware": {"retrain": {"machine": machine}}}, f"hardware.retrain.machine{words}")
+            for machine, words in [
+                ({"accelerator": "nvidia-t4"}, '.accelerator: "nvidia-t4" is not one of nvidia-tesla-t4, nvidia-l4'),
+                ({"cpus": 2}, '.cpus: unknown key "cpus"; did you mean "cpu"?'),
+                ({"cpu": 97}, ".cpu: 97 must be at most 96"),
+                ({"cpu": 0.5}, ".cpu: expected a whole number, got 0.5"),
+                ({"accelerators": 2}, ': "accelerators" has no meaning without accelerator'),
+                ({"topology": "2x4"}, ': "topology" has no meaning without accelerator'),
+                ({"accelerator": "nvidia-l4", "topology": "2x4"}, ": topology is of a TPU's chips"),
+                ({"accelerator": "tpu-v6e-slice"}, ": accelerator: tpu-v6e-slice needs its topology, such as 2x4"),
+                ({"accelerator": "tpu-v6e-slice", "topology": "2*4"}, ': topology: "2*4" is none; give one such as'),
+                (
+                    {"accelerator": "tpu-v6e-slice", "topology": "2x4", "accelerators": 4},
+                    ": topology 2x4 is 8 chips, all of one task; remove accelerators",
+                ),
+                ({"volumes": {"data": "data"}}, ': "data" is no absolute path in the task'),
+                ({"tolerations": [{"efect": "NoSchedule"}]}, '.tolerations.0.efect: unknown key "efect"; did you mean'),
+                ({"tolerations": [{"effect": "No"}]}, '.tolerations.0.effect: "No" is not one of NoSchedule'),
+            ]
+        ),
+        ({"hardware": {"weigh": {"machine": {"accelerator": "nvidia-l4"}}}}, "hardware: weigh has no use for an accel"),
+        ({"hardware": {"max_cost": 0}}, "hardware.max_cost: 0 must be above 0"),
+    ],
+)
+def test_a_mistake_is_one_sentence(change, sentence):
+    with pytest.raises(UserError) as error:
+        validate(GOOD | change)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_override_is_of_one_section_of_several_that_an_alias_makes_one(tmp_path):
+    path = tmp_path / "run.yaml"
+    hardware = "hardware: {tune: &big {machine: {cpu: 8}}, retrain: *big}\n"
+    path.write_text(yaml.safe_dump(GOOD) + hardware)
+    machines = load(path, ["hardware.tune.machine.cpu=2"]).hardware.machines
+    assert (machines["tune"].cpu, machines["retrain"].cpu) == (2, 8)
+
+
+def test_all_mistakes_are_told_at_once():
+    with pytest.raises(UserError) as error:
+        validate({"data": {"source": 5, "labl": "y"}, "sed": 1})
+    assert str(error.value).splitlines() == [
+        "name: is missing",
+        "data.source: expected text, got 5",
+        'data.labl: unknown key "labl"; did you mean "label"?',
+        'sed: unknown key "sed"; did you mean "seed"?',
+    ]
+
+
+def test_on_and_no_are_words(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "name: demo\n"
+        "data: {source: a.csv, label: yes, split: {by: column, column: no, roles: {test: [no, off]}}}\n"
+        "hardware: {retrain: {jit: on}, tune: {jit: off}}\n"
+        "retrain: {enabled: no}\n"
+        "promote: {registry: True}\n"
+    )
+    run = load(path, ["hardware.best_epoch.jit=on"])
+    assert (run.data.label, run.data.split.column, run.data.split.roles.test) == ("yes", "no", ["no", "off"])
+    assert (run.hardware.retrain.jit, run.hardware.best_epoch.jit, run.hardware.tune.jit) == ("on", "on", "off")
+    assert (run.retrain.enabled, run.promote.registry) == (False, True)
+
+
+def test_overrides_reach_nested_settings(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(GOOD))
+    run = load(path, ["search.max_trials=3", "search.families=[mlp]", "data.split.test=0.3"])
+    assert run.search.max_trials == 3
+    assert run.search.families == ["mlp"]
+    assert run.data.split.test == 0.3
+    with pytest.raises(UserError, match="give key=value"):
+        load(path, ["search.max_trials"])
+    with pytest.raises(UserError, match='"name" is not a section'):
+        load(path, ["name.first=x"])
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("name: [", "is not valid YAML in line"), ("- a", "must hold sections"), ("\xff", "can't be read")],
+)
+def test_files_that_are_no_run_file(tmp_path, text, sentence):
+    path = tmp_path / "run.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=sentence):
+        load(path)
+
+
+def test_a_missing_file_names_its_neighbour(tmp_path):
+    (tmp_path / "digits.yaml").write_text("")
+    with pytest.raises(UserError, match=r'did you mean "digits\.yaml"'):
+        load(tmp_path / "digit.yaml")
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("name: x\ndata:\n  source: a.csv\n  label: y\n  source: b.csv\n")
+    with pytest.raises(UserError, match='line 3, column 3: the key "source" stands twice in one section'):
+        load(path)
+
+
+def test_what_is_no_run_file_is_said(tmp_path):
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="no text in UTF-8; give a run file"):
+        load(tmp_path / "binary.yaml")
+    with pytest.raises(UserError, match="it is a folder"):
+        load(tmp_path)

@@ -1,0 +1,103 @@
+"""A finished run as the commands that come after it find it, of members trained for a moment."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kep.artifacts.trials import Study, Trial
+from kep.core.files import write_json
+from kep.data.records import Records
+from kep.runtime.step import Step
+from kep.training.monitor import StepMonitor
+
+
+@pytest.fixture(scope="session")
+def runs(ensembles, records, tmp_path_factory):
+    """Function from a source and its families to a folder of runs that holds one, called as the source."""
+    made = {}
+
+    def of(source: str, *names: str) -> Path:
+        from kep.models.ensemble import Ensemble
+
+        if (source, names) not in made:
+            root = tmp_path_factory.mktemp("runs")
+            run, store = root / source / "20260101-000000", root / source / "store" / "training-1"
+            shutil.copytree(ensembles(source, *names), run / "ensemble")
+            shutil.copytree(records(source), store / "ingest" / "records")
+            own = Ensemble(run / "ensemble")
+            data = [Records(records(source), step) for step in ("tune", "evaluate")]
+            train, validation, test = data[0].load("train"), data[0].load("validation"), data[1].load("test")
+            results = []
+            for place, (member, (family, model)) in enumerate(zip(own.members, own.models, strict=True)):
+                folder = store / f"for-loop-1-iteration-{place}" / "best-epoch" / "result"
+                folder.mkdir(parents=True)
+                held = {"labels": validation.labels, "ids": validation.ids, "folds": np.zeros(len(validation), int)}
+                np.savez(folder / "predictions.npz", predictions=family.predict(model, validation)[None], **held)
+                np.savez(folder / "trained_on.npz", **{"0": train.ids})
+                roles = {role: own.manifest.roles[role].fingerprint for role in ("train", "validation")}
+                result = {"candidate": {"id": member["id"]}, "folds": None, "fingerprints": roles}
+                write_json(folder / "best_epoch.json", result)
+                with StepMonitor(Step("best_epoch"), "", scalars=folder / "tensorboard" / "seed-0") as monitor:
+                    for epoch in (1, 2, 3):
+                        monitor.epoch(epoch, {"loss": 1 / epoch, "val_loss": 2 / epoch})
+                results.append(result)
+                retrained = store / f"m{place}" / "retrain" / "model"
+                shutil.copytree(run / "ensemble" / "members" / member["id"], retrained)
+                with StepMonitor(Step("retrain"), "", scalars=retrained / "tensorboard" / "training") as monitor:
+                    monitor.epoch(1, {"loss": 0.5})
+            # Sorts before the members that it is of.
+            shutil.copytree(run / "ensemble", store / "evaluate" / "ensemble")
+            evaluation = store / "evaluate" / "evaluation"
+            evaluation.mkdir(parents=True)
+            predictions = own.combine(own.predict_members(test))
+            np.savez(evaluation / "predictions.npz", labels=test.labels, ids=test.ids, ensemble=predictions)
+            report = {
+                "evaluation": {"rows": len(test)},
+                "best_epochs": results,
+                "members": own.members,
+                "manifest": json.loads(own.manifest.model_dump_json()),
+                "weights": {"method": "exact", "pooling": own.pooling},
+                "study": {"objective": {"name": "loss", "direction": "min"}},
+                "asked": {"ensemble": {}},
+            }
+            write_json(evaluation / "evaluation.json", report["evaluation"])
+            write_json(store / "tune" / "study" / "study.json", report["study"])
+            study = Study(store / "tune" / "study")
+            for number, units in enumerate((16, 64)):
+                values = {"units": units, "learning_rate": 0.01, "activation": "relu"}
+                loss = 0.5 - number / 10
+                score = {"score": loss, "loss": loss, "best": 2, "validation_curve": [0.7, loss]}
+                study.save(Trial(number, "mlp", values, number, "complete", **score), None)
+            study.save(Trial(2, "mlp", {"units": 8}, 2, "infeasible", reason="no number"), None)
+            write_json(run / "report.json", report)
+            write_json(run / "run.json", {"run_file": {"data": {"source": source}, "seed": 0}})
+            (run / "report.html").touch()
+            (root / source / "latest").symlink_to(run.name)
+            made[source, names] = root
+        return made[source, names]
+
+    return of
+
+
+@pytest.fixture
+def run_folder(runs):
+    """Function from a source and its families to the folder of the run."""
+
+    def of(source: str, *names: str) -> Path:
+        return runs(source, *names) / source / "latest"
+
+    return of
+
+
+@pytest.fixture
+def stored(run_folder):
+    """Function from a source and its families to the test predictions that the run stored."""
+
+    def of(source: str, *names: str) -> dict[str, np.ndarray]:
+        store = run_folder(source, *names).resolve().parent / "store"
+        return dict(np.load(next(store.glob("**/evaluation/predictions.npz"))))
+
+    return of

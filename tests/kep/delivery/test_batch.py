@@ -1,0 +1,177 @@
+"""`kep batch`: the prediction pipeline through kfp.local, compiled, and what it refuses."""
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from rich.console import Console
+
+from kep.config.sections import DriftSettings, PredictSettings
+from kep.core.errors import UserError
+from kep.core.files import read_json, write_json
+from kep.delivery import batch
+from kep.delivery.models import locate
+from kep.delivery.predict import predict
+from kep.pipelines.compile import compile_prediction
+from tests.components.predict.conftest import churn
+from tests.helpers.paths import DATA
+from tests.pipelines.test_images import PINNED
+
+GOLDEN = Path(__file__).with_name("prediction.golden.yaml")
+CLOUD = ("batch", "gs://shop-data/new/*.parquet", "--model", "gs://shop-data/champions/churn", "--key", "account")
+
+
+def columns(table: pa.Table, **replaced: list) -> pa.Table:
+    for name, values in replaced.items():
+        table = table.set_column(table.schema.get_field_index(name), name, pa.array(values))
+    return table
+
+
+def test_a_source_is_predicted_in_tasks_and_again_from_what_is_kept(kep, runs, tmp_path):
+    """Drift fails the run, with the predictions delivered; the same again takes all from the cache."""
+    root = runs("churn", "mlp", "boosted_trees")
+    own = tmp_path / "runs"
+    shutil.copytree(root, own, symlinks=True)
+    table = churn()
+    new = columns(table, plan=["gold" if row % 3 == 0 else plan for row, plan in enumerate(table["plan"].to_pylist())])
+    pyarrow.csv.write_csv(new, tmp_path / "new.csv")
+    arguments = ["batch", "new.csv", "--model", "churn", "--key", "account", "--tasks", "3", "--shard-rows", "1000"]
+    status, out, err = kep(*arguments, "--fail-on-drift", "-o", "told/predictions")
+    assert (status, err) == (1, ""), out
+    for task in ("plan", "1", "2", "3", "join"):
+        assert f"predict {task}: " in out
+    assert "predict: done in" in out or "predict 1: done in" in out
+    output = tmp_path / "told" / "predictions"
+    *_, wrote, verdict = out.splitlines()
+    assert wrote.startswith("wrote told/predictions: 3,000 rows in 3 files in ")
+    assert verdict.startswith("error: drift beyond 0.2 in ")
+    assert verdict.endswith("3,000 new rows against 360 train rows (told/predictions/drift.html)")
+    assert "plan" in read_json(output / "drift.json")["drifted"]
+    assert sorted(path.name for path in output.iterdir()) == [
+        "drift.html",
+        "drift.json",
+        "predictions",
+        "predictions.json",
+    ]
+    told = pq.read_table(output / "predictions")
+    assert told["account"].to_pylist() == new["account"].to_pylist()
+    predict("churn", None, "new.csv", tmp_path / "all.parquet", own, Console(quiet=True))
+    expected = pq.read_table(tmp_path / "all.parquet")
+    assert told.select(expected.column_names).equals(expected)
+    (log,) = (own / "batch" / "predictions").glob("2*/log.txt")
+    assert log.is_file()
+
+    shards = {path.name: path.read_bytes() for path in (output / "predictions").iterdir()}
+    status, out, _ = kep(*arguments, "--report-drift", "-o", "told/predictions")
+    assert status == 0, out
+    assert out.splitlines()[-1].startswith("drift beyond 0.2")
+    assert out.count("predict: reused from an earlier run") == 4  # three tasks and the join
+    assert {path.name: path.read_bytes() for path in (output / "predictions").iterdir()} == shards
+
+
+def test_a_mistake_in_the_source_is_one_sentence_and_status_2(kep, runs, tmp_path):
+    model = runs("churn", "mlp", "boosted_trees") / "churn" / "latest" / "ensemble"
+    pyarrow.csv.write_csv(churn().drop_columns("plan"), tmp_path / "new.csv")
+    status, out, _ = kep("batch", "new.csv", "--model", str(model), "--key", "account")
+    assert status == 2
+    last = out.splitlines()[-1]
+    assert last.startswith('error: predict plan failed: column "plan" is missing in ')
+    assert "Traceback" not in out
+    assert not (tmp_path / "predictions").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "chrn"], "no finished run chrn"),
+        (["--threshold", "0"], "--threshold: 0 is not above 0"),
+        (["-o", "file/out"], "--output: file/out can't be written: File exists; choose another folder"),
+        (["-o", "."], "--output: . exists, and `kep batch` did not write it; name another folder, or remove it"),
+        (["--model", "gs://b/m"], "--model: gs://b/m can't be read from here; copy it here first, or add --compile"),
+        (["--compile", "p.yaml", "--target", "kubeflow"], "--images: there is no containers/images.lock.yaml"),
+        (["--compile", "p.yaml", "--target", "vertex"], 'data.source: "'),
+        (["--compile", "file/p.yaml"], "file/p.yaml can't be written: File exists; choose another --output"),
+    ],
+)
+def test_what_can_not_start_is_one_sentence(kep, runs, tmp_path, arguments, words):
+    (tmp_path / "file").touch()
+    root = runs("churn", "mlp", "boosted_trees")
+    given = ["--model", str(root / "churn" / "latest" / "ensemble"), "--runs", str(tmp_path / "runs"), *arguments]
+    status, _, err = kep("batch", str(DATA / "churn.csv"), *given)
+    assert (status, err.count("\n")) == (2, 1)
+    assert words in err
+    assert not (tmp_path / "runs" / "batch").exists()
+
+
+def test_a_model_that_knows_no_counts_is_refused_where_drift_is_asked_for(runs, tmp_path):
+    root = runs("churn", "mlp", "boosted_trees")
+    old = tmp_path / "old"
+    shutil.copytree(root / "churn" / "latest" / "ensemble", old)
+    content = read_json(old / "manifest.json")
+    for part in (*content["columns"], content["label"]):
+        del part["edges"], part["counts"]
+    write_json(old / "manifest.json", content | {"version": 1})
+    given = batch.parameters(str(DATA / "churn.csv"), str(old), tmp_path, drift=DriftSettings())
+    with pytest.raises(UserError, match="manifest has version 1 and does not hold how its train rows"):
+        batch.batch(given, tmp_path / "out", tmp_path / "runs", Console(quiet=True))
+
+
+def test_a_model_in_a_folder_that_kfp_would_alter_is_refused(runs, tmp_path):
+    root = runs("churn", "mlp", "boosted_trees")
+    model = tmp_path / "python3.11" / "model"
+    shutil.copytree(root / "churn" / "latest" / "ensemble", model)
+    with pytest.raises(UserError, match=r'--model: kfp.local replaces "python3" in paths'):
+        batch.parameters("new.csv", str(model), tmp_path)
+
+
+def test_the_champion_of_a_name_is_read_as_its_run_read_its_data(runs, tmp_path):
+    """And the folder of champions is handed on, so that the pipeline takes the champion of the moment it runs."""
+    own = tmp_path / "runs"
+    shutil.copytree(runs("churn", "mlp", "boosted_trees"), own, symlinks=True)
+    run = own / "churn" / "latest"
+    write_json(run / "run.json", {"run_file": {"data": {"source": "x", "delimiter": ";", "missing": ["?"]}}})
+    champions = own / "champions" / "churn"
+    shutil.copytree(run / "ensemble", champions / "versions" / "abc")
+    write_json(champions / "champion.json", {"version": "abc"})
+    given = batch.parameters("new.csv", "churn", own)
+    assert given["model"] == str(champions.resolve())
+    data = PredictSettings.model_validate_json(given["predict_config"]).data
+    assert (data.delimiter, data.missing) == (";", ["?"])
+    assert data.source == str(Path("new.csv").absolute())
+    place, reading = locate("churn", own)
+    assert (place, reading.delimiter) == (champions / "versions" / "abc", ";")
+
+
+def test_the_compiled_pipeline_is_the_golden_file(kep, tmp_path):
+    """On a wanted change: kep batch … --compile tests/pipelines/prediction.golden.yaml, with the arguments of CLOUD."""
+    assert kep(*CLOUD, "--compile", "p.yaml") == (0, "wrote p.yaml\n", "")
+    assert (tmp_path / "p.yaml").read_text() == GOLDEN.read_text()
+
+
+def test_the_cloud_gets_every_image_by_digest(kep, tmp_path):
+    (tmp_path / "images.yaml").write_text(yaml.safe_dump(PINNED))
+    status, *_ = kep(*CLOUD, "--compile", "p.yaml", "--target", "vertex", "--images", "images.yaml")
+    assert status == 0
+    executors = yaml.safe_load((tmp_path / "p.yaml").read_text())["deploymentSpec"]["executors"]
+    images = {name: one["container"].pop("image") for name, one in executors.items() if "container" in one}
+    assert set(images.values()) == {PINNED["cpu"]}
+    assert set(images) == {"exec-predict-plan", "exec-predict", "exec-predict-join", "exec-drift", "exec-drift-gate"}
+
+
+def test_the_graph_is_the_flow_whatever_the_number_of_tasks(tmp_path):
+    given = batch.parameters("gs://b/new.csv", "gs://b/model", tmp_path, tasks=7)
+    compile_prediction(tmp_path / "p.yaml", given)
+    root = yaml.safe_load((tmp_path / "p.yaml").read_text())["root"]
+    tasks = root["dag"]["tasks"]
+    assert set(tasks) == {"importer", "predict-plan", "predictions", "predict-join"}
+    # The champion and the source may have changed since: what is to be done is asked anew in every run.
+    assert "enableCache" not in tasks["predict-plan"].get("cachingOptions", {})
+    assert set(root["outputDefinitions"]["artifacts"]) == {"predictions"}
+    compile_prediction(tmp_path / "p.yaml", given | {"drift_config": DriftSettings().to_json()})
+    root = yaml.safe_load((tmp_path / "p.yaml").read_text())["root"]
+    assert {"drift", "drift-gate"} <= set(root["dag"]["tasks"])
+    assert set(root["outputDefinitions"]["artifacts"]) == {"predictions", "comparison", "verdict"}

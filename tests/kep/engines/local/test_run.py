@@ -1,0 +1,96 @@
+"""What the end of a run prints."""
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from kep.config.run_file import validate
+from kep.core.errors import UserError
+from kep.core.files import write_json
+from kep.engines.local.run import _note_champion, _short, find, new_folder, results_table, revision
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (1073.4, 3, "1,070"),
+        (631.2, 2, "630"),
+        (0.03163, 3, "0.0316"),
+        (18.66, 3, "18.7"),
+        (1.0, 3, "1.00"),
+        (0.00012, 2, "0.00012"),
+        (-0.123, 2, "-0.12"),
+        (0.0, 3, "0"),
+    ],
+)
+def test_numbers_are_short_and_without_an_exponent_where_they_are_large(value, digits, text):
+    assert _short(value, digits) == text
+
+
+@pytest.mark.parametrize(
+    ("task", "metrics"),
+    [("binary", ["accuracy", "roc_auc"]), ("multiclass", ["accuracy", "f1"]), ("regression", ["rmse", "r2"])],
+)
+def test_the_table_of_results_fits_on_80_columns_members_first(task, metrics):
+    score = {"value": 1070.123456, "low": 630.123456, "high": 1700.123456}
+    names = ["baseline", "boosted_trees-000", "mlp-001", "average of members", "ensemble"]
+    unknown = {"value": None, "low": None, "high": None}
+    scores = {name: {"loss": score, metrics[0]: score, metrics[1]: unknown, "other": score} for name in names}
+    whole = {
+        "manifest": {"label": {"task": task, "classes": ["no", "yes"]}},
+        "evaluation": {"rows": 359, "scores": dict(sorted(scores.items()))},
+        "weights": {
+            "members": [{"id": "boosted_trees-000"}, {"id": "mlp-001"}],
+            "weights": {"boosted_trees-000": 0.75, "mlp-001": 0.25},
+        },
+    }
+    out = StringIO()
+    Console(file=out, width=80).print(results_table(whole))
+    lines = out.getvalue().splitlines()
+    rows = [line for line in lines if line.startswith("│")]
+    assert [next(name for name in names if name in row) for row in rows] == names
+    assert "1,070 (630 to 1,700)" in rows[0]
+    assert "0.750" in rows[1]
+    assert ("positive class: yes" in lines[0]) == (task == "binary")
+    assert "–" in rows[0]
+    assert all(metric in lines[2] for metric in metrics)
+    assert "other" not in lines[2]
+
+
+def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path):
+    folders = {new_folder(tmp_path / "digits") for _ in range(5)}
+    assert len(folders) == 5
+    assert all(folder.is_dir() for folder in folders)
+    assert sorted(folders)[0].name < sorted(folders)[-1].name
+
+
+def test_a_machine_without_git_has_no_revision(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert revision() is None
+
+
+def note(tmp_path, champion: str | None) -> str:
+    settings = validate({"name": "x", "data": {"source": "sklearn:iris"}, "promote": {"champion": champion}})
+    out = StringIO()
+    _note_champion(settings, tmp_path, Console(file=out, width=200))
+    return out.getvalue()
+
+
+def test_a_champions_folder_without_a_champion_is_noted(tmp_path):
+    (tmp_path / "champions").mkdir()
+    assert note(tmp_path, None) == ""
+    assert 'holds no champion; did you mean "champions"?; this run\'s ensemble will be the first' in note(
+        tmp_path, "champion"
+    )
+    write_json(tmp_path / "champions" / "champion.json", {"version": "0123"})
+    assert note(tmp_path, "champions") == ""
+
+
+def test_a_run_that_has_not_finished_names_its_log(tmp_path):
+    (tmp_path / "demo" / "20260101-000000").mkdir(parents=True)
+    (tmp_path / "demo" / "20260101-000000" / "log.txt").write_text("")
+    with pytest.raises(UserError, match=r"000000 has not finished, so it has no report; its log is .*log\.txt"):
+        find("demo", tmp_path)
+    with pytest.raises(UserError, match="no finished run other"):
+        find("other", tmp_path)

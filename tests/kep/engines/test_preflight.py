@@ -1,0 +1,213 @@
+"""`kep check`: what a run would do, on one screen, and what it would refuse."""
+
+import json
+import re
+
+import pyarrow.compute as pc
+import pytest
+import yaml
+from pyarrow import csv
+from rich.console import Console
+
+from kep.cli import main
+from kep.config.run_file import validate
+from kep.core.errors import UserError
+from kep.core.files import write_json
+from kep.engines.preflight import check, trainings
+from tests.helpers.paths import DATA
+
+CHURN = {"source": str(DATA / "churn.csv"), "label": "churned"}
+
+
+def settings(**sections):
+    return validate({"name": "demo", "data": CHURN} | sections)
+
+
+def screen(runs, **sections) -> str:
+    console = Console(width=160, highlight=False)
+    with console.capture() as captured:
+        console.print(check(settings(**sections), DATA, runs))
+    return captured.get()
+
+
+def line(text: str, first: str) -> str:
+    """The one line that starts with a word, with single spaces."""
+    (found,) = [" ".join(one.split()) for one in text.splitlines() if one.split()[:1] == [first]]
+    return found
+
+
+def test_the_screen_says_what_the_data_are(tmp_path):
+    table = csv.read_csv(DATA / "churn.csv")
+    text = screen(tmp_path)
+    assert f"{table.num_rows} rows" in line(text, "source")
+    assert "churn.csv" in text
+    assert line(text, "label") == "label churned (binary)"
+    counts = {pair["values"]: pair["counts"] for pair in pc.value_counts(table["churned"]).to_pylist()}
+    assert line(text, "classes") == f"classes no {counts['no']}, yes {counts['yes']}"
+    roles = [int(number) for number in re.findall(r"(?:train|validation|test) (\d+)", line(text, "rows"))]
+    assert len(roles) == 3
+    assert sum(roles) == table.num_rows
+    assert roles[0] > roles[1] > 0
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [("months", "numeric"), ("plan", "categorical"), ("paperless", "boolean"), ("monthly_charge", "numeric")],
+)
+def test_the_screen_lists_every_column_with_its_type_and_its_gaps(tmp_path, column, kind):
+    read = csv.read_csv(DATA / "churn.csv", convert_options=csv.ConvertOptions(strings_can_be_null=True))
+    missing = read[column].null_count
+    assert line(screen(tmp_path), column) == f"{column} {kind}" + (f" {missing}" if missing else "")
+
+
+def test_a_regression_has_no_classes(tmp_path):
+    text = screen(tmp_path, data={"source": str(DATA / "houses.csv"), "label": "price"})
+    assert line(text, "label") == "label price (regression)"
+    assert "classes" not in text
+
+
+def test_the_screen_says_what_would_be_trained(tmp_path):
+    text = screen(tmp_path, search={"max_trials": 12, "top_n": 3}, best_epoch={"seeds": 5})
+    assert line(text, "families") == "families mlp, boosted_trees"
+    assert line(text, "trainings") == "trainings at most 30 (tune 12, best_epoch 15, retrain 3)"
+    assert re.search(r"about [\d.]+ (min|h) \(a guess", line(text, "time"))
+
+
+def test_images_are_searched_with_cnns_too(tmp_path):
+    text = screen(tmp_path, data={"source": str(DATA / "shapes")})
+    assert line(text, "families") == "families mlp, cnn, boosted_trees"
+    assert line(text, "classes") == "classes circle 20, square 20"
+
+
+@pytest.mark.parametrize(
+    ("sections", "expected"),
+    [
+        ({}, {"tune": 30, "best_epoch": 12, "retrain": 4}),
+        ({"search": {"max_trials": 2}}, {"tune": 2, "best_epoch": 6, "retrain": 2}),
+        ({"ensemble": {"max_members": 3}}, {"tune": 30, "best_epoch": 12, "retrain": 3}),
+        ({"retrain": {"enabled": False}}, {"tune": 30, "best_epoch": 12, "retrain": 0}),
+    ],
+)
+def test_trainings_are_counted_as_the_steps_will_do_them(sections, expected):
+    assert trainings(settings(**sections)) == expected
+
+
+def last_run(runs, **asked) -> None:
+    """The report of a run of 10 trials of 6 s, 2 candidates of 3 seeds of 20 s, and 2 members of 30 s."""
+    steps = [("ingest", 2.0), ("tune", 60.0), ("best_epoch", 60.0), ("best_epoch", 60.0), ("retrain", 30.0)]
+    report = {
+        "asked": settings(**asked).model_dump(mode="json"),
+        "study": {"executions": 10},
+        "best_epochs": [{"seeds": [{}] * 3}] * 2,
+        "members": [{}] * 2,
+        "manifest": {"roles": {"train": {"rows": ROWS}}},
+        "steps": [{"step": step, "seconds": seconds} for step, seconds in [*steps, ("retrain", 30.0)]],
+        "run": {"seconds": 1.0},
+    }
+    write_json(runs / "demo" / "latest" / "report.json", report)
+
+
+ROWS = 360
+"""Train rows of churn.csv under the default split."""
+
+
+def test_the_time_follows_from_what_trainings_took_in_the_last_run(tmp_path):
+    last_run(tmp_path, search={"max_trials": 10, "top_n": 2})
+    same = screen(tmp_path, search={"max_trials": 10, "top_n": 2})
+    # 2 + 60 + 120 / 2 + 60 / 2 seconds, and 4 for each pair of tasks to start.
+    assert "train 360" in line(same, "rows")
+    assert line(same, "time") == "time about 3 min (from the steps of the last run of demo; none reused)"
+    more = screen(tmp_path, search={"max_trials": 100, "top_n": 2})
+    assert line(more, "time").startswith("time about 12 min (from the steps")
+
+
+@pytest.mark.parametrize("change", [{"search": {"max_epochs": 7}}, {"best_epoch": {"max_epochs": 7}}])
+def test_a_last_run_that_trained_otherwise_says_nothing(tmp_path, change):
+    last_run(tmp_path)
+    assert "a guess" in line(screen(tmp_path, **change), "time")
+
+
+def test_more_trainings_are_guessed_to_take_longer(tmp_path):
+    def minutes(trials: int) -> int:
+        return int(re.search(r"about (\d+) min", screen(tmp_path, search={"max_trials": trials}))[1])
+
+    assert minutes(30) < minutes(300) < minutes(3000)
+
+
+def test_a_screen_of_many_columns_is_still_one_screen(tmp_path):
+    names = [f"x{number}" for number in range(60)]
+    rows = [",".join([*(str(row * 7 + n) for n in range(60)), str(row % 2)]) for row in range(60)]
+    (tmp_path / "wide.csv").write_text("\n".join([",".join([*names, "y"]), *rows]) + "\n")
+    text = screen(tmp_path, data={"source": str(tmp_path / "wide.csv"), "label": "y"})
+    assert "60 features" in text
+    assert "40 more" in text
+    assert len(text.splitlines()) < 40
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"data": CHURN | {"label": "churnd"}}, 'did you mean "churned"'),
+        ({"search": {"families": ["cnn"]}}, "cnn needs images"),
+        ({"search": {"families": ["gone.py:build"]}}, "no file gone.py"),
+        ({"search": {"families": ["hyperresnet"]}}, "hyperresnet needs images"),
+        ({"ensemble": {"metric": "rmse"}}, '"rmse" is not a metric of a binary label'),
+        ({"search": {"objective": {"name": "rmse"}}}, '"rmse" is not one of loss, accuracy'),
+        ({"evaluate": {"slices": ["paln"]}}, 'evaluate.slices: "paln" is not a feature column; did you mean "plan"?'),
+        (
+            {"evaluate": {"slices": ["customer"]}},
+            r'column "customer" is left out \(nearly every value occurs once, so it cannot generalise\)',
+        ),
+        (
+            {"data": CHURN | {"exclude": ["plan"]}, "evaluate": {"slices": ["plan"]}},
+            r'column "plan" is left out \(data.exclude names it\); name a feature column',
+        ),
+        (
+            {"data": CHURN | {"types": {"plan": "numeric"}}},
+            r"correct it, or set data.types: \{plan: categorical\}",
+        ),
+        ({"data": {"source": "gone.csv", "label": "y"}}, '"gone.csv" does not exist'),
+    ],
+)
+def test_what_a_run_would_refuse_is_refused(tmp_path, sections, words):
+    with pytest.raises(UserError, match=words):
+        check(settings(**sections), tmp_path, tmp_path)
+
+
+def test_a_users_family_may_be_called_cnn(tmp_path):
+    (tmp_path / "cnn.py").write_text("def build(hp): ...")
+    console = Console(width=160)
+    with console.capture() as captured:
+        console.print(check(settings(search={"families": ["cnn.py:build"]}), tmp_path, tmp_path))
+    assert line(captured.get(), "families") == "families cnn"
+
+
+@pytest.mark.parametrize(("label", "status"), [("churned", 0), ("churnd", 2)])
+def test_the_command_ends_with_status_2_on_a_bad_label_and_writes_nothing(tmp_path, monkeypatch, capsys, label, status):
+    path = tmp_path / "demo.yaml"
+    path.write_text(yaml.safe_dump(json.loads(json.dumps({"name": "demo", "data": CHURN | {"label": label}}))))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["kep", "check", "demo.yaml"])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert (ended.value.code or 0) == status
+    out, err = capsys.readouterr()
+    if status:
+        assert err.startswith("error: ")
+        assert out == ""
+    else:
+        assert "trainings" in out
+    assert [path.name for path in tmp_path.iterdir()] == ["demo.yaml"]
+
+
+def test_a_relative_source_starts_from_the_run_files_folder(tmp_path, monkeypatch, capsys):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.csv").write_bytes((DATA / "churn.csv").read_bytes())
+    path = tmp_path / "deep" / "demo.yaml"
+    path.write_text(yaml.safe_dump({"name": "demo", "data": {"source": "a.csv", "label": "churned"}}))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["kep", "check", "deep/demo.yaml"])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert not ended.value.code
+    assert "churned" in capsys.readouterr().out

@@ -1,0 +1,72 @@
+"""A user's own families are tried before a run is sent away, under XLA where it will train under XLA."""
+
+import pytest
+import yaml
+
+from kep.config.run_file import load
+from kep.core.errors import UserError
+from kep.engines.rehearsal import rehearse
+
+OWN = """
+import keras
+import tensorflow as tf
+
+class Known(keras.layers.Layer):
+    def call(self, x):
+        values, index = tf.unique(tf.reshape(x, [-1]))
+        return tf.reshape(tf.gather(values, index), tf.shape(x))
+
+def build(hp):
+    return made([keras.layers.Dense(4)])
+
+def by_data(hp):
+    return made([keras.saving.register_keras_serializable()(Known)()])
+
+class Host(keras.layers.Layer):
+    def call(self, x):
+        return tf.ensure_shape(tf.numpy_function(lambda v: v, [x], tf.float32), x.shape)
+
+def on_the_host(hp):
+    return made([keras.saving.register_keras_serializable()(Host)()])
+
+def ends(hp):
+    import os
+    os._exit(3)
+
+def made(parts):
+    model = keras.Sequential([*parts, keras.layers.Dense(3, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+"""
+
+
+@pytest.fixture
+def tried(tmp_path):
+    """Tries a function of the file, with this hardware."""
+    (tmp_path / "own.py").write_text(OWN)
+
+    def of(function: str, **hardware: dict) -> None:
+        families = {"families": [f"own.py:{function}", "mlp"]}
+        asked = {"name": "t", "data": {"source": "sklearn:iris"}, "search": families, "hardware": hardware}
+        (tmp_path / "run.yaml").write_text(yaml.safe_dump(asked))
+        rehearse(load(tmp_path / "run.yaml"), tmp_path)
+
+    return of
+
+
+def test_a_family_that_works_is_taken(tried):
+    tried("build", retrain={"strategy": "tpu"})
+
+
+def test_shapes_that_depend_on_the_data_are_found_where_xla_will_train(tried):
+    tried("by_data")
+    begin = r"hardware\.retrain\.strategy: tpu trains under XLA: search\.families: own_"
+    with pytest.raises(UserError, match=begin + r"by_data has a shape that depends on the data \(.*known_1/Unique.*\)"):
+        tried("by_data", retrain={"strategy": "tpu"})
+    with pytest.raises(UserError, match=begin + r"on_the_host fails on one batch: Inv.* operations .*host_1/PyFunc"):
+        tried("on_the_host", retrain={"strategy": "tpu"})
+
+
+def test_a_family_that_takes_its_process_down(tried):
+    with pytest.raises(UserError, match="the process that tried the own families on one batch died"):
+        tried("ends", tune={"jit": "on"})

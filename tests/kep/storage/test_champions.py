@@ -1,0 +1,153 @@
+"""Champions on gs://: a whole version first, then the pointer, which two writers can't both move."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kep.components.evaluate.evaluate import _compared
+from kep.components.promote.promote import run
+from kep.core.errors import UserError
+from kep.core.files import write_json
+from kep.google import objects
+from kep.storage import champions
+
+FOLDER = "gs://data/champions/demo"
+WIN = {"unseen": 100, "difference": {"value": -0.2, "low": -0.3, "high": -0.1, "rows": 100}}
+POINTER = "champions/demo/champion.json"
+
+
+@pytest.fixture(autouse=True)
+def _without_pauses(monkeypatch):
+    monkeypatch.setattr(objects, "_RETRY", objects._RETRY.with_delay(0.01, 0.05))
+
+
+@pytest.fixture
+def promote(gcs, tmp_path):
+    """A run of the step for an ensemble of this content, after evaluate compared it with the champion of the moment."""
+
+    def of(content: str, force: bool = False) -> dict:
+        folder = tmp_path / content[:20]
+        (folder / "ensemble" / "members").mkdir(parents=True)
+        (folder / "ensemble" / "ensemble.json").write_text("{}")
+        (folder / "ensemble" / "members" / "a b.bin").write_text(content)
+        asked = json.dumps({"folder": FOLDER, "version": None})
+        champion = _compared(asked)
+        write_json(folder / "evaluation" / "evaluation.json", {"champion": champion and WIN | {"folder": champion}})
+        run(
+            out=str(folder / "verdict"),
+            ensemble=str(folder / "ensemble"),
+            evaluation=str(folder / "evaluation"),
+            config="{}",
+            champion=asked,
+            force=force,
+        )
+        return json.loads((folder / "verdict" / "verdict.json").read_text())
+
+    return of
+
+
+def contents(gcs) -> dict[str, bytes]:
+    return {name.removeprefix("champions/demo/"): found.data for (_, name), found in gcs.objects.items()}
+
+
+def test_each_win_is_a_version_and_the_pointer_names_the_last(gcs, promote):
+    first, second = promote("one"), promote("two")
+    assert (first["reason"], second["promoted"]) == ("it is the first champion", True)
+    pointer = json.loads(contents(gcs)["champion.json"])
+    assert (pointer["version"], pointer["replaced"]) == (second["version"], first["version"])
+    kept = {name: data for name, data in contents(gcs).items() if name.endswith("a b.bin")}
+    assert kept == {
+        f"versions/{first['version']}/members/a b.bin": b"one",
+        f"versions/{second['version']}/members/a b.bin": b"two",
+    }
+    with champions.opened(champions.read(FOLDER).champion) as folder:
+        assert (folder / "members" / "a b.bin").read_bytes() == b"two"
+        assert (folder / "ensemble.json").is_file()
+    assert not folder.exists()
+
+
+def test_the_second_of_two_writers_is_told(gcs, promote):
+    promote("one")
+    before = champions.read(FOLDER)
+    promote("two")
+    moved = gcs.objects["data", POINTER].data
+    assert not champions.move(before, "abc", Path(__file__).parent / "__init__.py", {})
+    assert gcs.objects["data", POINTER].data == moved
+
+
+def test_a_writer_that_comes_between_is_told_apart(gcs, promote, monkeypatch):
+    promote("one")
+    upload = objects.upload
+
+    def slow(*args: object) -> None:
+        upload(*args)
+        gcs.put("data", POINTER, b'{"version": "other"}')
+
+    monkeypatch.setattr(objects, "upload", slow)
+    verdict = promote("two")
+    assert (verdict["promoted"], verdict["won"]) == (False, False)
+    assert "became champion at the same moment" in verdict["reason"]
+    assert champions.read(FOLDER).version == "other"
+
+
+@pytest.mark.parametrize("kind", ["lose", "reset", "status"])
+def test_an_answer_that_is_lost_is_no_other_writer(gcs, promote, kind):
+    fault = gcs.fault(r"POST /upload.*ifGenerationMatch", kind, 503)
+    assert promote("one")["promoted"]
+    assert fault.hits == 1
+    assert promote("two")["promoted"]
+
+
+def test_nothing_is_promoted_of_what_has_not_arrived(gcs, promote, capsys):
+    """Thirty faults of every kind over uploads and downloads; then one that does not end."""
+    faults = [
+        gcs.fault(pattern, kind, value, times, skip)
+        for pattern, kind, value, times, skip in [
+            (r"POST /upload.*multipart(?!.*ifGen)", "status", 503, 4, 0),
+            (r"POST /upload.*multipart(?!.*ifGen)", "reset", 0, 4, 1),
+            (r"POST /upload.*multipart(?!.*ifGen)", "lose", 0, 4, 1),
+            (r"POST /upload.*ifGen", "lose", 0, 1, 0),
+            (r"POST /upload.*ifGen", "status", 429, 1, 0),
+            (r"(POST|PUT) /upload.*resumable", "status", 503, 2, 0),
+            (r"PUT /upload.*resumable", "status", 410, 1, 0),
+            (r"PUT /upload.*resumable", "reset", 0, 2, 0),
+            (r"GET /storage.*prefix", "status", 500, 3, 0),
+            (r"GET /download", "cut", 2, 2, 0),
+            (r"GET /download", "flip", 1, 2, 0),
+            (r"GET /download", "status", 503, 2, 1),
+            (r"GET /download", "reset", 0, 2, 2),
+        ]
+    ]
+    large = "large" * 2_000_000  # more than one request takes
+    assert promote("one")["promoted"]
+    assert promote(large)["promoted"]
+    with champions.opened(champions.read(FOLDER).champion) as folder:
+        assert (folder / "members" / "a b.bin").read_text() == large
+    assert sum(fault.hits for fault in faults) == sum(fault.times for fault in faults) == 30
+    gcs.fault(r"POST /upload.*multipart(?!.*ifGen)", "status", 403, 1000)
+    moved = gcs.objects["data", POINTER].data
+    with pytest.raises(SystemExit):
+        promote("three")
+    assert (
+        "may not be written with these credentials; grant them the role Storage Object User" in capsys.readouterr().out
+    )
+    assert gcs.objects["data", POINTER].data == moved
+
+
+@pytest.mark.parametrize("failures", [2, 3])
+def test_an_upload_that_fails_for_good_starts_anew_twice(gcs, promote, failures, capsys):
+    """Of two files each time, with an answer that the client does not repeat."""
+    gcs.fault(r"POST /upload.*multipart(?!.*ifGen)", "status", 400, 2 * failures)
+    if failures == 2:
+        assert promote("one")["promoted"]
+        return
+    with pytest.raises(SystemExit):
+        promote("one")
+    assert "cannot be written (Cloud Storage answered 400)" in capsys.readouterr().out
+    assert ("data", POINTER) not in gcs.objects
+
+
+def test_a_bucket_that_does_not_exist(gcs):
+    with pytest.raises(UserError, match=r'promote\.champion: bucket "none" does not exist; check "gs://none/demo'):
+        champions.read("gs://none/demo")

@@ -1,0 +1,60 @@
+"""A KFP repository of Artifact Registry in memory: upload, download, and which version a tag names.
+
+It answers what kfp's RegistryClient asks, and was checked against that client alone, never against Google.
+"""
+
+import hashlib
+import re
+from email.parser import BytesParser
+
+import yaml
+
+from tests.servers.tunnel import Running, Tunnel, json_handler
+
+
+class Server(Running):
+    """The server, in threads of this process, behind the tunnel; a context manager.
+
+    Attributes:
+        versions: content by (package, version).
+        tags: version by (package, tag).
+        journal: "METHOD path" of every request, in order.
+        status: answered instead, when not 200.
+    """
+
+    def __init__(self, tunnel: Tunnel):
+        handler = json_handler(self._answer)
+        hosts = r"europe-west4-kfp\.pkg\.dev", r"artifactregistry\.googleapis\.com"
+        self._servers = [tunnel.https(host, handler) for host in hosts]
+        self.reset()
+
+    def reset(self) -> None:
+        self.versions: dict[tuple[str, str], bytes] = {}
+        self.tags: dict[tuple[str, str], str] = {}
+        self.journal: list[str] = []
+        self.status = 200
+
+    def _answer(self, method: str, path: str, body: bytes) -> tuple[int, object]:
+        self.journal.append(f"{method} {path}")
+        if self.status != 200:
+            return self.status, "refused"
+        if method == "POST":
+            return 200, "/".join(self._store(body))
+        if match := re.fullmatch(r"(/v1/projects/.*/repositories/.*)/packages/([^/]+)/tags/([^/]+)", path):
+            version = self.tags.get((match[2], match[3]))
+            return (200, {"version": f"{match[1]}/packages/{match[2]}/versions/{version}"}) if version else (404, "")
+        package, version = path.split("/")[3:]
+        content = self.versions.get((package, self.tags.get((package, version), version)))
+        return (404, "") if content is None else (200, content)
+
+    def _store(self, body: bytes) -> tuple[str, str]:
+        boundary = body[: body.index(b"\r\n")].removeprefix(b"--").decode()
+        head = f"Content-Type: multipart/form-data; boundary={boundary}\r\n\r\n".encode()
+        parts = BytesParser().parsebytes(head + body).get_payload()
+        fields = {part.get_param("name", header="content-disposition"): part.get_payload(decode=True) for part in parts}
+        content = fields["content"]
+        package, version = yaml.safe_load(content)["pipelineInfo"]["name"], hashlib.sha256(content).hexdigest()
+        self.versions[package, f"sha256:{version}"] = content
+        for tag in filter(None, fields.get("tags", b"").decode().split(",")):
+            self.tags[package, tag] = f"sha256:{version}"
+        return package, f"sha256:{version}"
