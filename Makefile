@@ -41,9 +41,10 @@ test-tfjs: setup tests/tfjs/node_modules  ## Run what is exported for TensorFlow
 test-containers: setup image  ## Run the demo pipeline in the images; needs a container engine
 	.venv/bin/python -m pytest -m containers
 
-lint: setup  ## Check style, format and Dockerfiles
+lint: setup  ## Check style, format, floors, types and Dockerfiles
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports --no-cache
 	.venv/bin/hadolint containers/*/Dockerfile
 
 format: setup  ## Format the code

@@ -9,10 +9,10 @@ import yaml
 
 from kep.config.sections import Machine
 from kep.core.errors import UserError
-from kep.engines.local.runner import step_of
 from kep.google.custom_jobs import Job, Place, delegate, job_of
 from kep.pipelines.machines import Target, by_job, limits, of_executors
 from kep.pipelines.parameters import kfp_safe
+from kep.pipelines.steps import step_of
 
 GLUE = ("ingest", "weigh", "promote")
 """Steps that never import TensorFlow; they run in a smaller image without it."""

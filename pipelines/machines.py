@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from kep.config.sections import Machine
 from kep.core.errors import UserError
-from kep.engines.local.runner import step_of
 from kep.google import custom_jobs
 from kep.google.machine_types import DEFAULT_MACHINE, SHAPES
+from kep.pipelines.steps import step_of
 
 Target = Literal["vertex", "kubeflow"]
 _GKE = "cloud.google.com/gke-"

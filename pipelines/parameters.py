@@ -10,8 +10,8 @@ import kep.pipelines
 from kep.config.run_file import RunFile
 from kep.config.sections import BestEpochTask, DataSettings
 from kep.core.errors import UserError
+from kep.core.versions import version
 from kep.models.registry import travelling
-from kep.runtime.step import version
 from kep.storage import champions as pointers
 
 LIBRARIES = (

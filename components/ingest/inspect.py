@@ -1,22 +1,17 @@
 """What ingest would make of a source, and the fingerprint of its content."""
 
-import hashlib
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from kep.components.ingest.copy import own_manifest
-from kep.components.ingest.ingest import Survey, locations, open_sources, survey_source, worker_count
+from kep.components.ingest.ingest import Survey, open_sources, survey_source, worker_count
 from kep.components.ingest.tasks import files_of_tasks
 from kep.components.ingest.workers import Workers
 from kep.config.sections import DataSettings
 from kep.core.files import scratch_folder
 from kep.data.schema import ROLES, Manifest
-from kep.data.sources.bigquery import is_bigquery, look
-from kep.data.sources.open import is_sklearn
-from kep.storage.locations import digests, list_files
 
 
 @dataclass(frozen=True)
@@ -106,41 +101,4 @@ def _of_manifest(manifest: Manifest) -> Inspection:
         roles={name: info.rows for name, info in roles.items()},
         dropped=manifest.dropped,
         duplicates=manifest.duplicates,
-    )
-
-
-def fingerprint(settings: DataSettings, base: Path = Path(".")) -> str:
-    """sha256 over the content and the relative names of the source's files, read in blocks.
-
-    For gs:// the objects' sizes and CRC32C stand for their content; for bq:// the time of the tables' last change; for
-    a scikit-learn set, its name and the version.
-
-    Raises:
-        UserError: the source does not exist.
-    """
-    total = hashlib.sha256()
-    if is_sklearn(settings):
-        total.update(f"{settings.source} {version('scikit-learn')}".encode())
-        return total.hexdigest()
-    for location in locations(settings):
-        if is_bigquery(location):
-            total.update(look(location).key.encode())
-            continue
-        for name, digest in digests(location, base):
-            total.update(f"{name}\0{digest}\n".encode())
-        total.update(b"\n")
-    return total.hexdigest()
-
-
-def size(settings: DataSettings, base: Path = Path(".")) -> int:
-    """Bytes of the source's files; for bq:// those that BigQuery reads; 0 for a scikit-learn set.
-
-    Raises:
-        UserError: the source does not exist.
-    """
-    if is_sklearn(settings):
-        return 0
-    return sum(
-        look(location).bytes if is_bigquery(location) else sum(info.size for info in list_files(location, base))
-        for location in locations(settings)
     )

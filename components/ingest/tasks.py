@@ -25,7 +25,6 @@ from kep.components.ingest.ingest import (
     describe,
     finish,
     identify,
-    locations,
     roles_of,
     scan_source,
     scanned_columns,
@@ -44,6 +43,7 @@ from kep.core.errors import UserError
 from kep.core.files import read_json, write_json
 from kep.data.schema import Column, Manifest
 from kep.data.sources.bigquery import extracted
+from kep.data.sources.fingerprint import locations
 from kep.data.sources.open import format_of, is_sklearn, of_format, open_source
 from kep.data.sources.unit import Part, Source
 from kep.storage.locations import list_files

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from kep.components.ingest.inspect import fingerprint
 from kep.components.predict.read import chunk_rows, chunks, cut, encode_chunk, open_for
-from kep.components.promote.promote import content_version
 from kep.config.sections import PredictSettings
 from kep.core.errors import UserError, nearest
 from kep.data.columns import plain
 from kep.data.schema import Label, Manifest
+from kep.data.sources.fingerprint import fingerprint
 from kep.data.sources.open import is_sklearn
 from kep.data.sources.unit import Source
 from kep.storage import champions
+from kep.storage.champions import content_version
 from kep.storage.locations import list_files
 
 ROW, VERSION = "row", "model_version"

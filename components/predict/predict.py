@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kep.artifacts.predictions import OBSERVED, SHARDS, TOLD
 from kep.components.predict.plan import ROW, VERSION, Slice, prediction_columns
 from kep.components.predict.read import chunk_rows, chunks, encode_chunk, open_for
 from kep.config.sections import PredictSettings
@@ -23,10 +24,6 @@ from kep.stats.observed import Observed, Predicted
 if TYPE_CHECKING:
     from kep.models.ensemble import Ensemble
 
-SHARDS = "predictions"
-"""Folder of the Parquet files in what `join` writes."""
-TOLD, OBSERVED = "predictions.json", "observed.json"
-"""Files beside it: what the predictions are, and counts of the rows that were predicted."""
 _SLICE = "slice.json"
 """File in what `predict_slice` writes: which slice it is."""
 

@@ -1,6 +1,5 @@
 """Whether the new ensemble becomes the champion, and the move of the pointer if it does."""
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from kep.config.sections import PromoteSettings
 from kep.core.files import read_json, write_json
 from kep.runtime.step import Step, entry
 from kep.storage import champions
+from kep.storage.champions import content_version
 
 
 @entry("promote")
@@ -49,7 +49,7 @@ def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: st
     step.progress(f"{'promoted' if promoted else 'not promoted'}: {reason}{' (forced)' if force and not won else ''}")
     registered = None
     if promoted and settings.registry:
-        from kep.google.model_registry import register  # Google's client, which only this needs
+        from kep.components.promote.register import register
 
         registered = register(job, f"{folder}/versions/{own}", json.loads(champion).get("image"), evaluated, reason)
         step.progress(f"registered {registered}" if registered else "not registered: this run is not on Vertex AI")
@@ -91,13 +91,3 @@ def decide(compared: dict | None, margin: float) -> tuple[bool, str]:
     verdict = "surely lower" if won else "not surely lower"
     by = f" by more than the margin of {margin:g}" if margin else ""
     return won, f"its loss is {verdict}{by} than the champion's: {interval} on {difference['rows']} test rows"
-
-
-def content_version(ensemble: Path) -> str:
-    """12 hexadecimal digits of the hash of an ensemble's files: promoting one twice makes one version."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in ensemble.rglob("*") if path.is_file()):
-        if path.name != "step.json":  # times, which differ between equal ensembles
-            digest.update(f"{path.relative_to(ensemble)}\0".encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]

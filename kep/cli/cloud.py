@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kep.delivery.rollout.endpoints import Predictor
     from kep.engines.base import Engine, Options
     from kep.engines.template import Template
+    from kep.engines.vertex.engine import VertexEngine
     from kep.google.vertex import Vertex
 
 app = typer.Typer()
@@ -260,7 +261,7 @@ def create(
     yes: Yes = False,
 ) -> None:
     """Make a schedule of a run file or a template, which is frozen in it."""
-    from kep.engines.vertex.schedules import Timing
+    from kep.engines.timing import Timing
 
     timing = Timing(cron, zone, concurrent, queue, start, end)
     timing.fields()
@@ -313,12 +314,13 @@ def update(
 ) -> None:
     """Change a schedule on Vertex AI: its times, or what its runs are of; the rest stays as it is."""
     from kep.engines.template import check_bucket
+    from kep.engines.timing import Timing
     from kep.engines.vertex import schedules as schedule
     from kep.engines.vertex.jobs import check_labels
 
     if target == "kubeflow":
         raise UserError("Kubeflow can't change a schedule; delete it and make it again")
-    timing = schedule.Timing(cron, zone, concurrent, queue, start, end)
+    timing = Timing(cron, zone, concurrent, queue, start, end)
     timing.fields()
     given = {
         "bucket": check_bucket(bucket) if bucket else None,
@@ -532,10 +534,10 @@ class Place:
         return recurring
 
     @cached_property
-    def vertex(self) -> "Vertex":
-        from kep.google.vertex import Vertex
+    def vertex(self) -> "VertexEngine":
+        from kep.engines.vertex.engine import VertexEngine
 
-        return Vertex(self.project, self.region)
+        return VertexEngine(self.project, self.region)
 
     def options(
         self,

@@ -110,7 +110,7 @@ def run(
     from kep.config.run_file import load
     from kep.core.errors import nearest
     from kep.engines.local import run as running
-    from kep.engines.local.runner import STEPS
+    from kep.pipelines.steps import STEPS
 
     if (file is None) == (like is None):
         raise UserError("give a run file, or --like with the folder of an earlier run, not both")

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from kep.components.ingest.ingest import locations
 from kep.config.sections import DataSettings
 from kep.data.sources.bigquery import is_bigquery, look
+from kep.data.sources.fingerprint import locations
 from kep.engines.costs import Prices, load
 
 

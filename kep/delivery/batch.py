@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
+from kep.artifacts.predictions import SHARDS, TOLD
 from kep.components.drift.drift import check_comparable
 from kep.components.drift.run import PAGE, RECORD
-from kep.components.predict.predict import SHARDS, TOLD
 from kep.config.sections import DataSettings, DriftSettings, PredictSettings
 from kep.core.errors import UserError
 from kep.core.files import new_folder, read_json

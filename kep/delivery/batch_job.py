@@ -13,22 +13,24 @@ import pyarrow.parquet as pq
 from pydantic_core import to_json
 from rich.console import Console
 
-from kep.components.ingest.inspect import fingerprint
+from kep.artifacts.predictions import SHARDS, TOLD
 from kep.components.predict.plan import ROW, VERSION, check_columns
-from kep.components.predict.predict import SHARDS, TOLD, as_table, shard_names
+from kep.components.predict.predict import as_table, shard_names
 from kep.components.predict.read import chunk_rows, chunks, open_for
 from kep.config.sections import DataSettings, PredictSettings
 from kep.core.errors import UserError
 from kep.core.files import new_folder, scratch_folder, write_json
 from kep.data.columns import plain
 from kep.data.schema import Label, Manifest
+from kep.data.sources.fingerprint import fingerprint
 from kep.delivery.batch import check_output
 from kep.delivery.remote import as_json
 from kep.delivery.rollout.endpoints import manifest_of
-from kep.engines.base import Options, first_line, once
+from kep.engines.base import Options
 from kep.engines.progress import say
 from kep.engines.submit import CANCELLED
 from kep.google import model_registry, objects
+from kep.google.once import first_line, once
 from kep.google.vertex import CHANGE, CREATE, FOLLOW, LOOK, Vertex, unsure
 from kep.pipelines.parameters import located
 

@@ -1,17 +1,13 @@
 """What runs pipelines elsewhere, as `kep submit` and its kin see it: Vertex AI and Kubeflow alike."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol, TypeVar
-
-from google.api_core.retry import Retry
+from typing import Literal, Protocol
 
 from kep.engines.template import Template
 
 OURS = "kep-"
 """Begin of the name of every run that was made here."""
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -138,31 +134,3 @@ class Engine(Protocol):
 
     def cancel(self, run: Run) -> None:
         """Asks for the run to be cancelled; one that has ended stays as it is."""
-
-
-def once(
-    send: Callable[[], Made], find: Callable[[], Made | None], retry: Retry, unsure: Callable[[Exception], bool]
-) -> Made:
-    """Does what must not be done twice: when the answer is lost, a look decides whether to do it again.
-
-    Args:
-        send: Does it.
-        find: What it has made; None when it has made nothing.
-        retry: How long to try.
-        unsure: Whether after an error nobody knows if it was done.
-    """
-
-    def attempt() -> Made:
-        try:
-            return send()
-        except Exception as error:
-            if not unsure(error) or (found := find()) is None:
-                raise
-            return found
-
-    return retry(attempt)()
-
-
-def first_line(text: str) -> str:
-    """Its first line without the full stop, to stand in a sentence."""
-    return (text.strip().splitlines() or [""])[0].strip().rstrip(".")

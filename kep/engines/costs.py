@@ -16,13 +16,13 @@ from kep.config.run_file import RunFile
 from kep.config.sections import Machine
 from kep.core.errors import UserError
 from kep.engines.base import Options
-from kep.engines.local.runner import STEPS, step_of
 from kep.engines.preflight import guess
 from kep.engines.submit import job_id, look, parameters, source_of
 from kep.engines.template import Template
 from kep.google.custom_jobs import Place, job_of
 from kep.google.machine_types import DEFAULT_MACHINE, SHAPES
 from kep.pipelines.machines import asked_of, on_kubernetes
+from kep.pipelines.steps import STEPS, step_of
 
 
 class Prices(BaseModel):

@@ -12,8 +12,8 @@ from kep.components.weigh import weigh as ensembling
 from kep.config.run_file import RunFile, validate
 from kep.core.errors import UserError, nearest
 from kep.core.files import read_json
-from kep.engines.local.runner import STEPS
 from kep.models.registry import automatic, check_fit, travelling
+from kep.pipelines.steps import STEPS
 from kep.runtime.hardware import global_batch, plan
 
 MOST_SURVEYED = 100e6

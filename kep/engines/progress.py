@@ -10,7 +10,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from kep.engines.local.runner import STEPS
+from kep.pipelines.steps import STEPS
 
 MARKS = {"waiting": "·", "running": "▶", "done": "✓", "reused": "↺", "failed": "✗"}
 STYLES = {"waiting": "dim", "running": "bold", "done": "green", "reused": "cyan", "failed": "bold red"}

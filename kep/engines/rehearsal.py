@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kep.components.ingest.ingest import outline
-from kep.components.ingest.inspect import size
 from kep.config.run_file import RunFile
 from kep.core.errors import UserError
 from kep.data.schema import Manifest
+from kep.data.sources.fingerprint import size
 from kep.engines.preflight import MOST_SURVEYED
 from kep.models.registry import family, travelling
 

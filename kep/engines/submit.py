@@ -14,16 +14,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from kep.components.ingest.ingest import locations
-from kep.components.ingest.inspect import Inspection, fingerprint, size
+from kep.components.ingest.inspect import Inspection
 from kep.core.errors import UserError
 from kep.data.sources.bigquery import is_bigquery
-from kep.engines.base import OURS, Engine, Options, Run, first_line
-from kep.engines.local.runner import STEPS, step_of
+from kep.data.sources.fingerprint import fingerprint, locations, size
+from kep.engines.base import OURS, Engine, Options, Run
 from kep.engines.preflight import MOST_SURVEYED, survey
 from kep.engines.progress import View, say
 from kep.engines.template import Template
+from kep.google.once import first_line
 from kep.pipelines.parameters import kfp_safe
+from kep.pipelines.steps import STEPS, step_of
 
 POLL = 10.0
 """Seconds between two looks at a run: steps take minutes."""

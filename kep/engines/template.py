@@ -10,19 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from google.cloud.storage.retry import DEFAULT_RETRY
 
 from kep.config.run_file import RunFile, load, validate
 from kep.config.sections import DataSettings
 from kep.core.errors import UserError
 from kep.engines.rehearsal import rehearse
+from kep.google.retries import STORAGE
 from kep.pipelines.images import unpinned, with_server
 from kep.pipelines.machines import Target
 from kep.pipelines.parameters import arguments, code_hash, kfp_safe
 
 REPOSITORY = re.compile(r"https://[a-z0-9-]+-kfp\.pkg\.dev/[^/]+/[^/]+")
-STORAGE = {"retry": DEFAULT_RETRY.with_timeout(60), "timeout": 60}
-"""Of a call to Cloud Storage that only reads; seconds."""
 _ADDRESS = re.compile(rf"({REPOSITORY.pattern})/([^/]+)/([^/]+)")
 _BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[^/]+)*")
 

@@ -11,9 +11,9 @@ import uuid
 from typing import TYPE_CHECKING, Literal
 
 from kep.config.sections import Machine, Section
+from kep.core.environment import FAILURE, MOUNT, WORK
 from kep.core.errors import nearest
 from kep.google.machine_types import REGIONS, SHAPES, smallest
-from kep.runtime.step import FAILURE, MOUNT, WORK
 
 if TYPE_CHECKING:
     from google.cloud import aiplatform_v1 as api

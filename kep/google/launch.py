@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions
 
+from kep.core.environment import FAILURE, TENSORBOARD
 from kep.core.errors import RunError, UserError
-from kep.engines.base import first_line, once
 from kep.google import objects
 from kep.google.custom_jobs import PLACE, TASK, Job, failure_of, function_of, message
+from kep.google.once import first_line, once
 from kep.google.vertex import CHANGE, CREATE, FOLLOW, LOOK, Vertex, unsure
-from kep.runtime.step import FAILURE, TENSORBOARD
 
 if TYPE_CHECKING:
     from google.cloud import aiplatform_v1 as api

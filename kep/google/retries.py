@@ -2,6 +2,7 @@
 
 from google.api_core import exceptions
 from google.api_core.retry import if_exception_type
+from google.cloud.storage.retry import DEFAULT_RETRY
 
 UNSURE = (
     exceptions.ServiceUnavailable,
@@ -12,3 +13,5 @@ UNSURE = (
 """After these nobody knows whether the call was done."""
 AGAIN = if_exception_type(*UNSURE, exceptions.ResourceExhausted)
 """Whether a call that may be done twice is sent again after an error."""
+STORAGE = {"retry": DEFAULT_RETRY.with_timeout(60), "timeout": 60}
+"""Of a call to Cloud Storage that only reads; seconds."""

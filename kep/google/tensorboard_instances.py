@@ -6,8 +6,8 @@ What is written there, and how, is in kep/google/tensorboards.py.
 import json
 import re
 
+from kep.core.environment import TENSORBOARD
 from kep.core.errors import UserError
-from kep.runtime.step import TENSORBOARD
 
 TRAINING = ("tune", "best-epoch", "retrain")
 """Tasks that have something to write; the trials of a search in rounds are written by the last of its tasks."""

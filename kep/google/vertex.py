@@ -15,10 +15,8 @@ from google.api_core.future.polling import DEFAULT_POLLING
 from google.api_core.retry import Retry, if_exception_type
 
 from kep.core.errors import UserError, nearest
-from kep.engines.base import Options, Run, first_line, once
-from kep.engines.template import STORAGE, Template
-from kep.engines.vertex.jobs import NAME, job_of, run_of
 from kep.google.machine_types import REGIONS
+from kep.google.once import first_line
 from kep.google.retries import AGAIN, UNSURE
 
 if TYPE_CHECKING:
@@ -61,100 +59,10 @@ class Vertex:
         self.parent = f"projects/{project}/locations/{region}"
         self.where = f"{region} of project {project}"
 
-    def ready(self, options: Options) -> None:
-        """Refuses a bucket that does not exist, which would fail a run in its first step, and such a TensorBoard.
-
-        Raises:
-            UserError: There is no such bucket or TensorBoard instance, or Google does not say so.
-        """
-        if options.tensorboard:
-            self._look_at_tensorboard(options.tensorboard)
-        import requests
-        from google.cloud.storage import Client
-
-        name = options.bucket.removeprefix("gs://").partition("/")[0]
-        client = Client(self.project, self.credentials)
-        try:
-            next(iter(client.list_blobs(name, max_results=1, **STORAGE)), None)
-        except exceptions.NotFound as error:
-            command = f"gcloud storage buckets create gs://{name} --location {self.region}"
-            raise UserError(f'--bucket: there is no bucket "{name}"; run "{command}"') from error
-        except exceptions.Forbidden:
-            # Whoever submits needs no right to the bucket; the service account does.
-            return
-        except (exceptions.GoogleAPICallError, exceptions.RetryError, requests.RequestException) as error:
-            raise UserError(f'--bucket: Cloud Storage does not answer for "{name}"; try again later') from error
-
-    def _look_at_tensorboard(self, instance: str) -> None:
-        with self.explained():
-            try:
-                self.tensorboards.get_tensorboard(name=instance, **LOOK)
-            except exceptions.NotFound as error:
-                command = f"gcloud ai tensorboards create --display-name NAME --region {self.region}"
-                raise UserError(f'--tensorboard: there is no {instance}; "{command}" makes one') from error
-
-    def get(self, name: str, patient: bool = False) -> Run | None:
-        """The run; None when there is none. A patient look outlasts an outage of minutes."""
-        with self.explained():
-            try:
-                job = self.pipelines.get_pipeline_job(name=self._name(name), **(FOLLOW if patient else LOOK))
-            except exceptions.NotFound:
-                return None
-        return run_of(job, self._url(name))
-
     def job(self, name: str) -> "api.PipelineJob":
         """A run that is there, as the service has it."""
         with self.explained():
             return self.pipelines.get_pipeline_job(name=self._name(name), **LOOK)
-
-    def create(self, name: str, template: Template, options: Options, given: dict[str, str]) -> tuple[Run, bool]:
-        """Makes the run, once, however often the answer is lost on its way.
-
-        Returns:
-            The run, and whether this call has made it: False when somebody else had.
-        """
-        job = job_of(template, options, given)
-
-        def send() -> tuple[Run, bool]:
-            try:
-                made = self.pipelines.create_pipeline_job(
-                    parent=self.parent, pipeline_job=job, pipeline_job_id=name, **CREATE
-                )
-            except exceptions.AlreadyExists:
-                found = self.get(name)
-                if found is None:  # deleted in between
-                    raise
-                return found, False
-            return run_of(made, self._url(name)), True
-
-        def find() -> tuple[Run, bool] | None:
-            found = self.get(name)
-            return None if found is None else (found, True)
-
-        with self.explained(options.service_account):
-            return once(send, find, CHANGE["retry"], unsure)
-
-    def newest(self, of: str | None, limit: int) -> list[Run]:
-        """The newest runs that were made here, or those of one run file's name."""
-        from itertools import islice
-
-        condition = f"labels.{NAME}:*" if of is None else f'labels.{NAME}="{of}"'
-        request = {"parent": self.parent, "filter": condition, "order_by": "create_time desc", "page_size": limit}
-        with self.explained():
-            found = list(islice(self.pipelines.list_pipeline_jobs(request=request, **LOOK), limit))
-        return [run_of(job, self._url(job.name.rpartition("/")[2])) for job in found]
-
-    def cancel(self, run: Run) -> None:
-        """Asks for the run to be cancelled; one that has ended stays as it is."""
-        with self.explained():
-            try:
-                self.pipelines.cancel_pipeline_job(name=self._name(run.id), **CHANGE)
-            except exceptions.FailedPrecondition:
-                return
-
-    def _url(self, name: str) -> str:
-        place = f"https://console.cloud.google.com/vertex-ai/locations/{self.region}/pipelines/runs/{name}"
-        return f"{place}?project={self.project}"
 
     @contextmanager
     def explained(self, account: str = "") -> Iterator[None]:

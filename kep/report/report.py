@@ -8,11 +8,11 @@ import math
 import statistics
 from pathlib import PurePath
 
-from kep.components.tune.summary import search_view, values_text
 from kep.data.schema import ROLES
 from kep.report import charts
 from kep.report import report_charts as own_charts
 from kep.report.page import DASH, count, decimals, interval, loss, number, render_page, seconds
+from kep.report.search import search_view, values_text
 from kep.stats.metrics import METRICS
 
 MOST_COLUMNS = 60

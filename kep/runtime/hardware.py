@@ -8,14 +8,11 @@ from pathlib import Path
 import psutil
 
 from kep.config.sections import TrainingHardware, TrialHardware
+from kep.core.environment import CLUSTER, PARALLEL
 from kep.core.errors import UserError
 
 WORKER_MEMORY = 1.5e9
 """Bytes that one training process is expected to need beside the data, for the number of workers that `auto` picks."""
-PARALLEL = "KEP_PARALLEL_TASKS"
-"""Environment variable: how many tasks of a loop the runner starts at a time on this machine."""
-CLUSTER = "TF_CONFIG"
-"""Environment variable of TensorFlow: the processes of a multi-worker training, and which of them this one is."""
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _OPERATIONS = "TF_NUM_INTEROP_THREADS"
 

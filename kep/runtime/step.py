@@ -18,34 +18,22 @@ import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from kep.core.environment import EVENTS, FAILURE, MOUNT, OWNER, TENSORBOARD, WORK
 from kep.core.errors import AwayError, RunError, UserError
 from kep.core.files import new_folder, write_json
+from kep.core.versions import version
 from kep.data.records import Records
 from kep.runtime.hardware import is_chief
 
 if TYPE_CHECKING:
     from kep.google.tensorboards import Sender
 
-EVENTS = "KEP_EVENTS"
-"""Environment variable: the file to which steps append progress events, one JSON object a line."""
-WORK = "KEP_WORK"
-"""Environment variable: the folder that keeps a step's partial work, so that a killed step goes on where it was."""
-MOUNT = "/gcs/"
-"""Where Vertex AI has the run's bucket, in which an output lies at one place for all attempts of a task."""
 CHECKPOINTING = ("best_epoch", "retrain")
 """Steps whose partial work is some checkpoints, which a bucket takes; that of others is many files, or large ones."""
-TENSORBOARD = "KEP_TENSORBOARD"
-"""Environment variable: the TensorBoard instance of Vertex AI that trainings write to (kep/google/tensorboards.py)."""
-FAILURE = "KEP_FAILURE"
-"""Environment variable: the object of Cloud Storage that tells why a step has failed, for the task that has a custom
-job run it (kep/google/launch.py)."""
-OWNER = "KEP_OWNER"
-"""Environment variable: id of the process that a step must not outlive, so that a killed run leaves nothing running."""
 PACKAGES = ("keras", "keras-tuner", "kfp", "lightgbm", "numpy", "scikit-learn", "scipy")
 
 log = logging.getLogger("kep")
@@ -222,11 +210,3 @@ def end_with_owner() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def version(package: str) -> str | None:
-    """Installed version of a package, None when it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

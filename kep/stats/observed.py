@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from kep.components.ingest.statistics import binned, brightness, quantile_edges
 from kep.core.files import read_json, write_json
 from kep.data import columns
+from kep.data.histograms import binned, brightness, quantile_edges
 from kep.data.records import Rows
 from kep.data.schema import Column, Manifest
 from kep.stats.drift import labelled

@@ -3,6 +3,7 @@
 The pointer is moved in one piece and last, so that a reader finds a whole version or the one before.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -136,3 +137,13 @@ def versions(folder: str) -> list[str]:
         return sorted({blob.name.removeprefix(prefix).partition("/")[0] for blob in found})
     place = Path(folder) / "versions"
     return sorted(path.name for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
+
+
+def content_version(ensemble: Path) -> str:
+    """12 hexadecimal digits of the hash of an ensemble's files: promoting one twice makes one version."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in ensemble.rglob("*") if path.is_file()):
+        if path.name != "step.json":  # times, which differ between equal ensembles
+            digest.update(f"{path.relative_to(ensemble)}\0".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

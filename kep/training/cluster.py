@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from kep.core.environment import CLUSTER, EVENTS, OWNER, PARALLEL
 from kep.core.files import read_json, write_json
-from kep.runtime.hardware import CLUSTER, PARALLEL
-from kep.runtime.step import EVENTS, OWNER, Step
+from kep.runtime.step import Step
 
 
 @contextmanager

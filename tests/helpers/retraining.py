@@ -14,8 +14,8 @@ import keras
 import numpy as np
 
 import kep.models.encode  # noqa: F401  (a saved model names its layers)
+from kep.core.environment import EVENTS, WORK
 from kep.models.registry import travelling
-from kep.runtime.step import EVENTS, WORK
 
 OWN = """
 import keras

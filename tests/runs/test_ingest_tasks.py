@@ -7,9 +7,9 @@ from kfp import dsl, local
 from kfp.dsl import Dataset
 
 from kep.config.sections import DataSettings, Split
+from kep.core.environment import WORK
 from kep.engines.local.runner import step_environment
 from kep.pipelines.ingest import ingested
-from kep.runtime.step import WORK
 from tests.helpers.paths import DATA
 
 VISITS = DATA / "visits.csv"

@@ -11,9 +11,9 @@ from kfp.dsl import Artifact
 from kep.artifacts.trials import Study
 from kep.components.ingest.component import ingest
 from kep.config.sections import DataSettings, SearchSettings
+from kep.core.environment import WORK
 from kep.engines.local.runner import step_environment
 from kep.pipelines.training import search
-from kep.runtime.step import WORK
 
 FAMILIES = json.dumps([{"name": "boosted_trees"}])
 

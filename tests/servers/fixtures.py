@@ -48,11 +48,11 @@ def tunnel(_behind, monkeypatch) -> Tunnel:
 def vertex(_behind, tunnel, monkeypatch):
     """An empty Vertex AI in every region of every project; what waits for it does not wait long."""
     from kep.delivery import batch_job
-    from kep.engines import submit, template
-    from kep.google import vertex
+    from kep.engines import submit
+    from kep.google import retries, vertex
 
     monkeypatch.setattr(batch_job, "POLL", 0)
-    for calls in (vertex.CHANGE, vertex.LOOK, vertex.FOLLOW, template.STORAGE):
+    for calls in (vertex.CHANGE, vertex.LOOK, vertex.FOLLOW, retries.STORAGE):
         monkeypatch.setitem(calls, "retry", calls["retry"].with_delay(0.01, 0.01).with_timeout(1))
     monkeypatch.setitem(vertex.ENDED, "retry", vertex.ENDED["retry"].with_delay(0.01, 0.01).with_timeout(1))
     monkeypatch.setitem(vertex.ENDED, "polling", vertex.ENDED["polling"].with_delay(0.01, 0.01))
@@ -171,7 +171,7 @@ def registered(vertex, gcs, churn_versions):
     """Function that makes versions of the model `churn` in the Model Registry from `churn_versions`, in that order."""
     from google.cloud import aiplatform_v1 as api
 
-    from kep.components.promote.promote import content_version
+    from kep.storage.champions import content_version
     from tests.kep.data.sources.test_gcs import upload
 
     def of(*names: str) -> list[api.Model]:

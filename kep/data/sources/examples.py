@@ -24,9 +24,10 @@ from pyarrow import fs
 
 from kep.config.sections import DataSettings
 from kep.core.errors import UserError
+from kep.data.pixels import as_pixels, unreadable
 from kep.data.schema import FILE, ID
 from kep.data.sources.arrays import image_array
-from kep.data.sources.images import Shapes, as_pixels, unreadable
+from kep.data.sources.images import Shapes
 from kep.data.sources.unit import BLOCK, Source, Unit
 
 log = logging.getLogger("kep.ingest")

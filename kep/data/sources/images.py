@@ -11,6 +11,7 @@ from PIL import Image
 from pyarrow import fs
 
 from kep.core.errors import UserError
+from kep.data.pixels import as_pixels, unreadable
 from kep.data.sources.arrays import image_array
 from kep.data.sources.unit import BLOCK, Part, Source, Unit
 
@@ -123,11 +124,6 @@ def _open(system: fs.FileSystem, path: str) -> Image.Image:
         raise unreadable(_short(path), error) from error
 
 
-def unreadable(name: str, error: Exception) -> UserError:
-    """The sentence for a damaged image."""
-    return UserError(f"data.source: image {name} cannot be read ({type(error).__name__}); replace or remove it")
-
-
 def _short(path: str) -> str:
     return "/".join(PurePosixPath(path).parts[-2:])
 
@@ -145,18 +141,3 @@ def _read(
         arrays["image"] = image_array(np.stack([as_pixels(_open(system, path), shape, _short(path)) for path in paths]))
     arrays[label] = pa.array(classes)
     yield pa.record_batch({name: arrays[name] for name in columns})
-
-
-def as_pixels(image: Image.Image, shape: tuple[int, int, int], name: str) -> np.ndarray:
-    """One image as uint8 [h, w, c], resized by area averaging where its size differs; `name` is for messages."""
-    height, width, channels = shape
-    try:
-        with image:
-            if image.mode in ("I;16", "I"):
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            image = image.convert("L" if channels == 1 else "RGB")
-            if image.size != (width, height):
-                image = image.resize((width, height), Image.Resampling.BOX)
-            return np.asarray(image, np.uint8).reshape(shape)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise unreadable(name, error) from error

@@ -21,7 +21,7 @@ from kep.components.predict.read import chunk_rows
 from kep.core.errors import UserError, nearest
 from kep.data.schema import FILE, Manifest
 from kep.delivery.remote import as_json, cause
-from kep.engines.base import first_line
+from kep.google.once import first_line
 from kep.google.vertex import LOGIN, LOOK, Vertex
 
 if TYPE_CHECKING:

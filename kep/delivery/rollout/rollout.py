@@ -17,9 +17,9 @@ from rich.table import Table
 from kep.core.errors import UserError
 from kep.delivery.rollout.canary import Limits, ask_both, check_labels
 from kep.delivery.rollout.endpoints import Deployed, deployed, find, get, manifest_of
-from kep.engines.base import once
 from kep.engines.progress import say
 from kep.google import model_registry
+from kep.google.once import once
 from kep.google.vertex import CHANGE, CREATE, ENDED, Vertex, unsure
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from pydantic_core import from_json
 
 from kep.core.errors import UserError, nearest
 from kep.data.columns import texts
+from kep.data.pixels import as_pixels
 from kep.data.records import Rows, as_array, blank_row, vocabulary_codes
 from kep.data.schema import Column, Manifest
-from kep.data.sources.images import as_pixels
 
 SIGNATURE = "serving_default"
 """The one signature there is, by the name that TensorFlow Serving's clients know."""

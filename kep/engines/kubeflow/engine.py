@@ -21,9 +21,10 @@ from kfp import Client
 from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
 from kep.core.errors import UserError
-from kep.engines.base import OURS, Made, Options, Run, Task, first_line, once
-from kep.engines.local.run import revision
+from kep.core.versions import revision
+from kep.engines.base import OURS, Options, Run, Task
 from kep.engines.template import Template, uncached
+from kep.google.once import Made, first_line, once
 from kep.pipelines.machines import on_kubernetes
 
 TOKEN, COOKIES = "KEP_KUBEFLOW_TOKEN", "KEP_KUBEFLOW_COOKIES"

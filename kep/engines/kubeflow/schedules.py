@@ -6,11 +6,12 @@ import kfp_server_api
 from rich.table import Table
 
 from kep.core.errors import UserError, nearest
-from kep.engines.base import Options, once
+from kep.engines.base import Options
 from kep.engines.kubeflow.engine import LOOK, TIMEOUT, Kubeflow, condition, runtime, specification, unsure
 from kep.engines.submit import look, parameters
 from kep.engines.template import Template, uncached
-from kep.engines.vertex.schedules import Timing
+from kep.engines.timing import Timing
+from kep.google.once import once
 
 _TEMPLATE = "template sha256:"
 

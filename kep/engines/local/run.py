@@ -3,7 +3,6 @@
 import json
 import platform
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Iterable
@@ -14,10 +13,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from kep.components.ingest.inspect import fingerprint, size
 from kep.config.run_file import RunFile, validate
 from kep.core.errors import UserError, nearest
 from kep.core.files import link, read_json, write_file, write_json
+from kep.core.versions import revision, version
+from kep.data.sources.fingerprint import fingerprint, size
 from kep.engines.local import mirror
 from kep.engines.local import runner as local
 from kep.engines.local.docker import Containers, image_ids, sources
@@ -25,7 +25,7 @@ from kep.engines.preflight import MOST_SURVEYED, devices, survey
 from kep.engines.progress import View
 from kep.pipelines.images import LOCAL
 from kep.pipelines.parameters import LIBRARIES, arguments, code_hash, located, with_champion
-from kep.runtime.step import version
+from kep.pipelines.steps import STEPS
 from kep.storage import champions
 
 TELLING = {"binary": ("accuracy", "roc_auc"), "multiclass": ("accuracy", "f1"), "regression": ("rmse", "r2")}
@@ -97,7 +97,7 @@ def execute(
     place: local.Place,
     given: dict,
     console: Console,
-    steps: Iterable[str] = local.STEPS,
+    steps: Iterable[str] = STEPS,
     containers: Containers | None = None,
 ) -> int:
     """Runs `pipeline.yaml` of a run's folder, shows its progress, and says so if it fails or is interrupted.
@@ -186,16 +186,6 @@ def record(settings: RunFile, base: Path, given: dict, images: dict[str, str]) -
         "platform": platform.platform(),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
-
-
-def revision() -> str | None:
-    """Of this package's checkout; None for an installed package, or without git."""
-    command = ["git", "describe", "--always", "--dirty"]
-    try:
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() or None
 
 
 def like(folder: Path, console: Console) -> tuple[RunFile, Path]:

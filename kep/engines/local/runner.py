@@ -20,24 +20,16 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kep.core.environment import EVENTS, OWNER, PARALLEL, WORK
 from kep.core.errors import UserError
 from kep.core.files import read_json, write_json
 from kep.pipelines.parameters import check_path
-from kep.runtime.hardware import PARALLEL
-from kep.runtime.step import EVENTS, OWNER, WORK, end_with_owner
+from kep.pipelines.steps import PARTS, STEPS, step_of
+from kep.runtime.step import end_with_owner
 
 if TYPE_CHECKING:
     from kep.engines.local.docker import Containers
 
-STEPS = ("ingest", "tune", "best_epoch", "weigh", "retrain", "evaluate", "promote")
-"""In order of the flow."""
-PARTS = {
-    "ingest": ("ingest", *(f"ingest_{name}" for name in ("scan", "keys", "roles", "count", "write", "join"))),
-    "tune": ("tune", "suggest", "trial"),
-    "predict": ("predict", "predict_plan", "predict_join"),
-    "drift": ("drift", "drift_gate"),
-}
-"""Components of a step that has several."""
 EVENTS_FILE = "events.jsonl"
 """File in a run's folder that its steps append their events to."""
 ENTERED = "KEP_ENTERED"
@@ -201,12 +193,6 @@ def follow(process: subprocess.Popen, folder: Path, show: Callable[[dict], None]
                 process.wait(timeout=pause)
             except subprocess.TimeoutExpired:
                 continue
-
-
-def step_of(task: str) -> str:
-    """The step that a task of the compiled pipeline belongs to: tune for suggest-2."""
-    name = re.sub(r"-\d+$", "", task).replace("-", "_")
-    return next((step for step, parts in PARTS.items() if name in parts), name)
 
 
 def _main(job_file: str) -> None:

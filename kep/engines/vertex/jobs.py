@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING
 from google.protobuf import json_format
 
 from kep.core.errors import UserError
+from kep.core.versions import revision
 from kep.engines.base import Options, Run, Task
-from kep.engines.local.run import revision
 from kep.engines.template import Template, uncached
 from kep.google import tensorboard_instances
+from kep.google.labels import NAME
 
 if TYPE_CHECKING:
     from google.cloud import aiplatform_v1 as api
-
-NAME = "kep_run"
-"""Label of every run that was made here; its value is the name in the run file."""
 
 
 def check_options(options: Options, region: str) -> None:

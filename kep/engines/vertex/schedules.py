@@ -1,80 +1,24 @@
 """Runs of a template again and again, which Vertex AI starts."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from google.api_core import exceptions
 from rich.table import Table
 
 from kep.core.errors import UserError, nearest
-from kep.engines.base import Options, once
+from kep.engines.base import Options
 from kep.engines.submit import look, parameters
 from kep.engines.template import Template
+from kep.engines.timing import Timing, split
 from kep.engines.vertex.jobs import check_options, job_of, options_of
+from kep.google.once import once
 from kep.google.vertex import CHANGE, CREATE, LOOK, Vertex, unsure
 
 if TYPE_CHECKING:
     from google.cloud import aiplatform_v1 as api
-
-_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-_DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
-_FIELDS = (
-    ("minute", 0, 59, []),
-    ("hour", 0, 23, []),
-    ("day of the month", 1, 31, []),
-    ("month", 1, 12, _MONTHS),
-    ("day of the week", 0, 7, _DAYS),
-)
-
-
-@dataclass(frozen=True)
-class Timing:
-    """When a schedule starts runs. What is None is left as it is, or to Vertex AI.
-
-    Attributes:
-        cron: Five fields.
-        zone: IANA name of the time zone that they are in.
-        concurrent: Runs that may be under way at once.
-        queue: Whether a run that may not start yet waits; else it is left out.
-        start: First moment.
-        end: Last moment.
-    """
-
-    cron: str | None = None
-    zone: str | None = None
-    concurrent: int | None = None
-    queue: bool | None = None
-    start: datetime | None = None
-    end: datetime | None = None
-
-    def fields(self, before: str = "") -> dict:
-        """Those of Vertex AI's message that are given.
-
-        Args:
-            before: What the schedule's cron is now, of which the time zone or the five fields may be kept.
-
-        Raises:
-            UserError: A value can't be what it stands for.
-        """
-        zone_before, cron_before = split(before)
-        cron, zone = self.cron or cron_before, self.zone or zone_before
-        if self.cron is not None:
-            check_cron(self.cron)
-        if self.zone is not None:
-            check_zone(self.zone)
-        if self.start and self.end and _moment(self.start, zone) >= _moment(self.end, zone):
-            raise UserError("--end: it is not after --start")
-        fields = {
-            "cron": f"TZ={zone} {cron}" if self.cron or self.zone else None,
-            "max_concurrent_run_count": self.concurrent,
-            "allow_queueing": self.queue,
-            "start_time": self.start and _moment(self.start, zone),
-            "end_time": self.end and _moment(self.end, zone),
-        }
-        return {name: value for name, value in fields.items() if value is not None}
 
 
 def create(vertex: Vertex, name: str, template: Template, options: Options, timing: Timing) -> datetime:
@@ -189,54 +133,6 @@ def listing(vertex: Vertex) -> Table:
             one.display_name, one.state.name.lower(), cron, zone, following, str(one.started_run_count), template
         )
     return table
-
-
-def check_cron(cron: str) -> None:
-    """Raises:
-    UserError: It has not five fields, or one holds what can't stand there.
-    """
-    fields = cron.split()
-    if len(fields) != len(_FIELDS):
-        raise UserError(
-            f'--cron: "{cron}" has {len(fields)} fields, not 5: minute, hour, day of the month, month, day of the '
-            'week, such as "0 4 * * mon"'
-        )
-    for text, (name, low, high, words) in zip(fields, _FIELDS, strict=True):
-        for part in text.split(","):
-            span, slash, step = part.partition("/")
-            first, dash, last = span.partition("-")
-            ends = [_number(end, low, words) for end in ([first, last] if dash else [first])]
-            fine = span == "*" or all(end is not None and low <= end <= high for end in ends)
-            fine = fine and (len(ends) == 1 or ends[0] <= ends[1])
-            if not fine or (slash and not (step.isdecimal() and int(step) > 0)):
-                raise UserError(f'--cron: "{part}" is no {name}, which goes from {low} to {high}')
-
-
-def check_zone(zone: str) -> None:
-    """Raises:
-    UserError: It is no name of the IANA time zone database.
-    """
-    try:
-        ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        near = nearest(zone, available_timezones())
-        raise UserError(f'--time-zone: "{zone}" is none{near or ", such as Europe/Berlin"}') from error
-
-
-def split(cron: str) -> tuple[str, str]:
-    """The time zone and the five fields of Vertex AI's cron."""
-    match = re.fullmatch(r"(?:(?:CRON_)?TZ=(\S+) )?(.*)", cron)
-    return match[1] or "UTC", match[2]
-
-
-def _number(text: str, low: int, words: list[str]) -> int | None:
-    if text.lower() in words:
-        return words.index(text.lower()) + low
-    return int(text) if text.isdecimal() else None
-
-
-def _moment(given: datetime, zone: str) -> datetime:
-    return given if given.tzinfo else given.replace(tzinfo=ZoneInfo(zone))
 
 
 def _request(vertex: Vertex, template: Template, options: Options) -> "api.CreatePipelineJobRequest":

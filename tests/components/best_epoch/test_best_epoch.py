@@ -8,11 +8,11 @@ import pytest
 
 from kep.components.best_epoch.best_epoch import median, run
 from kep.components.weigh.weigh import load_predictions
+from kep.core.environment import WORK
 from kep.core.errors import UserError
 from kep.core.seeds import derive
 from kep.data.records import Records, Rows
 from kep.models.boosted_trees import ROUNDS_PER_EPOCH, BoostedTrees
-from kep.runtime.step import WORK
 from kep.stats.metrics import loss, metrics
 
 CANDIDATE = {

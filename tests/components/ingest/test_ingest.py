@@ -17,12 +17,14 @@ from PIL import Image
 
 from kep.components.ingest import categories, statistics
 from kep.components.ingest.ingest import ingest
-from kep.components.ingest.inspect import fingerprint, inspect
+from kep.components.ingest.inspect import inspect
 from kep.config.sections import DataSettings, Files, Split
 from kep.core.errors import RunError
+from kep.data import histograms
 from kep.data.columns import mix
 from kep.data.records import Records, Rows, encode_table
 from kep.data.schema import Manifest
+from kep.data.sources.fingerprint import fingerprint
 from tests.helpers.paths import DATA, ROOT
 
 CHURN = DataSettings(source=str(DATA / "churn.csv"), label="churned")
@@ -149,11 +151,11 @@ def test_distributions_are_of_train_rows(tmp_path: Path):
 
 def test_a_frequent_value_has_a_bin_of_its_own():
     values = np.array([0] * 80 + list(range(1, 21)) + [np.nan] * 5, np.float32)
-    edges = statistics.quantile_edges(values)
-    assert statistics.binned(values, edges).tolist() == [0, 80, 10, 10]
-    constant = statistics.quantile_edges(np.ones(9, np.float32))
-    assert statistics.binned(np.array([0, 1, 1, 2], np.float32), constant).tolist() == [1, 2, 1]
-    assert statistics.binned(values, statistics.quantile_edges(np.full(3, np.nan, np.float32))).tolist() == [100]
+    edges = histograms.quantile_edges(values)
+    assert histograms.binned(values, edges).tolist() == [0, 80, 10, 10]
+    constant = histograms.quantile_edges(np.ones(9, np.float32))
+    assert histograms.binned(np.array([0, 1, 1, 2], np.float32), constant).tolist() == [1, 2, 1]
+    assert histograms.binned(values, histograms.quantile_edges(np.full(3, np.nan, np.float32))).tolist() == [100]
 
 
 def test_edges_are_of_the_first_values_and_counts_of_all(monkeypatch):
@@ -165,8 +167,8 @@ def test_edges_are_of_the_first_values_and_counts_of_all(monkeypatch):
     histogram.finish()
     for place in range(2):
         own = histogram.of(place)
-        assert own["edges"] == statistics.quantile_edges(values[:1000, place]).tolist()
-        assert own["counts"] == statistics.binned(values[:, place], np.array(own["edges"])).tolist()
+        assert own["edges"] == histograms.quantile_edges(values[:1000, place]).tolist()
+        assert own["counts"] == histograms.binned(values[:, place], np.array(own["edges"])).tolist()
 
 
 def test_category_unseen_in_train_is_other(tmp_path: Path):

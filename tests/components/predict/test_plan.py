@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from kep.components.predict.plan import Slice, plan
-from kep.components.promote.promote import content_version
 from kep.core.errors import UserError
 from kep.core.files import write_json
+from kep.storage.champions import content_version
 from tests.components.predict.conftest import churn
 
 

@@ -19,16 +19,17 @@ from kep.components.predict import run as steps
 from kep.components.predict.plan import plan
 from kep.components.predict.predict import join, predict_slice
 from kep.components.predict.read import chunks, open_for
-from kep.components.promote.promote import content_version
 from kep.config.sections import DataSettings
+from kep.core.environment import EVENTS, WORK
 from kep.core.errors import RunError, UserError
 from kep.core.files import read_json
 from kep.data.columns import pixels
 from kep.data.schema import Column, Manifest
 from kep.delivery.predict import predict
 from kep.models.ensemble import Ensemble
-from kep.runtime.step import EVENTS, WORK, Step
+from kep.runtime.step import Step
 from kep.stats.observed import predicted_bins
+from kep.storage.champions import content_version
 from tests.components.predict.conftest import churn
 from tests.helpers.examples import write_examples
 from tests.helpers.paths import DATA

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from kep.components.promote.promote import content_version, decide, run
+from kep.components.promote.promote import decide, run
 from kep.core.files import write_json
-from kep.storage.champions import POINTER, read
+from kep.storage.champions import POINTER, content_version, read
 
 WIN = {"folder": "x", "unseen": 100, "difference": {"value": -0.2, "low": -0.3, "high": -0.1, "rows": 100}}
 LOSS = {"folder": "x", "unseen": 100, "difference": {"value": 0.2, "low": 0.1, "high": 0.3, "rows": 100}}

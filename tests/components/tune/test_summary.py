@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from kep.components.tune.summary import search_view
+from kep.report.search import search_view
 
 SPACE = [
     {"class_name": "Int", "config": {"name": "units", "min_value": 16, "max_value": 256, "sampling": "log"}},

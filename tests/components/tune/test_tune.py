@@ -17,9 +17,9 @@ from kep.artifacts.trials import Study, Trial
 from kep.components.tune.objective import resolve
 from kep.components.tune.tune import run
 from kep.config.sections import Objective
+from kep.core.environment import WORK
 from kep.core.errors import UserError
 from kep.data.records import Records
-from kep.runtime.step import WORK
 from kep.stats.metrics import metrics
 
 TREES = [{"name": "boosted_trees"}]

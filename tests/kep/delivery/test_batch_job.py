@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from kep.components.promote.promote import content_version
 from kep.core.files import read_json
 from kep.delivery import batch_job
 from kep.delivery.predict import predict
 from kep.google import objects
+from kep.storage.champions import content_version
 from tests.helpers.paths import DATA
 from tests.kep.engines.vertex.test_vertex import BUCKET, one_sentence
 

@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from kep.engines.local.runner import STEPS
 from kep.engines.progress import MARKS, View, lay_out
+from kep.pipelines.steps import STEPS
 
 
 def event(kind: str, step: str = "tune", label: str = "", **more) -> dict:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from google.cloud import aiplatform_v1 as api
 
+from kep.core.environment import WORK
 from kep.google import launch
 from kep.google.custom_jobs import MODULE, RUN, Place, worker_pools
-from kep.runtime.step import WORK
 from tests.helpers.retraining import Retraining
 from tests.kep.engines.vertex.test_vertex import ACCOUNT, SUBMIT, job
 from tests.servers.vertex_jobs import Fate

@@ -13,9 +13,10 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from kep.core.environment import TENSORBOARD, WORK
 from kep.google import tensorboards
 from kep.google.tensorboards import Board, Sender
-from kep.runtime.step import TENSORBOARD, WORK, Step, entry
+from kep.runtime.step import Step, entry
 from kep.training.monitor import StepMonitor
 from tests.components.best_epoch.test_best_epoch import best_epoch
 from tests.components.tune.test_tune import tune

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from kep.core.environment import EVENTS, OWNER, WORK
 from kep.core.errors import AwayError, RunError, UserError
-from kep.runtime.step import EVENTS, OWNER, WORK, Step, end_with_owner, entry
+from kep.runtime.step import Step, end_with_owner, entry
 
 
 @pytest.fixture(autouse=True)
@@ -169,7 +170,7 @@ def test_partial_work_is_kept_between_attempts(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("name", "kept"), [("retrain", True), ("ingest", False)])
 def test_checkpoints_are_kept_beside_an_output_in_the_runs_bucket(tmp_path, monkeypatch, name, kept):
     """An attempt that ends badly leaves them for the next one, which removes them."""
-    monkeypatch.setattr("kep.runtime.step.MOUNT", f"{tmp_path}/")
+    monkeypatch.setattr("kep.core.environment.MOUNT", f"{tmp_path}/")
     found = []
 
     @entry(name)

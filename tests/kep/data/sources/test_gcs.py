@@ -13,12 +13,13 @@ from rich.console import Console
 
 from kep.cli import init
 from kep.components.ingest.ingest import ingest
-from kep.components.ingest.inspect import fingerprint, inspect, size
+from kep.components.ingest.inspect import inspect
 from kep.components.ingest.run import run
 from kep.config.run_file import validate
 from kep.config.sections import DataSettings, Files, Split
 from kep.core.errors import AwayError, RunError, UserError
 from kep.data.schema import Manifest
+from kep.data.sources.fingerprint import fingerprint, size
 from kep.engines.preflight import check
 from kep.google import objects
 from kep.storage.locations import digests, list_files

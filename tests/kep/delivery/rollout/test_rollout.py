@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import requests
 
-from kep.components.promote.promote import content_version
 from kep.data.schema import Manifest
 from kep.delivery.rollout import endpoints
 from kep.delivery.rollout.canary import Limits, Side, checks
 from kep.delivery.rollout.rollout import stages
 from kep.engines.local.runner import ENTERED
 from kep.storage import champions
+from kep.storage.champions import content_version
 from tests.helpers.paths import DATA
 from tests.kep.delivery.rollout.test_endpoints import NAME, PLACE
 from tests.kep.delivery.serving.conftest import until

@@ -8,7 +8,8 @@ from rich.console import Console
 from kep.config.run_file import validate
 from kep.core.errors import UserError
 from kep.core.files import write_json
-from kep.engines.local.run import _note_champion, _short, find, new_folder, results_table, revision
+from kep.core.versions import revision
+from kep.engines.local.run import _note_champion, _short, find, new_folder, results_table
 
 
 @pytest.mark.parametrize(

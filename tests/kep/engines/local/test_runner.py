@@ -9,7 +9,8 @@ import psutil
 import pytest
 
 from kep.core.errors import UserError
-from kep.engines.local.runner import STEPS, Place, follow, step_of, stop
+from kep.engines.local.runner import Place, follow, stop
+from kep.pipelines.steps import STEPS, step_of
 
 COMPONENTS = {
     "ingest": ["records"],

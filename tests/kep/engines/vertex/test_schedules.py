@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from kep.core.errors import UserError
-from kep.engines.vertex.schedules import check_cron
+from kep.engines.timing import check_cron
 from tests.kep.engines.test_template import PUBLISH, REPOSITORY
 from tests.kep.engines.vertex.test_vertex import BUCKET, PLACE, one_sentence
 

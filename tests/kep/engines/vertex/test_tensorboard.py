@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kep.core.environment import TENSORBOARD
 from kep.google import launch
-from kep.runtime.step import TENSORBOARD
 from tests.kep.engines.vertex.test_schedules import CREATE
 from tests.kep.engines.vertex.test_vertex import BUCKET, SUBMIT, job, one_sentence, short
 from tests.kep.google.test_custom_jobs import GPU, arguments, only
