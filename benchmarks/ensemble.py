@@ -38,7 +38,8 @@ from kep.components.ingest.ingest import ingest
 from kep.components.retrain.retrain import length
 from kep.components.weigh.weigh import choose, choose_pooling, compare
 from kep.components.weigh.weights import Limits, Problem, exact, excess, fit, greedy, nelder_mead, random_search
-from kep.config.sections import DataSettings, EnsembleSettings
+from kep.config.data import DataSettings
+from kep.config.ensemble import EnsembleSettings
 from kep.data.records import Records, Rows
 from kep.models.family import Settings
 from kep.models.registry import family

@@ -268,7 +268,7 @@ def main() -> None:
         return
 
     from kep.components.ingest.ingest import ingest
-    from kep.config.sections import DataSettings
+    from kep.config.data import DataSettings
 
     rows, trials, executions, epochs = (10_000, 100, 2, 80) if arguments.full else (3000, 8, 1, 15)
     with tempfile.TemporaryDirectory() as folder:

@@ -33,7 +33,7 @@ import numpy as np
 import tensorflow as tf
 
 from kep.components.ingest.ingest import ingest
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.core.files import write_json
 from kep.data.records import Records
 from kep.delivery.export.savedmodel import savedmodel, tensors

@@ -152,7 +152,7 @@ def ways(group: str, kind: str, rows: int) -> dict[str, Iterator[float]]:
 
 def trained(group: str, kind: str, rows: int, count: int) -> dict[str, tuple[float, float, float]]:
     """What `measured` says of each way of a group; takes the process's threads."""
-    from kep.config.sections import TrialHardware
+    from kep.config.hardware import TrialHardware
     from kep.runtime.hardware import limit_threads
 
     if group != "fit":
@@ -199,7 +199,7 @@ def replicas(rows: int, count: int) -> str:
 
 def on_replicas(number: int, rows: int, count: int) -> float:
     """Seconds of the fastest epoch of the MLP on so many logical CPU devices; takes the process's devices."""
-    from kep.config.sections import TrainingHardware
+    from kep.config.hardware import TrainingHardware
     from kep.runtime.hardware import limit_threads, plan
     from kep.training.loop import Feed, Loop
     from kep.training.machine import Machine
@@ -219,7 +219,7 @@ def on_replicas(number: int, rows: int, count: int) -> float:
 def whole_step(rows: int, epochs: int) -> str:
     """What a local training step spends its time on, in a fresh process, Markdown."""
     from kep.components.ingest.ingest import ingest
-    from kep.config.sections import DataSettings
+    from kep.config.data import DataSettings
     from kep.engines.local.runner import step_environment
 
     with tempfile.TemporaryDirectory() as folder:
@@ -239,7 +239,7 @@ def step_parts(records: str, epochs: int) -> dict[str, float]:
     """Seconds of each part of a training step, from the start of the process."""
     import psutil
 
-    from kep.config.sections import TrialHardware
+    from kep.config.hardware import TrialHardware
     from kep.runtime.hardware import limit_threads
 
     limit_threads(TrialHardware())

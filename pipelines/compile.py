@@ -14,7 +14,7 @@ import yaml
 from kfp import compiler, dsl
 from kfp.compiler.pipeline_spec_builder import extract_comments_from_pipeline_spec
 
-from kep.config.sections import Machine
+from kep.config.machine import Machine
 from kep.core.errors import UserError
 from kep.core.files import write_file
 from kep.pipelines.images import assign

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from kep.config.sections import Machine
+from kep.config.machine import Machine
 from kep.core.errors import UserError
 from kep.google.custom_jobs import Job, Place, delegate, job_of
 from kep.pipelines.machines import Target, by_job, limits, of_executors

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, Literal
 
-from kep.config.sections import Machine
+from kep.config.machine import Machine
 from kep.core.errors import UserError
 from kep.google import custom_jobs
 from kep.google.machine_types import DEFAULT_MACHINE, SHAPES

@@ -7,8 +7,9 @@ from pathlib import Path
 import kep
 import kep.components
 import kep.pipelines
+from kep.config.data import DataSettings
+from kep.config.fit import BestEpochTask
 from kep.config.run_file import RunFile
-from kep.config.sections import BestEpochTask, DataSettings
 from kep.core.errors import UserError
 from kep.core.versions import version
 from kep.models.registry import travelling

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from kep.cli import cloud, main
 from kep.components.ingest.ingest import ingest
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.core.files import write_json
 from kep.data.records import Records
 from kep.training.monitor import Monitor

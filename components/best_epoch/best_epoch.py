@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kep.components.best_epoch.folds import Fold, folds
-from kep.config.sections import BestEpochTask
+from kep.config.fit import BestEpochTask
 from kep.core.errors import RunError
 from kep.core.files import new_folder, read_json, write_file, write_json
 from kep.core.seeds import derive

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kep.artifacts.predictions import OBSERVED, TOLD
 from kep.components.drift.drift import Comparison, check_comparable, compared
-from kep.config.sections import DriftSettings
+from kep.config.prediction import DriftSettings
 from kep.core.errors import RunError
 from kep.core.files import read_json, write_file, write_json
 from kep.data.schema import Manifest

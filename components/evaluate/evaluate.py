@@ -8,7 +8,7 @@ import numpy as np
 
 from kep.artifacts.trials import Study, merged
 from kep.components.evaluate.scores import intervals, paired_difference, pictures, slices
-from kep.config.sections import EvaluateSettings
+from kep.config.evaluate import EvaluateSettings
 from kep.core.errors import UserError, nearest
 from kep.core.files import new_folder, read_json, write_file, write_json
 from kep.core.seeds import derive

@@ -4,7 +4,7 @@ import logging
 import shutil
 from pathlib import Path
 
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.data.schema import FILE, Manifest
 from kep.data.shards import read_shard

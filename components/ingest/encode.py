@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from kep.components.ingest.plan import Plan
-from kep.config.sections import Split
+from kep.config.data import Split
 from kep.core.errors import UserError
 from kep.data import columns
 from kep.data.schema import Column

@@ -22,7 +22,7 @@ from kep.components.ingest.split import Roles, assign
 from kep.components.ingest.statistics import with_statistics
 from kep.components.ingest.workers import Workers
 from kep.components.ingest.write import Target, check_disk, finish_shard, shard_counts, write_pieces
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.core.files import new_folder, scratch_folder
 from kep.data.schema import ROLES, Column, Manifest, RecordLayout, RoleInfo, SplitInfo

@@ -9,7 +9,7 @@ from kep.components.ingest.copy import own_manifest
 from kep.components.ingest.ingest import Survey, open_sources, survey_source, worker_count
 from kep.components.ingest.tasks import files_of_tasks
 from kep.components.ingest.workers import Workers
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.core.files import scratch_folder
 from kep.data.schema import ROLES, Manifest
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from kep.components.ingest.scan import MOST_CLASSES, ColumnScan, Scan
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.core.errors import UserError, nearest
 from kep.data import columns
 from kep.data.schema import GROUP, ID, Column, Label

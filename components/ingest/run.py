@@ -6,7 +6,7 @@ from pathlib import Path
 from kep.components.ingest import tasks
 from kep.components.ingest.ingest import ingest
 from kep.components.ingest.tasks import Known, Task
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.data.schema import Manifest
 from kep.runtime.step import Step, entry
 

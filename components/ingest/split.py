@@ -13,7 +13,7 @@ import numpy as np
 
 from kep.components.ingest.encode import Keys, ascending
 from kep.components.ingest.spill import Group, group, places, read, spill
-from kep.config.sections import Split
+from kep.config.data import Split
 from kep.core.errors import UserError
 from kep.data.columns import mix, text_hash
 from kep.data.schema import ROLES

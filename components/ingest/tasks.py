@@ -38,7 +38,7 @@ from kep.components.ingest.scan import Scan
 from kep.components.ingest.split import Roles
 from kep.components.ingest.workers import Workers
 from kep.components.ingest.write import check_disk
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.core.files import read_json, write_json
 from kep.data.schema import Column, Manifest

@@ -17,7 +17,7 @@ from kep.components.ingest.encode import groups
 from kep.components.ingest.layout import frames_of, template
 from kep.components.ingest.plan import Plan
 from kep.components.ingest.split import keyed
-from kep.config.sections import Split
+from kep.config.data import Split
 from kep.core.errors import UserError
 from kep.data.columns import label_indices
 from kep.data.records import encode

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from kep.components.predict.read import chunk_rows, chunks, cut, encode_chunk, open_for
-from kep.config.sections import PredictSettings
+from kep.config.prediction import PredictSettings
 from kep.core.errors import UserError, nearest
 from kep.data.columns import plain
 from kep.data.schema import Label, Manifest

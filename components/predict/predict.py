@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from kep.artifacts.predictions import OBSERVED, SHARDS, TOLD
 from kep.components.predict.plan import ROW, VERSION, Slice, prediction_columns
 from kep.components.predict.read import chunk_rows, chunks, encode_chunk, open_for
-from kep.config.sections import PredictSettings
+from kep.config.prediction import PredictSettings
 from kep.core.errors import RunError
 from kep.core.files import read_json, write_file, write_json
 from kep.data.columns import plain

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.core.errors import UserError, nearest
 from kep.data.records import Rows, encode_table
 from kep.data.schema import Column, Manifest

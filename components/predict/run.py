@@ -7,7 +7,8 @@ from pathlib import Path
 from kep.components.predict import predict as predicting
 from kep.components.predict.plan import Slice
 from kep.components.predict.plan import plan as make_plan
-from kep.config.sections import PredictSettings, TrialHardware
+from kep.config.hardware import TrialHardware
+from kep.config.prediction import PredictSettings
 from kep.core.files import write_json
 from kep.runtime.hardware import limit_threads
 from kep.runtime.step import Step, entry

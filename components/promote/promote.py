@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from kep.config.sections import PromoteSettings
+from kep.config.promote import PromoteSettings
 from kep.core.files import read_json, write_json
 from kep.runtime.step import Step, entry
 from kep.storage import champions

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from kep.config.sections import RetrainSettings
+from kep.config.fit import RetrainSettings
 from kep.core.files import write_json
 from kep.core.seeds import derive
 from kep.data.records import concat

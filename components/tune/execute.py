@@ -8,7 +8,7 @@ import numpy as np
 
 from kep.artifacts.trials import Trial
 from kep.components.tune.objective import check_reported
-from kep.config.sections import SearchSettings
+from kep.config.search import SearchSettings
 from kep.core.errors import UserError
 from kep.core.seeds import derive
 from kep.data.records import Rows

@@ -1,6 +1,6 @@
 """What a search may optimise."""
 
-from kep.config.sections import Objective, SearchSettings
+from kep.config.search import Objective, SearchSettings
 from kep.core.errors import UserError, nearest
 from kep.stats.metrics import directions
 

@@ -16,7 +16,7 @@ from kep.components.tune.objective import load
 from kep.components.tune.pool import Pool
 from kep.components.tune.search import Plan, check_failures, result, spaces, told
 from kep.components.tune.suggest import No
-from kep.config.sections import TrialHardware
+from kep.config.hardware import TrialHardware
 from kep.core.errors import UserError
 from kep.core.files import read_json, write_json
 from kep.models.registry import family, on, spec_of, specs

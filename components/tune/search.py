@@ -14,7 +14,7 @@ from kep.artifacts.trials import Study, Trial, merge
 from kep.components.tune.execute import Check, Order
 from kep.components.tune.pool import Died, Pool
 from kep.components.tune.suggest import No, Suggestion, suggest
-from kep.config.sections import SearchSettings
+from kep.config.search import SearchSettings
 from kep.core.errors import UserError
 from kep.core.seeds import derive
 from kep.runtime.step import Step

@@ -11,7 +11,8 @@ from kep.components.tune.pool import Pool
 from kep.components.tune.rounds import gather, load_spaces
 from kep.components.tune.search import Plan, Search, spaces
 from kep.components.tune.summary import write_summary
-from kep.config.sections import SearchSettings, TrialHardware
+from kep.config.hardware import TrialHardware
+from kep.config.search import SearchSettings
 from kep.core.errors import UserError
 from kep.core.files import write_json
 from kep.core.seeds import derive

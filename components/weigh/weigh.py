@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from kep.components.weigh.weights import AVERAGES, BOOK, METHODS, OF_METRICS, Limits, Problem, cross_fitted, excess, fit
-from kep.config.sections import EnsembleSettings, RetrainSettings
+from kep.config.ensemble import EnsembleSettings
+from kep.config.fit import RetrainSettings
 from kep.core.errors import UserError
 from kep.core.files import read_json, write_json
 from kep.core.seeds import derive

@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 from pydantic.fields import FieldInfo
 
+from kep.config.data import DataSettings
 from kep.config.run_file import RunFile
-from kep.config.sections import DataSettings, Section
+from kep.config.section import Section
 from kep.core.errors import UserError
 
 LABELS = ("label", "target", "class", "y", "outcome")

@@ -244,7 +244,7 @@ def batch(
 ) -> None:
     """Predict a source as a pipeline: in tasks, resumable, to Parquet, with the drift of what was predicted."""
     from kep.components.drift.drift import check_threshold
-    from kep.config.sections import DriftSettings
+    from kep.config.prediction import DriftSettings
     from kep.delivery import batch as batches
     from kep.pipelines.compile import compile_prediction
     from kep.pipelines.images import locked

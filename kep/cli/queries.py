@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.data.sources.bigquery import is_bigquery, look
 from kep.data.sources.fingerprint import locations
 from kep.engines.costs import Prices, load

@@ -11,18 +11,15 @@ from typing import Annotated, Any, Self, get_args
 import yaml
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
-from kep.config.sections import (
-    BestEpochSettings,
-    DataSettings,
-    EnsembleSettings,
-    EvaluateSettings,
-    ExportSettings,
-    HardwareSettings,
-    PromoteSettings,
-    RetrainSettings,
-    SearchSettings,
-    Section,
-)
+from kep.config.data import DataSettings
+from kep.config.ensemble import EnsembleSettings
+from kep.config.evaluate import EvaluateSettings
+from kep.config.export import ExportSettings
+from kep.config.fit import BestEpochSettings, RetrainSettings
+from kep.config.hardware import HardwareSettings
+from kep.config.promote import PromoteSettings
+from kep.config.search import SearchSettings
+from kep.config.section import Section
 from kep.core.errors import UserError, nearest
 
 
@@ -67,7 +64,7 @@ class _Loader(yaml.SafeLoader):
     """Refuses a key that stands twice in a section, of which YAML would silently take the last, and takes nothing but
     true and false for a boolean, as YAML 1.2 does: `on` is a setting, `no` may be a class."""
 
-    yaml_implicit_resolvers = {  # noqa: RUF012 (as PyYAML has it)
+    yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in known if tag != _BOOLEAN]
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }

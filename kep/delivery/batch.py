@@ -11,7 +11,8 @@ from rich.console import Console
 from kep.artifacts.predictions import SHARDS, TOLD
 from kep.components.drift.drift import check_comparable
 from kep.components.drift.run import PAGE, RECORD
-from kep.config.sections import DataSettings, DriftSettings, PredictSettings
+from kep.config.data import DataSettings
+from kep.config.prediction import DriftSettings, PredictSettings
 from kep.core.errors import UserError
 from kep.core.files import new_folder, read_json
 from kep.data.schema import Manifest

@@ -17,7 +17,8 @@ from kep.artifacts.predictions import SHARDS, TOLD
 from kep.components.predict.plan import ROW, VERSION, check_columns
 from kep.components.predict.predict import as_table, shard_names
 from kep.components.predict.read import chunk_rows, chunks, open_for
-from kep.config.sections import DataSettings, PredictSettings
+from kep.config.data import DataSettings
+from kep.config.prediction import PredictSettings
 from kep.core.errors import UserError
 from kep.core.files import new_folder, scratch_folder, write_json
 from kep.data.columns import plain

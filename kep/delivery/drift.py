@@ -8,7 +8,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 from kep.components.drift.drift import Comparison, check_comparable, check_threshold, compared
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.core.files import write_file, write_json
 from kep.data.records import as_array, encode_table

@@ -16,7 +16,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from kep.components.predict.predict import as_table
 from kep.components.predict.read import chunk_rows, chunks, open_for
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.core.errors import UserError, nearest
 from kep.core.files import scratch_folder, write_file
 from kep.data.schema import Column

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kep.components.ingest.inspect import Inspection
+from kep.config.machine import Machine
 from kep.config.run_file import RunFile
-from kep.config.sections import Machine
 from kep.core.errors import UserError
 from kep.engines.base import Options
 from kep.engines.preflight import guess

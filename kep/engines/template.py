@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
+from kep.config.data import DataSettings
 from kep.config.run_file import RunFile, load, validate
-from kep.config.sections import DataSettings
 from kep.core.errors import UserError
 from kep.engines.rehearsal import rehearse
 from kep.google.retries import STORAGE

@@ -10,7 +10,8 @@ import re
 import uuid
 from typing import TYPE_CHECKING, Literal
 
-from kep.config.sections import Machine, Section
+from kep.config.machine import Machine
+from kep.config.section import Section
 from kep.core.environment import FAILURE, MOUNT, WORK
 from kep.core.errors import nearest
 from kep.google.machine_types import REGIONS, SHAPES, smallest

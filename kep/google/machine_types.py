@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kep.config.sections import Machine
+from kep.config.machine import Machine
 
 # fmt: off
 REGIONS = (

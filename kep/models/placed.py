@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kep.config.sections import TrainingHardware
+from kep.config.hardware import TrainingHardware
 from kep.core.errors import RunError
 from kep.data.schema import Manifest
 from kep.models.family import Family

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from kep.config.sections import TrialHardware
+from kep.config.hardware import TrialHardware
 from kep.core.errors import UserError, nearest
 from kep.data.schema import Manifest
 from kep.models.family import Family, reason

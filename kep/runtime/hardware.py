@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from kep.config.sections import TrainingHardware, TrialHardware
+from kep.config.hardware import TrainingHardware, TrialHardware
 from kep.core.environment import CLUSTER, PARALLEL
 from kep.core.errors import UserError
 

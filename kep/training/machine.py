@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kep.config.sections import TrainingHardware, TrialHardware
+from kep.config.hardware import TrainingHardware, TrialHardware
 from kep.core.errors import UserError
 from kep.runtime.hardware import Plan
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kep.components.ingest import tasks
 from kep.components.ingest.tasks import Task
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 
 
 def in_tasks(settings: DataSettings, seed: int, base: Path, out: Path) -> None:

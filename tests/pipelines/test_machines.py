@@ -9,8 +9,8 @@ from kfp import compiler, dsl, kubernetes
 from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from kep.config.machine import Machine
 from kep.config.run_file import validate
-from kep.config.sections import Machine
 from kep.core.errors import UserError
 from kep.google.custom_jobs import MODULE, job_of
 from kep.pipelines.compile import compile_training
@@ -453,7 +453,7 @@ def test_the_accelerators_are_those_of_the_library():
 
     from google.cloud.aiplatform_v1 import AcceleratorType
 
-    from kep.config.sections import Accelerator
+    from kep.config.machine import Accelerator
 
     named = {name for name in get_args(Accelerator) if name.startswith("nvidia-")}
     assert {name.upper().replace("-", "_") for name in named} <= set(AcceleratorType.__members__)

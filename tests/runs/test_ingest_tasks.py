@@ -6,7 +6,7 @@ from typing import NamedTuple
 from kfp import dsl, local
 from kfp.dsl import Dataset
 
-from kep.config.sections import DataSettings, Split
+from kep.config.data import DataSettings, Split
 from kep.core.environment import WORK
 from kep.engines.local.runner import step_environment
 from kep.pipelines.ingest import ingested

@@ -10,7 +10,8 @@ from kfp.dsl import Artifact
 
 from kep.artifacts.trials import Study
 from kep.components.ingest.component import ingest
-from kep.config.sections import DataSettings, SearchSettings
+from kep.config.data import DataSettings
+from kep.config.search import SearchSettings
 from kep.core.environment import WORK
 from kep.engines.local.runner import step_environment
 from kep.pipelines.training import search

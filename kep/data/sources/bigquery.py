@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.core.errors import AwayError, UserError
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from PIL import Image
 from pyarrow import fs
 
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.data.pixels import as_pixels, unreadable
 from kep.data.schema import FILE, ID

@@ -4,7 +4,7 @@ import hashlib
 from importlib.metadata import version
 from pathlib import Path
 
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.data.schema import ROLES
 from kep.data.sources.bigquery import is_bigquery, look
 from kep.data.sources.open import is_sklearn

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.core.errors import UserError, nearest
 from kep.data.sources import arrays, examples, images, tables
 from kep.data.sources.bigquery import extracted

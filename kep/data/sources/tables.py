@@ -11,7 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.core.errors import UserError, nearest
 from kep.data.sources.unit import BLOCK, Source, Unit
 

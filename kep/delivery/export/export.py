@@ -12,7 +12,8 @@ from rich.table import Table
 
 from kep.components.weigh.weigh import limits_of, load_predictions, stack
 from kep.components.weigh.weights import fit
-from kep.config.sections import EnsembleSettings, ExportSettings
+from kep.config.ensemble import EnsembleSettings
+from kep.config.export import ExportSettings
 from kep.core.errors import UserError, nearest
 from kep.core.files import new_folder, read_json, write_json
 from kep.core.seeds import derive

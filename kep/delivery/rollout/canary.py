@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from kep.components.predict.read import chunks, open_for
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.core.files import scratch_folder
 from kep.data.schema import Column, Manifest

@@ -7,7 +7,7 @@ import pytest
 
 from kep.components.best_epoch.folds import folds
 from kep.components.ingest.ingest import ingest
-from kep.config.sections import DataSettings, Split
+from kep.config.data import DataSettings, Split
 from kep.core.errors import UserError
 from kep.data.records import Records, Rows
 

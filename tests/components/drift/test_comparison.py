@@ -12,7 +12,8 @@ from kep.components.drift.drift import compared
 from kep.components.drift.run import gate, run
 from kep.components.predict.plan import plan
 from kep.components.predict.predict import join, predict_slice
-from kep.config.sections import DataSettings, DriftSettings, PredictSettings
+from kep.config.data import DataSettings
+from kep.config.prediction import DriftSettings, PredictSettings
 from kep.core.files import read_json
 from kep.data.records import Records, as_array, encode_table
 from kep.data.schema import Manifest

@@ -12,7 +12,7 @@ from PIL import Image
 
 from kep.components.ingest.ingest import ingest
 from kep.components.ingest.inspect import inspect
-from kep.config.sections import DataSettings, Files, RoleValues, Split
+from kep.config.data import DataSettings, Files, RoleValues, Split
 from kep.core.errors import UserError
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from kep.components.ingest import categories, statistics
 from kep.components.ingest.ingest import ingest
 from kep.components.ingest.inspect import inspect
-from kep.config.sections import DataSettings, Files, Split
+from kep.config.data import DataSettings, Files, Split
 from kep.core.errors import RunError
 from kep.data import histograms
 from kep.data.columns import mix
@@ -569,7 +569,7 @@ import resource, sys
 from pathlib import Path
 from kep.components.ingest import tables
 from kep.components.ingest.ingest import ingest
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 # Arrow reads 32 blocks ahead, which does not depend on the source; small ones leave the limit to what does.
 tables.BLOCK = 1 << 18
 small, large, out, growth = sys.argv[1:]

@@ -10,7 +10,7 @@ from kep.components.ingest import spill
 from kep.components.ingest.encode import Keys
 from kep.components.ingest.split import DROPPED, TEST, TRAIN, VALIDATION, Roles, assign, keyed
 from kep.components.ingest.statistics import Moments
-from kep.config.sections import Split
+from kep.config.data import Split
 
 SPLITS = {"random": Split(), "files": Split(by="files")} | {
     by: Split(by=by, column="t") for by in ("group", "time", "column")

@@ -14,7 +14,7 @@ from kep.components.ingest import categories
 from kep.components.ingest.ingest import ingest
 from kep.components.ingest.inspect import inspect
 from kep.components.ingest.tasks import files_of_tasks
-from kep.config.sections import DataSettings, Files, Split
+from kep.config.data import DataSettings, Files, Split
 from kep.core.errors import UserError
 from tests.helpers.tasks import in_tasks
 

@@ -9,7 +9,8 @@ import pytest
 
 from kep.components.predict.plan import plan
 from kep.components.predict.predict import join, predict_slice
-from kep.config.sections import DataSettings, PredictSettings
+from kep.config.data import DataSettings
+from kep.config.prediction import PredictSettings
 from kep.stats.observed import can_observe, predicted_bins
 from tests.helpers.paths import DATA
 

@@ -4,7 +4,8 @@ import pyarrow.csv
 
 from kep.components.predict.plan import plan
 from kep.components.predict.predict import predict_slice
-from kep.config.sections import DataSettings, PredictSettings
+from kep.config.data import DataSettings
+from kep.config.prediction import PredictSettings
 from kep.models.ensemble import Ensemble
 from tests.helpers.paths import DATA
 

@@ -19,7 +19,7 @@ from kep.components.predict import run as steps
 from kep.components.predict.plan import plan
 from kep.components.predict.predict import join, predict_slice
 from kep.components.predict.read import chunks, open_for
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.core.environment import EVENTS, WORK
 from kep.core.errors import RunError, UserError
 from kep.core.files import read_json

@@ -11,7 +11,7 @@ from kep.components.tune.candidates import choose, corrected_loss
 from kep.components.tune.execute import Order
 from kep.components.tune.search import Plan
 from kep.components.tune.suggest import ORACLES, POPULATION, No, Suggestion, suggest
-from kep.config.sections import Objective, SearchSettings
+from kep.config.search import Objective, SearchSettings
 from kep.stats.metrics import row_losses
 
 EPOCHS = 9

@@ -16,7 +16,7 @@ import pytest
 from kep.artifacts.trials import Study, Trial
 from kep.components.tune.objective import resolve
 from kep.components.tune.tune import run
-from kep.config.sections import Objective
+from kep.config.search import Objective
 from kep.core.environment import WORK
 from kep.core.errors import UserError
 from kep.data.records import Records

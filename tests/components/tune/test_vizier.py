@@ -16,7 +16,7 @@ from kep.components.tune.space import active
 from kep.components.tune.suggest import No
 from kep.components.tune.vizier import specification
 from kep.config.run_file import validate
-from kep.config.sections import Objective, SearchSettings
+from kep.config.search import Objective, SearchSettings
 from kep.core.errors import UserError
 from kep.models.registry import travelling
 from tests.servers.vizier import State, _all, _kind

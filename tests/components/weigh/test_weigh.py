@@ -8,7 +8,8 @@ import pytest
 
 from kep.components.ingest.ingest import ingest
 from kep.components.weigh.weigh import check, load_predictions, run, simplest
-from kep.config.sections import DataSettings, EnsembleSettings
+from kep.config.data import DataSettings
+from kep.config.ensemble import EnsembleSettings
 from kep.core.errors import UserError
 from kep.core.files import write_json
 from kep.data.records import Records

@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 
 from kep.cli.space import show
+from kep.config.data import DataSettings
 from kep.config.run_file import RunFile
-from kep.config.sections import DataSettings, SearchSettings
+from kep.config.search import SearchSettings
 from kep.core.errors import UserError
 from tests.helpers.paths import DATA, ROOT
 

@@ -9,7 +9,7 @@ import pyarrow.csv
 import pytest
 
 from kep.components.ingest.ingest import ingest
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.core.errors import RunError, UserError
 from kep.core.files import write_json
 from kep.data.records import READERS, ROLES, Records, Rows, encode_table

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kep.components.ingest.ingest import ingest
-from kep.config.sections import DataSettings, Split
+from kep.config.data import DataSettings, Split
 from kep.core.errors import RunError, UserError
 from kep.data import shards
 from kep.data.records import Records, Rows, StoredRows, concat

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from kep.config.sections import DriftSettings, PredictSettings
+from kep.config.prediction import DriftSettings, PredictSettings
 from kep.core.errors import UserError
 from kep.core.files import read_json, write_json
 from kep.delivery import batch

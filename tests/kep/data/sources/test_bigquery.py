@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from kep.cli.main import app
 from kep.components.ingest.ingest import ingest
 from kep.components.ingest.tasks import files_of_tasks
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.core.errors import AwayError, UserError
 from kep.data.sources.fingerprint import fingerprint, size
 from tests.helpers.paths import DATA

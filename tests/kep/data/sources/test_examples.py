@@ -15,7 +15,7 @@ from PIL import Image
 
 from kep.components.ingest.ingest import ingest
 from kep.components.ingest.inspect import inspect
-from kep.config.sections import DataSettings, Files, Split
+from kep.config.data import DataSettings, Files, Split
 from kep.core.errors import UserError
 from kep.data.schema import Manifest
 from tests.helpers.examples import example, write_examples

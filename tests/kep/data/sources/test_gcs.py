@@ -15,8 +15,8 @@ from kep.cli import init
 from kep.components.ingest.ingest import ingest
 from kep.components.ingest.inspect import inspect
 from kep.components.ingest.run import run
+from kep.config.data import DataSettings, Files, Split
 from kep.config.run_file import validate
-from kep.config.sections import DataSettings, Files, Split
 from kep.core.errors import AwayError, RunError, UserError
 from kep.data.schema import Manifest
 from kep.data.sources.fingerprint import fingerprint, size

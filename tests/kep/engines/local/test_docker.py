@@ -2,7 +2,7 @@
 
 import pytest
 
-from kep.config.sections import DataSettings
+from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.engines.local.docker import Containers, engine, sources
 

@@ -1,0 +1,110 @@
+"""Settings of the data: its source, the meaning of its columns, and the split into roles."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from kep.config.section import Count, Fraction, Section
+
+
+class Files(Section):
+    """One source per role, for data that came already split."""
+
+    train: str
+    validation: str
+    test: str
+
+
+class RoleValues(Section):
+    """Which values of the split column mean which role."""
+
+    train: list[str] = ["train"]
+    validation: list[str] = ["validation"]
+    test: list[str] = ["test"]
+
+
+class Split(Section):
+    """How rows get their roles: train, validation, test."""
+
+    by: Literal["random", "group", "time", "column", "files"] = "random"
+    """random (stratified for classes) | group (a group's rows stay together) | time (train before validation
+    before test) | column (a column says the role) | files (one source per role)"""
+    column: str | None = None
+    """The column for by: group, time or column."""
+    validation: Fraction = 0.2
+    """Share of all rows (of groups for by: group)."""
+    test: Fraction = 0.2
+    """Share of all rows (of groups for by: group)."""
+    roles: RoleValues = RoleValues()
+    """For by: column, the values that mean each role."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.by in ("group", "time", "column") and not self.column:
+            raise ValueError(f'by: {self.by} needs "column", the name of the column to split by')
+        if self.by in ("random", "files") and self.column:
+            raise ValueError(f'"column" has no meaning with by: {self.by}; remove it or set by: group, time or column')
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation ({self.validation}) and test ({self.test}) leave no rows to train on; "
+                "their sum must be below 1"
+            )
+        return self
+
+
+class DataSettings(Section):
+    """Where the rows come from, what they mean, and how they are split."""
+
+    source: str | None = None
+    """A file, folder or glob, local or gs://: .csv, .parquet, .npz, .tfrecord (of tf.train.Example), a folder of image
+    folders (one per class), a records folder with its manifest.json; bq://PROJECT.DATASET.TABLE, or bq://PROJECT SELECT
+    …; sklearn:digits | breast_cancer | diabetes | iris | wine"""
+    files: Files | None = None
+    """For split by: files, one source per role instead of "source"."""
+    format: Literal["auto", "csv", "parquet", "npz", "images", "tfrecord", "sklearn"] = "auto"
+    label: str | None = None
+    """The column to predict. Not needed for images (the folder's name), sklearn sets (target), .npz (y) and TFRecords
+    with a feature named "label"."""
+    task: Literal["auto", "binary", "multiclass", "regression"] = "auto"
+    """auto: binary or multiclass for strings, booleans and integers of at most 20 values, else regression."""
+    features: list[str] | None = None
+    """The columns to learn from; all but the label and the split column when not given."""
+    exclude: list[str] = []
+    """Columns to leave out."""
+    types: dict[str, Literal["numeric", "categorical", "boolean"]] = {}
+    """Overrides of the inferred type of a column, such as {zip_code: categorical}."""
+    image_size: tuple[Count, Count] | None = None
+    """Height and width in pixels that images are resized to; needed only when they differ in size."""
+    max_categories: Count = 100
+    """The most frequent categories of a column that get a code of their own; the others share one."""
+    delimiter: str = ","
+    """What separates the columns of a CSV file."""
+    decimal: Literal[".", ","] = "."
+    """The decimal mark of numbers in a CSV file; with "," points between thousands are dropped."""
+    missing: list[str] = []
+    """What a CSV file holds where a value is missing, such as ["?", "-"], besides nothing, NA, N/A, NaN, null (each in
+    several spellings) and #N/A."""
+    extract_to: Annotated[str, Field(pattern=r"^gs://[^/]+")] | None = None
+    """For bq://: the gs:// folder that takes the Parquet files which BigQuery makes of it, in the location of the data;
+    BUCKET/extracts of `kep submit` when not given."""
+    split: Split = Split()
+    shard_mb: Annotated[float, Field(gt=0)] = 100
+    """Target size of one TFRecord shard in megabytes."""
+    workers: Literal["auto"] | Count = "auto"
+    """Processes that read and write; auto is one per core. The result does not depend on it."""
+    ingest_tasks: Count = 1
+    """Tasks of the pipeline engine that share the files of a CSV, Parquet or image source too big for one machine. The
+    result does not depend on it."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.split.by == "files") != (self.files is not None):
+            raise ValueError('"files" and split.by: files belong together; give both or neither')
+        if (self.source is None) == (self.files is None):
+            raise ValueError('give exactly one of "source" (one data set) and "files" (one per role)')
+        if self.label is not None and self.label in (self.features or []):
+            raise ValueError(f'"features" holds the label "{self.label}"; a model must not see what it predicts')
+        both = sorted(set(self.features or []) & set(self.exclude))
+        if both:
+            raise ValueError(f'"{both[0]}" is in both "features" and "exclude"')
+        return self

@@ -1,0 +1,16 @@
+"""Settings of the evaluation."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from kep.config.section import Section
+
+
+class EvaluateSettings(Section):
+    """The one look at the test rows."""
+
+    bootstrap: Annotated[int, Field(ge=100)] = 1000
+    """Resamples behind each 95 % interval."""
+    slices: list[str] = []
+    """Feature columns to report the metrics by, value by value (numeric columns by quartile)."""

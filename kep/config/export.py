@@ -1,0 +1,15 @@
+"""Settings of the exports."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from kep.config.section import Section
+
+
+class ExportSettings(Section):
+    """What `kep export` may write."""
+
+    max_loss: Annotated[float, Field(ge=0)] = 0.01
+    """Largest loss of accuracy on the test rows, or growth of a regression's error: 0.01 is a point, or a hundredth.
+    An export that loses more is not written"""

@@ -1,0 +1,36 @@
+"""Settings of the trainings after the search: best_epoch and retrain."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kep.config.section import Count, Section
+
+
+class BestEpochSettings(Section):
+    """How long each candidate should train."""
+
+    max_epochs: Count = 100
+    patience: Count = 10
+    """Epochs without a better validation loss before a training stops."""
+    seeds: Count = 3
+    """Fresh trainings per candidate; the best epoch is the median over them."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """For small data: train and validation rows in so many folds, each predicted by models of the others (in time:
+    by models of earlier rows), and each trained from every seed. Weights are then fitted on all of these rows."""
+
+
+class BestEpochTask(BestEpochSettings):
+    """What the step gets: how to train, and what `ensemble` asks of it."""
+
+    latency_rows: Count | None = None
+    """Rows of the calls that are timed; None where no latency budget is set, since times are not reproducible."""
+
+
+class RetrainSettings(Section):
+    """The final training on train and validation rows."""
+
+    enabled: bool = True
+    """false: use the models that best_epoch trained on the train rows as they are."""
+    epochs: Literal["book", "same", "steps"] = "same"
+    """same: the best epoch | book: 1.2 times the best epoch | steps: as many optimiser steps as the best epoch took"""

@@ -1,0 +1,141 @@
+"""Settings of the hardware that each step may use."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from kep.config.machine import Machine
+from kep.config.section import Count, Section
+
+
+class TrialHardware(Section):
+    """What one training may use."""
+
+    threads: Count | None = None
+    """Threads of one training; its share of the cores when not given."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "float32"
+    """Of the layers' arithmetic; losses and outputs stay in float32. auto: mixed_bfloat16 on TPUs and on GPUs that
+    have it, else float32"""
+    jit: Literal["auto", "on", "off"] = "auto"
+    """Whether XLA compiles the training. auto: on GPUs and TPUs; on a CPU for long trainings of dense layers without
+    dropout, where it was measured to pay"""
+    steps_per_execution: Literal["auto"] | Count = "auto"
+    """Optimiser steps of one call into TensorFlow; auto: as many as take about two seconds, at most 256. The result
+    does not depend on it."""
+    memory_growth: bool = True
+    """Take a GPU's memory as it is needed, not all of it at once."""
+    memory_limit_mb: Count | None = None
+    """Most memory of each GPU that a training takes; instead of memory_growth."""
+
+
+class TrainingHardware(TrialHardware):
+    """What the training of one model may use, on one or several devices or machines."""
+
+    strategy: Literal["auto", "single", "mirrored", "multi_worker", "tpu", "central_storage", "parameter_server"] = (
+        "auto"
+    )
+    """single: one device | mirrored: several GPUs of this machine | multi_worker: several processes, as TF_CONFIG
+    names them, or so many on this machine as `devices` says | tpu | auto: what the machine has. Boosted trees are
+    always single."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """cpu: don't use GPUs; mirrored then takes logical CPU devices, to try it without any"""
+    devices: Count | None = None
+    """Replicas: GPUs of mirrored, processes of multi_worker; all there are when not given."""
+    communication: Literal["auto", "nccl", "ring", "hierarchical"] = "auto"
+    """How gradients are summed over devices: nccl, hierarchical (mirrored: copies along the GPUs' links) or ring
+    (multi_worker: over the network)"""
+    tpu: str = "local"
+    """The TPU's name, or local on a TPU VM."""
+    batch_size: Count | None = None
+    """Rows of one optimiser step over all replicas; search.batch_size when not given."""
+    scale_learning_rate: Literal["none", "linear", "sqrt"] = "none"
+    """How the learning rate follows a batch_size other than the search's."""
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 5
+    """Minutes between checkpoints, from which a training that was killed goes on."""
+    stall_minutes: Annotated[float, Field(gt=0)] = 30
+    """Minutes without a step after which a training counts as stalled and ends."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.strategy in ("single", "tpu") and self.devices not in (None, 1):
+            raise ValueError(f"devices: {self.devices} has no meaning with strategy: {self.strategy}; remove it")
+        if self.strategy == "central_storage":
+            raise ValueError(
+                "strategy: central_storage is not offered: under Keras 3 it refuses layers with state, such as Dropout "
+                "and BatchNormalization, and its metrics come out wrong; use mirrored"
+            )
+        if self.strategy == "parameter_server":
+            raise ValueError(
+                "strategy: parameter_server is not offered: Keras 3 can't train under it, and stale gradients would "
+                "make the result depend on timing; use multi_worker"
+            )
+        other = {"ring": "multi_worker", "hierarchical": "mirrored"}.get(self.communication, self.strategy)
+        if self.strategy not in ("auto", other):
+            raise ValueError(f"communication: {self.communication} is for strategy: {other}; use auto or nccl")
+        if self.scale_learning_rate != "none" and self.batch_size is None:
+            raise ValueError("scale_learning_rate follows batch_size, which is not given; give it or remove both")
+        return self
+
+
+class OnMachine(Section):
+    """What one step runs on."""
+
+    # It reaches the compiled pipeline alone: no step gets it, so that a change of it leaves every cached step alone.
+    machine: Annotated[Machine | None, Field(exclude=True)] = None
+    """What each task of the step asks Kubeflow or Vertex AI for, such as {cpu: 8, memory_gb: 30, accelerator:
+    nvidia-tesla-t4, accelerators: 4}; the keys are in docs/machines.md"""
+
+
+class TuneHardware(TrialHardware, OnMachine):
+    """What the search may use."""
+
+
+class StepHardware(TrainingHardware, OnMachine):
+    """What a step that trains may use."""
+
+    @model_validator(mode="after")
+    def _several(self) -> Self:
+        count = self.machine.machines if self.machine else 1
+        if count > 1 and self.strategy not in ("auto", "multi_worker"):
+            raise ValueError(
+                f"machine.machines: {count} need strategy: multi_worker, and it is {self.strategy}; change one of them"
+            )
+        if count > 1 and self.devices not in (None, count):
+            raise ValueError(
+                f"devices: {self.devices} are the processes of the training, and machine.machines are {count}; "
+                "remove devices"
+            )
+        return self
+
+
+class HardwareSettings(Section):
+    """What each step may use."""
+
+    ingest: Annotated[OnMachine, Field(exclude=True)] = OnMachine()
+    tune: TuneHardware = TuneHardware()
+    best_epoch: StepHardware = StepHardware()
+    weigh: Annotated[OnMachine, Field(exclude=True)] = OnMachine()
+    retrain: StepHardware = StepHardware()
+    evaluate: Annotated[OnMachine, Field(exclude=True)] = OnMachine()
+    promote: Annotated[OnMachine, Field(exclude=True)] = OnMachine()
+    max_cost: Annotated[float | None, Field(gt=0, exclude_if=lambda most: most is None)] = None
+    """Most that a run on Vertex AI may cost in USD by the guess of `kep submit --dry-run`; beyond it `kep submit` and
+    `kep schedule` ask for --yes."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for step in ("ingest", "weigh", "promote"):
+            machine = getattr(self, step).machine
+            if machine and machine.accelerator:
+                raise ValueError(f"{step} has no use for an accelerator, since it trains nothing; remove it")
+        for step, machine in self.machines.items():
+            if machine.machines > 1 and step not in ("best_epoch", "retrain"):
+                instead = "; search.rounds makes a task of each trial" if step == "tune" else ""
+                raise ValueError(f"{step}.machine.machines: only a training spans several machines{instead}")
+        return self
+
+    @property
+    def machines(self) -> dict[str, Machine]:
+        """Of the steps that name one."""
+        parts = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: part.machine for name, part in parts.items() if isinstance(part, OnMachine) and part.machine}

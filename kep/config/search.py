@@ -1,0 +1,96 @@
+"""Settings of the hyperparameter search."""
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from kep.config.section import Count, Section
+
+
+class Objective(Section):
+    """The validation score that the search optimises."""
+
+    name: str = "loss"
+    """loss (log-loss for classes, mean squared error for regression), a metric that evaluate reports (accuracy,
+    roc_auc, pr_auc, f1, calibration_error, mae, rmse, r2), or one that your model was compiled with"""
+    direction: Literal["min", "max"] | None = None
+    """Which way is better; needed only for a metric of your model."""
+
+
+class SearchSettings(Section):
+    """The hyperparameter search."""
+
+    families: Annotated[list[str], Field(min_length=1)] | Literal["auto"] = "auto"
+    """mlp, cnn, boosted_trees, hyperresnet, hyperxception, hyperefficientnet (hyperefficientnet:imagenet begins with
+    ImageNet's weights, which Keras downloads), or your own path/to/file.py:build (KerasTuner's build(hp), or a
+    HyperModel). auto: mlp and boosted_trees for tables, and cnn too for images"""
+    tuner: Literal["bayesian", "random", "grid", "hyperband", "evolution", "vizier"] = "bayesian"
+    """bayesian (Gaussian process) | random | grid | hyperband (many short trainings, the best ones longer) |
+    evolution (the better ones of the latest trials, changed a little) | vizier (Vertex AI's service)"""
+    vizier: Annotated[str | None, Field(exclude_if=lambda parent: parent is None)] = None
+    """For tuner: vizier, in a search in rounds, where its studies are: projects/PROJECT/locations/REGION"""
+    max_trials: Count = 30
+    """Trials over all families together; what a small space leaves of them goes to further executions."""
+    executions_per_trial: Count = 1
+    """Trainings of each configuration, from different seeds; its score is their mean."""
+    max_minutes: Annotated[float, Field(gt=0)] | None = None
+    """No trial starts after this many minutes."""
+    max_epochs: Count = 30
+    """Longest training of one trial, in epochs (boosting rounds are 20 to an epoch)."""
+    patience: Count = 5
+    """Epochs without a better validation loss before a trial stops."""
+    batch_size: Count = 128
+    objective: Objective = Objective()
+    top_n: Count = 4
+    """Candidates handed on, chosen by what each adds to an ensemble."""
+    max_per_family: Count | None = None
+    """Most candidates of one family."""
+    workers: Literal["auto"] | Count = "auto"
+    """Processes that train trials at the same time; auto is one per GPU, else one per core that memory allows. The
+    order of suggestion depends on their number: set it to get the same trials on another machine."""
+    rounds: Count | None = None
+    """Search in so many rounds, whose trials are tasks of the pipeline engine, on other machines too; a round knows
+    the scores of the rounds before. Then max_trials follows from rounds and parallel_trials."""
+    parallel_trials: Count = 4
+    """Trainings of one round."""
+    trial_minutes: Annotated[float, Field(gt=0)] | None = None
+    """A trial that takes longer is stopped and infeasible."""
+    max_failures: Count = 5
+    """Infeasible trials in a row that end the search with an error."""
+
+    @model_validator(mode="after")
+    def _service(self) -> Self:
+        if (self.tuner == "vizier") != (self.vizier is not None):
+            raise ValueError(
+                '"vizier", such as projects/shop-ml/locations/europe-west4, and tuner: vizier belong together; give '
+                "both or neither"
+            )
+        if self.vizier and self.rounds is None:
+            raise ValueError("tuner: vizier is for a search in rounds, whose suggestions are tasks; give rounds")
+        if self.vizier and not re.fullmatch(r"projects/[^/]+/locations/[a-z0-9-]+", self.vizier):
+            raise ValueError(f'vizier: "{self.vizier}" is none; give projects/PROJECT/locations/REGION')
+        return self
+
+    @model_validator(mode="after")
+    def _rounds(self) -> Self:
+        if self.rounds is None:
+            return self
+        if self.max_minutes is not None:
+            raise ValueError('"max_minutes" has no meaning with rounds, whose tasks the engine starts; remove one')
+        trials = -(-self.rounds * self.parallel_trials // self.executions_per_trial)
+        if "max_trials" in self.model_fields_set and self.max_trials != trials:
+            raise ValueError(
+                f"max_trials ({self.max_trials}) does not fit rounds ({self.rounds}) of parallel_trials "
+                f"({self.parallel_trials}) trainings, which are {trials} trials; remove it"
+            )
+        # The way of pydantic's documentation to complete a frozen model.
+        object.__setattr__(self, "max_trials", trials)
+        return self
+
+    @property
+    def trainings(self) -> int:
+        """Trainings that the search may take."""
+        if self.rounds is not None:
+            return self.rounds * self.parallel_trials
+        return self.max_trials * self.executions_per_trial
