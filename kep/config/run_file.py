@@ -4,12 +4,14 @@
 """
 
 import json
-import re
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
-import yaml
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, ComposerError
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
 from kep.config.data import DataSettings
 from kep.config.ensemble import EnsembleSettings
@@ -57,34 +59,33 @@ class RunFile(Section):
         return self
 
 
-_BOOLEAN = "tag:yaml.org,2002:bool"
+class _Composer(Composer):
+    """Refuses a key that stands twice in one section; beside a merge key, ruamel.yaml would take the last."""
+
+    def compose_mapping_node(self, anchor: str | None) -> MappingNode:
+        """Return a section as it stands in the file, before merge keys are replaced.
+
+        Raises:
+            ComposerError: A key stands twice; the mark is where it stands first.
+        """
+        node: MappingNode = super().compose_mapping_node(anchor)
+        first: dict[str, Node] = {}
+        for key, _ in node.value:
+            if isinstance(key, ScalarNode) and first.setdefault(key.value, key) is not key:
+                problem = f'the key "{key.value}" stands twice in one section'
+                raise ComposerError(None, None, problem, first[key.value].start_mark)
+        return node
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in a section, of which YAML would silently take the last, and takes nothing but
-    true and false for a boolean, as YAML 1.2 does: `on` is a setting, `no` may be a class."""
-
-    yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in known if tag != _BOOLEAN]
-        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [key.value for key, _ in node.value]
-        twice = next((key for key, _ in node.value if keys.count(key.value) > 1), None)
-        if twice is not None:
-            problem = f'the key "{twice.value}" stands twice in one section'
-            raise yaml.constructor.ConstructorError(
-                None, None, problem, node.value[keys.index(twice.value)][0].start_mark
-            )
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(_BOOLEAN, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+def _parse(text: str) -> Any:
+    """Read YAML 1.2, where only true and false are booleans: `on` is a setting, and `no` may be a class."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _Composer
+    return yaml.load(text)
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> RunFile:
-    """Reads and validates a run file.
+    """Read and validate a run file.
 
     Args:
         path: A YAML file.
@@ -95,15 +96,16 @@ def load(path: str | Path, overrides: list[str] | None = None) -> RunFile:
     """
     path = Path(path)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        content = _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         siblings = [other.name for other in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         raise UserError(f"no run file {path}, which `kep init DATA` writes{nearest(path.name, siblings)}") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = "it is a folder" if path.is_dir() else "it is no text in UTF-8"
-        reason = error.strerror if isinstance(error, PermissionError) else reason
+        if isinstance(error, PermissionError):
+            reason = str(error.strerror)
         raise UserError(f"{path} can't be read: {reason}; give a run file, `kep init DATA` writes one") from error
-    except yaml.YAMLError as error:
+    except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise UserError(f"{path} is not valid YAML{place}: {getattr(error, 'problem', error)}") from error
@@ -114,8 +116,8 @@ def load(path: str | Path, overrides: list[str] | None = None) -> RunFile:
     return validate(content)
 
 
-def validate(content: dict) -> RunFile:
-    """The run file with the given content.
+def validate(content: dict[str, Any]) -> RunFile:
+    """Return the run file with the given content.
 
     Raises:
         UserError: One sentence per mistake, one per line.
@@ -128,7 +130,7 @@ def validate(content: dict) -> RunFile:
         raise UserError("\n".join(_sentence(mistake) for mistake in reversed(first.values()))) from None
 
 
-def _set(content: dict, override: str) -> None:
+def _set(content: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals:
         raise UserError(f'--set {override}: give key=value, such as "--set search.max_trials=5"')
@@ -140,13 +142,13 @@ def _set(content: dict, override: str) -> None:
         # A copy, since YAML's aliases make one mapping of several sections.
         content[section] = content = dict(inner)
     try:
-        content[last] = yaml.load(value, _Loader)
-    except yaml.YAMLError as error:
+        content[last] = _parse(value)
+    except YAMLError as error:
         raise UserError(f"--set {override}: the value is not valid YAML") from error
 
 
 def _sentence(mistake: Any) -> str:
-    """A pydantic error as one sentence with the key's path."""
+    """Return a pydantic error as one sentence with the key's path."""
     *parents, last = _path(mistake) or [""]
     path = ".".join(str(part) for part in [*parents, last])
     given, kind, limits = mistake["input"], mistake["type"], mistake.get("ctx", {})
@@ -193,15 +195,15 @@ def _path(mistake: Any) -> list[str | int]:
 
 
 def _is_branch(part: str | int) -> bool:
-    """Whether pydantic names a branch of a union, not a key: `literal['auto']`, `constrained-int`, `list[str]`."""
+    """Return whether the part is a branch of a union, not a key: `literal['auto']`, `constrained-int`, `list[str]`."""
     return isinstance(part, str) and ("[" in part or part in ("constrained-int", "constrained-float", "int", "float"))
 
 
-def _keys(parents: list) -> list[str]:
-    """Keys of the section at a path of keys."""
+def _keys(parents: list[str | int]) -> list[str]:
+    """Return the keys of the section at a path of keys."""
     section: Any = RunFile
     for part in parents:
-        if isinstance(part, int):  # a place in a list, whose section the key before it has named
+        if isinstance(part, int):  # an index of a list, whose section the key before it names
             continue
         annotation = section.model_fields[part].annotation
         options = [annotation, *get_args(annotation)]

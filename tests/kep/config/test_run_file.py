@@ -173,3 +173,17 @@ def test_what_is_no_run_file_is_said(tmp_path):
         load(tmp_path / "binary.yaml")
     with pytest.raises(UserError, match="it is a folder"):
         load(tmp_path)
+
+
+def test_a_key_that_stands_twice_beside_a_merge_is_refused(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("base: &base {label: y}\ndata: {source: a.csv, <<: *base, source: b.csv}\n")
+    with pytest.raises(UserError, match='line 2, column 8: the key "source" stands twice in one section'):
+        load(path)
+
+
+def test_numbers_are_those_of_yaml_1_2(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("name: demo\ndata: {source: a.csv}\npromote: {margin: 1e-3}\nsearch: {max_trials: 010}\n")
+    run = load(path, ["data.shard_mb=1E2"])
+    assert (run.promote.margin, run.search.max_trials, run.data.shard_mb) == (0.001, 10, 100)
