@@ -13,7 +13,7 @@ from kep.components.best_epoch.folds import Fold, folds
 from kep.config.fit import BestEpochTask
 from kep.core.errors import RunError
 from kep.core.files import new_folder, read_json, write_file, write_json
-from kep.core.seeds import derive
+from kep.core.seeds import derive, identity
 from kep.data.records import Rows, concat
 from kep.data.schema import Manifest
 from kep.models.family import Family, Fit, Settings
@@ -65,8 +65,8 @@ def run(
     step.label = chosen["id"]
     data = step.open(records)
     train, validation = data.open("train"), data.open("validation")
-    key = derive(seed, code, candidate, families, config, batch_size, hardware)
-    work = step.work(f"{data.manifest.fingerprint[:16]}-{key}")
+    key = identity(seed, code, candidate, families, config, batch_size, hardware, data.manifest.fingerprint)
+    work = step.work(key)
     parts = folds(train, validation, data.manifest, settings.folds, derive(seed, "folds"))
     trainings = [(number, fold) for number in range(settings.seeds) for fold in range(len(parts))]
     with placed(step, spec_of(chosen["family"], families, data.manifest), data.manifest, hardware, batch_size) as place:
@@ -156,7 +156,7 @@ def latency(member: Family, model: Any, rows: Rows) -> float:
 def _train(step: Step, place: Placed, values: dict, rows: Fold, settings: Settings, done: Path, name: str) -> None:
     """One training: `fit.json`, `predictions.npy` and `model/` in the folder `done`."""
     step.progress(name or "training")
-    kept = place.checkpoints(done.with_name(f"{done.name}.checkpoints"), str(settings.seed))
+    kept = place.checkpoints(done.with_name(f"{done.name}.checkpoints"), identity(done.parent.name, done.name))
     with place.monitor(step, f"{name}: " if name else "", kept, settings.max_epochs) as monitor:
         fit = place.family.fit(values, rows.train, rows.held, settings, monitor)
         if not np.isfinite(fit.loss):

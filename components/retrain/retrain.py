@@ -7,7 +7,7 @@ from typing import Any
 
 from kep.config.fit import RetrainSettings
 from kep.core.files import write_json
-from kep.core.seeds import derive
+from kep.core.seeds import derive, identity
 from kep.data.records import concat
 from kep.models.family import Settings
 from kep.models.placed import placed
@@ -62,8 +62,8 @@ def run(
             step.progress(
                 f"{units:g} {own.unit}s on {len(rows)} rows (best {own.unit} {chosen['best']}, rule {settings.epochs})"
             )
-            identity = derive(model_seed, code, member, families, config, hardware, batch_size, manifest.fingerprint)
-            kept = place.checkpoints(step.work(f"{manifest.fingerprint[:16]}-{identity}"), str(identity))
+            key = identity(model_seed, code, member, families, config, hardware, batch_size, manifest.fingerprint)
+            kept = place.checkpoints(step.work(key), key)
             with place.monitor(step, "", kept, units) as monitor:
                 # The limits are those of a training that watches validation rows; this one has a length instead.
                 limits = Settings(0, 0, place.batch_size, model_seed)

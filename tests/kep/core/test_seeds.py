@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kep.core.seeds import derive
+from kep.core.seeds import derive, identity
 
 
 def test_a_seed_is_the_same_on_every_machine():
@@ -22,3 +22,9 @@ def test_seeds_fit_every_library_and_use_the_whole_range():
     assert seeds.min() >= 0
     assert seeds.max() < 2**31
     assert abs(seeds.mean() / 2**30 - 1) < 0.05
+
+
+def test_an_identity_follows_from_all_parts_and_their_borders():
+    assert identity(1, "a", "b") == identity(1, "a", "b")
+    assert len(identity(1)) == 32
+    assert len({identity(1, "a", "b"), identity(1, "ab", ""), identity(1, "a/b"), identity(2, "a", "b")}) == 4
