@@ -11,9 +11,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from kep.cli import cloud, main
+from kep.cli import main, options
 from kep.components.ingest.ingest import ingest
 from kep.config.data import DataSettings
 from kep.core.files import write_json
@@ -93,8 +92,7 @@ def ensembles(records, tmp_path_factory):
 def kep(tmp_path, monkeypatch, capsys):
     """Function that runs `kep` in an empty folder; returns its exit status, its output and its errors."""
     monkeypatch.chdir(tmp_path)
-    for module in (main, cloud):
-        monkeypatch.setattr(module, "console", Console(width=200, highlight=False))
+    monkeypatch.setattr(options.console, "width", 200)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["kep", *arguments])

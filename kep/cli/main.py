@@ -1,18 +1,15 @@
-"""The command line, `kep`. Each command is a few lines; what it does lives in the module that it calls."""
+"""The command line, `kep`: one file beside this per group of commands, what they do in the modules that they call."""
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from kep.cli import cloud
+from kep.cli import ensemble, prepare, rollout, run, schedule, submit
+from kep.cli.options import console
 from kep.core.errors import UserError
-from kep.engines.local import mirror
+from kep.core.versions import revision, version
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,460 +18,39 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="From a run file and a data set to a tuned, retrained, honestly weighted and evaluated Keras ensemble.",
 )
-console = Console(highlight=False)
-
-RunFilePath = Annotated[Path, typer.Argument(metavar="FILE", help="The run file, YAML.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as search.max_trials=5."),
-]
-Runs = Annotated[
-    Path, typer.Option(parser=mirror.folder_of, metavar="FOLDER", help="Folder of all runs, local or gs://.")
-]
-Runner = Literal["subprocess", "docker"]
-Target = Literal["local", "vertex", "kubeflow"]
+for group in (prepare, run, ensemble, submit):
+    app.add_typer(group.app)
+app.add_typer(schedule.app, name="schedule")
+app.add_typer(rollout.app, name="rollout")
 
 
-@app.command(epilog="Example: kep init churn.csv --label churned")
-def init(
-    data: Annotated[str, typer.Argument(help="A data file, folder or glob, or sklearn:digits.")],
-    label: Annotated[str | None, typer.Option(help="The column to predict; guessed when not given.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The run file to write; NAME.yaml by default.")
-    ] = None,
-    force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
-) -> None:
-    """Write a commented run file for a data set."""
-    import yaml
-
-    from kep.cli.init import example, write
-
-    text = example(data, label, Path(), output.parent if output else Path())
-    settings = yaml.safe_load(text)
-    path = output or Path(f"{settings['name']}.yaml")
-    write(path, text, force)
-    if label is None and "label" in settings["data"]:
-        console.print(f"label: guessed {settings['data']['label']}; change it with --label")
-    console.print(f"wrote {path}; `kep check {path}` says what it would do")
+def _version(asked: bool) -> None:
+    if asked:
+        source = revision()
+        console.print(f"kep {version('keras-ensemble-pipelines')}" + (f" ({source})" if source else ""))
+        raise typer.Exit
 
 
-@app.command(epilog="Example: kep check pipelines/configs/digits.yaml")
-def check(file: RunFilePath, overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
-    """Say what a run would do: rows, columns, types, classes, trainings, time.
-
-    For data of BigQuery it first says what reading them costs; on a terminal it then asks whether to.
-    """
-    from kep.cli.queries import announced
-    from kep.config.run_file import load
-    from kep.engines import preflight as checking
-
-    settings = load(file, overrides)
-    told = announced(settings.data, cloud.PRICES)
-    for sentence in told:
-        console.print(sentence)
-    if told and sys.stdin.isatty() and not typer.confirm("read it now?", default=True):
-        return
-    console.print(checking.check(settings, file.parent, runs))
-
-
-@app.command(epilog="Example: kep space pipelines/configs/digits.yaml")
-def space(file: RunFilePath, overrides: Overrides = None) -> None:
-    """Show what the search can try: each family's hyperparameters, how many configurations, and a sample model."""
-    from kep.config.run_file import load
-    from kep.engines.local.runner import enter_step_environment
-
-    settings = load(file, overrides)
-    enter_step_environment()
-    with _quiet():
-        from kep.cli.space import show
-
-    console.print(show(settings, file.parent))
-
-
-@app.command(epilog="Example: kep run pipelines/configs/digits.yaml --set search.max_trials=6")
-def run(
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The run file, YAML.")] = None,
-    overrides: Overrides = None,
-    runs: Runs = Path("runs"),
-    again_from: Annotated[
-        str | None, typer.Option("--from", metavar="STEP", help="Run this step and all after it again.")
-    ] = None,
-    cache: Annotated[bool, typer.Option(help="Reuse finished steps of earlier runs.")] = True,
-    like: Annotated[Path | None, typer.Option(metavar="RUN", help="Do an earlier run again: its folder.")] = None,
-    force: Annotated[bool, typer.Option(help="Promote whatever the comparison with the champion says.")] = False,
-    runner: Annotated[
-        Runner, typer.Option(help="What a step runs as: a process, or a container of the images of `make image`.")
-    ] = "subprocess",
-) -> None:
-    """Run the whole pipeline on this machine; after an interruption it goes on where it stopped."""
-    from kep.config.run_file import load
-    from kep.core.errors import nearest
-    from kep.engines.local import run as running
-    from kep.pipelines.steps import STEPS
-
-    if (file is None) == (like is None):
-        raise UserError("give a run file, or --like with the folder of an earlier run, not both")
-    if again_from is not None and again_from not in STEPS:
-        raise UserError(
-            f"--from: {again_from} is not a step{nearest(again_from, STEPS)}; the steps are {', '.join(STEPS)}"
-        )
-    if like is not None:
-        if overrides:
-            raise UserError("--like does an earlier run again as it was; it takes no --set")
-        settings, base = running.like(like, console)
-    else:
-        settings, base = load(file, overrides), file.parent
-    raise typer.Exit(running.run(settings, base, runs, console, again_from if cache else "ingest", force, runner))
-
-
-@app.command(epilog="Example: kep compile pipelines/configs/digits.yaml -o pipeline.yaml")
-def compile(
-    file: RunFilePath,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The YAML to write.")] = Path("pipeline.yaml"),
-    overrides: Overrides = None,
-    target: Annotated[Target, typer.Option(help="Where it will run; the cloud takes images by digest.")] = "local",
-    images: Annotated[Path, typer.Option(help="The lock of the images, for vertex and kubeflow.")] = Path(
-        "containers/images.lock.yaml"
-    ),
-) -> None:
-    """Compile the pipeline to the YAML that Kubeflow Pipelines and Vertex AI take."""
-    from kep.config.run_file import load
-    from kep.pipelines.compile import compile_training
-    from kep.pipelines.images import locked, with_server
-    from kep.pipelines.machines import on_kubernetes
-    from kep.pipelines.parameters import arguments
-
-    settings = load(file, overrides)
-    defaults = arguments(settings, file.parent, Path("champions"))
-    if target == "local":
-        compile_training(output, defaults)
-    else:
-        named = locked(images)
-        defaults = with_server(defaults, named, target)
-        spec = compile_training(output, defaults, named, settings.hardware.machines, target)
-        if target == "kubeflow" and (given := on_kubernetes(spec)):
-            console.print("note: `kep submit` starts it with these inputs; do so where you start it another way")
-            for name, value in given.items():
-                console.print(f"  {name}: {value}")
-    console.print(f"wrote {output}")
-
-
-@app.command(epilog="Example: kep predict new.csv --model churn -o predictions.csv")
-def predict(
-    data: Annotated[str, typer.Argument(help="A file, folder or glob of raw features, local or gs://.")],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RUN", help="A run's name or folder, or the folder of an ensemble or of champions, local or gs://."
-        ),
-    ] = None,
-    url: Annotated[
-        str | None, typer.Option(help="Instead of --model: http://HOST:PORT/v1/models/NAME:predict of `kep serve`.")
-    ] = None,
-    endpoint: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Instead of --model: an endpoint of Vertex AI by its name, id or resource."),
-    ] = None,
+@app.callback()
+def _options(
     version: Annotated[
-        str | None, typer.Option(help="With --endpoint: the model's version, or the deployed model's id, to answer.")
-    ] = None,
-    project: cloud.Project = "",
-    region: cloud.Region = "",
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="The .csv, .parquet or .jsonl to write, a row for each row.")
-    ] = Path("predictions.csv"),
-    runs: Runs = Path("runs"),
-) -> None:
-    """Predict the rows of a file with a run's ensemble, on this machine or where it is served."""
-    from kep.engines.local.runner import enter_step_environment
-
-    if version is not None and endpoint is None:
-        raise UserError("--version has no meaning without --endpoint; remove it")
-    enter_step_environment()
-    asked = None if endpoint is None else cloud.predictor(endpoint, version, project, region, console)
-    with _quiet():
-        from kep.delivery.predict import predict
-
-    predict(model, url, data, output, runs, console, asked)
-
-
-@app.command(epilog="Example: kep batch new.parquet --model churn --key customer --tasks 4 -o predictions")
-def batch(
-    data: Annotated[str, typer.Argument(help="A file, folder or glob of raw features, local or gs://.")],
-    model: Annotated[
-        str, typer.Option(metavar="RUN", help="A run's name or folder, or the folder of an ensemble or of champions.")
-    ],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="The folder to write; one of an earlier `kep batch` is replaced.")
-    ] = Path("predictions"),
-    key: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Names a row in the predictions; its number when not given.")
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="A column that is no feature; may be repeated.")
-    ] = None,
-    tasks: Annotated[int, typer.Option(min=1, max=256, help="Tasks that share the source.")] = 1,
-    shard_rows: Annotated[int, typer.Option(min=1, help="Rows of a file of predictions, at least.")] = 65_536,
-    drift: Annotated[bool, typer.Option(help="Compare the source with what the model was trained on.")] = True,
-    threshold: Annotated[
-        float, typer.Option(help="Population stability index beyond which a column has drifted.")
-    ] = 0.2,
-    fail: Annotated[
-        bool, typer.Option("--fail-on-drift/--report-drift", help="Whether drift makes the run fail: exit status 1.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
     ] = False,
-    compiled: Annotated[
-        Path | None, typer.Option("--compile", metavar="FILE", help="Write the pipeline as YAML, and run nothing.")
-    ] = None,
-    target: Annotated[Target, typer.Option(help="With --compile: where it will run.")] = "local",
-    images: Annotated[Path, typer.Option(help="With --compile: the lock of the images.")] = Path(
-        "containers/images.lock.yaml"
-    ),
-    runs: Runs = Path("runs"),
-    on: Annotated[
-        Literal["local", "vertex"],
-        typer.Option(help="vertex: as a BatchPredictionJob by a model of its registry; no tasks, and no drift."),
-    ] = "local",
-    version: Annotated[str, typer.Option(help="vertex: number or alias; the champion, or else the default.")] = "",
-    project: cloud.Project = "",
-    region: cloud.Region = "",
-    bucket: cloud.Bucket = "",
-    machine: Annotated[str, typer.Option(help="vertex: type of the machines.")] = "n1-standard-4",
-    max_replicas: Annotated[int, typer.Option(min=1, help="vertex: machines, at most.")] = 10,
-    service_account: cloud.Account = "",
 ) -> None:
-    """Predict a source as a pipeline: in tasks, resumable, to Parquet, with the drift of what was predicted."""
-    from kep.components.drift.drift import check_threshold
-    from kep.config.prediction import DriftSettings
-    from kep.delivery import batch as batches
-    from kep.pipelines.compile import compile_prediction
-    from kep.pipelines.images import locked
-
-    if on == "vertex":
-        if compiled is not None:
-            raise UserError("--compile has no meaning with --on vertex, where no pipeline runs; remove one of them")
-        place = cloud.Place("vertex", project, region)
-        options = place.options(bucket, service_account, "", "", None, "slow")
-        raise typer.Exit(
-            cloud.batch(place, options, data, model, version, key, exclude, shard_rows, machine, max_replicas, output)
-        )
-    check_threshold(threshold)
-    settings = DriftSettings(threshold=threshold, fail=fail) if drift else None
-    given = batches.parameters(data, model, runs, exclude, settings, key=key, tasks=tasks, shard_rows=shard_rows)
-    if compiled is None:
-        raise typer.Exit(batches.batch(given, output, runs, console))
-    if target == "vertex":
-        batches.check_reachable(given)
-    compile_prediction(compiled, given, None if target == "local" else locked(images))
-    console.print(f"wrote {compiled}")
-
-
-@app.command(epilog="Example: kep serve churn --port 8080")
-def serve(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN",
-            envvar="AIP_STORAGE_URI",
-            help="A run's name or folder, or the folder of an ensemble or of champions, local or gs://.",
-        ),
-    ],
-    name: Annotated[str | None, typer.Option(help="Of the model in paths; the run's when not given.")] = None,
-    version: Annotated[int, typer.Option(min=1, help="Of the model in paths.")] = 1,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(envvar="AIP_HTTP_PORT", min=0, max=65535, help="0 for any free one.")] = 8080,
-    grpc_port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Of TensorFlow Serving's gRPC; none when not given.")
-    ] = None,
-    health_route: Annotated[
-        str, typer.Option(envvar="AIP_HEALTH_ROUTE", help="Path of the readiness check.")
-    ] = "/health",
-    predict_route: Annotated[
-        str, typer.Option(envvar="AIP_PREDICT_ROUTE", help="Path of predictions, beside /v1/models/NAME:predict.")
-    ] = "/predict",
-    batch_rows: Annotated[int, typer.Option(min=1, help="Rows of a request, and of a batch.")] = 1024,
-    batch_ms: Annotated[float, typer.Option(min=0, help="Milliseconds that an idle model waits for a batch.")] = 0,
-    queue_rows: Annotated[int, typer.Option(min=1, help="Rows that may wait; beyond them the answer is 429.")] = 8192,
-    body_mb: Annotated[float, typer.Option(min=0.001, help="Largest body of a request, in MB.")] = 16,
-    timeout_s: Annotated[
-        float, typer.Option(min=0.1, help="Seconds for a request; beyond them the answer is 504.")
-    ] = 30,
-    drain_s: Annotated[
-        float, typer.Option(min=0, help="Seconds after SIGTERM in which requests are taken while the check fails.")
-    ] = 5,
-    runs: Runs = Path("runs"),
-) -> None:
-    """Serve a run's ensemble over HTTP: Vertex AI's contract for containers, and TensorFlow Serving's REST paths."""
-    from importlib.util import find_spec
-
-    from kep.engines.local.runner import enter_step_environment
-
-    if find_spec("fastapi") is None:
-        raise UserError("kep serve needs packages that are not here; install keras-ensemble-pipelines[serve]")
-    enter_step_environment()
-    with _quiet():
-        from kep.delivery.serving.app import Limits
-        from kep.delivery.serving.command import serve
-        from kep.delivery.serving.server import Place
-
-    limits = Limits(batch_rows, batch_ms / 1000, queue_rows, int(body_mb * 1e6), timeout_s)
-    place = Place(host, port, grpc_port, health_route, predict_route, drain_s)
-    serve(run, runs, name, version, limits, place, console)
-
-
-@app.command(epilog="Example: kep export digits --format tflite --variant int8 -o digits-model")
-def export(
-    model: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder, or the folder of an ensemble.")],
-    format: Annotated[
-        Literal["savedmodel", "keras", "tflite", "tfjs"],
-        typer.Option(
-            help="A TensorFlow SavedModel of raw columns, one .keras file, TensorFlow Lite, or TensorFlow.js."
-        ),
-    ] = "savedmodel",
-    variants: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--variant",
-            help="Of tflite: float32, float16, dynamic, int8; of tfjs: float32, float16, uint8; all when not given.",
-        ),
-    ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")] = Path("exported"),
-    max_loss: Annotated[
-        float | None,
-        typer.Option(help="Largest loss of accuracy, or growth of a regression's error; export.max_loss of the run."),
-    ] = None,
-    keras_only: Annotated[
-        bool, typer.Option("--keras-only", help="Leave out boosted trees, and weigh the other members again.")
-    ] = False,
-    runs: Runs = Path("runs"),
-) -> None:
-    """Write an ensemble of Keras networks for other programs, measured there on the run's test rows."""
-    from importlib.util import find_spec
-
-    from kep.engines.local.runner import enter_step_environment
-
-    if output.exists():
-        raise UserError(f"--output: {output} exists; name another folder, or remove it")
-    if variants and format not in ("tflite", "tfjs"):
-        raise UserError(f"--variant: {format} has none; add --format tflite")
-    if format == "tflite" and find_spec("ai_edge_litert") is None:
-        raise UserError("--format tflite: needs a package that is not here; install keras-ensemble-pipelines[edge]")
-    enter_step_environment()
-    with _quiet():
-        from kep.delivery.export.runtimes import has_tfjs
-
-        if format == "tfjs" and not has_tfjs():
-            raise UserError(
-                "--format tfjs: is measured with Node.js and @tensorflow/tfjs, which are not here; install Node.js, "
-                "then run `npm install @tensorflow/tfjs` in this folder"
-            )
-        from kep.delivery.export.export import export
-        from kep.engines.local.run import report_export
-
-        measured = export(model, format, variants, output, runs, max_loss, keras_only, console)
-        if measured:
-            run = Path(measured["run"])
-            report_export(run, measured)
-            mirror.push(run.resolve(), runs)
-
-
-@app.command(epilog="Example: kep drift new.csv --against churn -o drift.html")
-def drift(
-    data: Annotated[str, typer.Argument(help="A file, folder or glob of raw features, local or gs://.")],
-    against: Annotated[
-        str,
-        typer.Option(
-            metavar="RUN", help="A run's name or folder, or the folder of an ensemble or of champions, local or gs://."
-        ),
-    ],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="An HTML page to write.")] = None,
-    record: Annotated[Path | None, typer.Option("--json", help="A JSON file to write.")] = None,
-    threshold: Annotated[
-        float, typer.Option(help="Population stability index beyond which a column has drifted: exit status 1.")
-    ] = 0.2,
-    runs: Runs = Path("runs"),
-) -> None:
-    """Compare new data with what a run's model was trained on: columns, missing values, categories, predictions."""
-    from kep.engines.local.runner import enter_step_environment
-
-    enter_step_environment()
-    with _quiet():
-        from kep.delivery.drift import drift
-
-    raise typer.Exit(int(drift(data, against, runs, threshold, console, output, record)))
-
-
-@app.command(epilog="Example: kep tensorboard digits --port 6006")
-def tensorboard(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, or the name in its run file.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.")] = 6006,
-    runs: Runs = Path("runs"),
-    instance: Annotated[
-        str,
-        typer.Option(
-            "--upload",
-            metavar="INSTANCE",
-            help="Of Vertex AI: write them there instead, projects/P/locations/R/tensorboards/ID.",
-        ),
-    ] = "",
-) -> None:
-    """Show a run's learning curves and its search in TensorBoard, until Ctrl-C."""
-    from kep.engines.local.runner import enter_step_environment
-
-    enter_step_environment()
-    with _quiet():
-        from kep.delivery.tensorboard import tensorboard, upload
-
-        if instance:
-            upload(run, runs, instance, console)
-        else:
-            tensorboard(run, runs, port, console)
-
-
-@app.command(epilog="Example: kep report digits --open")
-def report(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, or the name in its run file.")],
-    runs: Runs = Path("runs"),
-    browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
-) -> None:
-    """Print the path of a run's report."""
-    import webbrowser
-
-    from kep.engines.local.run import find
-
-    path = (find(name, runs) / "report.html").resolve()
-    print(path)
-    if browser:
-        webbrowser.open(path.as_uri())
-
-
-app.add_typer(cloud.app)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """TensorFlow greets on the standard error when it is imported, whatever its log level."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+    """Options of every command."""
 
 
 def main() -> None:
-    """Runs the command line; a user's mistake is one sentence and exit status 2."""
+    """Run the command line; a user's mistake is one sentence and exit status 2."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         app()
     except UserError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
+        errors.print(f"error: {error}", markup=False)
         sys.exit(2)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        Console(stderr=True, highlight=False, soft_wrap=True).print(
-            f"error: {place}{error.strerror or error}", markup=False
-        )
+        errors.print(f"error: {place}{error.strerror or error}", markup=False)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -21,6 +21,7 @@ from kep.components.predict.read import chunk_rows
 from kep.core.errors import UserError, nearest
 from kep.data.schema import FILE, Manifest
 from kep.delivery.remote import as_json, cause
+from kep.engines.destination import Destination
 from kep.google.once import first_line
 from kep.google.vertex import LOGIN, LOOK, Vertex
 
@@ -308,3 +309,30 @@ def _mend(status: int) -> str:
         403: "; grant this login roles/aiplatform.user",
         429: "; a quota is used up, or its machines are busy: try again later",
     }.get(status, "")
+
+
+def located(endpoint: str, project: str, region: str) -> tuple[Vertex, str]:
+    """Return where an endpoint is, and its name; a resource name says its project and region itself.
+
+    Raises:
+        UserError: The endpoint, the project or the region is missing.
+    """
+    if not endpoint:
+        raise UserError("ENDPOINT: is missing; name one of Vertex AI, or a folder with --champions")
+    if match := RESOURCE.fullmatch(endpoint):
+        project, region = match[1], match[2]
+    return Destination("vertex", project, region).vertex, endpoint
+
+
+def predictor(endpoint: str, version: str | None, project: str, region: str, say: Callable[[str], None]) -> Predictor:
+    """Return what asks an endpoint for predictions; notes about it go to `say`.
+
+    Raises:
+        UserError: There is no such endpoint or version.
+    """
+    vertex, name = located(endpoint, project, region)
+    warn_of_key(vertex.credentials, say)
+    found = Predictor(vertex, get(vertex, name), version)
+    if found.note:
+        say(f"note: {found.note}")
+    return found

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kep.cli.cloud import PRICES
+from kep.cli.options import PRICES
 from kep.config.run_file import validate
 from kep.engines import submit
 from kep.engines.costs import load, tasks

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from kep.cli import init
 from kep.components.ingest.ingest import ingest
 from kep.components.ingest.inspect import inspect
 from kep.components.ingest.run import run
@@ -20,6 +19,7 @@ from kep.config.run_file import validate
 from kep.core.errors import AwayError, RunError, UserError
 from kep.data.schema import Manifest
 from kep.data.sources.fingerprint import fingerprint, size
+from kep.engines import example
 from kep.engines.preflight import check
 from kep.google import objects
 from kep.storage.locations import digests, list_files
@@ -156,7 +156,7 @@ def test_kep_check_and_kep_init(gcs, tmp_path):
     with console.capture() as captured:
         console.print(check(settings, tmp_path, tmp_path))
     assert "gs://data/churn.csv  600 rows" in captured.get()
-    assert "label: churned" in init.example("gs://data/churn.csv", None, tmp_path)
+    assert "label: churned" in example.example("gs://data/churn.csv", None, tmp_path)
 
 
 def test_digests_follow_the_content(gcs):

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from pyarrow import parquet
 
-from kep.cli.init import example
 from kep.cli.main import main
 from kep.config.run_file import RunFile, load, validate
 from kep.config.section import Section
 from kep.core.errors import UserError
+from kep.engines.example import example
 from kep.pipelines.parameters import located
 from tests.helpers.paths import DATA
 

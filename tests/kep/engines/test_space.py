@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from kep.cli.space import show
 from kep.config.data import DataSettings
 from kep.config.run_file import RunFile
 from kep.config.search import SearchSettings
 from kep.core.errors import UserError
+from kep.engines.space import show
 from tests.helpers.paths import DATA, ROOT
 
 OWN = """

@@ -1,0 +1,83 @@
+"""Options and arguments that several commands share, and the console that all of them write to."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+console = Console(highlight=False)
+
+LOCK = Path("containers/images.lock.yaml")
+PRICES = Path(__file__).parents[1] / "engines" / "prices.yaml"
+
+
+def _folder_of(runs: str) -> Path:
+    from kep.engines.local.mirror import folder_of
+
+    return folder_of(runs)
+
+
+RunFilePath = Annotated[Path, typer.Argument(metavar="FILE", help="The run file, YAML.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as search.max_trials=5."),
+]
+Runs = Annotated[Path, typer.Option(parser=_folder_of, metavar="FOLDER", help="Folder of all runs, local or gs://.")]
+AnyTarget = Literal["local", "vertex", "kubeflow"]
+Target = Annotated[Literal["vertex", "kubeflow"], typer.Option(envvar="KEP_TARGET", help="Where it runs.")]
+Project = Annotated[str, typer.Option(envvar="GOOGLE_CLOUD_PROJECT", help="vertex: the project's id.")]
+Region = Annotated[str, typer.Option(envvar="GOOGLE_CLOUD_REGION", help="vertex: such as europe-west4.")]
+Bucket = Annotated[
+    str,
+    typer.Option(
+        metavar="GS://…", envvar="KEP_BUCKET", help="vertex: takes the artifacts and the champions, gs://BUCKET/…."
+    ),
+]
+Host = Annotated[
+    str, typer.Option(metavar="URL", envvar="KF_PIPELINES_ENDPOINT", help="kubeflow: of Kubeflow Pipelines.")
+]
+Namespace = Annotated[str, typer.Option(help="kubeflow: yours, on a server for several users.")]
+Experiment = Annotated[str, typer.Option(help="kubeflow: that runs belong to; one of the run file's name by default.")]
+What = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="A run file; what `kep batch --compile` wrote; or a template: https://…-kfp.pkg.dev/…, gs://….",
+    ),
+]
+Images = Annotated[Path, typer.Option(help="The lock of the images.")]
+Account = Annotated[str, typer.Option(metavar="NAME", help="Service account that the steps run as.")]
+Network = Annotated[str, typer.Option(help="vertex: to peer with, projects/NUMBER/global/networks/NAME.")]
+Key = Annotated[str, typer.Option("--kms-key", help="vertex: encrypts what a run makes, projects/…/cryptoKeys/K.")]
+Board = Annotated[
+    str,
+    typer.Option(
+        metavar="INSTANCE", help="vertex: that trainings write to, projects/P/locations/R/tensorboards/ID; none."
+    ),
+]
+Labels = Annotated[
+    list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="vertex: a label; may be repeated.")
+]
+Policy = Annotated[
+    Literal["slow", "fast"],
+    typer.Option(help="vertex: after a failed step, slow runs what still can, fast starts no further step."),
+]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or a run file's name for its newest run.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Also when a run would cost more than hardware.max_cost.")]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """TensorFlow greets on the standard error when it is imported, whatever its log level."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -1,0 +1,67 @@
+"""Commands before a run: write a run file, look at what it would do."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kep.cli.options import PRICES, Overrides, RunFilePath, Runs, console, quiet
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: kep init churn.csv --label churned")
+def init(
+    data: Annotated[str, typer.Argument(help="A data file, folder or glob, or sklearn:digits.")],
+    label: Annotated[str | None, typer.Option(help="The column to predict; guessed when not given.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The run file to write; NAME.yaml by default.")
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
+) -> None:
+    """Write a commented run file for a data set."""
+    import yaml
+
+    from kep.engines.example import example, write
+
+    text = example(data, label, Path(), output.parent if output else Path())
+    settings = yaml.safe_load(text)
+    path = output or Path(f"{settings['name']}.yaml")
+    write(path, text, force)
+    if label is None and "label" in settings["data"]:
+        console.print(f"label: guessed {settings['data']['label']}; change it with --label")
+    console.print(f"wrote {path}; `kep check {path}` says what it would do")
+
+
+@app.command(epilog="Example: kep check pipelines/configs/digits.yaml")
+def check(file: RunFilePath, overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
+    """Say what a run would do: rows, columns, types, classes, trainings, time.
+
+    For data of BigQuery it first says what reading them costs; on a terminal it then asks whether to.
+    """
+    from kep.config.run_file import load
+    from kep.engines import preflight as checking
+    from kep.engines.queries import announced
+
+    settings = load(file, overrides)
+    told = announced(settings.data, PRICES)
+    for sentence in told:
+        console.print(sentence)
+    if told and sys.stdin.isatty() and not typer.confirm("read it now?", default=True):
+        return
+    console.print(checking.check(settings, file.parent, runs))
+
+
+@app.command(epilog="Example: kep space pipelines/configs/digits.yaml")
+def space(file: RunFilePath, overrides: Overrides = None) -> None:
+    """Show what the search can try: each family's hyperparameters, how many configurations, and a sample model."""
+    from kep.config.run_file import load
+    from kep.engines.local.runner import enter_step_environment
+
+    settings = load(file, overrides)
+    enter_step_environment()
+    with quiet():
+        from kep.engines.space import show
+
+    console.print(show(settings, file.parent))

@@ -1,0 +1,131 @@
+"""Commands of rollouts: a new version takes over from the champion in stages."""
+
+from typing import Annotated
+
+import typer
+
+from kep.cli.options import Project, Region, console
+from kep.core.errors import UserError
+from kep.engines.progress import lay_out
+
+Endpoint = Annotated[
+    str, typer.Argument(metavar="ENDPOINT", help="Of Vertex AI: its name, id or resource name.", show_default=False)
+]
+Champions = Annotated[
+    str, typer.Option(metavar="FOLDER", help="Instead of an endpoint: a folder of champions, local or gs://.")
+]
+Stages = Annotated[str, typer.Option(help="Percentages of the traffic, one after the other.")]
+
+app = typer.Typer(no_args_is_help=True, help="Move an endpoint's traffic to a new version in stages, with checks.")
+
+
+@app.command(
+    "start",
+    epilog="Example: kep rollout start churn --project shop-ml --region europe-west4, for the challenger of the model "
+    "`churn` on the endpoint `churn`",
+)
+def start_rollout(
+    endpoint: Endpoint = "",
+    model: Annotated[str, typer.Option(help="Of the Model Registry; the endpoint's name when not given.")] = "",
+    version: Annotated[str, typer.Option(help="Its number, or an alias.")] = "challenger",
+    stages: Stages = "5,25,50,100",
+    machine: Annotated[str, typer.Option(help="Type of the machines that serve it.")] = "n1-standard-2",
+    replicas: Annotated[int, typer.Option(min=1, help="Machines, at least.")] = 1,
+    max_replicas: Annotated[int | None, typer.Option(min=1, help="Machines, at most; --replicas by default.")] = None,
+    service_account: Annotated[str, typer.Option(metavar="NAME", help="That it is served as; none by default.")] = "",
+    champions: Champions = "",
+    project: Project = "",
+    region: Region = "",
+) -> None:
+    """Deploy a version beside the champion, with its first share of the traffic."""
+    from kep.delivery.rollout import rollout
+    from kep.delivery.rollout.endpoints import located
+
+    if champions:
+        raise UserError(
+            "--champions: a folder has no traffic to share: `kep serve` serves the one version that its pointer names; "
+            "`kep rollout advance --champions` checks another one and moves the pointer to it"
+        )
+    first = rollout.stages(stages)[0]
+    vertex, name = located(endpoint, project, region)
+    size = (replicas, max(replicas, max_replicas or replicas))
+    rollout.start(vertex, name, model or name, version, first, machine, size, service_account, console)
+
+
+@app.command("advance", epilog="Example: kep rollout advance churn --check-data new.csv --to 100")
+def advance_rollout(
+    endpoint: Endpoint = "",
+    data: Annotated[
+        str, typer.Option("--check-data", metavar="DATA", help="Rows that are sent to both versions, local or gs://.")
+    ] = "",
+    rows: Annotated[int, typer.Option("--check-rows", min=1, help="Of them, about, at most.")] = 1000,
+    stages: Stages = "5,25,50,100",
+    to: Annotated[
+        int, typer.Option(min=1, max=100, help="Go on through the stages to this one; one stage by default.")
+    ] = 1,
+    max_errors: Annotated[float, typer.Option(min=0, max=1, help="Share of requests without an answer.")] = 0.01,
+    max_slowdown: Annotated[float, typer.Option(min=1, help="95th percentile of its times, of the champion's.")] = 2.0,
+    fast_ms: Annotated[float, typer.Option(min=0, help="Milliseconds that are never too slow.")] = 100.0,
+    threshold: Annotated[
+        float, typer.Option(help="Population stability index beyond which its predictions have drifted.")
+    ] = 0.2,
+    version: Annotated[str, typer.Option(help="With --champions: the version that is to become champion.")] = "",
+    champions: Champions = "",
+    project: Project = "",
+    region: Region = "",
+) -> None:
+    """Check the new version, and give it its next share or take its traffic away: exit status 1."""
+    from kep.components.drift.drift import check_threshold
+    from kep.delivery.rollout import folder, rollout
+    from kep.delivery.rollout.canary import Limits
+    from kep.delivery.rollout.endpoints import located
+
+    check_threshold(threshold)
+    if not data:
+        raise UserError("--check-data: is missing; give rows such as the endpoint is asked for")
+    limits = Limits(max_errors, max_slowdown, threshold, fast_ms / 1000)
+    if _is_folder(endpoint, champions):
+        from kep.engines.local.runner import enter_step_environment
+
+        if not version:
+            raise UserError("--version: is missing; `kep rollout status --champions` lists the versions")
+        enter_step_environment()
+        raise typer.Exit(folder.advance(champions, version, data, rows, limits, console))
+    if version:
+        raise UserError("--version has no meaning without --champions: `kep rollout start` has named the version")
+    steps = rollout.stages(stages)
+    vertex, name = located(endpoint, project, region)
+    raise typer.Exit(rollout.advance(vertex, name, data, rows, steps, to, limits, console))
+
+
+@app.command("rollback", epilog="Example: kep rollout rollback churn --project shop-ml --region europe-west4")
+def roll_back(endpoint: Endpoint = "", champions: Champions = "", project: Project = "", region: Region = "") -> None:
+    """Give the champion all traffic again; of a folder, move the pointer back to the version before."""
+    from kep.delivery.rollout import folder, rollout
+    from kep.delivery.rollout.endpoints import located
+
+    if _is_folder(endpoint, champions):
+        folder.rollback(champions, console)
+        return
+    rollout.rollback(*located(endpoint, project, region), console)
+
+
+@app.command("status", epilog="Example: kep rollout status churn --project shop-ml --region europe-west4")
+def rollout_status(
+    endpoint: Endpoint = "", champions: Champions = "", project: Project = "", region: Region = ""
+) -> None:
+    """Show the versions and what traffic they get."""
+    from kep.delivery.rollout import folder, rollout
+    from kep.delivery.rollout.endpoints import located
+
+    if _is_folder(endpoint, champions):
+        lay_out(console, folder.status(champions))
+        return
+    lay_out(console, rollout.status(*located(endpoint, project, region)))
+
+
+def _is_folder(endpoint: str, champions: str) -> bool:
+    """Whether a rollout is of a folder of champions."""
+    if endpoint and champions:
+        raise UserError(f"--champions: give it, or the endpoint {endpoint}, not both")
+    return bool(champions)

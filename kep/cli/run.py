@@ -1,0 +1,123 @@
+"""Commands of runs on this machine."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from kep.cli.options import LOCK, AnyTarget, Overrides, RunFilePath, Runs, console, quiet
+from kep.core.errors import UserError
+
+Runner = Literal["subprocess", "docker"]
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: kep run pipelines/configs/digits.yaml --set search.max_trials=6")
+def run(
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The run file, YAML.")] = None,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    again_from: Annotated[
+        str | None, typer.Option("--from", metavar="STEP", help="Run this step and all after it again.")
+    ] = None,
+    cache: Annotated[bool, typer.Option(help="Reuse finished steps of earlier runs.")] = True,
+    like: Annotated[Path | None, typer.Option(metavar="RUN", help="Do an earlier run again: its folder.")] = None,
+    force: Annotated[bool, typer.Option(help="Promote whatever the comparison with the champion says.")] = False,
+    runner: Annotated[
+        Runner, typer.Option(help="What a step runs as: a process, or a container of the images of `make image`.")
+    ] = "subprocess",
+) -> None:
+    """Run the whole pipeline on this machine; after an interruption it goes on where it stopped."""
+    from kep.config.run_file import load
+    from kep.core.errors import nearest
+    from kep.engines.local import run as running
+    from kep.pipelines.steps import STEPS
+
+    if (file is None) == (like is None):
+        raise UserError("give a run file, or --like with the folder of an earlier run, not both")
+    if again_from is not None and again_from not in STEPS:
+        raise UserError(
+            f"--from: {again_from} is not a step{nearest(again_from, STEPS)}; the steps are {', '.join(STEPS)}"
+        )
+    if like is not None:
+        if overrides:
+            raise UserError("--like does an earlier run again as it was; it takes no --set")
+        settings, base = running.like(like, console)
+    else:
+        settings, base = load(file, overrides), file.parent
+    raise typer.Exit(running.run(settings, base, runs, console, again_from if cache else "ingest", force, runner))
+
+
+@app.command(epilog="Example: kep compile pipelines/configs/digits.yaml -o pipeline.yaml")
+def compile(
+    file: RunFilePath,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The YAML to write.")] = Path("pipeline.yaml"),
+    overrides: Overrides = None,
+    target: Annotated[AnyTarget, typer.Option(help="Where it will run; the cloud takes images by digest.")] = "local",
+    images: Annotated[Path, typer.Option(help="The lock of the images, for vertex and kubeflow.")] = LOCK,
+) -> None:
+    """Compile the pipeline to the YAML that Kubeflow Pipelines and Vertex AI take."""
+    from kep.config.run_file import load
+    from kep.pipelines.compile import compile_training
+    from kep.pipelines.images import locked, with_server
+    from kep.pipelines.machines import on_kubernetes
+    from kep.pipelines.parameters import arguments
+
+    settings = load(file, overrides)
+    defaults = arguments(settings, file.parent, Path("champions"))
+    if target == "local":
+        compile_training(output, defaults)
+    else:
+        named = locked(images)
+        defaults = with_server(defaults, named, target)
+        spec = compile_training(output, defaults, named, settings.hardware.machines, target)
+        if target == "kubeflow" and (given := on_kubernetes(spec)):
+            console.print("note: `kep submit` starts it with these inputs; do so where you start it another way")
+            for name, value in given.items():
+                console.print(f"  {name}: {value}")
+    console.print(f"wrote {output}")
+
+
+@app.command(epilog="Example: kep tensorboard digits --port 6006")
+def tensorboard(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, or the name in its run file.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.")] = 6006,
+    runs: Runs = Path("runs"),
+    instance: Annotated[
+        str,
+        typer.Option(
+            "--upload",
+            metavar="INSTANCE",
+            help="Of Vertex AI: write them there instead, projects/P/locations/R/tensorboards/ID.",
+        ),
+    ] = "",
+) -> None:
+    """Show a run's learning curves and its search in TensorBoard, until Ctrl-C."""
+    from kep.engines.local.runner import enter_step_environment
+
+    enter_step_environment()
+    with quiet():
+        from kep.delivery.tensorboard import tensorboard, upload
+
+        if instance:
+            upload(run, runs, instance, console)
+        else:
+            tensorboard(run, runs, port, console)
+
+
+@app.command(epilog="Example: kep report digits --open")
+def report(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, or the name in its run file.")],
+    runs: Runs = Path("runs"),
+    browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Print the path of a run's report."""
+    import webbrowser
+
+    from kep.engines.local.run import find
+
+    path = (find(name, runs) / "report.html").resolve()
+    print(path)
+    if browser:
+        webbrowser.open(path.as_uri())

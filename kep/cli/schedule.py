@@ -1,0 +1,213 @@
+"""Commands of schedules: runs that Vertex AI or Kubeflow start again and again."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from kep.cli.options import (
+    LOCK,
+    PRICES,
+    Account,
+    Board,
+    Bucket,
+    Experiment,
+    Host,
+    Images,
+    Key,
+    Labels,
+    Namespace,
+    Network,
+    Overrides,
+    Policy,
+    Project,
+    Region,
+    Target,
+    What,
+    Yes,
+    console,
+)
+from kep.core.errors import UserError
+from kep.engines.destination import Destination
+from kep.engines.progress import lay_out, say
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the schedule.")]
+Zone = Annotated[
+    str | None, typer.Option("--time-zone", metavar="ZONE", help="Of --cron, --start and --end; UTC when not given.")
+]
+Start = Annotated[datetime | None, typer.Option(help="No run before this moment.")]
+End = Annotated[datetime | None, typer.Option(help="No run after this moment.")]
+Concurrent = Annotated[
+    int | None, typer.Option("--max-concurrent-runs", min=1, help="Runs that may be under way at once.")
+]
+Queue = Annotated[bool | None, typer.Option("--queue/--skip", help="Whether a run beyond those waits or is left out.")]
+
+if TYPE_CHECKING:
+    from kep.engines.template import Template
+
+app = typer.Typer(no_args_is_help=True, help="Start runs on Vertex AI or Kubeflow again and again.")
+
+
+@app.command(
+    epilog='Example: kep schedule create weekly churn.yaml --cron "0 4 * * mon" --time-zone Europe/Berlin '
+    "--project shop-ml --region europe-west4 --bucket gs://shop-data"
+)
+def create(
+    name: Name,
+    file: What,
+    cron: Annotated[str, typer.Option(help="Minute, hour, day of the month, month, day of the week.")],
+    target: Target = "vertex",
+    project: Project = "",
+    region: Region = "",
+    bucket: Bucket = "",
+    host: Host = "",
+    namespace: Namespace = "",
+    experiment: Experiment = "",
+    zone: Zone = "UTC",
+    concurrent: Concurrent = 1,
+    queue: Queue = False,
+    start: Start = None,
+    end: End = None,
+    service_account: Account = "",
+    network: Network = "",
+    kms_key: Key = "",
+    tensorboard: Board = "",
+    labels: Labels = None,
+    overrides: Overrides = None,
+    images: Images = LOCK,
+    failure_policy: Policy = "slow",
+    yes: Yes = False,
+) -> None:
+    """Make a schedule of a run file or a template, which is frozen in it."""
+    from kep.engines.base import Options
+    from kep.engines.timing import Timing
+
+    timing = Timing(cron, zone, concurrent, queue, start, end)
+    timing.fields()
+    place = Destination(target, project, region, host, namespace, experiment)
+    fast = failure_policy == "fast"
+    given = Options(bucket, service_account, network, kms_key, fail_fast=fast, tensorboard=tensorboard)
+    options = place.checked(given, labels)
+    template = place.template(file, overrides, images)
+    place.check_cost(template, PRICES, yes)
+    following = place.schedules.create(place.engine, name, template, options, timing)
+    when = f"; next run {following:%Y-%m-%d %H:%M} UTC" if following else ""
+    say(console, f"scheduled {name}: {cron}, {zone}{when}")
+    _frozen(template)
+
+
+@app.command("list", epilog="Example: kep schedule list --project shop-ml --region europe-west4")
+def list_schedules(
+    target: Target = "vertex", project: Project = "", region: Region = "", host: Host = "", namespace: Namespace = ""
+) -> None:
+    """List the schedules."""
+    place = Destination(target, project, region, host, namespace)
+    lay_out(console, place.schedules.listing(place.engine))
+
+
+@app.command(epilog='Example: kep schedule update weekly --cron "0 5 * * *" --project shop-ml --region us-east1')
+def update(
+    name: Name,
+    target: Target = "vertex",
+    project: Project = "",
+    region: Region = "",
+    file: Annotated[
+        str | None, typer.Argument(metavar="FILE", help="A run file or template that later runs are of.")
+    ] = None,
+    cron: Annotated[str | None, typer.Option(help="Minute, hour, day of the month, month, day of the week.")] = None,
+    zone: Zone = None,
+    concurrent: Concurrent = None,
+    queue: Queue = None,
+    start: Start = None,
+    end: End = None,
+    bucket: Annotated[str | None, typer.Option(metavar="GS://…", help="Another place for artifacts.")] = None,
+    service_account: Account = "",
+    network: Network = "",
+    kms_key: Key = "",
+    tensorboard: Board = "",
+    labels: Labels = None,
+    overrides: Overrides = None,
+    images: Images = LOCK,
+    failure_policy: Annotated[
+        Literal["slow", "fast"] | None, typer.Option(help="What happens after a failed step.")
+    ] = None,
+    yes: Yes = False,
+) -> None:
+    """Change a schedule on Vertex AI: its times, or what its runs are of; the rest stays as it is."""
+    from kep.engines.template import check_bucket
+    from kep.engines.timing import Timing
+    from kep.engines.vertex import schedules as schedule
+    from kep.engines.vertex.jobs import check_labels
+
+    if target == "kubeflow":
+        raise UserError("Kubeflow can't change a schedule; delete it and make it again")
+    timing = Timing(cron, zone, concurrent, queue, start, end)
+    timing.fields()
+    given = {
+        "bucket": check_bucket(bucket) if bucket else None,
+        "service_account": service_account or None,
+        "network": network or None,
+        "kms_key": kms_key or None,
+        "tensorboard": tensorboard or None,
+        "labels": check_labels(labels) if labels else None,
+        "fail_fast": failure_policy and failure_policy == "fast",
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    place = Destination(target, project, region)
+    template = place.template(file, overrides, images) if file is not None else None
+    if template is not None:
+        place.check_cost(template, PRICES, yes)
+    schedule.update(place.vertex, name, template, given, timing)
+    say(console, f"updated {name}")
+    if template is not None:
+        _frozen(template)
+
+
+@app.command(epilog="Example: kep schedule pause weekly --project shop-ml --region europe-west4")
+def pause(
+    name: Name,
+    target: Target = "vertex",
+    project: Project = "",
+    region: Region = "",
+    host: Host = "",
+    namespace: Namespace = "",
+) -> None:
+    """Start no more runs until it is resumed."""
+    place = Destination(target, project, region, host, namespace)
+    place.schedules.pause(place.engine, name)
+    say(console, f"paused {name}")
+
+
+@app.command(epilog="Example: kep schedule resume weekly --project shop-ml --region europe-west4")
+def resume(
+    name: Name,
+    target: Target = "vertex",
+    project: Project = "",
+    region: Region = "",
+    host: Host = "",
+    namespace: Namespace = "",
+    catch_up: Annotated[bool, typer.Option(help="vertex: start the runs that were missed, too.")] = False,
+) -> None:
+    """Start runs again."""
+    place = Destination(target, project, region, host, namespace)
+    place.schedules.resume(place.engine, name, catch_up)
+    say(console, f"resumed {name}")
+
+
+@app.command(epilog="Example: kep schedule delete weekly --project shop-ml --region europe-west4")
+def delete(
+    name: Name,
+    target: Target = "vertex",
+    project: Project = "",
+    region: Region = "",
+    host: Host = "",
+    namespace: Namespace = "",
+) -> None:
+    """Delete a schedule; runs that it started go on."""
+    place = Destination(target, project, region, host, namespace)
+    place.schedules.delete(place.engine, name)
+    say(console, f"deleted {name}")
+
+
+def _frozen(template: "Template") -> None:
+    say(console, f"template {template.address or 'compiled here'}, content sha256:{template.digest}")

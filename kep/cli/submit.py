@@ -1,0 +1,181 @@
+"""Commands of runs on Vertex AI and Kubeflow."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kep.cli.options import (
+    LOCK,
+    PRICES,
+    Account,
+    AnyTarget,
+    Board,
+    Bucket,
+    Experiment,
+    Host,
+    Images,
+    Key,
+    Labels,
+    Namespace,
+    Network,
+    Overrides,
+    Policy,
+    Project,
+    Region,
+    Run,
+    Target,
+    What,
+    Yes,
+    console,
+)
+from kep.engines.destination import Destination
+from kep.engines.progress import lay_out, say
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog="Example: kep submit churn.yaml --project shop-ml --region europe-west4 --bucket gs://shop-data, "
+    "or kep submit churn.yaml --target kubeflow --host https://kubeflow.example.com/pipeline"
+)
+def submit(
+    file: What,
+    target: Target = "vertex",
+    project: Project = "",
+    region: Region = "",
+    bucket: Bucket = "",
+    host: Host = "",
+    namespace: Namespace = "",
+    experiment: Experiment = "",
+    service_account: Account = "",
+    network: Network = "",
+    kms_key: Key = "",
+    tensorboard: Board = "",
+    labels: Labels = None,
+    overrides: Overrides = None,
+    images: Images = LOCK,
+    cache: Annotated[bool, typer.Option(help="Reuse finished steps of earlier runs.")] = True,
+    failure_policy: Policy = "slow",
+    again: Annotated[bool, typer.Option(help="Submit it also when the same run is done or under way.")] = False,
+    wait: Annotated[bool, typer.Option(help="Follow the run until it has ended.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would be and cost; submit nothing.")] = False,
+    prices: Annotated[Path, typer.Option(help="Prices for --dry-run and hardware.max_cost, YAML.")] = PRICES,
+    yes: Yes = False,
+) -> None:
+    """Run the pipeline on Vertex AI or Kubeflow; the same run is submitted once."""
+    from kep.engines import costs
+    from kep.engines import submit as submitting
+    from kep.engines.base import Options
+
+    place = Destination(target, project, region, host, namespace, experiment)
+    given = Options(
+        bucket,
+        service_account,
+        network,
+        kms_key,
+        cache=cache,
+        fail_fast=failure_policy == "fast",
+        tensorboard=tensorboard,
+    )
+    options = place.checked(given, labels)
+    template = place.template(file, overrides, images)
+    if dry_run:
+        console.print(costs.plan(template, options, costs.load(prices) if target == "vertex" else None))
+    place.check_cost(template, prices, yes)
+    if dry_run:
+        return
+    name = submitting.submit(place.engine, template, options, console, again)
+    if wait:
+        raise typer.Exit(submitting.follow(place.engine, name, console))
+
+
+@app.command(epilog="Example: kep doctor churn.yaml --target vertex --project shop-ml --region europe-west4")
+def doctor(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A run file to look at, too.")] = None,
+    target: Annotated[AnyTarget, typer.Option(help="Where it will run.")] = "local",
+    project: Project = "",
+    region: Region = "",
+    bucket: Bucket = "",
+    service_account: Account = "",
+    host: Host = "",
+    namespace: Namespace = "",
+    overrides: Overrides = None,
+    images: Images = LOCK,
+) -> None:
+    """Look at what a run needs, here, on Google Cloud or on Kubeflow; exit status 1 if something is missing."""
+    from kep.engines import doctor as checking
+
+    place = None
+    if target == "vertex":
+        place = checking.Cloud(Destination(target, project, region).vertex, bucket.rstrip("/"), service_account, images)
+    elif target == "kubeflow":
+        place = checking.Cluster(host, namespace, images)
+    findings = list(checking.examine(file, overrides, place))
+    console.print(checking.table(findings))
+    raise typer.Exit(int(any(finding.status == "FAIL" for finding in findings)))
+
+
+@app.command(epilog="Example: kep status churn --project shop-ml --region europe-west4")
+def status(
+    run: Run,
+    target: Target = "vertex",
+    project: Project = "",
+    region: Region = "",
+    host: Host = "",
+    namespace: Namespace = "",
+) -> None:
+    """Show the steps of a run on Vertex AI or Kubeflow as they are now."""
+    from kep.engines import submit as submitting
+
+    raise typer.Exit(submitting.status(Destination(target, project, region, host, namespace).engine, run, console))
+
+
+@app.command(epilog="Example: kep cancel churn --project shop-ml --region europe-west4")
+def cancel(
+    run: Run,
+    target: Target = "vertex",
+    project: Project = "",
+    region: Region = "",
+    host: Host = "",
+    namespace: Namespace = "",
+) -> None:
+    """Cancel a run on Vertex AI or Kubeflow."""
+    from kep.engines import submit as submitting
+
+    submitting.cancel(Destination(target, project, region, host, namespace).engine, run, console)
+
+
+@app.command(epilog="Example: kep runs --name churn --project shop-ml --region europe-west4")
+def runs(
+    target: Target = "vertex",
+    project: Project = "",
+    region: Region = "",
+    host: Host = "",
+    namespace: Namespace = "",
+    name: Annotated[str | None, typer.Option(help="Of one run file alone.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+) -> None:
+    """List the newest runs on Vertex AI or Kubeflow."""
+    from kep.engines import submit as submitting
+
+    lay_out(console, submitting.runs(Destination(target, project, region, host, namespace).engine, name, limit))
+
+
+@app.command(epilog="Example: kep publish churn.yaml --repository https://europe-west4-kfp.pkg.dev/shop-ml/ml --tag v1")
+def publish(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The run file, YAML.")],
+    repository: Annotated[str, typer.Option(metavar="URL", help="https://REGION-kfp.pkg.dev/PROJECT/REPOSITORY")],
+    tags: Annotated[list[str] | None, typer.Option("--tag", help="A name for this version; may be repeated.")] = None,
+    overrides: Overrides = None,
+    images: Images = LOCK,
+) -> None:
+    """Upload the compiled pipeline to a KFP repository of Artifact Registry."""
+    from kep.engines import template
+    from kep.google.vertex import login
+    from kep.pipelines.images import locked
+
+    made = template.of_run_file(file, overrides, locked(images))
+    address = template.publish(made, repository.rstrip("/"), tags or [], login())
+    say(console, f"published {address}")
+    say(console, f"content sha256:{made.digest}")
