@@ -2,31 +2,18 @@
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-import kep
-import kep.components
-import kep.pipelines
 from kep.config.data import DataSettings
 from kep.config.fit import BestEpochTask
 from kep.config.run_file import RunFile
+from kep.core.code import step_closure
 from kep.core.errors import UserError
-from kep.core.versions import version
 from kep.models.registry import travelling
+from kep.pipelines.steps import PREDICTION_STEPS, STEPS
 from kep.storage import champions as pointers
-
-LIBRARIES = (
-    "keras",
-    "keras-tuner",
-    "lightgbm",
-    "numpy",
-    "scikit-learn",
-    "scipy",
-    "tensorflow-cpu",
-    "tensorflow",
-    "tensorflow-tpu",
-)
-"""Packages whose version is part of the code hash: results change with them."""
 
 
 def arguments(run: RunFile, base: Path, champions: Path | str) -> dict[str, str | int]:
@@ -100,25 +87,23 @@ def check_path(path: Path) -> None:
         raise UserError(f'--runs: kfp.local replaces "python3" in paths, and {path} holds it; choose another folder')
 
 
-def code_hash() -> str:
-    """Hash of this package's source and templates, and of the versions of the libraries that results depend on."""
-    digest = hashlib.sha256()
-    _add_source(digest)
-    for name in LIBRARIES:
-        digest.update(f"{name} {version(name)}\n".encode())
-    return digest.hexdigest()[:16]
+def codes(steps: Iterable[str]) -> dict[str, str]:
+    """Return the parameter of each step that holds the hash of its code, which is part of its cache key."""
+    return {f"{step}_code": step_closure(step).hash() for step in steps}
+
+
+def whole_code(given: Mapping[str, Any]) -> str:
+    """Return 16 hexadecimal digits for the code of all steps together, from a pipeline's parameters."""
+    found = sorted((name, value) for name, value in given.items() if name.endswith("_code") and value)
+    return hashlib.sha256(repr(found).encode()).hexdigest()[:16] if found else ""
+
+
+def versions(steps: Iterable[str]) -> dict[str, str]:
+    """Return the versions of the libraries that the code of the steps imports, by distribution."""
+    return {name: version for step in steps for name, version in step_closure(step).versions().items()}
 
 
 def source_hash() -> str:
-    """Hash of this package's source and templates alone."""
-    digest = hashlib.sha256()
-    _add_source(digest)
-    return digest.hexdigest()[:16]
-
-
-def _add_source(digest: "hashlib._Hash") -> None:
-    for package in (kep, kep.components, kep.pipelines):
-        root = Path(package.__file__).parent
-        for path in sorted(path for path in root.rglob("*") if path.suffix in (".py", ".j2")):
-            digest.update(f"{package.__name__}/{path.relative_to(root)}\0".encode())
-            digest.update(path.read_bytes())
+    """Return a hash of the source of all steps, without the versions of libraries: equal for an image of this code."""
+    sources = [step_closure(step).source() for step in (*STEPS, *PREDICTION_STEPS)]
+    return hashlib.sha256(repr(sources).encode()).hexdigest()[:16]

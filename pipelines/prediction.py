@@ -8,8 +8,6 @@ from kfp.dsl import Artifact, Dataset, Input, Model
 from kep.components.drift.component import drift, drift_gate
 from kep.components.predict.component import predict, predict_join, predict_plan
 
-STEPS = ("predict", "drift")
-"""In order of the flow."""
 RETRIES = 1
 """Times that an engine starts a task again that a machine lost. A value that the model can't take fails it, too."""
 
@@ -57,17 +55,19 @@ def prediction(compare: bool = True) -> Any:
     }
 
     @dsl.pipeline(**described)
-    def predicting(model: str, predict_config: str, code: str = "") -> Predicted:
+    def predicting(model: str, predict_config: str, predict_code: str = "") -> Predicted:
         """Settings are JSON strings; `model` is the folder of an ensemble or of champions."""
-        return Predicted(predictions=predicted(model, predict_config, code)[1])
+        return Predicted(predictions=predicted(model, predict_config, predict_code)[1])
 
     @dsl.pipeline(**described)
-    def comparing(model: str, predict_config: str, drift_config: str, code: str = "") -> Compared:
+    def comparing(
+        model: str, predict_config: str, drift_config: str, predict_code: str = "", drift_code: str = ""
+    ) -> Compared:
         """Settings are JSON strings; `model` is the folder of an ensemble or of champions."""
-        imported, joined = predicted(model, predict_config, code)
-        found = drift(config=drift_config, code=code, model=imported, predictions=joined)
+        imported, joined = predicted(model, predict_config, predict_code)
+        found = drift(config=drift_config, code=drift_code, model=imported, predictions=joined)
         # Apart from the comparison, whose pages would be lost with a task that fails.
-        gate = drift_gate(config=drift_config, code=code, comparison=found.outputs["comparison"])
+        gate = drift_gate(config=drift_config, code=drift_code, comparison=found.outputs["comparison"])
         return Compared(predictions=joined, comparison=found.outputs["comparison"], verdict=gate.outputs["verdict"])
 
     return comparing if compare else predicting

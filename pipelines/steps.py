@@ -4,6 +4,8 @@ import re
 
 STEPS = ("ingest", "tune", "best_epoch", "weigh", "retrain", "evaluate", "promote")
 """In order of the flow."""
+PREDICTION_STEPS = ("predict", "drift")
+"""In order of the flow of the prediction pipeline."""
 PARTS = {
     "ingest": ("ingest", *(f"ingest_{name}" for name in ("scan", "keys", "roles", "count", "write", "join"))),
     "tune": ("tune", "suggest", "trial"),

@@ -137,12 +137,18 @@ def training(rounds: int | None = None, ingest_tasks: int = 1) -> Any:
         retrain_hardware: str,
         champion: str,
         source: str = "",
-        code: str = "",
+        ingest_code: str = "",
+        tune_code: str = "",
+        best_epoch_code: str = "",
+        weigh_code: str = "",
+        retrain_code: str = "",
+        evaluate_code: str = "",
+        promote_code: str = "",
         force: bool = False,
     ) -> Outcome:
         """The whole flow; each section of the run file is one JSON string (pipelines/parameters.py)."""
-        records = ingested(ingest_tasks, data, source, seed, code)
-        tuned = search(rounds, families, search_config, tune_hardware, seed, code, records)
+        records = ingested(ingest_tasks, data, source, seed, ingest_code)
+        tuned = search(rounds, families, search_config, tune_hardware, seed, tune_code, records)
         results = best_epochs(
             candidates=tuned.outputs["Output"],
             families=families,
@@ -150,11 +156,11 @@ def training(rounds: int | None = None, ingest_tasks: int = 1) -> Any:
             batch_size=batch_size,
             hardware=best_epoch_hardware,
             seed=seed,
-            code=code,
+            code=best_epoch_code,
             records=records,
         )
         weighed = weigh(
-            config=ensemble, retrain=retrain_config, seed=seed, code=code, results=results.output, records=records
+            config=ensemble, retrain=retrain_config, seed=seed, code=weigh_code, results=results.output, records=records
         )
         members = retrains(
             members=weighed.outputs["Output"],
@@ -163,7 +169,7 @@ def training(rounds: int | None = None, ingest_tasks: int = 1) -> Any:
             batch_size=batch_size,
             hardware=retrain_hardware,
             seed=seed,
-            code=code,
+            code=retrain_code,
             records=records,
             weights=weighed.outputs["weights"],
         )
@@ -172,7 +178,7 @@ def training(rounds: int | None = None, ingest_tasks: int = 1) -> Any:
             asked=asked,
             champion=champion,
             seed=seed,
-            code=code,
+            code=evaluate_code,
             records=records,
             study=tuned.outputs["study"],
             results=results.output,
@@ -184,7 +190,7 @@ def training(rounds: int | None = None, ingest_tasks: int = 1) -> Any:
             config=promote_config,
             champion=champion,
             force=force,
-            code=code,
+            code=promote_code,
             ensemble=evaluated.outputs["ensemble"],
             evaluation=evaluated.outputs["evaluation"],
         ).set_caching_options(False)

@@ -29,7 +29,7 @@ def drift(
     from kep.components.drift.run import run
     from kep.runtime.kfp_artifacts import log_metrics, show
 
-    done = run(out=comparison.path, model=model.path, predictions=predictions.path, config=config)
+    done = run(out=comparison.path, model=model.path, predictions=predictions.path, config=config, code=code)
     log_metrics(metrics, done)
     show(page, f"{comparison.path}/drift.html")
 
@@ -46,4 +46,4 @@ def drift_gate(config: str, code: str, comparison: Input[Artifact], verdict: Out
     """
     from kep.components.drift.run import gate
 
-    gate(out=verdict.path, comparison=comparison.path, config=config)
+    gate(out=verdict.path, comparison=comparison.path, config=config, code=code)

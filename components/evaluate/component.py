@@ -59,5 +59,6 @@ def evaluate(
         asked=asked,
         champion=champion,
         seed=seed,
+        code=code,
     )
     log(done, evaluation.path, metrics, classification, report)

@@ -47,6 +47,7 @@ def ingest_scan(
         part=part,
         config=config,
         source=source,
+        code=code,
     )
 
 
@@ -77,6 +78,7 @@ def ingest_keys(
         config=config,
         source=source,
         scans=[one.path for one in scans],
+        code=code,
     )
 
 
@@ -110,6 +112,7 @@ def ingest_roles(
         seed=seed,
         scans=[one.path for one in scans],
         keys=[one.path for one in keys],
+        code=code,
     )
 
 
@@ -143,6 +146,7 @@ def ingest_count(
         source=source,
         scans=[one.path for one in scans],
         roles=roles.path,
+        code=code,
     )
 
 
@@ -182,6 +186,7 @@ def ingest_write(
         scans=[one.path for one in scans],
         roles=roles.path,
         counts=[one.path for one in counts],
+        code=code,
     )
 
 
@@ -218,4 +223,5 @@ def ingest_join(
         roles=roles.path,
         counts=[one.path for one in counts],
         pieces=[one.path for one in pieces],
+        code=code,
     )

@@ -22,7 +22,7 @@ def predict_plan(config: str, code: str, model: Input[Model], plan: Output[Artif
     """
     from kep.components.predict.run import plan as make_plan
 
-    return make_plan(out=plan.path, model=model.path, config=config)
+    return make_plan(out=plan.path, model=model.path, config=config, code=code)
 
 
 @step
@@ -53,4 +53,4 @@ def predict_join(config: str, code: str, slices: Input[List[Dataset]], predictio
     """
     from kep.components.predict.run import join
 
-    join(out=predictions.path, slices=[one.path for one in slices], config=config)
+    join(out=predictions.path, slices=[one.path for one in slices], config=config, code=code)

@@ -38,4 +38,5 @@ def promote(
         champion=champion,
         force=force,
         job=job,
+        code=code,
     )

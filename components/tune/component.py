@@ -86,6 +86,7 @@ def suggest(
         seed=seed,
         searched=searched.path if searched else None,
         trials=[one.path for one in trials or []],
+        code=code,
     )
 
 
@@ -122,4 +123,5 @@ def trial(
         config=config,
         hardware=hardware,
         seed=seed,
+        code=code,
     )

@@ -40,4 +40,5 @@ def weigh(
         config=config,
         retrain=retrain,
         seed=seed,
+        code=code,
     )

@@ -21,8 +21,8 @@ from kep.engines.local import run as running
 from kep.engines.local import runner
 from kep.engines.progress import say
 from kep.pipelines.compile import compile_prediction
-from kep.pipelines.parameters import code_hash, kfp_safe, located
-from kep.pipelines.prediction import STEPS
+from kep.pipelines.parameters import codes, kfp_safe, located
+from kep.pipelines.steps import PREDICTION_STEPS
 from kep.storage import champions
 
 FOLDER = "batch"
@@ -110,12 +110,12 @@ def batch(given: dict[str, str], output: Path, runs: Path, console: Console) -> 
         # kfp.local keeps no outputs of a run that fails: here the command fails, once the predictions are delivered.
         fail = settings.fail
         given = given | {"drift_config": settings.model_copy(update={"fail": False}).to_json()}
-    given = given | {"code": code_hash()}
+    given = given | codes(PREDICTION_STEPS)
     place, started = runner.Place(runs / FOLDER / output.absolute().name), time.time()
     with place.locked():
         folder = running.new_folder(place.root)
         compile_prediction(folder / "pipeline.yaml", given)
-        if status := running.execute(folder, place, given, console, STEPS):
+        if status := running.execute(folder, place, given, console, PREDICTION_STEPS):
             return status
         outcome = {name: Path(path) for name, path in read_json(folder / "outcome.json").items()}
         deliver(outcome, output)

@@ -18,7 +18,8 @@ from kep.engines.rehearsal import rehearse
 from kep.google.retries import STORAGE
 from kep.pipelines.images import unpinned, with_server
 from kep.pipelines.machines import Target
-from kep.pipelines.parameters import arguments, code_hash, kfp_safe
+from kep.pipelines.parameters import arguments, codes, kfp_safe, whole_code
+from kep.pipelines.steps import STEPS
 
 REPOSITORY = re.compile(r"https://[a-z0-9-]+-kfp\.pkg\.dev/[^/]+/[^/]+")
 _ADDRESS = re.compile(rf"({REPOSITORY.pattern})/([^/]+)/([^/]+)")
@@ -44,6 +45,11 @@ class Template:
         """Of its inputs, by name."""
         inputs = self.spec["root"]["inputDefinitions"]["parameters"]
         return {name: given["defaultValue"] for name, given in inputs.items() if "defaultValue" in given}
+
+    @property
+    def code(self) -> str:
+        """Hash of the code of its steps, which it was compiled with; empty for a template that names none."""
+        return whole_code(self.defaults)
 
     @property
     def predicts(self) -> bool:
@@ -104,7 +110,7 @@ def of_run_file(
     )
     champion = {"folder": _champion(settings, target), "version": None}
     given = arguments(settings, file.parent, Path("champions"))
-    given |= {"code": code_hash(), "champion": kfp_safe(json.dumps(champion))}
+    given |= codes(STEPS) | {"champion": kfp_safe(json.dumps(champion))}
     given = with_server(given, images, target)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"

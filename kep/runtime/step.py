@@ -4,6 +4,7 @@ A component's body calls one function decorated with `entry`; the function gets 
 """
 
 import functools
+import inspect
 import json
 import logging
 import os
@@ -22,6 +23,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from kep.core.code import differs, step_closure
 from kep.core.environment import EVENTS, FAILURE, MOUNT, OWNER, TENSORBOARD, WORK
 from kep.core.errors import AwayError, RunError, UserError
 from kep.core.files import new_folder, write_json
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 CHECKPOINTING = ("best_epoch", "retrain")
 """Steps whose partial work is some checkpoints, which a bucket takes; that of others is many files, or large ones."""
 PACKAGES = ("keras", "keras-tuner", "kfp", "lightgbm", "numpy", "scikit-learn", "scipy")
+
+_CHANGED = "{step}: the code of this step was changed after the run was started; start the run again"
 
 log = logging.getLogger("kep")
 
@@ -159,26 +163,37 @@ def entry(name: str) -> Callable:
     The decorated function takes the same keyword arguments without `step`. It logs to standard output, writes the
     folder `out` atomically with a `step.json` inside, and ends the process with status 2 and one sentence on a
     `UserError`, with status 1 and one sentence on a `RunError` or an `AwayError`, and after the stack trace on anything
-    else.
+    else. `code` is the hash of the step's code that the run was started with: the step refuses to start, and leaves
+    nothing, where its code is another.
     """
 
     def decorate(run: Callable) -> Callable:
+        takes = inspect.signature(run).parameters
+
         @functools.wraps(run)
-        def wrapper(*, out: str, label: str = "", seed: int | None = None, **arguments: Any) -> Any:
+        def wrapper(*, out: str, label: str = "", seed: int | None = None, code: str = "", **arguments: Any) -> Any:
             logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s", force=True)
             end_with_owner()
             step = Step(name, label)
             step.place = Path(out)
             step._event("start")
-            step.call = {"function": f"{run.__module__}:{run.__name__}", "arguments": dict(arguments, seed=seed)}
+            step.call = {
+                "function": f"{run.__module__}:{run.__name__}",
+                "arguments": dict(arguments, seed=seed, code=code),
+            }
             if seed is not None:
                 arguments["seed"] = seed
+            if "code" in takes:
+                arguments["code"] = code
             try:
+                source = _checked_source(name, code)
                 # Of the processes that train one model together only the chief leaves anything.
                 with new_folder(out) if is_chief() else tempfile.TemporaryDirectory() as folder:
                     step.out = Path(folder)
                     with step._opened:
                         result = run(step, **arguments)
+                    if _source(name) != source:
+                        raise UserError(_CHANGED.format(step=name))
                     step._finish(step.out, seed)
                 if is_chief():
                     step._clean()
@@ -196,6 +211,23 @@ def entry(name: str) -> Callable:
         return wrapper
 
     return decorate
+
+
+def _source(name: str) -> str:
+    """Return the digits of a step's source as it is now."""
+    return step_closure(name).source()
+
+
+def _checked_source(name: str, code: str) -> str:
+    """Return the digits of a step's source, once they are those of its cache key.
+
+    Raises:
+        UserError: The source was changed after the run was started.
+    """
+    now = _source(name)
+    if differs(code, now):
+        raise UserError(_CHANGED.format(step=name))
+    return now
 
 
 def end_with_owner() -> None:

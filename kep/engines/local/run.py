@@ -16,7 +16,7 @@ from rich.table import Table
 from kep.config.run_file import RunFile, validate
 from kep.core.errors import UserError, nearest
 from kep.core.files import link, read_json, write_file, write_json
-from kep.core.versions import revision, version
+from kep.core.versions import revision
 from kep.data.sources.fingerprint import fingerprint, size
 from kep.engines.local import mirror
 from kep.engines.local import runner as local
@@ -24,7 +24,7 @@ from kep.engines.local.docker import Containers, image_ids, sources
 from kep.engines.preflight import MOST_SURVEYED, devices, survey
 from kep.engines.progress import View
 from kep.pipelines.images import LOCAL
-from kep.pipelines.parameters import LIBRARIES, arguments, code_hash, located, with_champion
+from kep.pipelines.parameters import arguments, codes, located, versions, whole_code, with_champion
 from kep.pipelines.steps import STEPS
 from kep.storage import champions
 
@@ -72,8 +72,9 @@ def run(
     given = with_champion(arguments(settings, base, f"{address or runs.absolute()}/champions"))
     images = image_ids() if runner == "docker" else {}
     # Another image is other code, whatever of it changed; processes and containers don't answer for each other.
-    code = "-".join([code_hash(), *(id.removeprefix("sha256:")[:12] for id in images.values())])
-    given |= {"source": fingerprint(settings.data, base), "code": code, "force": force}
+    inside = "".join(f"-{id.removeprefix('sha256:')[:12]}" for id in images.values())
+    given |= {"source": fingerprint(settings.data, base), "force": force}
+    given |= {name: code + inside for name, code in codes(STEPS).items()}
     place = local.Place(runs / settings.name)
     _note_champion(settings, base, console)
     with place.locked():
@@ -179,10 +180,10 @@ def record(settings: RunFile, base: Path, given: dict, images: dict[str, str]) -
         "base": str(base.absolute()),
         "command": shlex.join(["kep", *sys.argv[1:]]),
         "source": given["source"],
-        "code": code_hash(),
+        "code": whole_code(codes(STEPS)),
         "images": images,
         "revision": revision(),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+        "versions": {"python": platform.python_version()} | versions(STEPS),
         "platform": platform.platform(),
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
@@ -200,7 +201,7 @@ def like(folder: Path, console: Console) -> tuple[RunFile, Path]:
         )
     earlier = read_json(folder / RECORD)
     settings, base = validate(earlier["run_file"]), Path(earlier["base"])
-    now = {"code": code_hash(), "source": fingerprint(settings.data, base)}
+    now = {"code": whole_code(codes(STEPS)), "source": fingerprint(settings.data, base)}
     for what, words in (("code", "the code"), ("source", "the data")):
         if earlier[what] != now[what]:
             console.print(f"note: {words} changed since {folder.name}; the results can differ", highlight=False)

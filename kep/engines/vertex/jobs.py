@@ -64,7 +64,7 @@ def job_of(template: Template, options: Options, given: dict[str, str]) -> "api.
     labels = {
         NAME: template.name,
         "kep_template": template.digest[:16],
-        "kep_code": template.defaults.get("code", ""),
+        "kep_code": template.code,
         "kep_source": given.get("source", "")[:16],
         "kep_revision": re.sub(r"[^a-z0-9_-]", "-", (revision() or "").lower())[:63],
     }

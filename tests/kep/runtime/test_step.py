@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kep.core.code import Closure
 from kep.core.environment import EVENTS, OWNER, WORK
 from kep.core.errors import AwayError, RunError, UserError
 from kep.runtime.step import Step, end_with_owner, entry
@@ -170,7 +171,7 @@ def test_partial_work_is_kept_between_attempts(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("name", "kept"), [("retrain", True), ("ingest", False)])
 def test_checkpoints_are_kept_beside_an_output_in_the_runs_bucket(tmp_path, monkeypatch, name, kept):
     """An attempt that ends badly leaves them for the next one, which removes them."""
-    monkeypatch.setattr("kep.core.environment.MOUNT", f"{tmp_path}/")
+    monkeypatch.setattr("kep.runtime.step.MOUNT", f"{tmp_path}/")
     found = []
 
     @entry(name)
@@ -249,3 +250,42 @@ def test_a_step_without_an_owner_watches_nothing():
     before = threading.active_count()
     end_with_owner()
     assert threading.active_count() == before
+
+
+@entry("weigh")
+def edited(step: Step, *, source: str, new: str) -> None:
+    """Stands for a step during which somebody pulls other code."""
+    (step.out / "result").write_text("x")
+    if new:
+        Path(source).write_text(new)
+
+
+@pytest.mark.parametrize(
+    ("given", "new", "status"),
+    [
+        ("{now}.01234567", "", None),
+        ("{now}.01234567-0123456789ab", "", None),  # other libraries, in an image
+        ("", "", None),
+        ("0123456789abcdef.01234567", "", 2),
+        ("{now}.01234567", "# edited\n", 2),
+        ("", "# edited\n", 2),
+    ],
+)
+def test_a_step_whose_code_is_not_that_of_its_cache_key_leaves_nothing(
+    tmp_path, monkeypatch, capsys, events, given, new, status
+):
+    source = tmp_path / "weigh.py"
+    source.write_text("# as it was\n")
+    monkeypatch.setattr("kep.runtime.step.step_closure", lambda name: Closure((str(source),), ()))
+    code = given.format(now=Closure((str(source),), ()).source())
+    if status is None:
+        edited(out=str(tmp_path / "out"), code=code, source=str(source), new=new)
+        assert (tmp_path / "out" / "result").exists()
+        return
+    with pytest.raises(SystemExit) as ended:
+        edited(out=str(tmp_path / "out"), code=code, source=str(source), new=new)
+    assert ended.value.code == status
+    assert not (tmp_path / "out").exists()
+    sentence = "weigh: the code of this step was changed after the run was started; start the run again"
+    assert f"error: {sentence}" in capsys.readouterr().out
+    assert events()[-1]["message"] == sentence

@@ -11,6 +11,7 @@ import yaml
 
 from kep.engines import submit
 from kep.google.vertex import REGIONS
+from kep.pipelines.parameters import whole_code
 from tests.servers.vertex import Frame
 
 PLACE = ("--project", "shop-ml", "--region", "europe-west4")
@@ -88,7 +89,8 @@ def test_what_vertex_ai_is_asked_for(vertex, kep):
     assert json.loads(given["champion"]) == {"folder": "gs://data/team/champions/churn", "version": None}
     assert given["source"].startswith(labels["kep_source"])
     inputs = asked.pipeline_spec["root"]["inputDefinitions"]["parameters"]
-    assert (inputs["seed"]["defaultValue"], inputs["code"]["defaultValue"]) == (7, labels["kep_code"])
+    assert inputs["seed"]["defaultValue"] == 7
+    assert labels["kep_code"] == whole_code({name: one.get("defaultValue") for name, one in inputs.items()})
     images = {e["container"]["image"] for e in asked.pipeline_spec["deploymentSpec"]["executors"].values()}
     assert all("@sha256:" in image for image in images)
     tasks = asked.pipeline_spec["root"]["dag"]["tasks"]
