@@ -31,7 +31,7 @@ def write_run(folder: Path, name: str, **sections) -> Path:
 
 
 def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-c", "from kep.cli.main import main; main()", *map(str, arguments)]
+    return [str(Path(sys.executable).with_name("kep")), *map(str, arguments)]
 
 
 def environment() -> dict[str, str]:

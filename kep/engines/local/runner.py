@@ -105,6 +105,8 @@ def step_environment() -> dict[str, str]:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         # The caller's environment may say otherwise; without bytecode TensorFlow takes 25 s to import instead of 5.
         "PYTHONDONTWRITEBYTECODE": "",
+        # The working folder is the user's, and may hold a package `kep`, `models` or `keras`.
+        "PYTHONSAFEPATH": "1",
         "PYTHONUNBUFFERED": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
         # Threads that wait without spinning: two tasks of a loop share the cores.

@@ -567,7 +567,7 @@ def test_other_tools_read_the_shards(tmp_path: Path):
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from kep.components.ingest import tables
+from kep.data.sources import tables
 from kep.components.ingest.ingest import ingest
 from kep.config.data import DataSettings
 # Arrow reads 32 blocks ahead, which does not depend on the source; small ones leave the limit to what does.

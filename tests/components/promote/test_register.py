@@ -177,7 +177,7 @@ def test_registering_needs_nothing_that_the_image_of_promote_lacks():
         "    def find_spec(self, name, path=None, target=None):\n"
         "        assert name not in ('tensorflow', 'keras', 'keras_tuner', 'lightgbm', 'matplotlib'), name\n"
         "sys.meta_path.insert(0, Lacking())\n"
-        "from kep.google.model_registry import register\n"
+        "from kep.components.promote.register import register\n"
         "from kep.google.vertex import Vertex\n"
         "from google.cloud import aiplatform_v1\n"
     )

@@ -18,10 +18,10 @@ from kep.delivery.models import locate
 from kep.delivery.predict import predict
 from kep.pipelines.compile import compile_prediction
 from tests.components.predict.conftest import churn
-from tests.helpers.paths import DATA
+from tests.helpers.paths import DATA, ROOT
 from tests.pipelines.test_images import PINNED
 
-GOLDEN = Path(__file__).with_name("prediction.golden.yaml")
+GOLDEN = ROOT / "tests" / "pipelines" / "prediction.golden.yaml"
 CLOUD = ("batch", "gs://shop-data/new/*.parquet", "--model", "gs://shop-data/champions/churn", "--key", "account")
 
 
