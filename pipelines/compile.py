@@ -22,6 +22,7 @@ from kep.pipelines.lint import lint
 from kep.pipelines.machines import Target, place
 from kep.pipelines.prediction import prediction
 from kep.pipelines.training import training
+from kep.storage.champions import Champion
 
 
 def compile_training(
@@ -74,7 +75,7 @@ def _compile(
         compiler.Compiler().compile(pipeline, str(compiled), pipeline_parameters=parameters)
         text = compiled.read_text()
     spec = yaml.safe_load(text)
-    if json.loads(parameters.get("champion", "{}")).get("image"):
+    if "champion" in parameters and Champion.of_parameter(parameters["champion"]).image:
         # Only an engine fills this in: kfp.local does not know it.
         given = spec["root"]["dag"]["tasks"]["promote"]["inputs"]["parameters"]
         given["job"] = {"runtimeValue": {"constant": dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER}}

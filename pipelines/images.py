@@ -13,6 +13,7 @@ from kep.google.custom_jobs import Job, Place, delegate, job_of
 from kep.pipelines.machines import Target, by_job, limits, of_executors
 from kep.pipelines.parameters import kfp_safe
 from kep.pipelines.steps import step_of
+from kep.storage.champions import Champion
 
 GLUE = ("ingest", "weigh", "promote")
 """Steps that never import TensorFlow; they run in a smaller image without it."""
@@ -93,8 +94,8 @@ def with_server(given: dict, images: Mapping[str, str], target: Target) -> dict:
         raise UserError("promote.registry: Vertex AI has a Model Registry, and Kubeflow has none; remove it")
     if "serve" not in images:
         raise UserError("--images: the lock has no image serve, which promote.registry needs; let the build write it")
-    champion = json.loads(given["champion"]) | {"image": images["serve"]}
-    return given | {"champion": kfp_safe(json.dumps(champion))}
+    champion = Champion.of_parameter(given["champion"]).model_copy(update={"image": images["serve"]})
+    return given | {"champion": kfp_safe(champion.to_json())}
 
 
 def unpinned(spec: dict) -> str | None:

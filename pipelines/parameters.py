@@ -48,15 +48,15 @@ def arguments(run: RunFile, base: Path, champions: Path | str) -> dict[str, str 
         "tune_hardware": kfp_safe(run.hardware.tune.to_json()),
         "best_epoch_hardware": kfp_safe(run.hardware.best_epoch.to_json()),
         "retrain_hardware": kfp_safe(run.hardware.retrain.to_json()),
-        "champion": kfp_safe(json.dumps({"folder": str(folder), "version": None})),
+        "champion": kfp_safe(pointers.Champion(folder=str(folder), version=None).to_json()),
     }
 
 
 def with_champion(given: dict) -> dict:
     """`given` arguments with the version that the champion's pointer names at this moment."""
-    pointer = pointers.read(json.loads(given["champion"])["folder"])
-    champion = {"folder": pointer.folder, "version": pointer.champion}
-    return given | {"champion": kfp_safe(json.dumps(champion))}
+    pointer = pointers.read(pointers.Champion.of_parameter(given["champion"]).folder)
+    champion = pointers.Champion(folder=pointer.folder, version=pointer.version)
+    return given | {"champion": kfp_safe(champion.to_json())}
 
 
 def located(data: DataSettings, base: Path) -> DataSettings:

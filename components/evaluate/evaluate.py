@@ -57,8 +57,7 @@ def run(
         ensemble: Where the ensemble goes.
         config: JSON of `EvaluateSettings`.
         asked: JSON of the whole run file, for the report.
-        champion: JSON with `version`, the folder of the ensemble to compare with, or null for the one that the pointer
-            in `folder` names when the step runs, if any.
+        champion: JSON of `Champion`.
         seed: Of the run.
 
     Returns:
@@ -68,6 +67,7 @@ def run(
         UserError: A slice column does not exist, or the reloaded ensemble predicts something else than was evaluated.
     """
     settings = EvaluateSettings.model_validate_json(config)
+    against = champions.Champion.of_parameter(champion).current
     data = step.open(records)
     manifest, task = data.manifest, data.manifest.label.task
     _check_slices(settings.slices, manifest)
@@ -116,7 +116,7 @@ def run(
             "cross_fitted_loss": weighed["methods"][weighed["chosen"]]["loss"],
             "test_loss": scores["ensemble"]["loss"],
         },
-        "champion": _against(_compared(champion), manifest, test, named["ensemble"], settings.bootstrap, seed),
+        "champion": _against(against, manifest, test, named["ensemble"], settings.bootstrap, seed),
         "ledger": ledger([study, *results, weights, *members], step.ledger),
     }
     for line in evaluation["ledger"]:
@@ -205,12 +205,6 @@ def _check_reloaded(folder: str, manifest: Manifest, test: Rows, evaluated: np.n
             f"evaluate: the reloaded ensemble predicts something else than was evaluated, by {difference:.1e}"
         )
     return difference
-
-
-def _compared(champion: str) -> str | None:
-    """Folder of the champion: who submits a run to a cluster may not know it, and a schedule can't."""
-    given = json.loads(champion)
-    return given["version"] or champions.read(given["folder"]).champion
 
 
 def _against(

@@ -1,6 +1,5 @@
 """Whether the new ensemble becomes the champion, and the move of the pointer if it does."""
 
-import json
 from pathlib import Path
 
 from kep.config.promote import PromoteSettings
@@ -19,8 +18,7 @@ def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: st
         ensemble: Folder of the challenger.
         evaluation: Folder that `evaluate` wrote.
         config: JSON of `PromoteSettings`.
-        champion: JSON with `folder`, which holds `versions/` and the pointer, and with `registry` the `image` that
-            serves.
+        champion: JSON of `Champion`.
         force: Promote whatever the comparison says; recorded in the verdict.
         job: Resource name of the run, by which Vertex AI's Model Registry is found.
 
@@ -29,21 +27,22 @@ def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: st
     """
     settings = PromoteSettings.model_validate_json(config)
     evaluated = read_json(Path(evaluation) / "evaluation.json")
-    compared, folder = evaluated["champion"], json.loads(champion)["folder"]
+    given = champions.Champion.of_parameter(champion)
+    compared = evaluated["champion"]
     won, reason = decide(compared, settings.margin)
-    pointer, own = champions.read(folder), content_version(Path(ensemble))
+    pointer, own = champions.read(given.folder), content_version(Path(ensemble))
     against = compared["folder"] if compared else None
-    replaced = {"replaced": against and against.rpartition("/")[2]}
-    if pointer.version == own and replaced.items() <= pointer.facts.items():
+    replaced, moved = against and against.rpartition("/")[2], pointer.promotion
+    if moved and (moved.version, moved.replaced) == (own, replaced):
         # A retry of a task that was lost after it had moved the pointer.
-        promoted, won, reason = True, not pointer.facts["forced"], pointer.facts["reason"]
+        promoted, won, reason = True, not moved.forced, moved.reason
     else:
         if pointer.champion != against:
             won, reason = False, "another ensemble became champion during this run; run again to compare with it"
         if pointer.version == own:
             won, reason = False, "this very ensemble is the champion already"
-        facts = {"reason": reason, "forced": force and not won} | replaced
-        promoted = (won or force) and champions.move(pointer, own, Path(ensemble), facts)
+        promotion = champions.Promotion(version=own, reason=reason, forced=force and not won, replaced=replaced)
+        promoted = (won or force) and champions.move(pointer, promotion, Path(ensemble))
         if won and not promoted:
             won, reason = False, "another ensemble became champion at the same moment; run again to compare with it"
     step.progress(f"{'promoted' if promoted else 'not promoted'}: {reason}{' (forced)' if force and not won else ''}")
@@ -51,7 +50,7 @@ def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: st
     if promoted and settings.registry:
         from kep.components.promote.register import register
 
-        registered = register(job, f"{folder}/versions/{own}", json.loads(champion).get("image"), evaluated, reason)
+        registered = register(job, champions.version_folder(given.folder, own), given.image, evaluated, reason)
         step.progress(f"registered {registered}" if registered else "not registered: this run is not on Vertex AI")
     write_json(
         step.out / "verdict.json",
@@ -63,7 +62,7 @@ def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: st
             "margin": settings.margin,
             "comparison": compared,
             "version": own,
-            "folder": folder,
+            "folder": given.folder,
             "registered": registered,
         },
     )

@@ -25,6 +25,7 @@ from kep.engines.template import Template
 from kep.google.once import first_line
 from kep.pipelines.parameters import kfp_safe
 from kep.pipelines.steps import STEPS, step_of
+from kep.storage.champions import Champion
 
 POLL = 10.0
 """Seconds between two looks at a run: steps take minutes."""
@@ -36,10 +37,10 @@ def parameters(template: Template, options: Options, source: str) -> dict[str, s
     """Arguments that the template does not know: the data's fingerprint, and the bucket's folders."""
     if template.predicts:
         return {}
-    champion = json.loads(template.defaults["champion"])
-    if options.bucket and not champion["folder"].startswith("gs://"):
-        champion["folder"] = f"{options.bucket}/champions/{template.name}"
-    given = {"source": source, "champion": kfp_safe(json.dumps(champion))}
+    champion = Champion.of_parameter(template.defaults["champion"])
+    if options.bucket and not champion.folder.startswith("gs://"):
+        champion = champion.model_copy(update={"folder": f"{options.bucket}/champions/{template.name}"})
+    given = {"source": source, "champion": kfp_safe(champion.to_json())}
     if options.bucket and not template.data.extract_to and _in_bigquery(template):
         data = template.data.model_copy(update={"extract_to": f"{options.bucket}/extracts"})
         given["data"] = kfp_safe(data.to_json())

@@ -20,6 +20,7 @@ from kep.pipelines.images import unpinned, with_server
 from kep.pipelines.machines import Target
 from kep.pipelines.parameters import arguments, codes, kfp_safe, whole_code
 from kep.pipelines.steps import STEPS
+from kep.storage.champions import Champion
 
 REPOSITORY = re.compile(r"https://[a-z0-9-]+-kfp\.pkg\.dev/[^/]+/[^/]+")
 _ADDRESS = re.compile(rf"({REPOSITORY.pattern})/([^/]+)/([^/]+)")
@@ -108,9 +109,9 @@ def of_run_file(
     check_source(
         settings.data, machines["ingest"].volumes if target == "kubeflow" and "ingest" in machines else {}, target
     )
-    champion = {"folder": _champion(settings, target), "version": None}
+    champion = Champion(folder=_champion(settings, target), version=None)
     given = arguments(settings, file.parent, Path("champions"))
-    given |= codes(STEPS) | {"champion": kfp_safe(json.dumps(champion))}
+    given |= codes(STEPS) | {"champion": kfp_safe(champion.to_json())}
     given = with_server(given, images, target)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"

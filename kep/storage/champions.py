@@ -8,10 +8,14 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from kep.core.files import new_folder, read_json, scratch_folder, write_json
+from pydantic import Field
+
+from kep.core.files import new_folder, scratch_folder
+from kep.core.json_model import JsonFile, JsonModel, is_none
 
 POINTER = "champion.json"
 """File in the champions' folder whose `version` names the folder under `versions/` that serves."""
@@ -19,30 +23,89 @@ _WHERE = "promote.champion"
 _CLOUD = "gs://"
 
 
+class Promotion(JsonFile):
+    """The content of the pointer: the version that serves, and why."""
+
+    FILE: ClassVar[str] = POINTER
+    KIND: ClassVar[str] = "a pointer to a champion"
+    REMEDY: ClassVar[str] = "restore the file, or remove it to start without a champion"
+
+    version: str
+    """Name of the folder under `versions/`."""
+    reason: str = ""
+    """Why it became champion, for people."""
+    forced: bool = False
+    """Whether it was promoted against the comparison."""
+    replaced: str | None = None
+    """The version that served before."""
+
+
+class Champion(JsonModel):
+    """The pipeline's parameter `champion`: where champions lie, and the one to compare with."""
+
+    KIND: ClassVar[str] = "a champion"
+    REMEDY: ClassVar[str] = "compile the pipeline again"
+
+    folder: str
+    """The champions' folder; empty for the one in the bucket that the run is submitted with."""
+    version: str | None
+    """Name of the version to compare with; None for the one that the pointer names when the step runs."""
+    image: str | None = Field(default=None, exclude_if=is_none)
+    """Server image by digest, where Vertex AI's Model Registry is to have the winner."""
+    run: str | None = Field(default=None, exclude_if=is_none)
+    """Name of the run, where evaluate must not be answered from the cache of another."""
+
+    @classmethod
+    def of_parameter(cls, text: str) -> "Champion":
+        """Parse the parameter.
+
+        Raises:
+            UserError: The text is not a champion.
+        """
+        return cls.from_json(text, "the parameter champion")
+
+    @property
+    def current(self) -> str | None:
+        """Folder of the version to compare with, read from the pointer where no version is named; None without one.
+
+        Raises:
+            UserError: The pointer can't be read.
+        """
+        return read(self.folder).champion if self.version is None else version_folder(self.folder, self.version)
+
+
 @dataclass(frozen=True)
 class Pointer:
-    """What a folder's pointer said when it was read.
+    """The pointer of a folder as it was read.
 
     Attributes:
         folder: The champions' folder.
-        version: Name of the version; None where there is no champion.
-        generation: Of the pointer's object on gs://, 0 where there is none; a local one has none.
-        facts: What else it said.
+        promotion: Its content; None where there is no champion.
+        generation: Generation of the pointer's object on gs://, 0 where there is none; a local one has none.
     """
 
     folder: str
-    version: str | None
+    promotion: Promotion | None = None
     generation: int = 0
-    facts: dict = field(default_factory=dict)
+
+    @property
+    def version(self) -> str | None:
+        """Name of the version; None where there is no champion."""
+        return None if self.promotion is None else self.promotion.version
 
     @property
     def champion(self) -> str | None:
-        """Folder of the version."""
-        return None if self.version is None else f"{self.folder}/versions/{self.version}"
+        """Folder of the version; None where there is no champion."""
+        return None if self.promotion is None else version_folder(self.folder, self.promotion.version)
+
+
+def version_folder(folder: str, version: str) -> str:
+    """Return the folder of a version in a folder of champions."""
+    return f"{folder}/versions/{version}"
 
 
 def read(folder: str | Path) -> Pointer:
-    """The pointer as it is now.
+    """Read the pointer as it is now.
 
     Raises:
         UserError: It can't be read.
@@ -51,12 +114,10 @@ def read(folder: str | Path) -> Pointer:
     if folder.startswith(_CLOUD):
         from kep.google import objects
 
-        content, generation = objects.read(f"{folder}/{POINTER}", _WHERE)
-        facts = json.loads(content or "{}")
-        return Pointer(folder, facts.pop("version", None), generation, facts)
-    pointer = Path(folder) / POINTER
-    facts = read_json(pointer) if pointer.exists() else {}
-    return Pointer(folder, facts.pop("version", None), facts=facts)
+        place = f"{folder}/{POINTER}"
+        content, generation = objects.read(place, _WHERE)
+        return Pointer(folder, Promotion.from_json(content, place) if content else None, generation)
+    return Pointer(folder, Promotion.load(folder) if (Path(folder) / POINTER).exists() else None)
 
 
 def serving(folder: Path) -> Path:
@@ -83,14 +144,13 @@ def opened(champion: str) -> Iterator[Path]:
         yield scratch
 
 
-def move(pointer: Pointer, version: str, ensemble: Path, facts: dict) -> bool:
-    """Adds a version and makes it the champion.
+def move(pointer: Pointer, promotion: Promotion, ensemble: Path) -> bool:
+    """Add a version and make it the champion.
 
     Args:
-        pointer: As it was when it was decided.
-        version: Name of the version; one that is there already is not written again.
+        pointer: The pointer as it was when the promotion was decided.
+        promotion: The new content; a version that is there already is not written again.
         ensemble: Folder of the version's files.
-        facts: What else the pointer says.
 
     Returns:
         Whether it became the champion: on gs:// another writer may have been first. Then the version stays.
@@ -98,27 +158,25 @@ def move(pointer: Pointer, version: str, ensemble: Path, facts: dict) -> bool:
     Raises:
         UserError: It can't be written.
     """
+    target = version_folder(pointer.folder, promotion.version)
     if pointer.folder.startswith(_CLOUD):
         from kep.google import objects
 
-        objects.upload(ensemble, f"{pointer.folder}/versions/{version}", _WHERE)
-        return point(pointer, version, facts)
-    target = Path(pointer.folder) / "versions" / version
-    if not target.exists():
+        objects.upload(ensemble, target, _WHERE)
+    elif not Path(target).exists():
         with new_folder(target) as copy:
             shutil.copytree(ensemble, copy, dirs_exist_ok=True)
-    return point(pointer, version, facts)
+    return point(pointer, promotion)
 
 
-def point(pointer: Pointer, version: str, facts: dict) -> bool:
-    """Makes a version that is there the champion; arguments and result as of `move`."""
-    content = {"version": version, **facts}
+def point(pointer: Pointer, promotion: Promotion) -> bool:
+    """Make a version that is there the champion; arguments and result as of `move`."""
     if pointer.folder.startswith(_CLOUD):
         from kep.google import objects
 
-        text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+        text = json.dumps(promotion.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
         return objects.replace(f"{pointer.folder}/{POINTER}", text.encode(), pointer.generation, _WHERE)
-    write_json(Path(pointer.folder) / POINTER, content)
+    promotion.save(pointer.folder)
     return True
 
 

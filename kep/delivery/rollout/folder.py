@@ -32,7 +32,7 @@ def advance(folder: str, version: str, data: str, rows: int, limits: Limits, con
 
         with (
             champions.opened(pointer.champion) as one,
-            champions.opened(f"{pointer.folder}/versions/{version}") as other,
+            champions.opened(champions.version_folder(pointer.folder, version)) as other,
         ):
             ensembles = [Ensemble(one), Ensemble(other)]
             sides = (Side(), Side())
@@ -50,7 +50,7 @@ def advance(folder: str, version: str, data: str, rows: int, limits: Limits, con
         if problems:
             say(console, f"error: version {version} does not become the champion: {'; '.join(problems)}")
             return 1
-    _point(pointer, version, {"reason": "rolled out", "forced": False, "replaced": pointer.version})
+    _point(pointer, version, "rolled out", pointer.version)
     say(
         console,
         f"version {version} is the champion; a server that runs serves what it has loaded until it is restarted",
@@ -65,10 +65,10 @@ def rollback(folder: str, console: Console) -> None:
         UserError: There is none, or the folder can't be written.
     """
     pointer = champions.read(folder)
-    before = pointer.facts.get("replaced")
+    before = pointer.promotion and pointer.promotion.replaced
     if before is None or before not in champions.versions(folder):
         raise UserError(f"--champions: in {folder} no version is known that the champion has replaced")
-    _point(pointer, before, {"reason": f"rolled back from {pointer.version}", "forced": False, "replaced": None})
+    _point(pointer, before, f"rolled back from {pointer.version}", None)
     say(console, f"version {before} is the champion again, and no more {pointer.version}")
 
 
@@ -85,13 +85,13 @@ def status(folder: str) -> Table:
     for column in ("version", "", "because"):
         table.add_column(column, no_wrap=True)
     for version in known:
-        own = version == pointer.version
-        table.add_row(version, "champion" if own else "", pointer.facts.get("reason", "") if own else "")
+        own = pointer.promotion if version == pointer.version else None
+        table.add_row(version, "champion" if own else "", own.reason if own else "")
     return table
 
 
-def _point(pointer: champions.Pointer, version: str, facts: dict) -> None:
-    if not champions.point(pointer, version, facts):
+def _point(pointer: champions.Pointer, version: str, reason: str, replaced: str | None) -> None:
+    if not champions.point(pointer, champions.Promotion(version=version, reason=reason, replaced=replaced)):
         raise UserError(
             f"--champions: another version became champion in {pointer.folder} at the same moment; look again"
         )

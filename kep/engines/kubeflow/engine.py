@@ -26,6 +26,7 @@ from kep.engines.base import OURS, Options, Run, Task
 from kep.engines.template import Template, uncached
 from kep.google.once import Made, first_line, once
 from kep.pipelines.machines import on_kubernetes
+from kep.storage.champions import Champion
 
 TOKEN, COOKIES = "KEP_KUBEFLOW_TOKEN", "KEP_KUBEFLOW_COOKIES"
 """Environment variables: what the login of a cluster gave, as a token or as the cookies of a browser."""
@@ -138,7 +139,8 @@ class Kubeflow:
         """
         if "champion" in given:
             # One that evaluate finds on its volume may be another than that of an equal run before.
-            given = given | {"champion": json.dumps(json.loads(given["champion"]) | {"run": name})}
+            champion = Champion.of_parameter(given["champion"]).model_copy(update={"run": name})
+            given = given | {"champion": champion.to_json()}
         spec = template.spec if options.cache else uncached(template.spec)
         with self.explained():
             asked = kfp_server_api.V2beta1Run(

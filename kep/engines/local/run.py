@@ -1,6 +1,5 @@
 """One run from the run file to the report, on this machine."""
 
-import json
 import platform
 import shlex
 import sys
@@ -132,7 +131,7 @@ def execute(
 
 
 def _containers(folder: Path, place: local.Place, settings: RunFile, base: Path, given: dict) -> Containers:
-    champion = json.loads(given["champion"])["folder"]
+    champion = champions.Champion.of_parameter(given["champion"]).folder
     if champion.startswith("gs://"):
         raise UserError(
             f"promote.champion: {champion} can't be reached from containers without a network; use a folder"

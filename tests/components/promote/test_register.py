@@ -7,10 +7,10 @@ import sys
 import pytest
 import yaml
 
-from kep.components.evaluate.evaluate import _compared
 from kep.components.promote.promote import run
 from kep.core.files import read_json, write_json
 from kep.engines.local.runner import ENTERED
+from kep.storage.champions import Champion
 from tests.helpers.paths import DATA
 from tests.kep.engines.vertex.test_vertex import BUCKET, job, one_sentence
 from tests.servers.vertex import Frame
@@ -45,7 +45,7 @@ def promote(submitted, vertex, churn_versions, tmp_path):
     def of(name: str, again: bool = False, **changes: object) -> dict:
         champion = job(vertex).runtime_config.parameter_values["champion"]
         if not again:
-            compared = _compared(champion)
+            compared = Champion.of_parameter(champion).current
             won = {"folder": compared, "unseen": 9, "difference": {"value": -0.2, "low": -0.3, "high": -0.1, "rows": 9}}
             evaluation = {"rows": 120, "scores": {"ensemble": SCORES}, "champion": compared and won}
             write_json(tmp_path / "evaluation" / "evaluation.json", evaluation)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from kep.components.evaluate.evaluate import _compared
 from kep.components.promote.promote import run
 from kep.core.errors import UserError
 from kep.core.files import write_json
@@ -32,7 +31,7 @@ def promote(gcs, tmp_path):
         (folder / "ensemble" / "ensemble.json").write_text("{}")
         (folder / "ensemble" / "members" / "a b.bin").write_text(content)
         asked = json.dumps({"folder": FOLDER, "version": None})
-        champion = _compared(asked)
+        champion = champions.Champion.of_parameter(asked).current
         write_json(folder / "evaluation" / "evaluation.json", {"champion": champion and WIN | {"folder": champion}})
         run(
             out=str(folder / "verdict"),
@@ -72,7 +71,7 @@ def test_the_second_of_two_writers_is_told(gcs, promote):
     before = champions.read(FOLDER)
     promote("two")
     moved = gcs.objects["data", POINTER].data
-    assert not champions.move(before, "abc", Path(__file__).parent / "__init__.py", {})
+    assert not champions.move(before, champions.Promotion(version="abc"), Path(__file__).parent / "__init__.py")
     assert gcs.objects["data", POINTER].data == moved
 
 

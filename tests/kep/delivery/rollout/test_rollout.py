@@ -269,7 +269,9 @@ def test_a_version_that_takes_other_columns_is_not_deployed_beside_the_champion(
 def test_a_folder_of_champions_has_the_same_commands(gcs, kep, churn_versions, tmp_path, place):
     folder = "gs://data/champions/churn" if place == "gs" else str(tmp_path / "champions")
     for name in ("alike", "other", "one"):
-        assert champions.move(champions.read(folder), name, churn_versions[name], {"reason": "won", "replaced": None})
+        assert champions.move(
+            champions.read(folder), champions.Promotion(version=name, reason="won"), churn_versions[name]
+        )
     given = ("rollout", "advance", "--champions", folder, *CHECK, *PATIENT, "--version")
     code, out, _ = kep(*given, "other")
     assert (code, champions.read(folder).version) == (1, "one")

@@ -1,0 +1,115 @@
+"""Typed JSON: what one step writes and another reads, in a file or in a parameter of the pipeline."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from kep.core.errors import UserError
+from kep.core.files import finite, write_json
+
+Figure = Annotated[float | None, BeforeValidator(finite)]
+"""A measured number; None where it is not finite, since JSON has no NaN."""
+
+_WORDS = {
+    "missing": "is missing",
+    "extra_forbidden": "is unknown",
+    "int": "expected a whole number",
+    "float": "expected a number",
+    "bool": "expected true or false",
+    "string": "expected text",
+    "list": "expected a list",
+    "tuple": "expected a list",
+    "dict": "expected an object",
+    "model": "expected an object",
+}
+"""Kinds of pydantic's errors, by how they begin, in words."""
+
+
+class JsonModel(BaseModel):
+    """A frozen value with a JSON form; unknown keys are refused.
+
+    Attributes:
+        KIND: Name of the value in messages, with its article.
+        REMEDY: Advice in messages for a value that can't be read.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    KIND: ClassVar[str] = "a value"
+    REMEDY: ClassVar[str] = "run the step again"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, source: str = "the parameter") -> Self:
+        """Parse the value.
+
+        Args:
+            text: JSON.
+            source: Name of the text in messages.
+
+        Raises:
+            UserError: The text is not JSON, or does not fit.
+        """
+        try:
+            return cls.model_validate_json(text, strict=True)
+        except ValidationError as error:
+            raise UserError(f"{source} does not hold {cls.KIND} ({_problem(error)}); {cls.REMEDY}") from error
+
+    def to_json(self) -> str:
+        """Return one line of JSON with sorted keys: equal values give equal bytes, and so one cache key."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+
+class JsonFile(JsonModel):
+    """A value that lies in a file of its own.
+
+    Attributes:
+        FILE: Name of the file in its folder.
+    """
+
+    FILE: ClassVar[str]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read `folder`/`FILE`.
+
+        Raises:
+            UserError: The file is missing, torn, or holds something else.
+        """
+        return cls.read(Path(folder) / cls.FILE)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `folder`/`FILE` atomically, as readable JSON."""
+        self.write(Path(folder) / self.FILE)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a file of any name; errors as of `load`."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path} can't be read ({error.strerror}); {cls.REMEDY}") from error
+        return cls.from_json(content, str(path))
+
+    def write(self, path: Path) -> None:
+        """Write a file of any name, as `save` does."""
+        write_json(path, self.model_dump(mode="json"))
+
+
+def is_none(value: Any) -> bool:
+    """Return whether a key is left out of the JSON: for `Field(exclude_if=is_none)`."""
+    return value is None
+
+
+def _problem(error: ValidationError) -> str:
+    """Return the first mistake in words, such as "members.0.weight: expected a number"."""
+    first = error.errors()[0]
+    kind, place = first["type"], ".".join(str(part) for part in first["loc"])
+    if kind == "json_invalid":
+        return "it is not JSON"
+    if kind == "literal_error":
+        words = f"expected {first['ctx']['expected']}"
+    else:
+        words = next((words for start, words in _WORDS.items() if kind.startswith(start)), first["msg"])
+    return f"{place}: {words}" if place else words
