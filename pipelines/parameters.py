@@ -11,6 +11,7 @@ from kep.config.fit import BestEpochTask
 from kep.config.run_file import RunFile
 from kep.core.code import step_closure
 from kep.core.errors import UserError
+from kep.core.location import Location
 from kep.models.registry import travelling
 from kep.pipelines.steps import PREDICTION_STEPS, STEPS
 from kep.storage import champions as pointers
@@ -28,7 +29,7 @@ def arguments(run: RunFile, base: Path, champions: Path | str) -> dict[str, str 
         UserError: A family does not exist.
     """
     named = run.promote.champion or ""
-    folder = named if named.startswith("gs://") else base / named if named else f"{champions}/{run.name}"
+    own = named if Location(named).is_cloud else str(base / named)
     # A user's own source is in `families`; where the file lies does not change the search.
     search = run.search.model_copy(update={"families": "auto"})
     budget = run.ensemble.max_latency_ms is not None
@@ -48,7 +49,9 @@ def arguments(run: RunFile, base: Path, champions: Path | str) -> dict[str, str 
         "tune_hardware": kfp_safe(run.hardware.tune.to_json()),
         "best_epoch_hardware": kfp_safe(run.hardware.best_epoch.to_json()),
         "retrain_hardware": kfp_safe(run.hardware.retrain.to_json()),
-        "champion": kfp_safe(pointers.Champion(folder=str(folder), version=None).to_json()),
+        "champion": kfp_safe(
+            pointers.Champion(folder=own if named else f"{champions}/{run.name}", version=None).to_json()
+        ),
     }
 
 
@@ -61,15 +64,10 @@ def with_champion(given: dict) -> dict:
 
 def located(data: DataSettings, base: Path) -> DataSettings:
     """`data` with local paths made absolute: steps do not run in the run file's folder."""
-
-    def absolute(source: str) -> str:
-        # sklearn:digits, gs://bucket/…
-        return source if ":" in source else str((base / Path(source).expanduser()).absolute())
-
     if data.files is not None:
-        files = {role: absolute(source) for role, source in data.files.model_dump().items()}
+        files = {role: Location(text).absolute(base).text for role, text in data.files.model_dump().items()}
         return data.model_copy(update={"files": type(data.files)(**files)})
-    return data.model_copy(update={"source": absolute(data.source)})
+    return data.model_copy(update={"source": data.location.absolute(base).text})
 
 
 def kfp_safe(text: str) -> str:

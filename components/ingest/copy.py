@@ -6,9 +6,9 @@ from pathlib import Path
 
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
+from kep.core.location import Location
 from kep.data.schema import FILE, Manifest
 from kep.data.shards import read_shard
-from kep.data.sources.bigquery import is_bigquery
 from kep.data.sources.open import format_of, is_sklearn
 from kep.storage.locations import fetch, list_files, path_of
 
@@ -21,14 +21,15 @@ def own_manifest(settings: DataSettings, base: Path, scratch: Path) -> Manifest 
     Raises:
         UserError: the manifest is damaged, or the settings ask for another label.
     """
-    if settings.source is None or is_sklearn(settings) or is_bigquery(settings.source):
+    location = settings.location
+    if settings.source is None or is_sklearn(settings) or location.scheme == "bq":
         return None
-    files = list_files(settings.source, base)
-    if format_of(settings.source, files, settings) != "tfrecord":
+    files = list_files(location, base)
+    if format_of(location, files, settings) != "tfrecord":
         return None
-    if f"{path_of(settings.source, base)}/{FILE}" not in [info.path for info in files]:
+    if f"{path_of(location, base)}/{FILE}" not in [info.path for info in files]:
         return None
-    path = _fetched(f"{settings.source.rstrip('/')}/{FILE}", base, scratch)
+    path = _fetched(location / FILE, base, scratch)
     # Other tools call a file so too; one that names roles and shards is ours, and must be whole.
     if b'"shards"' not in path.read_bytes():
         return None
@@ -41,7 +42,7 @@ def own_manifest(settings: DataSettings, base: Path, scratch: Path) -> Manifest 
     return manifest
 
 
-def _fetched(location: str, base: Path, scratch: Path) -> Path:
+def _fetched(location: Location, base: Path, scratch: Path) -> Path:
     """Where the file or folder lies, after a download for gs://."""
     fetch(location, base, scratch)
     return scratch / path_of(location, base)  # a local path is absolute, which leaves nothing of the scratch folder
@@ -53,7 +54,7 @@ def copy_records(settings: DataSettings, base: Path, scratch: Path, manifest: Ma
     Raises:
         UserError: a shard is missing or damaged.
     """
-    source = _fetched(settings.source, base, scratch)
+    source = _fetched(settings.location, base, scratch)
     for info in manifest.roles.values():
         for shard in info.shards:
             for _ in read_shard(source, manifest, shard):

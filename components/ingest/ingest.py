@@ -26,7 +26,6 @@ from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.core.files import new_folder, scratch_folder
 from kep.data.schema import ROLES, Column, Manifest, RecordLayout, RoleInfo, SplitInfo
-from kep.data.sources.fingerprint import locations
 from kep.data.sources.open import open_source
 from kep.data.sources.unit import Source, Unit
 
@@ -111,7 +110,7 @@ def worker_count(settings: DataSettings, sources: list[Source]) -> int:
 
 def open_sources(settings: DataSettings, base: Path, scratch: Path) -> list[Source]:
     """The one source, or one per role for split by: files; objects are downloaded to `scratch`."""
-    return [open_source(location, settings, base, scratch) for location in locations(settings)]
+    return [open_source(location, settings, base, scratch) for location in settings.locations.values()]
 
 
 def survey_source(sources: list[Source], settings: DataSettings, seed: int, workers: Workers, scratch: Path) -> Survey:

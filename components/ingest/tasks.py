@@ -41,9 +41,9 @@ from kep.components.ingest.write import check_disk
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.core.files import read_json, write_json
+from kep.core.location import Location
 from kep.data.schema import Column, Manifest
 from kep.data.sources.bigquery import extracted
-from kep.data.sources.fingerprint import locations
 from kep.data.sources.open import format_of, is_sklearn, of_format, open_source
 from kep.data.sources.unit import Part, Source
 from kep.storage.locations import list_files
@@ -59,11 +59,12 @@ def files_of_tasks(settings: DataSettings, base: Path) -> list[list[frozenset[st
     Raises:
         UserError: the source can't be read in parts.
     """
-    listings = [_splittable(location, settings, base) for location in locations(settings)]
+    listings = [_splittable(location, settings, base) for location in settings.locations.values()]
     flat = [(place, info) for place, infos in enumerate(listings) for info in infos]
     if len(flat) < 2:
+        one = next(iter(settings.locations.values()))
         raise UserError(
-            f'data.ingest_tasks: "{locations(settings)[0]}" is one file, and tasks share a source by its files; '
+            f'data.ingest_tasks: "{one}" is one file, and tasks share a source by its files; '
             "write it as several files, or remove data.ingest_tasks"
         )
     tasks = [[set() for _ in listings] for _ in range(settings.ingest_tasks)]
@@ -74,7 +75,7 @@ def files_of_tasks(settings: DataSettings, base: Path) -> list[list[frozenset[st
     return [[frozenset(paths) for paths in task] for task in tasks]
 
 
-def _splittable(location: str, settings: DataSettings, base: Path) -> list[fs.FileInfo]:
+def _splittable(location: Location, settings: DataSettings, base: Path) -> list[fs.FileInfo]:
     """The files of a location whose format lets tasks share them."""
     kind, files = "sklearn", []
     if not is_sklearn(settings):
@@ -109,7 +110,7 @@ class Task:
         files = files_of_tasks(self.settings, self.base)[self.part]
         return [
             open_source(location, self.settings, self.base, self.scratch, Part(paths, shape)) if paths else None
-            for location, paths in zip(locations(self.settings), files, strict=True)
+            for location, paths in zip(self.settings.locations.values(), files, strict=True)
         ]
 
     def workers(self, sources: list[Source]) -> Workers:
@@ -171,7 +172,7 @@ def known(folders: list[Path], settings: DataSettings) -> Known:
         UserError: the files differ in their columns or images, or the data can't be used as they are.
     """
     found = sorted((read_json(folder / _SCAN) for folder in folders), key=lambda one: one["part"])
-    heads: list[Source | None] = [None] * len(locations(settings))
+    heads: list[Source | None] = [None] * len(settings.locations)
     scans = []
     for one in found:
         scans.append([])

@@ -12,6 +12,7 @@ import pyarrow as pa
 from kep.components.predict.read import chunk_rows, chunks, cut, encode_chunk, open_for
 from kep.config.prediction import PredictSettings
 from kep.core.errors import UserError, nearest
+from kep.core.location import Location
 from kep.data.columns import plain
 from kep.data.schema import Label, Manifest
 from kep.data.sources.fingerprint import fingerprint
@@ -60,7 +61,7 @@ class Slice:
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
 
-    def paths(self, location: str) -> list[str] | None:
+    def paths(self, location: Location) -> list[str] | None:
         """Of the source's files, those that it needs; None for all."""
         return None if self.files is None else [info.path for info in list_files(location)][slice(*self.files)]
 
@@ -166,7 +167,7 @@ def _shards(source: Source, settings: PredictSettings, most: int) -> list[_Shard
     key = settings.key
     # One column is enough to count rows; images would have to be decoded.
     counted = key or next((name for name in source.names if name not in (source.images or {})), source.names[0])
-    numbers = {} if is_sklearn(settings.data) else {f.path: i for i, f in enumerate(list_files(settings.data.source))}
+    numbers = {} if is_sklearn(settings.data) else {f.path: i for i, f in enumerate(list_files(settings.data.location))}
     shards: list[_Shard] = []
     row, unit, before, kind = 0, -1, None, None
     for one in source.units([counted]):

@@ -70,7 +70,7 @@ def predict_slice(
     features = [column.name for column in manifest.columns]
     names = features if settings.key in (None, *features) else [*features, settings.key]
     (work / "source").mkdir(parents=True, exist_ok=True)
-    source = open_for(manifest.columns, settings.data, work / "source", own.paths(settings.data.source))
+    source = open_for(manifest.columns, settings.data, work / "source", own.paths(settings.data.location))
     read = islice(chunks(source, names, chunk_rows(manifest.columns), own.unit), own.skip, None)
     first, beyond = own.shards
     row, end = own.row, own.row + own.rows

@@ -76,7 +76,7 @@ def open_for(columns: list[Column], data: DataSettings, scratch: Path, paths: Co
     Raises:
         UserError: The source can't be read, lacks a column, or its images are of another shape.
     """
-    source = open_source(data.source, data, Path(), scratch, None if paths is None else Part(frozenset(paths)))
+    source = open_source(data.location, data, Path(), scratch, None if paths is None else Part(frozenset(paths)))
     absent = next((column.name for column in columns if column.name not in source.names), None)
     if absent is not None:
         raise UserError(
@@ -87,8 +87,8 @@ def open_for(columns: list[Column], data: DataSettings, scratch: Path, paths: Co
         given = (source.images or {}).get(column.name)
         if given and (*given[:2], 3) == column.shape:
             # Grey images alone, for a model of images that are not all grey.
-            every = frozenset(info.path for info in list_files(data.source))
-            source = open_source(data.source, data, Path(), scratch, Part(every, column.shape))
+            every = frozenset(info.path for info in list_files(data.location))
+            source = open_source(data.location, data, Path(), scratch, Part(every, column.shape))
             given = source.images[column.name]
         if column.kind == "image" and given not in (None, column.shape):
             sizes = [f"{height}x{width} pixels and {many} channels" for height, width, many in (given, column.shape)]

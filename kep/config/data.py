@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from kep.config.section import Count, Fraction, Section
+from kep.core.location import Location
 
 
 class Files(Section):
@@ -84,7 +85,7 @@ class DataSettings(Section):
     missing: list[str] = []
     """What a CSV file holds where a value is missing, such as ["?", "-"], besides nothing, NA, N/A, NaN, null (each in
     several spellings) and #N/A."""
-    extract_to: Annotated[str, Field(pattern=r"^gs://[^/]+")] | None = None
+    extract_to: str | None = None
     """For bq://: the gs:// folder that takes the Parquet files which BigQuery makes of it, in the location of the data;
     BUCKET/extracts of `kep submit` when not given."""
     split: Split = Split()
@@ -95,6 +96,25 @@ class DataSettings(Section):
     ingest_tasks: Count = 1
     """Tasks of the pipeline engine that share the files of a CSV, Parquet or image source too big for one machine. The
     result does not depend on it."""
+
+    @property
+    def locations(self) -> dict[str, Location]:
+        """The one source, or one per role, by its key in the run file."""
+        if self.files is None:
+            return {"data.source": Location(self.source or "")}
+        return {f"data.files.{role}": Location(text) for role, text in self.files.model_dump().items()}
+
+    @property
+    def location(self) -> Location:
+        """The one source; without meaning for data that come split."""
+        return Location(self.source or "")
+
+    @field_validator("extract_to")
+    @classmethod
+    def _in_a_bucket(cls, folder: str | None) -> str | None:
+        if folder is not None and not (Location(folder).is_cloud and Location(folder).bucket):
+            raise ValueError(f'"{folder}" is not a folder on Cloud Storage; give gs://BUCKET/FOLDER')
+        return folder
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -15,6 +15,7 @@ from kep.config.data import DataSettings
 from kep.config.prediction import DriftSettings, PredictSettings
 from kep.core.errors import UserError
 from kep.core.files import new_folder, read_json
+from kep.core.location import Location
 from kep.data.schema import Manifest
 from kep.delivery.models import named
 from kep.engines.local import run as running
@@ -50,7 +51,7 @@ def parameters(
     Raises:
         UserError: There is no such model, or kfp.local would alter its path.
     """
-    if model.startswith("gs://"):
+    if Location(model).is_cloud:
         folder, reading = model.rstrip("/"), DataSettings(source="")
     else:
         path, reading = named(model, runs)
@@ -72,7 +73,7 @@ def check_reachable(given: dict[str, str]) -> None:
     from kep.engines.template import check_source
 
     check_source(PredictSettings.model_validate_json(given["predict_config"]).data)
-    if not given["model"].startswith("gs://"):
+    if not Location(given["model"]).is_cloud:
         there = f"gs://BUCKET/models/{Path(given['model']).name}"
         raise UserError(
             f"--model: {given['model']} is on this machine, where no step in the cloud can read it; run "
@@ -101,7 +102,7 @@ def batch(given: dict[str, str], output: Path, runs: Path, console: Console) -> 
         UserError: The run can't start.
     """
     check_output(output)
-    if given["model"].startswith("gs://"):
+    if Location(given["model"]).is_cloud:
         raise UserError(f"--model: {given['model']} can't be read from here; copy it here first, or add --compile FILE")
     fail = False
     if "drift_config" in given:

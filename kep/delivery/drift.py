@@ -11,6 +11,7 @@ from kep.components.drift.drift import Comparison, check_comparable, check_thres
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.core.files import write_file, write_json
+from kep.core.location import Location
 from kep.data.records import as_array, encode_table
 from kep.delivery.models import opened
 from kep.delivery.predict import batches
@@ -52,7 +53,7 @@ def drift(
     console.print(table_of(comparison.lines()))
     console.print(comparison.sentence(), highlight=False, soft_wrap=True)
     if record is not None:
-        write_json(record, comparison.to_json() | {"model": against if against.startswith("gs://") else str(place)})
+        write_json(record, comparison.to_json() | {"model": against if Location(against).is_cloud else str(place)})
     if page is not None:
         write_file(page, lambda path: path.write_text(comparison.page(), encoding="utf-8"))
     for path in filter(None, (page, record)):

@@ -7,6 +7,7 @@ from pathlib import Path
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.core.files import read_json, scratch_folder
+from kep.core.location import Location
 from kep.engines.local.artifacts import run_of
 from kep.engines.local.run import RECORD, find
 from kep.storage import champions
@@ -19,13 +20,13 @@ def opened(model: str, runs: Path) -> Iterator[tuple[Path, DataSettings]]:
     Raises:
         UserError: There is none, or it can't be read.
     """
-    if not model.startswith("gs://"):
+    if not Location(model).is_cloud:
         yield locate(model, runs)
         return
     from kep.google import objects
 
     def found(folder: str) -> dict:
-        prefix = folder.partition("//")[2].partition("/")[2].rstrip("/") + "/"
+        prefix = Location(folder).object_name.rstrip("/") + "/"
         return {blob.name.removeprefix(prefix): blob for blob in objects.find(folder, None)}
 
     with scratch_folder() as scratch:

@@ -19,6 +19,7 @@ from kep.components.predict.read import chunk_rows, chunks, open_for
 from kep.config.data import DataSettings
 from kep.core.errors import UserError, nearest
 from kep.core.files import scratch_folder, write_file
+from kep.core.location import Location
 from kep.data.schema import Column
 from kep.delivery.models import opened
 from kep.delivery.remote import Remote
@@ -67,7 +68,7 @@ def predict(
             folder, settings = stack.enter_context(opened(model, runs))
             predictor = Ensemble(folder)
             columns, label, most = predictor.manifest.columns, predictor.manifest.label, None
-            place = model if model.startswith("gs://") else folder
+            place = model if Location(model).is_cloud else folder
         else:
             predictor = endpoint or Remote(url)
             place, columns, label = endpoint or url, predictor.columns, predictor.label

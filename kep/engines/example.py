@@ -13,6 +13,7 @@ from kep.config.data import DataSettings
 from kep.config.run_file import RunFile
 from kep.config.section import Section
 from kep.core.errors import UserError
+from kep.core.location import Location
 
 LABELS = ("label", "target", "class", "y", "outcome")
 """Names that a label column often has."""
@@ -68,12 +69,12 @@ def _columns(source: str, label: str | None, base: Path) -> tuple[list[str], str
     if is_sklearn(settings):
         columns_to_read(arrays.sklearn_source(source.removeprefix("sklearn:")), settings)
         return [], ","
-    files = list_files(source, base)
-    kind = format_of(source, files, settings)
+    files = list_files(Location(source), base)
+    kind = format_of(Location(source), files, settings)
     if kind not in ("csv", "parquet"):
         return [], ","
     files = of_format(kind, files)
-    location = f"gs://{files[0].path}" if source.startswith("gs://") else files[0].path
+    location = Location.in_cloud(files[0].path) if Location(source).is_cloud else Location(files[0].path)
     with scratch_folder() as scratch:
         system, first = fetch(location, base, scratch)
         if kind == "csv":

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from kep.config.data import DataSettings
-from kep.data.sources.bigquery import is_bigquery, look
-from kep.data.sources.fingerprint import locations
+from kep.core.location import Location
+from kep.data.sources.bigquery import look
 from kep.engines.costs import Prices, load
 
 
@@ -18,10 +18,10 @@ def announced(data: DataSettings, prices: Path) -> list[str]:
     Raises:
         UserError: A source can't be read.
     """
-    return [_sentence(location, load(prices)) for location in locations(data) if is_bigquery(location)]
+    return [_sentence(location, load(prices)) for location in data.locations.values() if location.scheme == "bq"]
 
 
-def _sentence(location: str, prices: Prices) -> str:
+def _sentence(location: Location, prices: Prices) -> str:
     asked = look(location)
     if not asked.query:
         return f"BigQuery would extract {asked.table}, {asked.bytes / 1e9:.2f} GB, which costs nothing but its storage"

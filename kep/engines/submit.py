@@ -16,8 +16,8 @@ from rich.table import Table
 
 from kep.components.ingest.inspect import Inspection
 from kep.core.errors import UserError
-from kep.data.sources.bigquery import is_bigquery
-from kep.data.sources.fingerprint import fingerprint, locations, size
+from kep.core.location import Location
+from kep.data.sources.fingerprint import fingerprint, size
 from kep.engines.base import OURS, Engine, Options, Run
 from kep.engines.preflight import MOST_SURVEYED, survey
 from kep.engines.progress import View, say
@@ -38,7 +38,7 @@ def parameters(template: Template, options: Options, source: str) -> dict[str, s
     if template.predicts:
         return {}
     champion = Champion.of_parameter(template.defaults["champion"])
-    if options.bucket and not champion.folder.startswith("gs://"):
+    if options.bucket and not Location(champion.folder).is_cloud:
         champion = champion.model_copy(update={"folder": f"{options.bucket}/champions/{template.name}"})
     given = {"source": source, "champion": kfp_safe(champion.to_json())}
     if options.bucket and not template.data.extract_to and _in_bigquery(template):
@@ -74,7 +74,7 @@ def look(template: Template) -> Inspection | None:
 
 
 def _in_bigquery(template: Template) -> bool:
-    return any(is_bigquery(location) for location in locations(template.data))
+    return any(location.scheme == "bq" for location in template.data.locations.values())
 
 
 def submit(engine: Engine, template: Template, options: Options, console: Console, again: bool = False) -> str:

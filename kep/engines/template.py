@@ -14,6 +14,7 @@ import yaml
 from kep.config.data import DataSettings
 from kep.config.run_file import RunFile, load, validate
 from kep.core.errors import UserError
+from kep.core.location import Location
 from kep.engines.rehearsal import rehearse
 from kep.google.retries import STORAGE
 from kep.pipelines.images import unpinned, with_server
@@ -74,7 +75,7 @@ class Template:
     @property
     def data_in_reach(self) -> bool:
         """Whether whoever submits it can read the data: not those on a cluster's volume."""
-        return all(":" in source for source in _sources(self.data).values())
+        return not any(location.is_local for location in self.data.locations.values())
 
     @property
     def settings(self) -> RunFile:
@@ -131,7 +132,7 @@ def of_address(address: str, credentials: Any) -> Template:
     Raises:
         UserError: There is none, it is not of this package, or it needs what the cloud hasn't.
     """
-    if address.startswith("gs://"):
+    if Location(address).is_cloud:
         text, resolved = _object(address, credentials), ""
     elif match := _ADDRESS.fullmatch(address):
         text, resolved = _package(*match.groups(), credentials)
@@ -213,10 +214,10 @@ def check_source(data: DataSettings, volumes: Mapping[str, str] | None = None, t
     Raises:
         UserError: A source is neither on gs:// nor on a volume, nor a set of scikit-learn.
     """
-    for key, source in _sources(data).items():
-        if source.startswith(("gs://", "bq://", "sklearn:")) or _mounted(source, volumes or {}):
+    for key, source in data.locations.items():
+        if not source.is_local or _mounted(source.text, volumes or {}):
             continue
-        there = f"gs://BUCKET/data/{Path(source).name}"
+        there = f"gs://BUCKET/data/{Path(source.text).name}"
         command = f'"gcloud storage cp --recursive {source} {there}" and give {there}'
         if target == "vertex":
             raise UserError(
@@ -238,13 +239,6 @@ def uncached(spec: dict) -> dict:
     return spec
 
 
-def _sources(data: DataSettings) -> dict[str, str]:
-    """Every source by its key in the run file."""
-    if data.files is None:
-        return {"data.source": data.source or ""}
-    return {f"data.files.{role}": source for role, source in data.files.model_dump().items()}
-
-
 def _mounted(path: str, volumes: Mapping[str, str]) -> bool:
     return any(Path(path).is_relative_to(place) and ".." not in path for place in volumes.values())
 
@@ -256,7 +250,7 @@ def _champion(settings: RunFile, target: Target) -> str:
         UserError: The steps can't keep a champion there.
     """
     folder, machines = settings.promote.champion or "", settings.hardware.machines
-    if folder.startswith("gs://"):
+    if Location(folder).is_cloud:
         return folder
     if target == "vertex":
         if folder:

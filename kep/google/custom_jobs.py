@@ -14,6 +14,7 @@ from kep.config.machine import Machine
 from kep.config.section import Section
 from kep.core.environment import FAILURE, MOUNT, WORK
 from kep.core.errors import nearest
+from kep.core.location import Location
 from kep.google.machine_types import REGIONS, SHAPES, smallest
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ def message(
     from google.cloud import aiplatform_v1 as api
 
     work = f"{run.runtime_config.gcs_output_directory}/work/{run.name.rpartition('/')[2]}"
-    own = {WORK: work.replace("gs://", MOUNT, 1), FAILURE: f"{work}/failures/{uuid.uuid4().hex}.json"}
+    own = {WORK: MOUNT + Location(work).path, FAILURE: f"{work}/failures/{uuid.uuid4().hex}.json"}
     workers = place.model_copy(update={"machines": place.machines - 1}) if place.machines > 1 else None
     return api.CustomJob(
         display_name=name[:128],

@@ -32,6 +32,7 @@ from google.cloud.storage.exceptions import InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from kep.core.errors import AwayError, UserError, nearest
+from kep.core.location import Location
 
 _RETRY = DEFAULT_RETRY.with_timeout(60)
 """For one request, in seconds: on 408, 429, 5xx and broken connections, with growing pauses."""
@@ -55,7 +56,7 @@ def find(location: str, chosen: Callable[[str], bool] | None, where: str = "data
     Raises:
         UserError: there are none, or they cannot be listed.
     """
-    bucket, _, name = location.removeprefix("gs://").partition("/")
+    bucket, name = Location(location).bucket, Location(location).object_name
     client = _client()
     with _explained(location, where):
         try:
@@ -127,7 +128,7 @@ def read(location: str, where: str) -> tuple[bytes | None, int]:
     Raises:
         UserError: it can't be read.
     """
-    bucket, _, name = location.removeprefix("gs://").partition("/")
+    bucket, name = Location(location).bucket, Location(location).object_name
     client = _client()
     with _explained(location, where):
         for _ in range(_ATTEMPTS):
@@ -166,7 +167,7 @@ def replace(location: str, content: bytes, generation: int, where: str) -> bool:
     Raises:
         UserError: it can't be written.
     """
-    bucket, _, name = location.removeprefix("gs://").partition("/")
+    bucket, name = Location(location).bucket, Location(location).object_name
     blob = _client().bucket(bucket).blob(name)
     blob.metadata = {_WRITER: uuid.uuid4().hex}
     with _explained(location, where, written=True):
@@ -191,7 +192,7 @@ def upload(folder: Path, location: str, where: str) -> None:
     Raises:
         UserError: one can't be written.
     """
-    bucket, _, prefix = location.removeprefix("gs://").rstrip("/").partition("/")
+    bucket, prefix = Location(location).bucket, Location(location).object_name.rstrip("/")
     paths = {f"{prefix}/{p.relative_to(folder).as_posix()}": p for p in sorted(folder.rglob("*")) if p.is_file()}
     client, problem = _client(), None
     for attempt in range(_ATTEMPTS + 1):
@@ -246,7 +247,7 @@ def _no_bucket(bucket: str, location: str, where: str) -> UserError:
 
 
 def _location(blob: Blob) -> str:
-    return f"gs://{blob.bucket.name}/{blob.name}"
+    return Location.in_cloud(f"{blob.bucket.name}/{blob.name}").text
 
 
 def _unpack(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One way to reach files: a local path or gs://, as a file, a folder or a glob."""
+"""Files at a location: a file, a folder or a glob, local or on Cloud Storage."""
 
 import hashlib
 import re
@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING
 from pyarrow import fs
 
 from kep.core.errors import UserError, nearest
+from kep.core.location import Location
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
 
 _GLOB = frozenset("*?[")
-_CLOUD = "gs://"
 
 
-def path_of(location: str, base: Path = Path(".")) -> str:
-    """The path that a location has in its filesystem; local paths are relative to `base`."""
-    if location.startswith(_CLOUD):
-        return location.removeprefix(_CLOUD).rstrip("/")
-    return (base / Path(location).expanduser()).absolute().as_posix()
+def path_of(location: Location, base: Path = Path(".")) -> str:
+    """Return the path of a location in its filesystem; local paths are relative to `base`."""
+    if location.is_cloud:
+        return location.path.rstrip("/")
+    return Path(location.absolute(base).text).as_posix()
 
 
-def list_files(location: str, base: Path = Path(".")) -> list[fs.FileInfo]:
+def list_files(location: Location, base: Path = Path(".")) -> list[fs.FileInfo]:
     """The files that a file, folder or glob means, sorted by path; hidden ones are passed over.
 
     Raises:
         UserError: there are none, or they cannot be reached.
     """
-    if location.startswith(_CLOUD):
+    if location.is_cloud:
         return [fs.FileInfo(path, fs.FileType.File, size=blob.size) for path, blob in _objects(location).items()]
     path = path_of(location, base)
     system = fs.LocalFileSystem()
@@ -56,7 +56,7 @@ def list_files(location: str, base: Path = Path(".")) -> list[fs.FileInfo]:
 
 
 def fetch(
-    location: str, base: Path, scratch: Path, only: Collection[str] | None = None
+    location: Location, base: Path, scratch: Path, only: Collection[str] | None = None
 ) -> tuple[fs.FileSystem, list[fs.FileInfo]]:
     """The files of `list_files` and a filesystem to read them from: objects are downloaded to the folder `scratch`.
 
@@ -69,7 +69,7 @@ def fetch(
     Raises:
         UserError: there are none, or they cannot be read.
     """
-    if not location.startswith(_CLOUD):
+    if not location.is_cloud:
         files = list_files(location, base)
         return fs.LocalFileSystem(), [info for info in files if only is None or info.path in only]
     from kep.google import objects  # a second to import, and only gs:// needs it
@@ -80,20 +80,19 @@ def fetch(
     return system, system.get_file_info(list(found))
 
 
-def _objects(location: str) -> dict[str, "Blob"]:
+def _objects(location: Location) -> dict[str, "Blob"]:
     """The objects that a location means, by path."""
     from kep.google import objects
 
     path = path_of(location)
-    bucket = path.partition("/")[0]
-    if not bucket or _GLOB & set(bucket):
+    if not location.bucket or _GLOB & set(location.bucket):
         raise UserError(f'data.source: "{location}" names no bucket; give gs://BUCKET/NAME')
     if _GLOB & set(path):
         root = _fixed(path)
-        blobs = objects.find(_CLOUD + re.split(r"[*?\[]", path)[0], lambda name: _matches(name, path))
+        blobs = objects.find(Location.in_cloud(re.split(r"[*?\[]", path)[0]).text, lambda name: _matches(name, path))
     else:
         root = path
-        blobs = objects.find(location, None)
+        blobs = objects.find(location.text, None)
     paths = {f"{blob.bucket.name}/{blob.name}": blob for blob in blobs}
     # A name that ends in a slash is what a console shows as an empty folder.
     paths = {path: blob for path, blob in sorted(paths.items()) if path[-1] != "/" and not _hidden(path, root)}
@@ -101,7 +100,7 @@ def _objects(location: str) -> dict[str, "Blob"]:
         raise _holds_nothing(location)
     wrong = next((path for path in paths if {"", ".", ".."} & set(path.split("/"))), None)
     if wrong:
-        raise UserError(f'data.source: the object "{_CLOUD}{wrong}" has a name that is no path; rename it')
+        raise UserError(f'data.source: the object "{Location.in_cloud(wrong)}" has a name that is no path; rename it')
     return paths
 
 
@@ -118,7 +117,7 @@ def _hidden(path: str, root: str) -> bool:
     return any(part[0] in "._" for part in path[len(root) :].split("/") if part)
 
 
-def _holds_nothing(location: str) -> UserError:
+def _holds_nothing(location: Location) -> UserError:
     return UserError(f'data.source: "{location}" holds no files; check the path')
 
 
@@ -140,12 +139,12 @@ def _neighbour(system: fs.FileSystem, path: str) -> str:
     return nearest(name, [info.base_name for info in system.get_file_info(selector)])
 
 
-def digests(location: str, base: Path = Path(".")) -> Iterator[tuple[str, str]]:
+def digests(location: Location, base: Path = Path(".")) -> Iterator[tuple[str, str]]:
     """Yields each file's path under the location, and a digest of its content.
 
     The digest is the sha256 of a local file, and what Cloud Storage knows of an object: size and CRC32C.
     """
-    if location.startswith(_CLOUD):
+    if location.is_cloud:
         for path, blob in _objects(location).items():
             yield _relative(path, location, base), f"{blob.size} {blob.crc32c}"
         return
@@ -157,7 +156,7 @@ def digests(location: str, base: Path = Path(".")) -> Iterator[tuple[str, str]]:
         yield _relative(info.path, location, base), digest.hexdigest()
 
 
-def _relative(path: str, location: str, base: Path) -> str:
+def _relative(path: str, location: Location, base: Path) -> str:
     """The path under the folder that the location names; the base name for a file or a glob."""
     root = path_of(location, base).rstrip("/") + "/"
     return path.removeprefix(root) if path.startswith(root) else path.rpartition("/")[2]

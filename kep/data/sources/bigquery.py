@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from kep.config.data import DataSettings
 from kep.core.errors import AwayError, UserError
+from kep.core.location import Location
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client, ExtractJob, QueryJob, Table
 
 log = logging.getLogger("kep.ingest")
 
-_SCHEME = "bq://"
 _TABLE = re.compile(r"([a-z][a-z0-9.:-]*)\.(\w+)\.([\w$-]+)")
 _PROJECT = re.compile(r"[a-z][a-z0-9.:-]*")
 _ENDING = ".parquet"
@@ -41,7 +41,7 @@ class Extract:
         bytes: Of the table. Of a query: what it would read, which is what BigQuery charges for.
     """
 
-    location: str
+    location: Location
     project: str
     place: str
     table: str
@@ -50,12 +50,7 @@ class Extract:
     bytes: int
 
 
-def is_bigquery(location: str) -> bool:
-    """Whether the location is a table or a query of BigQuery."""
-    return location.startswith(_SCHEME)
-
-
-def look(location: str) -> Extract:
+def look(location: Location) -> Extract:
     """What an extract would be; nothing is started, and nothing charged.
 
     Args:
@@ -64,10 +59,11 @@ def look(location: str) -> Extract:
     Raises:
         UserError: It is neither, or can't be read.
     """
-    name, _, query = " ".join(location.removeprefix(_SCHEME).split()).partition(" ")
+    name, _, query = " ".join(location.path.split()).partition(" ")
     if not (_PROJECT if query else _TABLE).fullmatch(name):
         raise UserError(
-            f'data.source: "{location[:80]}" names no table; give bq://PROJECT.DATASET.TABLE, or bq://PROJECT SELECT …'
+            f'data.source: "{location.text[:80]}" names no table; give bq://PROJECT.DATASET.TABLE, or '
+            "bq://PROJECT SELECT …"
         )
     if query:
         return _look_at_query(location, name, query)
@@ -80,7 +76,7 @@ def look(location: str) -> Extract:
     return Extract(location, project, table.location, name, "", _key(name, [table]), table.num_bytes)
 
 
-def extracted(location: str, settings: DataSettings) -> str:
+def extracted(location: Location, settings: DataSettings) -> Location:
     """The glob of the Parquet files of a source, which are made if they are not there.
 
     Args:
@@ -90,7 +86,7 @@ def extracted(location: str, settings: DataSettings) -> str:
     Raises:
         UserError: BigQuery can't do it, or there is no folder for the files.
     """
-    if not is_bigquery(location):
+    if location.scheme != "bq":
         return location
     if settings.extract_to is None:
         raise UserError(f"data.extract_to: give a gs:// folder for the Parquet files that BigQuery makes of {location}")
@@ -107,7 +103,7 @@ def extracted(location: str, settings: DataSettings) -> str:
             written
             and len(objects.find(files.removesuffix(f"*{_ENDING}"), lambda name: name.endswith(_ENDING))) == written
         ):
-            return files
+            return Location(files)
     raise AssertionError  # count() has no end
 
 
@@ -161,7 +157,7 @@ def _job(client: "Client", job: str, how: dict, begin: Callable[[str], Any]) -> 
         return client.get_job(job, **how), False
 
 
-def _look_at_query(location: str, project: str, query: str) -> Extract:
+def _look_at_query(location: Location, project: str, query: str) -> Extract:
     from google.cloud.bigquery import QueryJobConfig
 
     client = _client(project)
@@ -194,7 +190,7 @@ def _client(project: str) -> "Client":
 
 
 @contextmanager
-def _explained(location: str) -> Iterator[None]:
+def _explained(location: Location) -> Iterator[None]:
     """Turns what the client raises into one sentence."""
     from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound, RetryError, ServerError
     from google.auth.exceptions import GoogleAuthError

@@ -5,15 +5,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from kep.config.data import DataSettings
-from kep.data.schema import ROLES
-from kep.data.sources.bigquery import is_bigquery, look
+from kep.data.sources.bigquery import look
 from kep.data.sources.open import is_sklearn
 from kep.storage.locations import digests, list_files
-
-
-def locations(settings: DataSettings) -> list[str]:
-    """Where the rows are: one source, or one per role."""
-    return [settings.source] if settings.files is None else [getattr(settings.files, role) for role in ROLES]
 
 
 def fingerprint(settings: DataSettings, base: Path = Path(".")) -> str:
@@ -29,8 +23,8 @@ def fingerprint(settings: DataSettings, base: Path = Path(".")) -> str:
     if is_sklearn(settings):
         total.update(f"{settings.source} {version('scikit-learn')}".encode())
         return total.hexdigest()
-    for location in locations(settings):
-        if is_bigquery(location):
+    for location in settings.locations.values():
+        if location.scheme == "bq":
             total.update(look(location).key.encode())
             continue
         for name, digest in digests(location, base):
@@ -48,6 +42,6 @@ def size(settings: DataSettings, base: Path = Path(".")) -> int:
     if is_sklearn(settings):
         return 0
     return sum(
-        look(location).bytes if is_bigquery(location) else sum(info.size for info in list_files(location, base))
-        for location in locations(settings)
+        look(location).bytes if location.scheme == "bq" else sum(info.size for info in list_files(location, base))
+        for location in settings.locations.values()
     )

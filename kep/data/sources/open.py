@@ -7,6 +7,7 @@ from pyarrow import fs
 
 from kep.config.data import DataSettings
 from kep.core.errors import UserError, nearest
+from kep.core.location import Location
 from kep.data.sources import arrays, examples, images, tables
 from kep.data.sources.bigquery import extracted
 from kep.data.sources.unit import Part, Source
@@ -25,11 +26,12 @@ _SHARD = re.compile(r"-\d+-of-\d+$")
 
 def is_sklearn(settings: DataSettings) -> bool:
     """Whether the source is a scikit-learn set."""
-    named = (settings.source or "").startswith("sklearn:")
-    return settings.format == "sklearn" or (settings.format == "auto" and named)
+    if settings.format == "auto":
+        return settings.location.scheme == "sklearn"
+    return settings.format == "sklearn"
 
 
-def format_of(location: str, files: list[fs.FileInfo], settings: DataSettings) -> str:
+def format_of(location: Location, files: list[fs.FileInfo], settings: DataSettings) -> str:
     """The format that the settings name, or that the files' endings say.
 
     Raises:
@@ -57,7 +59,9 @@ def _ends(info: fs.FileInfo, endings: tuple[str, ...]) -> bool:
     return _SHARD.sub("", info.path.lower()).endswith(endings)
 
 
-def open_source(location: str, settings: DataSettings, base: Path, scratch: Path, part: Part | None = None) -> Source:
+def open_source(
+    location: Location, settings: DataSettings, base: Path, scratch: Path, part: Part | None = None
+) -> Source:
     """The source at `location`: sklearn:NAME, bq://…, or a file, folder or glob; objects are downloaded to `scratch`.
 
     Args:
@@ -71,7 +75,7 @@ def open_source(location: str, settings: DataSettings, base: Path, scratch: Path
         UserError: it does not exist or cannot be read.
     """
     if is_sklearn(settings):
-        return arrays.sklearn_source(location.removeprefix("sklearn:"))
+        return arrays.sklearn_source(location.path)
     stored = extracted(location, settings)
     system, files = fetch(stored, base, scratch, part and part.paths)
     listed = list_files(stored, base) if part else files
@@ -80,14 +84,14 @@ def open_source(location: str, settings: DataSettings, base: Path, scratch: Path
         path = path_of(location, base)
         root = path if system.get_file_info(path).type == fs.FileType.Directory else None
         label, size = settings.label or "label", settings.image_size
-        return images.image_source(location, root, system, listed, label, size, part)
+        return images.image_source(location.text, root, system, listed, label, size, part)
     matching = of_format(kind, files)
     if kind == "csv":
-        return tables.csv_source(location, system, matching, settings)
+        return tables.csv_source(location.text, system, matching, settings)
     if kind == "parquet":
-        return tables.parquet_source(location, system, matching)
+        return tables.parquet_source(location.text, system, matching)
     if kind == "tfrecord":
-        return examples.example_source(location, system, matching, settings)
+        return examples.example_source(location.text, system, matching, settings)
     if len(matching) > 1:
         raise UserError(f'data.source: "{location}" holds {len(matching)} .npz files; name the one to read')
-    return arrays.npz_source(location, system, matching[0])
+    return arrays.npz_source(location.text, system, matching[0])

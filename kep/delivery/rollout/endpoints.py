@@ -19,6 +19,7 @@ from urllib3.util import Retry
 
 from kep.components.predict.read import chunk_rows
 from kep.core.errors import UserError, nearest
+from kep.core.location import Location
 from kep.data.schema import FILE, Manifest
 from kep.delivery.remote import as_json, cause
 from kep.engines.destination import Destination
@@ -140,7 +141,7 @@ def manifest_of(vertex: Vertex, model: str, version: str) -> Manifest:
     with vertex.explained():
         uri = vertex.models.get_model(name=f"{model}@{version}", **LOOK).artifact_uri.rstrip("/")
     short = f"version {version} of {model.rpartition('/')[2]}"
-    text = objects.read(f"{uri}/{FILE}", short)[0] if uri.startswith("gs://") else None
+    text = objects.read(f"{uri}/{FILE}", short)[0] if Location(uri).is_cloud else None
     if text is None:
         raise UserError(f"{short} is a model, but not one that `kep` made: there is no {FILE} under {uri or 'it'}")
     return Manifest.model_validate_json(text)

@@ -3,6 +3,7 @@
 from google.api_core import exceptions
 
 from kep.core.errors import UserError
+from kep.core.location import Location
 from kep.engines.base import Options, Run
 from kep.engines.template import Template
 from kep.engines.vertex.jobs import job_of, run_of
@@ -26,7 +27,7 @@ class VertexEngine(Vertex):
         import requests
         from google.cloud.storage import Client
 
-        name = options.bucket.removeprefix("gs://").partition("/")[0]
+        name = Location(options.bucket).bucket
         client = Client(self.project, self.credentials)
         try:
             next(iter(client.list_blobs(name, max_results=1, **STORAGE)), None)

@@ -43,6 +43,10 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
         ({"data": {"source": "a.csv", "split": {"by": "files"}}}, '"files" and split.by: files belong together'),
         ({"data": {"source": "a.csv", "label": "y", "features": ["x", "y"]}}, '"features" holds the label "y"'),
         ({"data": {"source": "a.csv", "features": ["x"], "exclude": ["x"]}}, '"x" is in both "features" and "exclude"'),
+        (
+            {"data": {"source": "a", "extract_to": "s3://b"}},
+            'data.extract_to: "s3://b" is not a folder on Cloud Storage',
+        ),
         ({"data": {"source": "a.csv", "types": {"x": "number"}}}, 'data.types.x: "number" is not one of numeric'),
         ({"retrain": {"enabled": "maybe"}}, 'retrain.enabled: expected true or false, got "maybe"'),
         ({"promote": {"margin": -0.1}}, "promote.margin: -0.1 must be at least 0"),

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from kep.core.errors import UserError
+from kep.core.location import Location
 from kep.storage.locations import digests, list_files
 
 
@@ -20,7 +21,7 @@ def tree(tmp_path):
 
 def listed(location: str, base) -> list[str]:
     root = f"{base.as_posix()}/"
-    return [info.path.removeprefix(root) for info in list_files(location, base)]
+    return [info.path.removeprefix(root) for info in list_files(Location(location), base)]
 
 
 @pytest.mark.parametrize(
@@ -61,21 +62,26 @@ def test_an_absolute_location_does_not_start_from_the_base(tree, tmp_path):
 )
 def test_what_is_not_there_is_one_sentence(tree, location, words):
     with pytest.raises(UserError, match=words) as error:
-        list_files(location, tree)
+        list_files(Location(location), tree)
     assert "\n" not in str(error.value)
 
 
 def test_an_empty_folder_holds_no_files(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no files"):
-        list_files("empty", tmp_path)
+        list_files(Location("empty"), tmp_path)
 
 
 def test_digests_are_of_the_content_and_go_with_the_folder(tree, tmp_path):
-    first = list(digests("data", tree))
+    first = list(digests(Location("data"), tree))
     assert first[0] == ("a.csv", hashlib.sha256(b"a.csv").hexdigest())
     assert [name for name, _ in first] == ["a.csv", "b.csv", "notes.txt", "sub/c.csv"]
     shutil.copytree(tree / "data", tmp_path / "moved")
-    assert list(digests("moved", tmp_path)) == first
+    assert list(digests(Location("moved"), tmp_path)) == first
     (tree / "data" / "sub" / "c.csv").write_text("changed")
-    assert [new == old for new, old in zip(digests("data", tree), first, strict=True)] == [True, True, True, False]
+    assert [new == old for new, old in zip(digests(Location("data"), tree), first, strict=True)] == [
+        True,
+        True,
+        True,
+        False,
+    ]

@@ -17,6 +17,7 @@ from kep.components.ingest.run import run
 from kep.config.data import DataSettings, Files, Split
 from kep.config.run_file import validate
 from kep.core.errors import AwayError, RunError, UserError
+from kep.core.location import Location
 from kep.data.schema import Manifest
 from kep.data.sources.fingerprint import fingerprint, size
 from kep.engines import example
@@ -164,7 +165,7 @@ def test_digests_follow_the_content(gcs):
     for name in ("a.csv", "b/c.csv"):
         gcs.put("data", f"set/{name}", b"a,y\n1,2\n")
     before = fingerprint(settings)
-    assert [name for name, _ in digests("gs://data/set")] == ["a.csv", "b/c.csv"]
+    assert [name for name, _ in digests(Location("gs://data/set"))] == ["a.csv", "b/c.csv"]
     gcs.put("data", "set/a.csv", b"a,y\n1,2\n")
     gcs.put("data", "set.csv", b"a neighbour")
     assert fingerprint(settings) == before
@@ -178,7 +179,7 @@ def test_locations(gcs):
         gcs.put("data", name, b"x")
 
     def listed(location: str) -> list[str]:
-        return [info.path for info in list_files(location)]
+        return [info.path for info in list_files(Location(location))]
 
     assert listed("gs://data/a.csv") == ["data/a.csv"]
     assert (
@@ -259,10 +260,10 @@ def test_without_credentials_public_buckets_are_read(gcs, monkeypatch):
     monkeypatch.setattr(objects, "Client", Bare)
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     gcs.put("data", "x.csv", b"a")
-    assert [info.size for info in list_files("gs://data/x.csv")] == [1]
+    assert [info.size for info in list_files(Location("gs://data/x.csv"))] == [1]
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/no/such.json")
     with pytest.raises(UserError, match=r'GOOGLE_APPLICATION_CREDENTIALS: "/no/such\.json" holds no credentials'):
-        list_files("gs://data/x.csv")
+        list_files(Location("gs://data/x.csv"))
 
 
 def test_a_damaged_gzip_object_is_one_sentence(gcs):
