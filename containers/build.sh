@@ -6,6 +6,6 @@ cd "$(dirname "$0")/.."
 REVISION=${REVISION:-$(git describe --always --dirty --abbrev=40)}
 
 for name; do
-    DOCKER_BUILDKIT=1 ${DOCKER:-docker} build --file "containers/$name/Dockerfile" \
-        --build-arg BASE="$BASE" --build-arg REVISION="$REVISION" --tag "keras-ensemble-pipelines/$name" .
+    DOCKER_BUILDKIT=1 ${DOCKER:-docker} build --file containers/Dockerfile --target "$name" \
+        --build-arg IMAGE="$name" --build-arg BASE="$BASE" --build-arg REVISION="$REVISION" --tag "keras-ensemble-pipelines/$name" .
 done
