@@ -1,5 +1,6 @@
 """Atomic files and folders: a reader sees the whole of a file or none of it."""
 
+import hashlib
 import json
 import math
 import os
@@ -88,6 +89,23 @@ def _copy(folder: Path, path: Path) -> None:
     except OSError:
         shutil.rmtree(path)
         raise
+
+
+def tree_digest(path: str | Path) -> str:
+    """Return the sha256 over the names and the content of a file, or of all files under a folder.
+
+    It is empty where there is nothing.
+    """
+    path = Path(path)
+    if path.is_file():
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    if not path.is_dir():
+        return ""
+    total = hashlib.sha256()
+    for name in sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()):
+        total.update(f"{name}\0{tree_digest(path / name)}\n".encode())
+    return total.hexdigest()
 
 
 def link(path: Path, target: Path) -> None:

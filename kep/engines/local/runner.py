@@ -6,6 +6,7 @@ kfp.local changes the process that it runs in (its print, its logging), so `run`
 `python -m kep.engines.local.runner` and follows the events that the steps append to a file.
 """
 
+import functools
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from kep.core.environment import EVENTS, OWNER, PARALLEL, WORK
 from kep.core.errors import UserError
 from kep.core.files import read_json, write_json
 from kep.pipelines.parameters import check_path
-from kep.pipelines.steps import PARTS, STEPS, step_of
+from kep.pipelines.steps import PARTS, STEPS
 from kep.runtime.step import end_with_owner
 
 if TYPE_CHECKING:
@@ -203,22 +204,27 @@ def _main(job_file: str) -> None:
 
     from kfp import components, local
 
+    from kep.engines.local.cache import VerifiedCache
+
     end_with_owner()
     job = read_json(job_file)
-    make_record = logging.getLogRecordFactory()
-
-    def noticing(*arguments: Any, **more: Any) -> logging.LogRecord:
-        record = make_record(*arguments, **more)
-        # kfp.local says that a task was answered from its cache in its log alone.
-        if "cache hit" in str(record.msg):
-            name = record.getMessage().split("'")[1] if "'" in record.getMessage() else record.getMessage().split()[1]
-            with open(os.environ[EVENTS], "ab", buffering=0) as events:
-                event = {"kind": "reused", "step": step_of(name), "label": ""}
-                events.write(json.dumps(event).encode() + b"\n")
-        return record
-
-    logging.setLogRecordFactory(noticing)
     logging.getLogger().setLevel(logging.INFO)
+    store = Path(job["store"])
+
+    def tell(kind: str, step: str, **fields: str) -> None:
+        event = {"kind": kind, "step": step, "label": "", **fields}
+        with open(os.environ[EVENTS], "ab", buffering=0) as events:
+            events.write(json.dumps(event).encode() + b"\n")
+
+    def damaged(step: str, path: Path) -> None:
+        tell("progress", step, text=f"{path} is not what this step wrote there; it is made again")
+
+    class Cache(VerifiedCache):
+        def __init__(self, cache_root: str) -> None:
+            super().__init__(cache_root, store, functools.partial(tell, "reused"), damaged)
+
+    # kfp.local makes its cache by this name, and has no argument for another.
+    local.cache.LocalCache = Cache
     local.init(
         _runner(job["containers"]),
         pipeline_root=job["store"],
