@@ -96,7 +96,7 @@ def book(folder: Path, trials: int, executions: int, epochs: int) -> None:
 
 def ours(folder: Path, trials: int, executions: int, epochs: int) -> None:
     """`tune` on the same records."""
-    from kep.artifacts.trials import Study, merged
+    from kep.artifacts.trials import TrialStore, merged
     from kep.components.tune.tune import run
     from kep.models.registry import travelling
 
@@ -112,7 +112,7 @@ def ours(folder: Path, trials: int, executions: int, epochs: int) -> None:
         seed=0,
         code="",
     )
-    records = list(Study(folder / "study").load().values())
+    records = list(TrialStore(folder / "study").load().values())
     # In the order of suggestion: the executions of a trial one after the other, replicates at the end.
     records.sort(key=lambda trial: (trial.execution >= executions, trial.number, trial.execution))
     result = {"trainings": len(records), "distinct": len(merged(records)), "best": min(t.loss for t in merged(records))}
@@ -187,9 +187,8 @@ def oracle_milliseconds(trials: int = 100) -> dict[str, float]:
                 started = time.process_time()
             found = suggest(tuner, space, done, "min", 0, max_epochs=27)
             score = abs(np.log(found.values["learning_rate"] / 2e-3)) + found.values["dropout"]
-            done.append(
-                Trial(number, "f", found.values, 0, "complete", score=score, loss=score, schedule=found.schedule)
-            )
+            figures = {"score": score, "loss": score, "schedule": found.schedule}
+            done.append(Trial(number=number, family="f", values=found.values, seed=0, status="complete", **figures))
         costs[tuner] = (time.process_time() - started) * 100
     return costs
 

@@ -1,12 +1,11 @@
 """The one look at the test rows: metrics with intervals, the report, and the ensemble as one artifact."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from kep.artifacts.trials import Study, merged
+from kep.artifacts.trials import TrialStore, merged
 from kep.components.evaluate.scores import intervals, paired_difference, pictures, slices
 from kep.config.evaluate import EvaluateSettings
 from kep.core.errors import UserError, nearest
@@ -257,7 +256,7 @@ def _collect(
         "asked": asked,
         "manifest": read_json(Path(records) / "manifest.json"),
         "study": read_json(Path(study) / "study.json"),
-        "trials": [asdict(trial) for trial in merged(Study(Path(study)).load().values())],
+        "trials": [one.model_dump(mode="json") for one in merged(TrialStore(Path(study)).load().values())],
         "best_epochs": [read_json(Path(folder) / "best_epoch.json") for folder in results],
         "weights": read_json(Path(weights) / "weights.json"),
         "members": [read_json(folder / "member.json") for folder in members],

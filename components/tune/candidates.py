@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from kep.artifacts.trials import Study, Trial
+from kep.artifacts.trials import Trial, TrialStore
 from kep.stats.metrics import loss, row_losses
 
 
 def choose(
-    study: Study, trials: list[Trial], labels: np.ndarray, task: str, top_n: int, max_per_family: int | None = None
+    study: TrialStore, trials: list[Trial], labels: np.ndarray, task: str, top_n: int, max_per_family: int | None = None
 ) -> list[Trial]:
     """Greedy forward selection without replacement by the loss of the uniform average (Caruana et al. 2004).
 
@@ -42,7 +42,7 @@ RESAMPLES = 500
 """Bootstrap samples of the rows behind the corrected loss."""
 
 
-def corrected_loss(study: Study, trials: list[Trial], labels: np.ndarray, task: str, seed: int) -> float | None:
+def corrected_loss(study: TrialStore, trials: list[Trial], labels: np.ndarray, task: str, seed: int) -> float | None:
     """What the lowest validation loss would be, had the trial not been picked by the rows that score it.
 
     Bootstrap bias correction (Tsamardinos et al. 2018): the trial that is best on a sample of the rows is scored on

@@ -4,27 +4,22 @@ A round's suggestions know the records of all rounds before; each trial is a tas
 records are those of the search on one machine.
 """
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import keras_tuner
 
-from kep.artifacts.trials import Study, Trial
-from kep.components.tune.execute import Executor, Order
+from kep.artifacts.study import Round, Space
+from kep.artifacts.trials import Order, Trial, TrialStore
+from kep.components.tune.execute import Executor
 from kep.components.tune.objective import load
 from kep.components.tune.pool import Pool
 from kep.components.tune.search import Plan, check_failures, result, spaces, told
 from kep.components.tune.suggest import No
 from kep.config.hardware import TrialHardware
 from kep.core.errors import UserError
-from kep.core.files import read_json, write_json
 from kep.models.registry import family, on, spec_of, specs
 from kep.runtime.hardware import limit_threads, visible_gpus
 from kep.runtime.step import Step, entry
-
-ORDERS, SPACES = "orders.json", "spaces.json"
-"""Files of a search between two rounds: the trainings so far in order, and the families' search spaces."""
 
 
 @entry("tune")
@@ -71,9 +66,9 @@ def suggest(
         new.append(order)
     if not new:
         raise UserError(f"search: none of {len(ended)} trials was feasible; the last reason: {ended[-1].reason}")
-    write_json(step.out / SPACES, {name: space.get_config() for name, space in found.items()})
-    write_json(step.out / ORDERS, [asdict(order) for order in [*orders, *new]])
-    return [json.dumps(asdict(order), sort_keys=True) for order in new]
+    described = [Space(family=name, config=space.get_config()) for name, space in found.items()]
+    Round(orders=[*orders, *new], spaces=described).save(step.out)
+    return [order.to_json() for order in new]
 
 
 @entry("tune")
@@ -93,8 +88,8 @@ def trial(step: Step, *, order: str, records: str, families: str, config: str, h
     """
     device = TrialHardware.model_validate_json(hardware)
     limit_threads(device, not visible_gpus())
-    asked = Order(**json.loads(order))
-    step.label = asked.trial("running").id
+    asked = Order.from_json(order, "the parameter order")
+    step.label = asked.id
     data = step.open(records)
     manifest = data.manifest
     settings = load(config, manifest.label.task)
@@ -104,7 +99,7 @@ def trial(step: Step, *, order: str, records: str, families: str, config: str, h
         pool.submit(0, asked)
         ((_, answer),) = pool.results()
     done, predictions = result(asked, answer, seed)
-    Study(step.out).save(done, predictions)
+    TrialStore(step.out).save(done, predictions)
     step.progress(told(done, settings.objective.name))
 
 
@@ -124,18 +119,18 @@ def gather(searched: str, trials: list[str], folder: Path) -> tuple[list[Order],
     """
     records = {}
     for source in [searched, *trials]:
-        study = Study(Path(source))
+        study = TrialStore(Path(source))
         for key, one in study.load().items():
             study.copy(one, folder)
             records[key] = one
-    orders = [Order(**order) for order in read_json(Path(searched) / ORDERS)]
+    orders = Round.load(searched).orders
     missing = [order for order in orders if (order.number, order.execution) not in records]
     if missing:
-        raise UserError(f"tune: {missing[0].trial('running').id} left no record; run the step again")
+        raise UserError(f"tune: {missing[0].id} left no record; run the step again")
     return orders, [records[order.number, order.execution] for order in orders]
 
 
 def load_spaces(searched: str) -> dict[str, keras_tuner.HyperParameters]:
     """The families' search spaces, in the order of their turns."""
-    found = read_json(Path(searched) / SPACES)
-    return {name: keras_tuner.HyperParameters.from_config(config) for name, config in found.items()}
+    spaces = Round.load(searched).spaces
+    return {space.family: keras_tuner.HyperParameters.from_config(space.config) for space in spaces}

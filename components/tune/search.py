@@ -3,18 +3,17 @@
 import hashlib
 import json
 import time
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import keras_tuner
-import numpy as np
 
-from kep.artifacts.trials import Study, Trial, merge
-from kep.components.tune.execute import Check, Order
+from kep.artifacts.trials import Order, Trial, TrialStore, merge
+from kep.components.tune.execute import Check
 from kep.components.tune.pool import Died, Pool
 from kep.components.tune.suggest import No, Suggestion, suggest
 from kep.config.search import SearchSettings
+from kep.core.arrays import Floats
 from kep.core.errors import UserError
 from kep.core.seeds import derive
 from kep.runtime.step import Step
@@ -42,8 +41,8 @@ def spaces(pool: Pool, families: list[str], step: Step) -> dict[str, keras_tuner
     return found
 
 
-def result(order: Order, answer: tuple[Trial, np.ndarray | None] | Died, seed: int) -> tuple[Trial, np.ndarray | None]:
-    """What a worker's answer says of a training: its record, and its validation predictions if it is complete."""
+def result(order: Order, answer: tuple[Trial, Floats | None] | Died, seed: int) -> tuple[Trial, Floats | None]:
+    """Return the record of a training, and its validation predictions if it is complete."""
     if isinstance(answer, Died):
         return order.trial("infeasible", order.seed(seed), answer.reason), None
     return answer
@@ -70,7 +69,7 @@ def check_failures(trials: list[Trial], most: int) -> None:
 def told(trial: Trial, objective: str) -> str:
     """One execution, for people."""
     again = f" execution {trial.execution + 1}" if trial.execution else ""
-    rung = f" for {trial.schedule['epochs']} epochs" if trial.schedule else ""
+    rung = f" for {trial.schedule.epochs} epochs" if trial.schedule else ""
     figure = f"{objective} {trial.score:.4f}" if trial.complete else f"infeasible: {trial.reason}"
     return f"{trial.id}{again}{rung}: {figure} ({trial.seconds:.1f} s)"
 
@@ -104,14 +103,14 @@ class Plan:
         if orders and orders[-1].execution + 1 < self._settings.executions_per_trial:
             last = known.get(len(orders) - 1)
             if last is None or last.complete:
-                return replace(orders[-1], execution=orders[-1].execution + 1)
+                return orders[-1].model_copy(update={"execution": orders[-1].execution + 1})
         trials = self._trials(orders, known)
         names, reasons = list(self._spaces), set()
         for turn in range(len(names)):
             name = names[(len(trials) + turn) % len(names)]
             found = self._suggested(name, [trial for trial in trials if trial.family == name])
             if not isinstance(found, No):
-                return Order(len(trials), name, found.values, schedule=found.schedule)
+                return Order(number=len(trials), family=name, values=found.values, schedule=found.schedule)
             reasons.add(found)
         return No.YET if No.YET in reasons else self._again(orders, trials)
 
@@ -140,7 +139,9 @@ class Plan:
             ended.setdefault(orders[place].number, []).append(trial)
         first = [order for order in orders if order.execution == 0]
         return [
-            merge(ended[order.number]) if order.number in ended else replace(order.trial("running"), executions=0)
+            merge(ended[order.number])
+            if order.number in ended
+            else order.trial("running").model_copy(update={"executions": 0})
             for order in first
         ]
 
@@ -150,15 +151,19 @@ class Plan:
         for order in orders:
             times[order.number] += 1
         sign = 1 if self._settings.objective.direction == "min" else -1
-        longest = [
-            t for t in trials if t.schedule.get("epochs", self._settings.max_epochs) == self._settings.max_epochs
-        ]
+        most = self._settings.max_epochs
+        longest = [trial for trial in trials if trial.epochs(most) == most]
         ready = [trial for trial in longest if trial.complete]
         if not ready:
             return No.YET if any(trial.status == "running" for trial in longest) else No.MORE
-        chosen = min(ready, key=lambda trial: (times[trial.number], sign * trial.score, trial.number))
-        values, schedule = chosen.values, chosen.schedule
-        return Order(chosen.number, chosen.family, values, times[chosen.number], schedule)
+        chosen = min(ready, key=lambda trial: (times[trial.number], sign * trial.scores.score, trial.number))
+        return Order(
+            number=chosen.number,
+            family=chosen.family,
+            values=chosen.values,
+            execution=times[chosen.number],
+            schedule=chosen.schedule,
+        )
 
 
 class Search:
@@ -177,7 +182,9 @@ class Search:
         pool: Trains the trials.
     """
 
-    def __init__(self, step: Step, study: Study, plan: Plan, settings: SearchSettings, seed: int, pool: Pool) -> None:
+    def __init__(
+        self, step: Step, study: TrialStore, plan: Plan, settings: SearchSettings, seed: int, pool: Pool
+    ) -> None:
         self._step, self._study, self._plan = step, study, plan
         self._settings, self._seed, self._pool = settings, seed, pool
         self._budget = settings.trainings

@@ -21,9 +21,8 @@ def session(trial: Trial, objective: str) -> list[Event]:
         trial: Of the search.
         objective: What its score is called.
     """
-    known = {name: value for name, value in trial.values.items() if isinstance(value, bool | int | float | str)}
     # Without a group of its own a trial would be hidden behind one with the same values.
-    started = hparams_pb({"family": trial.family} | known, trial_id=trial.id, start_time_secs=0)
+    started = hparams_pb({"family": trial.family} | trial.values, trial_id=trial.id, start_time_secs=0)
     curve = [(step, {"val_loss": value}) for step, value in enumerate(trial.validation_curve, 1)]
     scores = {} if trial.score is None else {f"validation {objective}": trial.score}
     events = []

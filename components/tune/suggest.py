@@ -6,7 +6,7 @@ suggestion, shown the trials so far, and asked once.
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 import keras_tuner
@@ -17,7 +17,7 @@ from keras_tuner.src.engine.trial import TrialStatus
 from scipy import optimize
 from threadpoolctl import threadpool_limits
 
-from kep.artifacts.trials import Trial
+from kep.artifacts.trials import Hyperparameters, Rung, Trial
 from kep.components.tune.space import active, untried
 from kep.core.seeds import derive
 
@@ -164,13 +164,13 @@ class HyperbandOracle(_Exhaustive, keras_tuner.oracles.HyperbandOracle):
         self._brackets[-1]["number"] = self._started
         self._started += 1
 
-    def restore(self, schedule: dict, trial_id: str) -> None:
-        """Puts a trial into the place that it had when it was suggested."""
-        while self._started <= schedule["bracket"]:
+    def restore(self, rung: Rung, trial_id: str) -> None:
+        """Put a trial into the place that it had when it was suggested."""
+        while self._started <= rung.bracket:
             self._increment_bracket_num()
             self._start_new_bracket()
-        bracket = next(bracket for bracket in self._brackets if bracket["number"] == schedule["bracket"])
-        bracket["rounds"][schedule["round"]].append({"past_id": schedule.get("trial_id"), "id": trial_id})
+        bracket = next(bracket for bracket in self._brackets if bracket["number"] == rung.bracket)
+        bracket["rounds"][rung.round].append({"past_id": rung.trial_id, "id": trial_id})
 
     def populate_space(self, trial_id: str) -> dict:
         answer = super().populate_space(trial_id)
@@ -192,15 +192,15 @@ ORACLES = {
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What to try.
+    """A configuration to try.
 
     Attributes:
         values: Hyperparameters by name.
-        schedule: As in `Trial`; empty for tuners without rungs.
+        schedule: Its rung; None for tuners without rungs.
     """
 
-    values: dict
-    schedule: dict = field(default_factory=dict)
+    values: Hyperparameters
+    schedule: Rung | None = None
 
 
 class No(Enum):
@@ -243,10 +243,12 @@ def suggest(
     if answer["status"] == TrialStatus.IDLE:
         return No.YET
     if answer.get("values"):
-        schedule = {name.removeprefix("tuner/"): v for name, v in answer["values"].items() if name.startswith("tuner/")}
+        rung = {name.removeprefix("tuner/"): v for name, v in answer["values"].items() if name.startswith("tuner/")}
         given = {name: _plain(value) for name, value in answer["values"].items()}
         # Grid search gives defaults to hyperparameters of branches that are not taken.
-        return Suggestion({hp.name: given[hp.name] for hp in space.space if active(hp, given)}, schedule)
+        return Suggestion(
+            {hp.name: given[hp.name] for hp in space.space if active(hp, given)}, Rung(**rung) if rung else None
+        )
     return No.MORE
 
 
@@ -265,7 +267,8 @@ def _show(oracle: keras_tuner.Oracle, space: keras_tuner.HyperParameters, trial:
     if isinstance(oracle, HyperbandOracle):
         if trial.status == "running":
             oracle.ongoing_trials[shown.trial_id] = shown
-        oracle.restore(trial.schedule, shown.trial_id)
+        if trial.schedule is not None:
+            oracle.restore(trial.schedule, shown.trial_id)
     if isinstance(oracle, keras_tuner.oracles.GridSearchOracle):
         # One after the other: the next combination is the one after the last trial's.
         oracle._ordered_ids.insert(shown.trial_id)

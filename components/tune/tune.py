@@ -3,7 +3,8 @@
 import hashlib
 import json
 
-from kep.artifacts.trials import Study, merged
+from kep.artifacts.study import Candidate, Goal, Hyperparameter, Study
+from kep.artifacts.trials import TrialStore, merged
 from kep.components.tune import candidates
 from kep.components.tune.execute import Executor
 from kep.components.tune.objective import load
@@ -14,7 +15,6 @@ from kep.components.tune.summary import write_summary
 from kep.config.hardware import TrialHardware
 from kep.config.search import SearchSettings
 from kep.core.errors import UserError
-from kep.core.files import write_json
 from kep.core.seeds import derive
 from kep.models.registry import family, on, specs
 from kep.runtime.hardware import Share
@@ -49,7 +49,7 @@ def run(
         trials: Folders of that round's trials.
 
     Returns:
-        One JSON string per candidate: `id`, `family`, `values`, `loss`, `best`, `unit`.
+        JSON of one `Candidate` each.
 
     Raises:
         UserError: A family does not fit the data, the objective does not exist, or too many trials in a row failed.
@@ -62,12 +62,12 @@ def run(
     share = Share.of_machine(settings.workers, device)
     identity = _identity(settings, share.workers, device, families, data.manifest.fingerprint, seed, code)
     if searched:
-        study, found = Study(step.out), load_spaces(searched)
+        study, found = TrialStore(step.out), load_spaces(searched)
         _, executions = gather(searched, trials or [], step.out)
     else:
         step.progress(f"{share.workers} workers: {share.reason}")
         # A search with a larger budget goes on from these records.
-        study = Study(step.work(identity, keep=True))
+        study = TrialStore(step.work(identity, keep=True))
         members = {spec["name"]: family(spec, data.manifest, on(device)) for spec in specs(families, data.manifest)}
         executor = Executor(members, label.task, train, validation, settings, seed)
         limit = settings.trial_minutes and 60 * settings.trial_minutes
@@ -96,28 +96,25 @@ def run(
         few = "no more configurations were feasible" if settings.max_per_family is None else "no more may be taken"
         step.progress(f"{len(chosen)} candidates, fewer than top_n ({settings.top_n}): {few}")
     items = [
-        {"id": t.id, "family": t.family, "values": t.values, "loss": t.loss, "best": t.best, "unit": t.unit}
+        Candidate(id=t.id, family=t.family, values=t.values, loss=t.scores.loss, best=t.best, unit=t.unit)
         for t in chosen
     ]
     corrected = candidates.corrected_loss(study, whole, validation.labels, label.task, derive(seed, "corrected"))
-    write_json(
-        step.out / "study.json",
-        {
-            "identity": identity,
-            "objective": settings.objective.model_dump(),
-            "tuner": settings.tuner,
-            "spaces": {name: space.get_config()["space"] for name, space in found.items()},
-            "trials": len(whole),
-            "executions": len(executions),
-            "distinct": distinct,
-            "infeasible": infeasible,
-            "lowest_loss": min(trial.loss for trial in whole if trial.complete),
-            "corrected_loss": corrected,
-            "candidates": items,
-        },
-    )
+    Study(
+        identity=identity,
+        objective=Goal(**settings.objective.model_dump()),
+        tuner=settings.tuner,
+        spaces={name: [Hyperparameter(**one) for one in space.get_config()["space"]] for name, space in found.items()},
+        trials=len(whole),
+        executions=len(executions),
+        distinct=distinct,
+        infeasible=infeasible,
+        lowest_loss=min(trial.scores.loss for trial in whole if trial.complete),
+        corrected_loss=corrected,
+        candidates=items,
+    ).save(step.out)
     write_summary(step.out)
-    return [json.dumps(item, sort_keys=True) for item in items]
+    return [item.to_json() for item in items]
 
 
 def _identity(

@@ -3,103 +3,181 @@
 import json
 import shutil
 import statistics
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
-from kep.core.files import read_json, write_file, write_json
+from kep.core.arrays import Floats
+from kep.core.errors import UserError
+from kep.core.files import write_file
+from kep.core.json_model import Figure, JsonFile, JsonModel
+from kep.core.seeds import derive
+
+Unit = Literal["epoch", "round"]
+"""Unit of a training's length: an epoch of a network, a boosting round of trees."""
+Status = Literal["complete", "infeasible", "running"]
+Hyperparameters = dict[str, bool | int | float | str]
+"""Values by name."""
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One configuration and what training it gave: one execution, as it is recorded, or all of them together.
+class Rung(JsonModel):
+    """Place of a trial in the schedule of a tuner that trains in rungs."""
 
-    Attributes:
-        number: 0-based place in the order of suggestion.
-        family: Name of the family.
-        values: Hyperparameters by name.
-        seed: Of this training.
-        status: "complete", "infeasible" with a reason, or "running" (never recorded).
-        score: Value of the objective on the validation rows; None when infeasible.
-        loss: Validation loss at the best unit; None when infeasible.
-        best: 1-based best epoch or boosting round.
-        unit: "epoch" or "round".
-        metrics: Every metric of the task on the validation rows, and the objective if the model reports it itself.
-        validation_curve: Validation loss after each unit.
-        seconds: Wall time of the training.
-        worker: Process that ran it.
-        execution: 0-based number of this training of the configuration.
-        executions: How many trainings the figures are of.
-        schedule: Of a tuner that trains in rungs: `epochs`, the longest training, and its place in the schedule.
-    """
+    epochs: int
+    """Longest training in epochs."""
+    initial_epoch: int
+    """Epochs of the rung below; every training starts anew all the same."""
+    bracket: int
+    round: int
+    trial_id: str | None = None
+    """The tuner's id of the trial that was promoted from the rung below."""
+
+
+class Execution(JsonModel):
+    """One training of one configuration."""
 
     number: int
+    """0-based place of the trial in the order of suggestion."""
     family: str
-    values: dict
-    seed: int
-    status: str
-    reason: str = ""
-    score: float | None = None
-    loss: float | None = None
-    best: int = 0
-    unit: str = "epoch"
-    metrics: dict = field(default_factory=dict)
-    validation_curve: list = field(default_factory=list)
-    seconds: float = 0.0
-    worker: int = 0
+    values: Hyperparameters
     execution: int = 0
-    executions: int = 1
-    schedule: dict = field(default_factory=dict)
+    """0-based number of this training of the configuration."""
+    schedule: Rung | None = None
 
     @property
     def id(self) -> str:
+        """Name of the trial, as candidates carry it."""
         return f"{self.family}-{self.number:03d}"
+
+    @property
+    def configuration(self) -> str:
+        """Text that is the same for the same hyperparameters of the same family."""
+        return json.dumps([self.family, self.values], sort_keys=True)
+
+    def epochs(self, most: int) -> int:
+        """Return the longest training in epochs: `most`, unless the schedule says less."""
+        return self.schedule.epochs if self.schedule else most
+
+
+class Scores(NamedTuple):
+    """Figures of a complete trial.
+
+    Attributes:
+        score: Value of the objective on the validation rows.
+        loss: Validation loss at the best unit.
+    """
+
+    score: float
+    loss: float
+
+
+class Trial(Execution, JsonFile):
+    """Record of one execution, or of all executions of a configuration together."""
+
+    KIND: ClassVar[str] = "a trial"
+
+    seed: int
+    """Seed of this training."""
+    status: Status
+    """`running` is never recorded."""
+    reason: str = ""
+    """Why it is infeasible."""
+    score: Figure = None
+    """Value of the objective on the validation rows; None when infeasible."""
+    loss: Figure = None
+    """Validation loss at the best unit; None when infeasible."""
+    best: int = 0
+    """1-based best epoch or boosting round of the training."""
+    unit: Unit = "epoch"
+    metrics: dict[str, Figure] = Field(default_factory=dict)
+    """Every metric of the task on the validation rows, and the objective if the model reports it itself."""
+    validation_curve: list[Figure] = Field(default_factory=list)
+    """Validation loss after each unit."""
+    seconds: float = 0.0
+    """Wall time of the training."""
+    worker: int = 0
+    """Id of the process that ran it."""
+    executions: int = 1
+    """Number of trainings behind the figures."""
 
     @property
     def complete(self) -> bool:
         return self.status == "complete"
 
     @property
-    def configuration(self) -> str:
-        """The same text for the same hyperparameters of the same family."""
-        return json.dumps([self.family, self.values], sort_keys=True)
+    def scores(self) -> Scores:
+        """The figures that every complete trial has.
+
+        Raises:
+            ValueError: The trial is not complete.
+        """
+        if self.score is None or self.loss is None:
+            raise ValueError(f"{self.id} has no score: it is {self.status}")
+        return Scores(self.score, self.loss)
+
+
+class Order(Execution):
+    """Request for one training: an item of the fan-out of a search in rounds."""
+
+    KIND: ClassVar[str] = "a trial to train"
+
+    def trial(self, status: Status, seed: int = 0, reason: str = "", worker: int = 0) -> Trial:
+        """Return a trial of this configuration without figures."""
+        return Trial(
+            number=self.number,
+            family=self.family,
+            values=self.values,
+            execution=self.execution,
+            schedule=self.schedule,
+            seed=seed,
+            status=status,
+            reason=reason,
+            worker=worker,
+        )
+
+    def seed(self, run: int) -> int:
+        """Return the seed of this training, from the run's seed; executions of a trial differ in it alone."""
+        return derive(run, "trial", self.number, *([self.execution] if self.execution else []))
 
 
 def merge(executions: Iterable[Trial]) -> Trial:
-    """The executions of one trial together.
+    """Return the executions of one trial together.
 
     Score, loss and metrics are means. Curve, best unit and stored predictions are those of the execution with the
     median loss: an average over executions would be an ensemble of them, which no member is. A trial with an
     infeasible execution is infeasible.
     """
-    executions = sorted(executions, key=lambda trial: trial.execution)
-    seconds = sum(trial.seconds for trial in executions)
-    infeasible = [trial for trial in executions if not trial.complete]
+    ordered = sorted(executions, key=lambda trial: trial.execution)
+    common = {"seconds": sum(trial.seconds for trial in ordered), "executions": len(ordered)}
+    infeasible = [trial for trial in ordered if not trial.complete]
     if infeasible:
-        return replace(infeasible[0], seconds=seconds, executions=len(executions))
-    middle = sorted(executions, key=lambda trial: trial.loss)[(len(executions) - 1) // 2]
-    names = executions[0].metrics
-    return replace(
-        middle,
-        score=statistics.fmean(trial.score for trial in executions),
-        loss=statistics.fmean(trial.loss for trial in executions),
-        metrics={name: statistics.fmean(trial.metrics[name] for trial in executions) for name in names},
-        seconds=seconds,
-        executions=len(executions),
-    )
+        return infeasible[0].model_copy(update=common)
+    middle = sorted(ordered, key=lambda trial: trial.scores.loss)[(len(ordered) - 1) // 2]
+    means = {
+        "score": statistics.fmean(trial.scores.score for trial in ordered),
+        "loss": statistics.fmean(trial.scores.loss for trial in ordered),
+        "metrics": {name: _mean([trial.metrics[name] for trial in ordered]) for name in ordered[0].metrics},
+    }
+    return middle.model_copy(update=means | common)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if len(known) == len(values) else None
 
 
 def merged(executions: Iterable[Trial]) -> list[Trial]:
-    """The trials that the executions are of, in order."""
+    """Return the trials of the executions, in order."""
     together: dict[int, list[Trial]] = {}
     for trial in executions:
         together.setdefault(trial.number, []).append(trial)
     return [merge(together[number]) for number in sorted(together)]
 
 
-class Study:
+class TrialStore:
     """The trials of one search in a folder.
 
     Each execution is `trials/NNNN-E.json`, with `predictions/NNNN-E.npy` where it is complete.
@@ -109,33 +187,38 @@ class Study:
         self.folder = folder
 
     def load(self) -> dict[tuple[int, int], Trial]:
-        """All records by trial and execution; a torn or foreign file is not one, and that execution runs again."""
+        """Return all records by trial and execution.
+
+        A torn or foreign file is not a record, and that execution runs again.
+        """
         records = {}
         for path in (self.folder / "trials").glob("[0-9]*-[0-9]*.json"):
             try:
-                trial = Trial(**read_json(path))
-            except (json.JSONDecodeError, UnicodeDecodeError, TypeError):
+                trial = Trial.read(path)
+            except UserError:
                 continue
             if path == self._trial(trial):
                 records[trial.number, trial.execution] = trial
         return records
 
-    def save(self, trial: Trial, predictions: np.ndarray | None) -> None:
-        """Writes the predictions (float32 [n, classes] or [n]) first: a record without them can't exist."""
+    def save(self, trial: Trial, predictions: Floats | None) -> None:
+        """Write the predictions (float32 [n, classes] or [n]) first: a record without them can't exist."""
         if predictions is not None:
             write_file(self._predictions(trial), lambda temporary: np.save(temporary, predictions))
-        write_json(self._trial(trial), asdict(trial))
+        trial.write(self._trial(trial))
 
     def whole(self) -> dict[tuple[int, int], Trial]:
-        """The records of which a search can go on: without those of complete executions whose predictions are gone."""
+        """Return the records that a search can go on from: not complete ones whose predictions are gone."""
         found = self.load().items()
         return {key: trial for key, trial in found if not trial.complete or self._predictions(trial).is_file()}
 
-    def predictions(self, trial: Trial) -> np.ndarray:
-        return np.load(self._predictions(trial))
+    def predictions(self, trial: Trial) -> Floats:
+        """Return the validation predictions of a complete execution, float32 [n, classes] or [n]."""
+        predictions: Floats = np.load(self._predictions(trial))
+        return predictions
 
     def copy(self, trial: Trial, folder: Path) -> None:
-        """Copies the files of one execution into another study's folder."""
+        """Copy the files of one execution into another study's folder."""
         predictions = self._predictions(trial) if trial.complete else None
         for path in filter(None, (self._trial(trial), predictions)):
             target = folder / path.relative_to(self.folder)

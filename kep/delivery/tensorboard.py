@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from kep.artifacts.trials import Study, merged
+from kep.artifacts.trials import TrialStore, merged
 from kep.components.tune.sessions import name_of, session
 from kep.core.errors import UserError
 from kep.engines.local.artifacts import Artifacts
@@ -114,7 +114,7 @@ def collect(run: Path, folder: Path) -> tuple[int, int]:
                 (folder / step).mkdir(parents=True, exist_ok=True)
                 (folder / step / id).symlink_to((artifact / EVENTS).absolute())
                 curves += len(list((artifact / EVENTS).glob("**/events.out.tfevents.*")))
-    trials = merged(Study(artifacts.study()).load().values())
+    trials = merged(TrialStore(artifacts.study()).load().values())
     objective = artifacts.report["study"]["objective"]["name"]
     for trial in trials:
         writer = EventFileWriter(str(folder / name_of(trial)))

@@ -8,6 +8,8 @@ import math
 import statistics
 from pathlib import PurePath
 
+from kep.artifacts.study import Study
+from kep.artifacts.trials import Trial
 from kep.data.schema import ROLES
 from kep.report import charts
 from kep.report import report_charts as own_charts
@@ -71,7 +73,7 @@ def render(whole: dict, verdict: dict | None = None) -> str:
         head=_head(whole, verdict),
         asked=_asked(whole["asked"]),
         data=_data(whole["manifest"]),
-        search=search_view(whole["study"], whole["trials"]),
+        search=search_view(Study(**whole["study"]), [Trial(**trial) for trial in whole["trials"]]),
         best_epoch=_best_epoch(whole),
         ensemble=_ensemble(whole),
         test=_test(whole),

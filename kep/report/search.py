@@ -2,89 +2,155 @@
 
 import statistics
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from markupsafe import Markup
+
+from kep.artifacts.study import Candidate, Study
+from kep.artifacts.trials import Hyperparameters, Trial
 from kep.report import charts
 from kep.report.page import number
+from kep.report.search_charts import hyperparameters, search_progress
 
 MOST_REASONS = 20
 """Different reasons of infeasible trials that are listed."""
 
 
-def search_view(study: dict, trials: list[dict]) -> dict:
-    """What the search part of a page shows.
+@dataclass(frozen=True)
+class FamilyView:
+    """Line of a family in the table of families.
+
+    Attributes:
+        name: Name of the family.
+        swatch: Its colour.
+        trials: Number of its trials.
+        infeasible: Number of those that are infeasible.
+        best: Best score; None without a complete trial.
+        median: Median score.
+        candidates: Number of its candidates.
+        seconds: Time of its trainings.
+        winner: Whether no family reached a better score.
+    """
+
+    name: str
+    swatch: Markup
+    trials: int
+    infeasible: int
+    best: float | None
+    median: float | None
+    candidates: int
+    seconds: float
+    winner: bool
+
+
+@dataclass(frozen=True)
+class ParallelView:
+    """Chart of a family's hyperparameters."""
+
+    name: str
+    trials: int
+    chart: Markup
+
+
+@dataclass(frozen=True)
+class ReasonView:
+    """A reason of infeasible trials, the number of trials, and the first of them."""
+
+    text: str
+    trials: int
+    example: str
+
+
+@dataclass(frozen=True)
+class CandidateView:
+    """Line of a candidate: its colour and its hyperparameters as text."""
+
+    candidate: Candidate
+    swatch: Markup
+    hyperparameters: str
+
+
+@dataclass(frozen=True)
+class SearchView:
+    """Content of the search's part of a page."""
+
+    study: Study
+    lower: bool
+    progress: Markup
+    families: list[FamilyView]
+    candidates: list[CandidateView]
+    parallel: list[ParallelView]
+    reasons: list[ReasonView]
+    more_reasons: int
+
+
+def search_view(study: Study, trials: Sequence[Trial]) -> SearchView:
+    """Return the content of the search's part of a page.
 
     Args:
-        study: study.json.
-        trials: The trials' records, in order.
+        study: The result of the search.
+        trials: The trials, in order.
     """
-    objective = study["objective"]
-    colours = charts.family_colours([*study["spaces"], *(trial["family"] for trial in trials)])
-    chosen = _chosen(study)
-    families = [_family(name, trials, study, colours[name]) for name in colours]
-    reached = [family["best"] for family in families if family["best"] is not None]
-    if reached:
-        best = (min if objective["direction"] == "min" else max)(reached)
-        for family in families:
-            family["winner"] = family["best"] == best
-    reasons = Counter(trial["reason"] for trial in trials if trial["status"] != "complete").most_common()
-    examples = {trial["reason"]: name_of(trial) for trial in reversed(trials)}
-    parallel = []
-    for name, colour in colours.items():
-        own = [trial for trial in trials if trial["family"] == name and trial["status"] == "complete"]
-        space = study["spaces"].get(name, [])
-        if len(own) > 1 and space:
-            drawn = charts.hyperparameters(f"space-{name}", own, space, objective, chosen, colour)
-            parallel.append({"name": name, "trials": len(own), "chart": drawn})
-    return {
-        "objective": objective["name"],
-        "lower": objective["direction"] == "min",
-        "tuner": study["tuner"],
-        "lowest": study["lowest_loss"],
-        "corrected": study["corrected_loss"],
-        "trials": study["trials"],
-        "executions": study["executions"],
-        "distinct": study["distinct"],
-        "infeasible": study["infeasible"],
-        "candidates": [
-            c | {"hyperparameters": values_text(c["values"]), "swatch": charts.swatch(colours[c["family"]])}
-            for c in study["candidates"]
+    colours = colours_of(study, trials)
+    reasons = Counter(trial.reason for trial in trials if not trial.complete).most_common()
+    examples = {trial.reason: trial.id for trial in reversed(trials)}
+    return SearchView(
+        study=study,
+        lower=study.objective.direction == "min",
+        progress=search_progress("progress", trials, study.objective, colours),
+        families=_families(study, trials, colours),
+        candidates=[
+            CandidateView(candidate, charts.swatch(colours[candidate.family]), values_text(candidate.values))
+            for candidate in study.candidates
         ],
-        "progress": charts.search_progress("progress", trials, objective, colours),
-        "families": families,
-        "parallel": parallel,
-        "reasons": [
-            {"text": t or "no reason given", "trials": n, "example": examples[t]} for t, n in reasons[:MOST_REASONS]
-        ],
-        "more_reasons": max(0, len(reasons) - MOST_REASONS),
-    }
+        parallel=_parallel(study, trials, colours),
+        reasons=[ReasonView(text or "no reason given", n, examples[text]) for text, n in reasons[:MOST_REASONS]],
+        more_reasons=max(0, len(reasons) - MOST_REASONS),
+    )
 
 
-def name_of(trial: dict) -> str:
-    """The trial's id, as candidates carry it."""
-    return f"{trial['family']}-{trial['number']:03d}"
+def colours_of(study: Study, trials: Sequence[Trial]) -> dict[str, str]:
+    """Return the colour of each family of a search."""
+    return charts.family_colours([*study.spaces, *(trial.family for trial in trials)])
 
 
-def values_text(values: dict) -> str:
-    """Hyperparameters on one line."""
+def values_text(values: Hyperparameters) -> str:
+    """Return hyperparameters on one line."""
     return ", ".join(f"{name} {number(value)}" for name, value in values.items()) or "none"
 
 
-def _chosen(study: dict) -> set[int]:
-    return {int(candidate["id"].rsplit("-", 1)[1]) for candidate in study["candidates"]}
-
-
-def _family(name: str, trials: list[dict], study: dict, colour: str) -> dict:
-    own = [trial for trial in trials if trial["family"] == name]
-    scores = [trial["score"] for trial in own if trial["status"] == "complete"]
-    best = min if study["objective"]["direction"] == "min" else max
-    return {
-        "name": name,
-        "swatch": charts.swatch(colour),
-        "trials": len(own),
-        "infeasible": len(own) - len(scores),
-        "best": best(scores) if scores else None,
-        "median": statistics.median(scores) if scores else None,
-        "candidates": sum(candidate["family"] == name for candidate in study["candidates"]),
-        "seconds": sum(trial["seconds"] for trial in own),
-        "winner": False,
+def _families(study: Study, trials: Sequence[Trial], colours: dict[str, str]) -> list[FamilyView]:
+    better = min if study.objective.direction == "min" else max
+    scores = {
+        name: [trial.scores.score for trial in trials if trial.family == name and trial.complete] for name in colours
     }
+    best = {name: better(own) for name, own in scores.items() if own}
+    lines = []
+    for name, colour in colours.items():
+        own = [trial for trial in trials if trial.family == name]
+        lines.append(
+            FamilyView(
+                name=name,
+                swatch=charts.swatch(colour),
+                trials=len(own),
+                infeasible=len(own) - len(scores[name]),
+                best=best.get(name),
+                median=statistics.median(scores[name]) if scores[name] else None,
+                candidates=sum(candidate.family == name for candidate in study.candidates),
+                seconds=sum(trial.seconds for trial in own),
+                winner=name in best and best[name] == better(best.values()),
+            )
+        )
+    return lines
+
+
+def _parallel(study: Study, trials: Sequence[Trial], colours: dict[str, str]) -> list[ParallelView]:
+    drawn = []
+    for name, colour in colours.items():
+        own = [trial for trial in trials if trial.family == name and trial.complete]
+        space = study.spaces.get(name, [])
+        if len(own) > 1 and space:
+            chart = hyperparameters(f"space-{name}", own, space, study.objective, study.chosen, colour)
+            drawn.append(ParallelView(name, len(own), chart))
+    return drawn

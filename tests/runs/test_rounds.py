@@ -8,7 +8,7 @@ from typing import NamedTuple
 from kfp import dsl, local
 from kfp.dsl import Artifact
 
-from kep.artifacts.trials import Study
+from kep.artifacts.trials import TrialStore
 from kep.components.ingest.component import ingest
 from kep.config.data import DataSettings
 from kep.config.search import SearchSettings
@@ -42,9 +42,17 @@ def both() -> Both:
 
 def content(study: str) -> list[tuple]:
     """Records without what differs between two runs of the same trial, and their predictions."""
-    found = Study(Path(study)).load()
+    found = TrialStore(Path(study)).load()
     return [
-        (t.id, t.execution, t.values, t.seed, t.score, t.validation_curve, Study(Path(study)).predictions(t).tobytes())
+        (
+            t.id,
+            t.execution,
+            t.values,
+            t.seed,
+            t.score,
+            t.validation_curve,
+            TrialStore(Path(study)).predictions(t).tobytes(),
+        )
         for t in (found[key] for key in sorted(found))
     ]
 

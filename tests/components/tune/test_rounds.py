@@ -1,26 +1,24 @@
 """Between two rounds: records are gathered by name, whatever the order in which the engine collected them."""
 
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 
-from kep.artifacts.trials import Study
-from kep.components.tune.execute import Order
-from kep.components.tune.rounds import ORDERS, gather
+from kep.artifacts.study import Round
+from kep.artifacts.trials import TrialStore
+from kep.components.tune.rounds import gather
 from kep.core.errors import UserError
-from kep.core.files import write_json
+from tests.helpers.trials import asked
 
 
 @pytest.fixture
 def last_round(tmp_path):
     """The folder of a round with one record, and the folders of the two trials that it suggested."""
-    orders = [Order(0, "f", {"x": 0}), Order(1, "f", {"x": 1}), Order(1, "f", {"x": 1}, execution=1)]
+    orders = [asked(0, "f", {"x": 0}), asked(1, "f", {"x": 1}), asked(1, "f", {"x": 1}, execution=1)]
     searched, trials = tmp_path / "searched", [tmp_path / "a", tmp_path / "b"]
     for folder, order in zip([searched, *trials], orders, strict=True):
         folder.mkdir()
-        Study(folder).save(order.trial("complete"), np.full((2, 2), order.number, np.float32))
-    write_json(searched / ORDERS, [asdict(order) for order in orders])
+        TrialStore(folder).save(order.trial("complete"), np.full((2, 2), order.number, np.float32))
+    Round(orders=orders, spaces=[]).save(searched)
     return str(searched), [str(folder) for folder in trials], orders
 
 
@@ -30,8 +28,8 @@ def test_records_are_bound_to_their_trial_not_to_their_place(last_round, tmp_pat
     found, ended = gather(searched, trials[::step], tmp_path / "out")
     assert found == orders
     assert [(trial.number, trial.execution) for trial in ended] == [(0, 0), (1, 0), (1, 1)]
-    assert set(Study(tmp_path / "out").load()) == {(0, 0), (1, 0), (1, 1)}
-    assert (Study(tmp_path / "out").predictions(ended[2]) == 1).all()
+    assert set(TrialStore(tmp_path / "out").load()) == {(0, 0), (1, 0), (1, 1)}
+    assert (TrialStore(tmp_path / "out").predictions(ended[2]) == 1).all()
 
 
 def test_a_trial_without_a_record_is_named(last_round, tmp_path):

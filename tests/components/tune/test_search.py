@@ -1,18 +1,17 @@
 """Suggestions are a function of the records; candidates are what adds to an ensemble."""
 
-from dataclasses import replace
-
 import keras_tuner
 import numpy as np
 import pytest
 
-from kep.artifacts.trials import Study, Trial, merged
+from kep.artifacts.trials import Trial, TrialStore, merged
 from kep.components.tune.candidates import choose, corrected_loss
 from kep.components.tune.execute import Order
 from kep.components.tune.search import Plan
 from kep.components.tune.suggest import ORACLES, POPULATION, No, Suggestion, suggest
 from kep.config.search import Objective, SearchSettings
 from kep.stats.metrics import row_losses
+from tests.helpers.trials import recorded
 
 EPOCHS = 9
 
@@ -37,7 +36,7 @@ def search(tuner: str, count: int, seed: int = 0) -> list[Trial]:
         if isinstance(found, No):
             break
         own = score(found.values)
-        trials.append(Trial(number, "f", found.values, 0, "complete", score=own, loss=own, schedule=found.schedule))
+        trials.append(recorded(number, "f", found.values, 0, "complete", score=own, loss=own, schedule=found.schedule))
     return trials
 
 
@@ -52,7 +51,7 @@ def test_a_suggestion_depends_on_the_records_alone(tuner):
 @pytest.mark.parametrize("tuner", ORACLES)
 def test_no_configuration_is_tried_twice_in_one_rung(tuner):
     trials = search(tuner, 40)
-    assert len({(trial.configuration, trial.schedule.get("epochs")) for trial in trials}) == len(trials)
+    assert len({(trial.configuration, trial.schedule and trial.schedule.epochs) for trial in trials}) == len(trials)
 
 
 @pytest.mark.parametrize("tuner", [name for name in ORACLES if name != "hyperband"])
@@ -72,7 +71,7 @@ def test_bayesian_learns_from_the_scores():
         trials = []
         for number in range(15):
             x = suggest("bayesian", hp, trials, direction, 3, EPOCHS).values["x"]
-            trials.append(Trial(number, "f", {"x": x}, 0, "complete", score=(x - 0.7) ** 2))
+            trials.append(recorded(number, "f", {"x": x}, 0, "complete", score=(x - 0.7) ** 2))
         return [trial.values["x"] for trial in trials[-5:]]
 
     assert np.median(np.abs(np.array(values("min")) - 0.7)) < 0.1
@@ -81,7 +80,7 @@ def test_bayesian_learns_from_the_scores():
 
 def test_infeasible_trials_are_not_repeated_and_do_not_score():
     hp = space()
-    trials = [Trial(i, "f", t.values, 0, "infeasible", reason="NaN") for i, t in enumerate(search("bayesian", 6))]
+    trials = [recorded(i, "f", t.values, 0, "infeasible", reason="NaN") for i, t in enumerate(search("bayesian", 6))]
     following = suggest("bayesian", hp, trials, "min", 0, EPOCHS)
     assert following.values not in [trial.values for trial in trials]
 
@@ -89,43 +88,43 @@ def test_infeasible_trials_are_not_repeated_and_do_not_score():
 def test_a_space_without_hyperparameters_is_tried_once():
     empty = keras_tuner.HyperParameters()
     assert suggest("random", empty, [], "min", 0, EPOCHS) == Suggestion({})
-    tried = [Trial(0, "f", {}, 0, "complete", score=1.0)]
+    tried = [recorded(0, "f", {}, 0, "complete", score=1.0)]
     assert suggest("random", empty, tried, "min", 0, EPOCHS) is No.MORE
 
 
 def test_records_survive_a_torn_one(tmp_path):
-    study = Study(tmp_path)
+    study = TrialStore(tmp_path)
     for number in range(3):
-        study.save(Trial(number, "f", {"x": number}, 0, "complete", score=1.0), np.ones((4, 2), np.float32))
+        study.save(recorded(number, "f", {"x": number}, 0, "complete", score=1.0), np.ones((4, 2), np.float32))
     (tmp_path / "trials" / "0001-0.json").write_text('{"number": 1,')
     assert set(study.load()) == {(0, 0), (2, 0)}
-    study.save(Trial(1, "f", {"x": 1}, 0, "complete", score=1.0), np.ones((4, 2), np.float32))
+    study.save(recorded(1, "f", {"x": 1}, 0, "complete", score=1.0), np.ones((4, 2), np.float32))
     assert set(study.load()) == {(0, 0), (1, 0), (2, 0)}
     (tmp_path / "predictions" / "0002-0.npy").unlink()
-    study.save(Trial(3, "f", {"x": 3}, 0, "infeasible", reason="NaN"), None)
+    study.save(recorded(3, "f", {"x": 3}, 0, "infeasible", reason="NaN"), None)
     assert set(study.whole()) == {(0, 0), (1, 0), (3, 0)}
 
 
 def test_candidates_complement_each_other(tmp_path):
-    labels, study, trials = np.array([0] * 50 + [1] * 50), Study(tmp_path), []
+    labels, study, trials = np.array([0] * 50 + [1] * 50), TrialStore(tmp_path), []
     sharp, blunt = [0.95, 0.05], [0.6, 0.4]
     first_half = np.array([sharp] * 50 + [blunt[::-1]] * 50, np.float32)
     second_half = np.array([blunt] * 50 + [sharp[::-1]] * 50, np.float32)
     for number, predictions in enumerate([first_half, first_half - [0.001, -0.001], second_half]):
-        trials.append(Trial(number, "f", {"x": number}, 0, "complete", score=0.1, loss=0.1))
+        trials.append(recorded(number, "f", {"x": number}, 0, "complete", score=0.1, loss=0.1))
         study.save(trials[-1], predictions)
-    trials.append(Trial(3, "f", {"x": 3}, 0, "infeasible", reason="NaN"))
+    trials.append(recorded(3, "f", {"x": 3}, 0, "infeasible", reason="NaN"))
     chosen = choose(study, trials, labels, "binary", top_n=2)
     assert {trial.number for trial in chosen} in ({0, 2}, {1, 2})
     assert len(choose(study, trials, labels, "binary", top_n=9)) == 3
 
 
-def invented(tmp_path, losses: np.ndarray) -> tuple[Study, list[Trial], np.ndarray]:
+def invented(tmp_path, losses: np.ndarray) -> tuple[TrialStore, list[Trial], np.ndarray]:
     """A study of trials with the given losses of rows, shape [n, trials]."""
-    study, trials, labels = Study(tmp_path), [], np.zeros(len(losses), int)
+    study, trials, labels = TrialStore(tmp_path), [], np.zeros(len(losses), int)
     for number, own in enumerate(losses.T):
         right = np.exp(-own)
-        trials.append(Trial(number, "f", {"x": number}, 0, "complete", score=own.mean(), loss=own.mean()))
+        trials.append(recorded(number, "f", {"x": number}, 0, "complete", score=own.mean(), loss=own.mean()))
         study.save(trials[-1], np.stack([right, 1 - right], axis=1))
         np.testing.assert_allclose(row_losses("binary", labels, study.predictions(trials[-1])), own)
     return study, trials, labels
@@ -151,7 +150,7 @@ def test_a_clear_winner_needs_no_correction(tmp_path):
 
 def test_hyperband_trains_the_best_of_a_rung_longer():
     trials = search("hyperband", 22)
-    epochs = [trial.schedule["epochs"] for trial in trials]
+    epochs = [trial.schedule.epochs for trial in trials]
     # The first bracket of 9 epochs: nine configurations for one, three of them for three, one for nine epochs.
     assert epochs[:13] == [1] * 9 + [3] * 3 + [9]
     for rung in (slice(9, 12), slice(12, 13)):
@@ -162,9 +161,9 @@ def test_hyperband_trains_the_best_of_a_rung_longer():
 
 def test_hyperband_waits_for_the_trials_that_decide():
     trials = search("hyperband", 9)
-    running = [*trials[:-1], Trial(8, "f", trials[8].values, 0, "running", schedule=trials[8].schedule)]
+    running = [*trials[:-1], recorded(8, "f", trials[8].values, 0, "running", schedule=trials[8].schedule)]
     ended = suggest("hyperband", space(), trials, "min", 0, EPOCHS)
-    assert ended.schedule["epochs"] == 3
+    assert ended.schedule.epochs == 3
     assert suggest("hyperband", space(), running, "min", 0, EPOCHS) in (No.YET, ended)
 
 
@@ -180,7 +179,7 @@ def reached(tuner: str, seed: int, count: int = 90) -> float:
     trials = []
     for number in range(count):
         values = suggest(tuner, wide(), trials, "max", seed, EPOCHS).values
-        trials.append(Trial(number, "f", values, 0, "complete", score=sum(values.values()), loss=0.0))
+        trials.append(recorded(number, "f", values, 0, "complete", score=sum(values.values()), loss=0.0))
     return max(trial.score for trial in trials)
 
 
@@ -191,7 +190,7 @@ def test_evolution_gets_further_than_chance():
 
 def test_evolution_changes_one_value_of_an_earlier_trial():
     trials = [
-        Trial(n, "f", dict.fromkeys("abcdef", n / POPULATION), 0, "complete", score=float(n), loss=0.0)
+        recorded(n, "f", dict.fromkeys("abcdef", n / POPULATION), 0, "complete", score=float(n), loss=0.0)
         for n in range(POPULATION)
     ]
     child = suggest("evolution", wide(), trials, "min", 1, EPOCHS).values
@@ -201,7 +200,7 @@ def test_evolution_changes_one_value_of_an_earlier_trial():
 
 def test_a_value_that_opens_a_branch_brings_the_branch_along():
     trials = [
-        Trial(n, "f", {"kind": "b", "rate": rate}, 0, "complete", score=1.0, loss=1.0)
+        recorded(n, "f", {"kind": "b", "rate": rate}, 0, "complete", score=1.0, loss=1.0)
         for n, rate in enumerate([0.1, 0.2] * (POPULATION // 2))
     ]
     child = suggest("evolution", space(), trials, "min", 0, EPOCHS).values
@@ -223,7 +222,7 @@ def planned(count: int, executions: int = 1, tuner: str = "random", fail: tuple 
         orders.append(order)
         status = "infeasible" if order.values["x"] in fail else "complete"
         own = float(order.values["x"])
-        known[place] = replace(order.trial(status), score=own, loss=own, metrics={"loss": own})
+        known[place] = order.trial(status).model_copy(update={"score": own, "loss": own, "metrics": {"loss": own}})
     return orders
 
 
@@ -251,9 +250,9 @@ def test_an_infeasible_configuration_is_not_trained_again():
 
 
 def test_executions_of_a_trial_count_as_their_mean_and_their_median_is_shown(tmp_path):
-    study = Study(tmp_path)
+    study = TrialStore(tmp_path)
     for execution, loss in enumerate([0.3, 0.1, 0.5]):
-        one = Trial(
+        one = recorded(
             4,
             "f",
             {},
@@ -273,17 +272,17 @@ def test_executions_of_a_trial_count_as_their_mean_and_their_median_is_shown(tmp
 
 
 def test_a_trial_with_an_infeasible_execution_is_infeasible(tmp_path):
-    good = Trial(0, "f", {}, 0, "complete", score=0.1, loss=0.1)
-    bad = Trial(0, "f", {}, 0, "infeasible", reason="NaN", execution=1)
+    good = recorded(0, "f", {}, 0, "complete", score=0.1, loss=0.1)
+    bad = recorded(0, "f", {}, 0, "infeasible", reason="NaN", execution=1)
     (trial,) = merged([good, bad])
     assert (trial.status, trial.reason, trial.score) == ("infeasible", "NaN", None)
 
 
 def test_candidates_of_one_family_are_at_most_so_many_and_of_different_configurations(tmp_path):
-    study, labels = Study(tmp_path), np.zeros(4, int)
+    study, labels = TrialStore(tmp_path), np.zeros(4, int)
     trials = []
     for number, (family, x, loss) in enumerate([("a", 1, 0.5), ("a", 2, 0.2), ("a", 2, 0.1), ("b", 1, 0.9)]):
-        trials.append(Trial(number, family, {"x": x}, 0, "complete", score=loss, loss=loss))
+        trials.append(recorded(number, family, {"x": x}, 0, "complete", score=loss, loss=loss))
         study.save(trials[-1], np.tile(np.float32([np.exp(-loss), 1 - np.exp(-loss)]), (4, 1)))
     assert [trial.number for trial in choose(study, trials, labels, "binary", top_n=4)] == [2, 0, 3]
     assert [trial.number for trial in choose(study, trials, labels, "binary", 4, max_per_family=1)] == [2, 3]

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from kep.artifacts.trials import Study, Trial
+from kep.artifacts.trials import Trial, TrialStore
 from kep.components.tune.objective import resolve
 from kep.components.tune.tune import run
 from kep.config.search import Objective
@@ -124,7 +124,7 @@ def content(out: Path) -> list[tuple]:
 
 
 def trials(out: Path) -> list[Trial]:
-    found = Study(out).load()
+    found = TrialStore(out).load()
     return [found[key] for key in sorted(found)]
 
 
@@ -140,7 +140,7 @@ def test_a_search_records_its_trials_and_chooses_candidates(records, tmp_path):
     assert [trial.id for trial in found] == ["boosted_trees-000", "boosted_trees-001", "boosted_trees-002"]
     for trial in found:
         assert trial.complete
-        predictions = Study(tmp_path / "out").predictions(trial)
+        predictions = TrialStore(tmp_path / "out").predictions(trial)
         assert trial.metrics == pytest.approx(metrics("binary", validation.labels, predictions))
         assert trial.score == trial.loss == pytest.approx(trial.metrics["loss"])
         assert trial.best == int(np.argmin(trial.validation_curve)) + 1
@@ -409,8 +409,8 @@ def test_a_branch_that_the_default_model_does_not_take_is_searched(records, tmp_
 def test_hyperband_and_evolution_run(records, tmp_path):
     tune(records("cancer"), tmp_path / "rungs", max_trials=13, max_epochs=9, tuner="hyperband", workers=1)
     found = trials(tmp_path / "rungs")
-    assert [trial.schedule["epochs"] for trial in found] == [1] * 9 + [3] * 3 + [9]
-    assert all(len(trial.validation_curve) <= 20 * trial.schedule["epochs"] for trial in found)
+    assert [trial.schedule.epochs for trial in found] == [1] * 9 + [3] * 3 + [9]
+    assert all(len(trial.validation_curve) <= 20 * trial.schedule.epochs for trial in found)
     tune(records("cancer"), tmp_path / "evolved", max_trials=14, tuner="evolution")
     assert len({trial.configuration for trial in trials(tmp_path / "evolved")}) == 14
 

@@ -3,13 +3,12 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import keras_tuner
 import numpy as np
 import pytest
 
-from kep.artifacts.trials import Study, Trial
+from kep.artifacts.trials import Trial, TrialStore
 from kep.components.tune.execute import Order
 from kep.components.tune.search import Plan
 from kep.components.tune.space import active
@@ -62,8 +61,8 @@ def plan(**more) -> Plan:
 
 def done(order: Order, score: float | None) -> Trial:
     if score is None:
-        return replace(order.trial("infeasible"), reason="not a number")
-    return replace(order.trial("complete"), score=score, loss=score)
+        return order.trial("infeasible").model_copy(update={"reason": "not a number"})
+    return order.trial("complete").model_copy(update={"score": score, "loss": score})
 
 
 def search(count: int, of: Plan | None = None) -> list[Order]:
@@ -285,11 +284,11 @@ def test_rounds_of_a_search(studies, records, tmp_path):
         given = shared | {"out": out, "searched": searched, "trials": trials}
         ended = subprocess.run([sys.executable, "-c", ROUND, json.dumps(given)], capture_output=True, text=True)
         assert ended.returncode == 0, ended.stdout + ended.stderr
-        return [Order(**json.loads(order)) for order in json.loads(ended.stdout.splitlines()[-1])]
+        return [Order.from_json(order) for order in json.loads(ended.stdout.splitlines()[-1])]
 
     first = suggest(f"{tmp_path}/0", None, [])
-    Study(tmp_path / "trials").save(done(first[0], 0.5), np.zeros(2))
-    Study(tmp_path / "trials").save(done(first[1], None), None)
+    TrialStore(tmp_path / "trials").save(done(first[0], 0.5), np.zeros(2))
+    TrialStore(tmp_path / "trials").save(done(first[1], None), None)
     second = suggest(f"{tmp_path}/1", f"{tmp_path}/0", [str(tmp_path / "trials")])
     assert [order.number for order in first + second] == [0, 1, 2, 3]
     assert len({json.dumps(order.values) for order in first + second}) == 4

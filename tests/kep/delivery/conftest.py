@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kep.artifacts.trials import Study, Trial
+from kep.artifacts.trials import TrialStore
 from kep.core.files import write_json
 from kep.data.records import Records
 from kep.runtime.step import Step
 from kep.training.monitor import StepMonitor
+from tests.helpers.trials import recorded
 
 
 @pytest.fixture(scope="session")
@@ -65,13 +66,13 @@ def runs(ensembles, records, tmp_path_factory):
             }
             write_json(evaluation / "evaluation.json", report["evaluation"])
             write_json(store / "tune" / "study" / "study.json", report["study"])
-            study = Study(store / "tune" / "study")
+            study = TrialStore(store / "tune" / "study")
             for number, units in enumerate((16, 64)):
                 values = {"units": units, "learning_rate": 0.01, "activation": "relu"}
                 loss = 0.5 - number / 10
                 score = {"score": loss, "loss": loss, "best": 2, "validation_curve": [0.7, loss]}
-                study.save(Trial(number, "mlp", values, number, "complete", **score), None)
-            study.save(Trial(2, "mlp", {"units": 8}, 2, "infeasible", reason="no number"), None)
+                study.save(recorded(number, "mlp", values, number, "complete", **score), None)
+            study.save(recorded(2, "mlp", {"units": 8}, 2, "infeasible", reason="no number"), None)
             write_json(run / "report.json", report)
             write_json(run / "run.json", {"run_file": {"data": {"source": source}, "seed": 0}})
             (run / "report.html").touch()

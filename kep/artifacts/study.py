@@ -1,0 +1,97 @@
+"""The search: its rounds, its result, and the candidates that it hands on."""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from kep.artifacts.trials import Hyperparameters, Order, Unit
+from kep.core.json_model import Figure, JsonFile, JsonModel
+
+Direction = Literal["min", "max"]
+
+
+class Goal(JsonModel):
+    """Objective of a search, with the direction that is better."""
+
+    name: str
+    direction: Direction
+
+
+class Hyperparameter(JsonModel):
+    """One entry of a search space, as KerasTuner describes it."""
+
+    class_name: str
+    config: dict[str, Any]
+
+
+class Candidate(JsonModel):
+    """A trial that goes on: an item of the fan-out to best_epoch."""
+
+    KIND: ClassVar[str] = "a candidate"
+    REMEDY: ClassVar[str] = "run tune again"
+
+    id: str
+    """Family and number of the trial, such as `mlp-004`."""
+    family: str
+    values: Hyperparameters
+    loss: float
+    """Validation loss of the trial."""
+    best: int
+    """1-based best epoch or boosting round of the trial."""
+    unit: Unit
+
+    @property
+    def number(self) -> int:
+        """0-based place of the trial in the order of suggestion."""
+        return int(self.id.rpartition("-")[2])
+
+
+class Space(JsonModel):
+    """Search space of a family."""
+
+    family: str
+    config: dict[str, Any]
+    """The space as KerasTuner writes it."""
+
+
+class Round(JsonFile):
+    """A search between two rounds, in the folder of the records so far."""
+
+    FILE: ClassVar[str] = "round.json"
+    KIND: ClassVar[str] = "a round of a search"
+
+    orders: list[Order]
+    """All trainings so far in order, those that the next tasks are to do included."""
+    spaces: list[Space]
+    """In the order of the families' turns."""
+
+
+class Study(JsonFile):
+    """Result of a search."""
+
+    FILE: ClassVar[str] = "study.json"
+    KIND: ClassVar[str] = "a study"
+    REMEDY: ClassVar[str] = "run tune again"
+
+    identity: str
+    """Hash of everything that a trial depends on."""
+    objective: Goal
+    tuner: str
+    spaces: dict[str, list[Hyperparameter]]
+    """Search space by family."""
+    trials: int
+    executions: int
+    """Number of trainings of all trials."""
+    distinct: int
+    """Number of different configurations."""
+    infeasible: int
+    lowest_loss: Figure
+    """Lowest validation loss; None without a complete trial."""
+    corrected_loss: Figure
+    """The same, corrected for having been picked by the rows that score it."""
+    candidates: list[Candidate] = Field(default_factory=list)
+
+    @property
+    def chosen(self) -> set[int]:
+        """Numbers of the trials that became candidates."""
+        return {candidate.number for candidate in self.candidates}
