@@ -1,0 +1,62 @@
+"""How long a candidate should train, as measured by fresh trainings."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from kep.artifacts.study import Candidate
+from kep.artifacts.trials import Unit
+from kep.core.json_model import Figure, JsonFile, is_none
+
+
+class Training(JsonFile):
+    """A finished training of a candidate, in the step's partial work."""
+
+    FILE: ClassVar[str] = "fit.json"
+    KIND: ClassVar[str] = "a training"
+
+    seed: int
+    best: int
+    """1-based epoch or boosting round with the lowest loss on the held-out rows."""
+    loss: float
+    """That lowest loss."""
+    at_cap: bool
+    """Whether the training reached its limit before its patience ran out."""
+    train_curve: list[Figure]
+    """Loss on the train rows after each unit."""
+    validation_curve: list[Figure]
+    """Loss on the held-out rows after each unit."""
+
+
+class HeldOutTraining(Training):
+    """A training with the fold that it held out."""
+
+    fold: int
+    """0-based; 0 without folds."""
+    metrics: dict[str, Figure]
+    """Metrics on the held-out rows."""
+
+
+class BestEpoch(JsonFile):
+    """Result of best_epoch for one candidate."""
+
+    FILE: ClassVar[str] = "best_epoch.json"
+    KIND: ClassVar[str] = "a best epoch"
+    REMEDY: ClassVar[str] = "run best_epoch again"
+
+    candidate: Candidate
+    unit: Unit
+    median_best: int
+    """Median over the trainings of their best unit."""
+    at_cap: bool
+    """Whether any training reached its limit."""
+    folds: int | None
+    """Number of folds; None where train and validation rows keep their roles."""
+    trained_rows: int
+    """Rows that a training was fitted on; the mean over folds."""
+    fingerprints: dict[str, str]
+    """Fingerprints of the train and validation rows, by role."""
+    seeds: list[HeldOutTraining]
+    """The trainings: seed after seed, fold after fold."""
+    latency_ms: float | None = Field(default=None, exclude_if=is_none)
+    """Milliseconds of one prediction; None where no budget asks for it."""

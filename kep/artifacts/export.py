@@ -1,0 +1,54 @@
+"""An export of an ensemble, and what it loses."""
+
+from pydantic import Field
+
+from kep.core.json_model import Figure, JsonModel
+from kep.data.ledger import LedgerLine
+
+
+class Measurement(JsonModel):
+    """Predictions of test rows beside those that evaluate stored."""
+
+    name: str
+    """Name of what predicts."""
+    bytes: int
+    """Size on disk."""
+    ms: float
+    """Milliseconds of one row."""
+    score: Figure
+    """Accuracy, or the root mean squared error of a regression."""
+    lost: float
+    """Accuracy that is lost, or the relative growth of the error; below 0 it is better."""
+    loss: Figure
+    """Mean test loss."""
+    same: float | None
+    """Share of rows that get the class that the ensemble predicts; None for a regression."""
+    difference: Figure
+    """Largest absolute difference of a prediction."""
+
+
+class ExportedMember(JsonModel):
+    """A member with its weight in the export."""
+
+    id: str
+    weight: float
+
+
+class Export(JsonModel):
+    """Measurements of an export in one format."""
+
+    format: str
+    run: str
+    """Folder of the run."""
+    fingerprint: str
+    """Fingerprint of the records."""
+    members: list[ExportedMember]
+    classes: list[bool | int | str] | None
+    """None for a regression."""
+    metric: str
+    """Metric of `Measurement.score`."""
+    max_loss: float
+    """Largest loss that was allowed."""
+    measured: list[Measurement]
+    read: list[LedgerLine] = Field(default_factory=list)
+    """Rows that were read to measure."""

@@ -1,0 +1,51 @@
+"""Members as they were trained at last, and the ensemble that they form."""
+
+from typing import ClassVar, Literal
+
+from kep.artifacts.weights import Member, Pooling
+from kep.core.json_model import JsonFile, JsonModel
+
+Rule = Literal["book", "same", "steps", "off"]
+"""Rule for the length of the final training; `off` for none."""
+
+
+class Placement(JsonModel):
+    """Devices of a training."""
+
+    strategy: str
+    devices: int
+    batch_size: int
+    """Rows of an optimiser step over all replicas."""
+
+
+class TrainedMember(Member, JsonFile):
+    """Result of retrain, beside the member's model."""
+
+    FILE: ClassVar[str] = "member.json"
+    REMEDY: ClassVar[str] = "run retrain again"
+
+    trained_units: float
+    """Length of the final training in epochs or boosting rounds."""
+    rule: Rule
+    seed: int
+    roles: list[Literal["train", "validation"]]
+    """Roles that it was trained on."""
+    rows: int
+    """Rows of those roles."""
+    spec: dict[str, str]
+    """Its family as it travels, a user's own with its source."""
+    hardware: Placement | None
+    """None where it was not retrained."""
+
+
+class EnsembleFile(JsonFile):
+    """Description of an ensemble, in its folder."""
+
+    FILE: ClassVar[str] = "ensemble.json"
+    KIND: ClassVar[str] = "an ensemble"
+    REMEDY: ClassVar[str] = "give the folder of an ensemble, or run the pipeline again"
+
+    members: list[TrainedMember]
+    """The heaviest first."""
+    pooling: Pooling = "arithmetic"
+    """Ensembles of before there was a choice don't name it."""

@@ -1,0 +1,43 @@
+"""Everything that a run found, as the report shows it."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from kep.artifacts.best_epoch import BestEpoch
+from kep.artifacts.evaluation import Evaluation
+from kep.artifacts.export import Export
+from kep.artifacts.member import TrainedMember
+from kep.artifacts.run import FinishedRun
+from kep.artifacts.step import StepRecord
+from kep.artifacts.study import Study
+from kep.artifacts.trials import Trial
+from kep.artifacts.weights import Weights
+from kep.config.run_file import RunFile
+from kep.core.json_model import JsonFile
+from kep.data.schema import Manifest
+
+
+class Report(JsonFile):
+    """Content of a report, without the verdict."""
+
+    FILE: ClassVar[str] = "report.json"
+    KIND: ClassVar[str] = "a report"
+    REMEDY: ClassVar[str] = "run the pipeline again"
+
+    asked: RunFile
+    manifest: Manifest
+    study: Study
+    trials: list[Trial]
+    best_epochs: list[BestEpoch]
+    """By candidate id."""
+    weights: Weights
+    members: list[TrainedMember]
+    """The heaviest first."""
+    evaluation: Evaluation
+    steps: list[StepRecord]
+    """In the order of the flow; those of evaluate and promote are added when the run has ended."""
+    run: FinishedRun | None = None
+    """None until the run has ended."""
+    exports: list[Export] = Field(default_factory=list)
+    """Exports since the run, one for each format."""

@@ -1,0 +1,39 @@
+"""A run on this machine: what it takes to do it again."""
+
+from typing import ClassVar
+
+from kep.config.run_file import RunFile
+from kep.core.json_model import JsonFile
+
+
+class RunRecord(JsonFile):
+    """Record of a run, written before it starts."""
+
+    FILE: ClassVar[str] = "run.json"
+    KIND: ClassVar[str] = "the record of a run"
+    REMEDY: ClassVar[str] = "give the folder of a run, such as runs/NAME/20260131-120000"
+
+    run_file: RunFile
+    base: str
+    """Folder of the run file."""
+    command: str
+    source: str
+    """Fingerprint of the data."""
+    code: str
+    """Hash of the code."""
+    images: dict[str, str]
+    """Ids of the images that the steps ran in, by name; empty for processes."""
+    revision: str | None
+    """Revision of git; None without one."""
+    versions: dict[str, str | None]
+    """Version of Python and of libraries by name; None for one that is not installed."""
+    platform: str
+    started: str
+    """Time in ISO 8601."""
+
+
+class FinishedRun(RunRecord):
+    """Record of a run that has ended well."""
+
+    folder: str
+    seconds: float
