@@ -9,7 +9,7 @@ import yaml
 
 from kep.config.machine import Machine
 from kep.core.errors import UserError
-from kep.google.custom_jobs import Job, Place, delegate, job_of
+from kep.google.custom_jobs import Job, MachineRequest, delegate, job_of
 from kep.pipelines.machines import Target, by_job, limits, of_executors
 from kep.pipelines.parameters import kfp_safe
 from kep.pipelines.steps import step_of
@@ -65,7 +65,7 @@ def assign(spec: dict, images: Mapping[str, str], machines: Mapping[str, Machine
             step, machine = step_of(label.removeprefix("exec-")), placed.get(label)
             executor["container"]["image"] = _image(step, machine, images)
             if machine and by_job(machine):
-                places = [Place.of(one, _image(step, one, images)) for one in machine.places]
+                places = [MachineRequest.of(one, _image(step, one, images)) for one in machine.places]
                 job = Job(places=places, wait_minutes=machine.wait_minutes, limits=limits(step, machine))
                 delegate(executor["container"], job)
                 if job.limits is None:  # the task never does anything but wait

@@ -19,7 +19,7 @@ from kep.engines.base import Options
 from kep.engines.preflight import guess
 from kep.engines.submit import job_id, look, parameters, source_of
 from kep.engines.template import Template
-from kep.google.custom_jobs import Place, job_of
+from kep.google.custom_jobs import MachineRequest, job_of
 from kep.google.machine_types import DEFAULT_MACHINE, SHAPES
 from kep.pipelines.machines import asked_of, on_kubernetes
 from kep.pipelines.steps import STEPS, step_of
@@ -56,7 +56,7 @@ class Prices(BaseModel):
         each = self.accelerator_hours.get(accelerator)
         return None if each is None else hour + count * each
 
-    def of_place(self, place: Place) -> float | None:
+    def of_place(self, place: MachineRequest) -> float | None:
         """An hour of all machines of a custom job, as if they were neither Spot nor Flex-Start, which cost less."""
         hour = self.of(place.type, place.accelerator.lower().replace("_", "-"), place.accelerators)
         return None if hour is None else place.machines * hour

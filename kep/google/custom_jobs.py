@@ -8,7 +8,7 @@ same task has the machine itself, and runs that command.
 
 import re
 import uuid
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kep.config.machine import Machine
 from kep.config.section import Section
@@ -29,8 +29,8 @@ TASK, PLACE = "kep_task", "kep_place"
 _V5E, _MOST_CHIPS = "tpu-v5-lite-podslice", 8
 
 
-class Place(Section):
-    """What a job asks for.
+class MachineRequest(Section):
+    """A machine that a custom job asks for.
 
     Attributes:
         type: Machine type.
@@ -57,7 +57,7 @@ class Place(Section):
     region: str = ""
 
     @classmethod
-    def of(cls, machine: Machine, image: str) -> "Place":
+    def of(cls, machine: Machine, image: str) -> "MachineRequest":
         """The place of a machine that `check` has let pass."""
         gpu = machine.accelerator if machine.on_gpu else None
         return cls(
@@ -95,7 +95,7 @@ class Job(Section):
             for a machine that only Vertex AI has.
     """
 
-    places: list[Place]
+    places: list[MachineRequest]
     wait_minutes: float
     limits: dict[str, str] | None = None
 
@@ -127,7 +127,7 @@ def refusal(where: str, machine: Machine) -> str:
     return ""
 
 
-def delegate(container: dict, job: Job) -> None:
+def delegate(container: dict[str, Any], job: Job) -> None:
     """Has a compiled task submit a job that runs what it would have run.
 
     Args:
@@ -138,7 +138,7 @@ def delegate(container: dict, job: Job) -> None:
     container["command"] = ["python3", "-m", MODULE]
 
 
-def job_of(executor: dict) -> Job | None:
+def job_of(executor: dict[str, Any]) -> Job | None:
     """What a compiled task has done by custom jobs; None when it does its work itself: the opposite of `delegate`."""
     container = executor.get("container", {})
     if container.get("command", [])[1:] != ["-m", MODULE]:
@@ -149,10 +149,10 @@ def job_of(executor: dict) -> Job | None:
 def worker_pools(
     command: list[str],
     environment: dict[str, str],
-    chief: Place,
-    workers: Place | None = None,
-    parameter_servers: Place | None = None,
-    evaluator: Place | None = None,
+    chief: MachineRequest,
+    workers: MachineRequest | None = None,
+    parameter_servers: MachineRequest | None = None,
+    evaluator: MachineRequest | None = None,
 ) -> list["api.WorkerPoolSpec"]:
     """The machines of a job, each role's at the position by which Vertex AI knows it.
 
@@ -182,12 +182,12 @@ def worker_pools(
     return [_pool(place, command, environment) if place else api.WorkerPoolSpec() for place in places]
 
 
-def _pool(place: Place, command: list[str], environment: dict[str, str]) -> "api.WorkerPoolSpec":
+def _pool(place: MachineRequest, command: list[str], environment: dict[str, str]) -> "api.WorkerPoolSpec":
     from google.cloud import aiplatform_v1 as api
 
     machine = api.MachineSpec(machine_type=place.type, tpu_topology=place.topology)
     if place.accelerator:
-        machine.accelerator_type = api.AcceleratorType[place.accelerator]
+        machine.accelerator_type = getattr(api.AcceleratorType, place.accelerator)
         machine.accelerator_count = place.accelerators
     if place.reservation:
         machine.reservation_affinity = api.ReservationAffinity(
@@ -207,7 +207,7 @@ def _pool(place: Place, command: list[str], environment: dict[str, str]) -> "api
 
 
 def message(
-    place: Place,
+    place: MachineRequest,
     command: list[str],
     run: "api.PipelineJob",
     name: str,
@@ -239,7 +239,7 @@ def message(
                 command, environment | own, chief=place.model_copy(update={"machines": 1}), workers=workers
             ),
             scheduling=api.Scheduling(
-                strategy=api.Scheduling.Strategy[place.strategy],
+                strategy=getattr(api.Scheduling.Strategy, place.strategy),
                 # A training of several machines does not go on with one of them alone.
                 restart_job_on_worker_restart=place.machines > 1,
             ),

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from google.api_core import exceptions
 
@@ -126,7 +126,7 @@ class Launch:
         Raises:
             UserError: It failed for a mistake of the user, for which the next would, too.
         """
-        jobs = sorted(self._mine(), key=lambda found: found[1].create_time, reverse=True)
+        jobs = sorted(self._mine(), key=lambda found: _created(found[1]), reverse=True)
         done = [job for _, job in jobs if _state(job) == "succeeded"]
         going = [(vertex, job) for vertex, job in jobs if _state(job) not in _OVER]
         # Two could only be where a create was done twice, since a look did not show the first: they'd write the same.
@@ -185,7 +185,7 @@ class Launch:
             if state in _ENDED:
                 break
             # Without a time of start it has never run: one that was restarted has had its machines.
-            if more and not left and not job.start_time and datetime.now(UTC) - job.create_time > limit:
+            if more and not left and not job.start_time and datetime.now(UTC) - _created(job) > limit:
                 _cancel(vertex, job)
                 left = True
             self._pause(POLL)
@@ -237,7 +237,8 @@ def _told(job: "api.CustomJob") -> dict[str, Any] | None:
     except UserError as error:
         log.info("what the step said can't be read: %s", error)
         return None
-    return None if content is None else json.loads(content)
+    found: dict[str, Any] | None = None if content is None else json.loads(content)
+    return found
 
 
 def _without_room(job: "api.CustomJob") -> bool:
@@ -255,7 +256,12 @@ def _cancel(vertex: Vertex, job: "api.CustomJob") -> None:
 
 
 def _state(job: "api.CustomJob") -> str:
-    return job.state.name.removeprefix("JOB_STATE_").lower()
+    return str(job.state.name).removeprefix("JOB_STATE_").lower()
+
+
+def _created(job: "api.CustomJob") -> datetime:
+    # Google's client hands out a datetime, where its annotation has the message.
+    return cast("datetime", job.create_time)
 
 
 def _id(job: "api.CustomJob") -> str:

@@ -104,7 +104,7 @@ def download(blobs: dict[str, Blob], folder: Path, where: str = "data.source") -
                 path.write_bytes(b"")
         parts = [(path, blob, start) for path, blob in left.items() for start in range(0, blob.size, _PART)]
         with ThreadPoolExecutor(_THREADS) as pool:
-            for _ in pool.map(lambda part: _download(*part, where), parts):
+            for _ in pool.map(lambda part: _download(where, *part), parts):
                 pass
         left = {path: blob for path, blob in left.items() if not _intact(path, blob)}
     for blob in left.values():
@@ -219,7 +219,7 @@ def upload(folder: Path, location: str, where: str) -> None:
                 raise problem
 
 
-def _download(path: Path, blob: Blob, start: int, where: str) -> None:
+def _download(where: str, path: Path, blob: Blob, start: int) -> None:
     """Writes one part to its place in the file; nobody has verified it yet.
 
     The client verifies no range, and no download that it resumed after a broken connection.
@@ -235,7 +235,7 @@ def _intact(path: Path, blob: Blob) -> bool:
     with open(path, "rb") as file:
         for _ in checksum.consume(file, 1 << 20):
             pass
-    return base64.b64encode(checksum.digest()).decode() == blob.crc32c
+    return base64.b64encode(checksum.digest()).decode() == str(blob.crc32c)
 
 
 def _checksum(content: bytes) -> str:
@@ -310,7 +310,7 @@ def _explained(location: str, where: str, written: bool = False) -> Iterator[Non
         cause = error.cause if isinstance(error, RetryError) else error
         if isinstance(cause, GoogleAPICallError | InvalidResponse):
             status = cause.code if isinstance(cause, GoogleAPICallError) else cause.response.status_code
-            what = f"Cloud Storage answered {int(status)}"
+            what = f"Cloud Storage answered {status:d}"
         else:
             what = getattr(cause, "strerror", None) or type(cause).__name__
         raise AwayError(f'{where}: "{location}" cannot be {done} ({what}); try again later') from error

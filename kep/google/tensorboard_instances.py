@@ -5,6 +5,7 @@ What is written there, and how, is in kep/google/tensorboards.py.
 
 import json
 import re
+from typing import Any
 
 from kep.core.environment import TENSORBOARD
 from kep.core.errors import UserError
@@ -33,12 +34,12 @@ def check(option: str, instance: str) -> str:
 
 
 def address(instance: str, experiment: str) -> str:
-    """Of an experiment's page."""
+    """Return the address of an experiment's page."""
     name = f"{instance}/experiments/{experiment}".replace("/", "+")
     return f"https://{instance.split('/')[3]}.tensorboard.googleusercontent.com/experiment/{name}"
 
 
-def written_to(spec: dict, instance: str) -> dict:
+def written_to(spec: dict[str, Any], instance: str) -> dict[str, Any]:
     """A compiled pipeline whose trainings write to an instance.
 
     Raises:
@@ -53,13 +54,13 @@ def written_to(spec: dict, instance: str) -> dict:
     return spec
 
 
-def instance_of(spec: dict) -> str:
+def instance_of(spec: dict[str, Any]) -> str:
     """The instance of a compiled pipeline, empty where it has none: the opposite of `written_to`."""
     variables = [variable for container in _trainings(spec) for variable in container.get("env", [])]
     return next((variable["value"] for variable in variables if variable["name"] == TENSORBOARD), "")
 
 
-def _trainings(spec: dict) -> list[dict]:
+def _trainings(spec: dict[str, Any]) -> list[dict[str, Any]]:
     """Containers of the tasks that train."""
     return [
         executor["container"]

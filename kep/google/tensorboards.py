@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from google.api_core import exceptions
 from google.api_core.retry import Retry
@@ -29,7 +29,7 @@ from tensorboard.plugins.scalar import metadata as scalars
 from tensorboard.util import tensor_util
 
 from kep.core.errors import UserError
-from kep.google.retries import AGAIN
+from kep.google.retries import AGAIN, Call
 
 SEND = 30.0
 """Seconds between two sendings of a training that runs."""
@@ -37,9 +37,11 @@ MOST_MADE = 1000
 """Runs or time series that one call may make."""
 MOST_POINTS = 200
 """Of one call, which may write 5000. Google's own uploader keeps it below 64 KiB, and a run of one point takes 250."""
-CALLS = {"retry": Retry(predicate=AGAIN, initial=1, maximum=10, timeout=30), "timeout": 20}
-"""Of every call: each may be done twice. With one that began before, a step waits a minute at its end, no more."""
+CALLS: Call = {"retry": Retry(predicate=AGAIN, initial=1, maximum=10, timeout=30), "timeout": 20}
+"""For every call: each may be done twice. With one that began before, a step waits a minute at its end, no more."""
 _Type = api.TensorboardTimeSeries.ValueType
+
+Key = TypeVar("Key")
 
 log = logging.getLogger("kep")
 
@@ -48,7 +50,7 @@ log = logging.getLogger("kep")
 class _Series:
     """The points of one tag of a run by their step, of which a later one replaces an earlier one, as in the service."""
 
-    type: _Type
+    type: int
     plugin: str
     content: bytes
     points: dict[int, api.TimeSeriesDataPoint] = field(default_factory=dict)
@@ -286,7 +288,9 @@ def _point(value: Summary.Value, event: Event) -> api.TimeSeriesDataPoint | None
     return api.TimeSeriesDataPoint(step=event.step, wall_time=time, **given)
 
 
-def _made(keys: list, known: Mapping, make: Callable[[Sequence], None], look: Callable[[], None]) -> None:
+def _made(
+    keys: list[Key], known: Mapping[Key, str], make: Callable[[Sequence[Key]], None], look: Callable[[], None]
+) -> None:
     """Makes what `keys` name, of which an earlier attempt, or one whose answer was lost, may have made some."""
     for part in _parts(keys, MOST_MADE):
         try:
@@ -307,5 +311,5 @@ def _exists(error: exceptions.GoogleAPICallError) -> bool:
     return isinstance(error, exceptions.InvalidArgument) and "already exist" in error.message
 
 
-def _parts(items: Sequence, most: int) -> Iterator[Sequence]:
+def _parts(items: Sequence[Key], most: int) -> Iterator[Sequence[Key]]:
     return (items[start : start + most] for start in range(0, len(items), most))

@@ -17,7 +17,7 @@ from google.api_core.retry import Retry, if_exception_type
 from kep.core.errors import UserError, nearest
 from kep.google.machine_types import REGIONS
 from kep.google.once import first_line
-from kep.google.retries import AGAIN, UNSURE
+from kep.google.retries import AGAIN, UNSURE, Call, SingleCall
 
 if TYPE_CHECKING:
     from google.cloud import aiplatform_v1 as api
@@ -25,16 +25,17 @@ if TYPE_CHECKING:
 LOGIN = 'run "gcloud auth application-default login"'
 
 _READ = Retry(predicate=AGAIN, initial=1, maximum=30)
-CREATE = {"retry": None, "timeout": 60}
-"""Of a call whose repetition `once` decides on; seconds."""
-CHANGE = {"retry": Retry(predicate=if_exception_type(*UNSURE), initial=1, maximum=30, timeout=120), "timeout": 60}
-"""Of a call that may be done twice."""
-LOOK = {"retry": _READ.with_timeout(120), "timeout": 60}
-"""Of a call that only reads."""
-FOLLOW = {"retry": _READ.with_timeout(1800), "timeout": 60}
-"""Of a look at a run that lasts hours, which an outage of minutes does not end."""
-ENDED = {"retry": _READ.with_timeout(120), "polling": DEFAULT_POLLING.with_timeout(3600)}
-"""Of waiting for what a call has begun: a machine that starts takes minutes."""
+CREATE: SingleCall = {"retry": None, "timeout": 60}
+"""For a call that `once` repeats where that is safe."""
+_AGAIN = Retry(predicate=if_exception_type(*UNSURE), initial=1, maximum=30, timeout=120)
+CHANGE: Call = {"retry": _AGAIN, "timeout": 60}
+"""For a call that may be done twice."""
+LOOK: Call = {"retry": _READ.with_timeout(120), "timeout": 60}
+"""For a call that only reads."""
+FOLLOW: Call = {"retry": _READ.with_timeout(1800), "timeout": 60}
+"""For a look at a run that lasts hours, which an outage of minutes does not end."""
+ENDED: dict[str, Any] = {"retry": _READ.with_timeout(120), "polling": DEFAULT_POLLING.with_timeout(3600)}
+"""For waiting for what a call has begun: a machine that starts takes minutes."""
 
 
 class Vertex:

@@ -130,7 +130,8 @@ def _matches(path: str, pattern: str) -> bool:
 
 
 def _under(system: fs.FileSystem, folder: str) -> list[fs.FileInfo]:
-    return system.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
+    found: list[fs.FileInfo] = system.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
+    return found
 
 
 def _neighbour(system: fs.FileSystem, path: str) -> str:

@@ -14,7 +14,7 @@ from google.cloud import aiplatform_v1 as api
 
 from kep.core.environment import WORK
 from kep.google import launch
-from kep.google.custom_jobs import MODULE, RUN, Place, worker_pools
+from kep.google.custom_jobs import MODULE, RUN, MachineRequest, worker_pools
 from tests.helpers.retraining import Retraining
 from tests.kep.engines.vertex.test_vertex import ACCOUNT, SUBMIT, job
 from tests.servers.vertex_jobs import Fate
@@ -170,10 +170,12 @@ def test_the_roles_have_the_positions_that_googles_own_class_gives_them():
     from google.cloud.aiplatform.utils.worker_spec_utils import _DistributedTrainingSpec, _WorkerPoolSpec
 
     known = {
-        "chief": Place(type="n1-standard-8", image="i", accelerator="NVIDIA_TESLA_T4", accelerators=2, disk_gb=200),
-        "workers": Place(type="n1-standard-4", image="i", machines=3, disk_gb=100),
-        "parameter_servers": Place(type="e2-standard-4", image="i", machines=2, disk_gb=100),
-        "evaluator": Place(type="e2-standard-8", image="i", disk_gb=100),
+        "chief": MachineRequest(
+            type="n1-standard-8", image="i", accelerator="NVIDIA_TESLA_T4", accelerators=2, disk_gb=200
+        ),
+        "workers": MachineRequest(type="n1-standard-4", image="i", machines=3, disk_gb=100),
+        "parameter_servers": MachineRequest(type="e2-standard-4", image="i", machines=2, disk_gb=100),
+        "evaluator": MachineRequest(type="e2-standard-8", image="i", disk_gb=100),
     }
     names = {"workers": "worker_spec", "parameter_servers": "server_spec"}
     for roles in ((), ("workers",), ("evaluator",), ("parameter_servers", "evaluator"), tuple(known)[1:]):
