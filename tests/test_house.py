@@ -1,0 +1,119 @@
+"""The house: one package, its floors, what an import may cost, and what the wheel installs."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.paths import ROOT
+
+BIN = Path(sys.executable).parent
+HEAVY = ("tensorflow", "keras", "lightgbm", "google.cloud.storage", "google.cloud.aiplatform")
+
+
+def python(program: str, folder: Path = ROOT) -> str:
+    done = subprocess.run([sys.executable, "-P", "-c", program], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """A copy of what is checked and built, that may be edited."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("kep", "components", "pipelines"):
+        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("module", ["kep.components.promote.component", "kep.google.launch", "kep.cli.main"])
+def test_what_starts_often_loads_little_of_ours(module):
+    program = f"import sys, {module}; print(sum(name.split('.')[0] == 'kep' for name in sys.modules))"
+    assert int(python(program)) < 20
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["run", "--help"], ["--version"], ["compile", "pipelines/configs/digits.yaml", "-o", "{}"]],
+)
+def test_commands_that_compute_nothing_load_nothing_heavy(arguments, tmp_path):
+    words = ["kep", *(word.format(tmp_path / "p.yaml") for word in arguments)]
+    program = (
+        f"import sys; sys.argv = {words}\n"
+        "from kep.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code, ended.code\n"
+        f"heavy = sorted(set({HEAVY}) & set(sys.modules))\n"
+        "assert not heavy, heavy\n"
+    )
+    python(program)
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "words"),
+    [
+        ("kep/stats/planted.py", "from kep.report import page", "kep.stats is not allowed to import kep.report"),
+        ("components/tune/planted.py", "from kep.components.weigh import weigh", "kep.components.tune is not allowed"),
+        ("kep/engines/local/planted.py", "from kep.engines.vertex import jobs", "kep.engines.local is not allowed"),
+        ("kep/planted/__init__.py", "", "kep.planted"),
+    ],
+)
+def test_an_import_against_the_floors_is_refused(checkout, file, line, words):
+    planted = checkout / file
+    planted.parent.mkdir(exist_ok=True)
+    planted.write_text(f'"""Planted."""\n\n{line}\n')
+    try:
+        done = subprocess.run([BIN / "lint-imports", "--no-cache"], cwd=checkout, capture_output=True, text=True)
+    finally:
+        planted.unlink()
+        if planted.parent.name == "planted":
+            shutil.rmtree(planted.parent)
+    assert done.returncode != 0
+    assert words in done.stdout
+
+
+@pytest.mark.parametrize("line", ["import models.registry", "from components.tune import space", "import serving"])
+def test_a_bare_name_of_a_folder_is_refused(checkout, line):
+    (checkout / "kep" / "planted.py").write_text(f'"""Planted."""\n\n{line}\n')
+    done = subprocess.run(
+        [BIN / "ruff", "check", "--no-cache", "--select", "TID251", "kep/planted.py"], cwd=checkout, capture_output=True
+    )
+    (checkout / "kep" / "planted.py").unlink()
+    assert b"TID251" in done.stdout
+
+
+def test_a_type_error_is_refused(tmp_path):
+    (tmp_path / "planted.py").write_text('"""Planted."""\n\n\ndef rows() -> int:\n    return "three"\n')
+    command = [BIN / "mypy", "--config-file", ROOT / "pyproject.toml", "--cache-dir", tmp_path / "cache", "planted.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "planted.py:5: error: Incompatible return value type" in done.stdout
+
+
+def test_the_wheel_installs_one_name(checkout, tmp_path):
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=checkout, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        archive.extractall(tmp_path / "installed")
+    assert {name.split("/")[0].removesuffix(".dist-info").split("-")[0] for name in names} == {
+        "kep",
+        "keras_ensemble_pipelines",
+    }
+    packed = {name for name in names if name.endswith((".py", ".j2", ".yaml"))}
+    lie = {
+        f"{prefix}{path.relative_to(ROOT / folder)}"
+        for folder, prefix in (("kep", "kep/"), ("components", "kep/components/"), ("pipelines", "kep/pipelines/"))
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".j2", ".yaml")
+    }
+    assert packed == lie
+    assert "kep/py.typed" in names
+    assert python(
+        f"import sys; sys.path.insert(0, {str(tmp_path / 'installed')!r}); import kep; print(kep.__file__)"
+    ) == (f"{tmp_path / 'installed' / 'kep' / '__init__.py'}\n")
