@@ -23,6 +23,15 @@ class RoleValues(Section):
     validation: list[str] = ["validation"]
     test: list[str] = ["test"]
 
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        roles: dict[str, str] = {}
+        for role, values in self.model_dump().items():
+            for value in values:
+                if roles.setdefault(value, role) != role:
+                    raise ValueError(f'"{value}" means {roles[value]} and {role}; give it to one of them')
+        return self
+
 
 class Split(Section):
     """How rows get their roles: train, validation, test."""
@@ -74,11 +83,11 @@ class DataSettings(Section):
     """Columns to leave out."""
     types: dict[str, Literal["numeric", "categorical", "boolean"]] = {}
     """Overrides of the inferred type of a column, such as {zip_code: categorical}."""
-    image_size: tuple[Count, Count] | None = None
+    image_size: Annotated[tuple[Count, Count] | None, Field(strict=False)] = None
     """Height and width in pixels that images are resized to; needed only when they differ in size."""
     max_categories: Count = 100
     """The most frequent categories of a column that get a code of their own; the others share one."""
-    delimiter: str = ","
+    delimiter: Annotated[str, Field(pattern=r"^[\x09\x20-\x7e]$")] = ","
     """What separates the columns of a CSV file."""
     decimal: Literal[".", ","] = "."
     """The decimal mark of numbers in a CSV file; with "," points between thousands are dropped."""
@@ -89,7 +98,7 @@ class DataSettings(Section):
     """For bq://: the gs:// folder that takes the Parquet files which BigQuery makes of it, in the location of the data;
     BUCKET/extracts of `kep submit` when not given."""
     split: Split = Split()
-    shard_mb: Annotated[float, Field(gt=0)] = 100
+    shard_mb: Annotated[float, Field(gt=0, le=10_000)] = 100
     """Target size of one TFRecord shard in megabytes."""
     workers: Literal["auto"] | Count = "auto"
     """Processes that read and write; auto is one per core. The result does not depend on it."""
@@ -124,6 +133,10 @@ class DataSettings(Section):
             raise ValueError('give exactly one of "source" (one data set) and "files" (one per role)')
         if self.label is not None and self.label in (self.features or []):
             raise ValueError(f'"features" holds the label "{self.label}"; a model must not see what it predicts')
+        if self.label in self.types:
+            raise ValueError(
+                f'"types" has an entry for the label "{self.label}", whose kind is "task"; set that instead'
+            )
         both = sorted(set(self.features or []) & set(self.exclude))
         if both:
             raise ValueError(f'"{both[0]}" is in both "features" and "exclude"')

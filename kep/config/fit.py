@@ -4,13 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kep.config.section import Count, Section
+from kep.config.section import Count, Epochs, Section, Switch
 
 
 class BestEpochSettings(Section):
     """How long each candidate should train."""
 
-    max_epochs: Count = 100
+    max_epochs: Epochs = 100
     patience: Count = 10
     """Epochs without a better validation loss before a training stops."""
     seeds: Count = 3
@@ -30,7 +30,7 @@ class BestEpochTask(BestEpochSettings):
 class RetrainSettings(Section):
     """The final training on train and validation rows."""
 
-    enabled: bool = True
+    enabled: Switch = True
     """false: use the models that best_epoch trained on the train rows as they are."""
     epochs: Literal["book", "same", "steps"] = "same"
     """same: the best epoch | book: 1.2 times the best epoch | steps: as many optimiser steps as the best epoch took"""

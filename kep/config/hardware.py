@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from kep.config.machine import Machine
-from kep.config.section import Count, Section
+from kep.config.section import Count, Section, Switch
 
 
 class TrialHardware(Section):
@@ -22,7 +22,7 @@ class TrialHardware(Section):
     steps_per_execution: Literal["auto"] | Count = "auto"
     """Optimiser steps of one call into TensorFlow; auto: as many as take about two seconds, at most 256. The result
     does not depend on it."""
-    memory_growth: bool = True
+    memory_growth: Switch = True
     """Take a GPU's memory as it is needed, not all of it at once."""
     memory_limit_mb: Count | None = None
     """Most memory of each GPU that a training takes; instead of memory_growth."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from kep.config.section import Count, Section
+from kep.config.section import Count, Section, Switch
 
 Accelerator = Literal[
     "nvidia-tesla-t4",
@@ -82,7 +82,7 @@ class Machine(Section):
     """GPUs; or chips of a TPU, which follow from its topology."""
     topology: str | None = None
     """Of a TPU's chips, such as 2x4."""
-    spot: bool = False
+    spot: Switch = False
     """A cheaper machine that may be taken away; a training is then tried again."""
     machines: Count = 1
     """Vertex AI: so many of them for each training, which the strategy multi_worker spans."""
@@ -90,7 +90,7 @@ class Machine(Section):
     """Vertex AI: the machine type, such as a3-highgpu-8g; the smallest that fits when not given."""
     disk_gb: Annotated[int, Field(ge=100, le=64_000)] | None = None
     """Vertex AI: of the boot disk; 100 when not given."""
-    flex_start: bool = False
+    flex_start: Switch = False
     """Vertex AI: wait up to a day until there is a machine, which is then cheaper."""
     reservation: str | None = None
     """Vertex AI: a reservation of Compute Engine, projects/P/zones/Z/reservations/R."""

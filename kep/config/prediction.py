@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from kep.config.data import DataSettings
-from kep.config.section import Count, Section
+from kep.config.section import Count, Section, Switch
 
 
 class PredictSettings(Section):
@@ -26,5 +26,5 @@ class DriftSettings(Section):
 
     threshold: Annotated[float, Field(gt=0)] = 0.2
     """Population stability index beyond which a column has drifted."""
-    fail: bool = False
+    fail: Switch = False
     """Whether the run fails then."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from kep.config.section import Section
+from kep.config.section import Section, Switch
 
 
 class PromoteSettings(Section):
@@ -14,5 +14,5 @@ class PromoteSettings(Section):
     """Folder whose `champion` pointer names the ensemble to beat; champions/<name> beside the runs when not given."""
     margin: Annotated[float, Field(ge=0)] = 0.0
     """How much lower the challenger's test loss must be, beyond the interval of the difference."""
-    registry: Annotated[bool, Field(exclude_if=lambda on: not on)] = False
+    registry: Annotated[Switch, Field(exclude_if=lambda on: not on)] = False
     """Whether a run on Vertex AI makes what it promotes a version in the Model Registry, for `kep rollout`."""

@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
@@ -11,7 +12,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator,
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from kep.config.data import DataSettings
 from kep.config.ensemble import EnsembleSettings
@@ -59,8 +60,57 @@ class RunFile(Section):
         return self
 
 
+_LONGEST = 1 << 20
+"""Characters of a run file."""
+_MOST_VALUES = 20_000
+"""Values of a run file, those behind aliases counted each time."""
+_LEADING_ZERO = re.compile(r"[-+]?0\d+")
+
+
 class _Composer(Composer):
-    """Refuses a key that stands twice in one section; beside a merge key, ruamel.yaml would take the last."""
+    """Refuses what a run file never holds on purpose, and what a reader could take in two ways.
+
+    Of a key that stands twice in one section, ruamel.yaml would take the last beside a merge key.
+    """
+
+    def get_single_node(self) -> Node | None:
+        """Return the file's nodes, once they are known to be few and to end.
+
+        Raises:
+            ComposerError: An alias stands inside of what it names, or aliases multiply the values.
+        """
+        root: Node | None = super().get_single_node()
+        sizes: dict[int, int] = {}
+        waiting = [] if root is None else [root]
+        while waiting:
+            node = waiting[-1]
+            children = _children(node)
+            if id(node) not in sizes:
+                sizes[id(node)] = 0  # under way
+                waiting += [child for child in children if sizes.get(id(child)) != 0 and id(child) not in sizes]
+                if any(sizes.get(id(child)) == 0 for child in children):
+                    raise ComposerError(None, None, "an alias stands inside of what it names", node.start_mark)
+                continue
+            waiting.pop()
+            if sizes[id(node)] == 0:
+                sizes[id(node)] = 1 + sum(sizes[id(child)] for child in children)
+                if sizes[id(node)] > _MOST_VALUES:
+                    raise ComposerError(
+                        None, None, f"it holds more than {_MOST_VALUES:,} values, aliases included", node.start_mark
+                    )
+        return root
+
+    def compose_scalar_node(self, anchor: str | None) -> ScalarNode:
+        """Return a value as it stands in the file.
+
+        Raises:
+            ComposerError: A number has leading zeros, which some take for octal.
+        """
+        node: ScalarNode = super().compose_scalar_node(anchor)
+        if node.style is None and _LEADING_ZERO.fullmatch(str(node.value)):
+            problem = f'{node.value} begins with a zero; write {int(node.value)}, or "{node.value}" for text'
+            raise ComposerError(None, None, problem, node.start_mark)
+        return node
 
     def compose_mapping_node(self, anchor: str | None) -> MappingNode:
         """Return a section as it stands in the file, before merge keys are replaced.
@@ -77,11 +127,28 @@ class _Composer(Composer):
         return node
 
 
+def _children(node: Node) -> list[Node]:
+    if isinstance(node, MappingNode):
+        return [child for pair in node.value for child in pair]
+    return list(node.value) if isinstance(node, SequenceNode) else []
+
+
 def _parse(text: str) -> Any:
-    """Read YAML 1.2, where only true and false are booleans: `on` is a setting, and `no` may be a class."""
+    """Read YAML 1.2, where only true and false are booleans: `on` is a setting, and `no` may be a class.
+
+    Raises:
+        YAMLError: It is not valid YAML, or not what a run file may hold.
+    """
+    if len(text) > _LONGEST:
+        raise YAMLError(f"it has {len(text):,} characters, and a run file at most {_LONGEST:,}")
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = _Composer
-    return yaml.load(text)
+    try:
+        return yaml.load(text)
+    except RecursionError:
+        raise YAMLError("its values are nested too deeply") from None
+    except ValueError as error:  # such as an integer of thousands of digits
+        raise YAMLError(f"a value can't be read: {str(error).partition(';')[0]}") from None
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> RunFile:
@@ -122,12 +189,26 @@ def validate(content: dict[str, Any]) -> RunFile:
     Raises:
         UserError: One sentence per mistake, one per line.
     """
+    if wrong := _no_text(content):
+        raise UserError(wrong)
     try:
         return RunFile.model_validate(content)
     except ValidationError as error:
         # A value that fits no branch of a union is one mistake: the first branch's sentence says it.
         first = {tuple(_path(mistake)): mistake for mistake in reversed(error.errors())}
         raise UserError("\n".join(_sentence(mistake) for mistake in reversed(first.values()))) from None
+
+
+def _no_text(value: Any, path: str = "") -> str:
+    """Return the sentence for the first text that no file or column can bear; empty where all can."""
+    if isinstance(value, dict):
+        found = (_no_text(inner, f"{path}.{key}".lstrip(".")) or _no_text(key, path) for key, inner in value.items())
+        return next(filter(None, found), "")
+    if isinstance(value, list):
+        return next(filter(None, (_no_text(inner, path) for inner in value)), "")
+    if isinstance(value, str) and ("\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value)):
+        return f"{path}: {json.dumps(value)} holds a character that is no text; remove it"
+    return ""
 
 
 def _set(content: dict[str, Any], override: str) -> None:
@@ -164,6 +245,10 @@ def _sentence(mistake: Any) -> str:
         return f"{path}: {shown} is not one of {allowed}{nearest(str(given), allowed.split(', '))}"
     if kind == "value_error":
         return f"{path}: {limits['error']}" if path else str(limits["error"])
+    if kind == "finite_number":
+        return f"{path}: expected a finite number, got {shown}"
+    if path == "data.delimiter":
+        return f'{path}: {shown} must be one character, such as ";" or "\\t"'
     if kind == "string_pattern_mismatch":
         return f"{path}: {shown} must be lower-case letters, digits and dashes, at most 50"
     if kind == "too_short":

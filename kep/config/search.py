@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from kep.config.section import Count, Section
+from kep.config.section import Count, Epochs, Section
 
 
 class Objective(Section):
@@ -36,7 +36,7 @@ class SearchSettings(Section):
     """Trainings of each configuration, from different seeds; its score is their mean."""
     max_minutes: Annotated[float, Field(gt=0)] | None = None
     """No trial starts after this many minutes."""
-    max_epochs: Count = 30
+    max_epochs: Epochs = 30
     """Longest training of one trial, in epochs (boosting rounds are 20 to an epoch)."""
     patience: Count = 5
     """Epochs without a better validation loss before a trial stops."""

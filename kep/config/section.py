@@ -9,15 +9,18 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-
-
 Count = Annotated[int, Field(ge=1)]
+Epochs = Annotated[int, Field(ge=1, le=1_000_000)]
+Switch = Annotated[bool, Field(strict=False)]
+"""true or false; yes, no, on and off mean the same where nothing else can be meant."""
 
 
 class Section(BaseModel):
     """A section: unknown keys are refused, values are not coerced from other types."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", use_attribute_docstrings=True, frozen=True, strict=True, allow_inf_nan=False
+    )
 
     def to_json(self) -> str:
         """The section as one line of JSON with sorted keys: equal settings give equal bytes, so one cache key."""

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from kep.core.errors import UserError
+
 Scheme = Literal["local", "gs", "bq", "sklearn"]
 _PREFIXES: dict[Scheme, str] = {"gs": "gs://", "bq": "bq://", "sklearn": "sklearn:"}
 
@@ -58,8 +60,16 @@ class Location:
 
         Args:
             base: Folder that a relative path starts from.
+
+        Raises:
+            UserError: It begins with the home folder of a user who is not there.
         """
-        return Location(str((base / Path(self.text).expanduser()).absolute())) if self.is_local else self
+        if not self.is_local:
+            return self
+        try:
+            return Location(str((base / Path(self.text).expanduser()).absolute()))
+        except RuntimeError:
+            raise UserError(f'"{self.text}": there is no user {Path(self.text).parts[0][1:]}; give a path') from None
 
     def __truediv__(self, name: str) -> "Location":
         """Return the address of a file or folder under this one."""

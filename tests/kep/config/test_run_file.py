@@ -5,6 +5,7 @@ import yaml
 
 from kep.config.run_file import load, validate
 from kep.core.errors import UserError
+from kep.core.location import Location
 
 GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
 
@@ -188,6 +189,111 @@ def test_a_key_that_stands_twice_beside_a_merge_is_refused(tmp_path):
 
 def test_numbers_are_those_of_yaml_1_2(tmp_path):
     path = tmp_path / "run.yaml"
-    path.write_text("name: demo\ndata: {source: a.csv}\npromote: {margin: 1e-3}\nsearch: {max_trials: 010}\n")
+    path.write_text("name: demo\ndata: {source: a.csv}\npromote: {margin: 1e-3}\nsearch: {max_trials: 10}\n")
     run = load(path, ["data.shard_mb=1E2"])
     assert (run.promote.margin, run.search.max_trials, run.data.shard_mb) == (0.001, 10, 100)
+
+
+DEEP = "data: " + "[" * 500 + "]" * 500
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefg", "bcdefgh", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f"seed: {'9' * 5000}", "a value can't be read: Exceeds the limit (4300 digits)"),
+        ("data: &x {source: *x}", "an alias stands inside of what it names"),
+        ("data: {exclude: &x [*x]}", "an alias stands inside of what it names"),
+        ("data: &x {exclude: [{a: *x}]}", "an alias stands inside of what it names"),
+        (DEEP, "its values are nested too deeply"),
+        (BOMB, "it holds more than 20,000 values, aliases included"),
+        (f"{BOMB}data: {{exclude: *h}}", "it holds more than 20,000 values, aliases included"),
+        ("x: " + "a" * (1 << 20), "it has 1,048,579 characters, and a run file at most 1,048,576"),
+        ("seed: 010", '010 begins with a zero; write 10, or "010" for text'),
+        ("seed: 1\nsearch: {max_trials: -007}", 'in line 2, column 22: -007 begins with a zero; write -7, or "-007"'),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_a_hostile_file_is_one_sentence_in_no_time(tmp_path, text, words):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        load(path)
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_aliases_of_a_reasonable_size_are_fine(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("name: demo\ndata: {source: a.csv, exclude: &x [a, b], missing: *x}\n")
+    assert load(path).data.missing == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"seed": True}, "seed: expected a whole number, got true"),
+        ({"seed": "1:30"}, 'seed: expected a whole number, got "1:30"'),
+        ({"seed": "7"}, 'seed: expected a whole number, got "7"'),
+        ({"seed": 7.0}, "seed: expected a whole number, got 7.0"),
+        ({"name": 5}, "name: expected text, got 5"),
+        ({"promote": {"margin": float("inf")}}, "promote.margin: expected a finite number, got Infinity"),
+        ({"promote": {"margin": float("nan")}}, "promote.margin: "),
+        ({"search": {"max_trials": True}}, "search.max_trials: expected a whole number, got true"),
+        ({"search": {"max_epochs": 10**9}}, "search.max_epochs: 1000000000 must be at most 1000000"),
+        ({"best_epoch": {"max_epochs": 10**9}}, "best_epoch.max_epochs: 1000000000 must be at most 1000000"),
+        ({"data": {"source": "a.csv", "shard_mb": 1e9}}, "data.shard_mb: 1000000000.0 must be at most 10000"),
+        ({"data": {"source": "a.csv", "delimiter": ""}}, 'data.delimiter: "" must be one character'),
+        ({"data": {"source": "a.csv", "delimiter": ";;"}}, 'data.delimiter: ";;" must be one character'),
+        ({"data": {"source": "a.csv", "delimiter": "\n"}}, 'data.delimiter: "\\n" must be one character'),
+        ({"data": {"source": "a.csv", "delimiter": "é"}}, 'data.delimiter: "\\u00e9" must be one character'),
+        ({"data": {"source": "a\0b.csv"}}, 'data.source: "a\\u0000b.csv" holds a character that is no text; remove it'),
+        ({"data": {"source": "a\ud800.csv"}}, 'data.source: "a\\ud800.csv" holds a character that is no text'),
+        (
+            {"data": {"source": "a.csv", "exclude": ["a\0"]}},
+            'data.exclude: "a\\u0000" holds a character that is no text',
+        ),
+        ({"data": {"source": "a.csv", "types": {"a\0": "numeric"}}}, "data.types: "),
+        (
+            {"data": {"source": "a.csv", "label": "y", "types": {"y": "numeric"}}},
+            'data: "types" has an entry for the label "y", whose kind is "task"; set that instead',
+        ),
+        (
+            {
+                "data": {
+                    "source": "a",
+                    "split": {"by": "column", "column": "c", "roles": {"train": ["a"], "test": ["a"]}},
+                }
+            },
+            'data.split.roles: "a" means train and test; give it to one of them',
+        ),
+        (
+            {"data": {"source": "a", "split": {"by": "column", "column": "c", "roles": {"test": ["validation"]}}}},
+            'data.split.roles: "validation" means validation and test; give it to one of them',
+        ),
+    ],
+)
+def test_values_are_taken_for_what_they_are(change, sentence):
+    with pytest.raises(UserError) as caught:
+        validate(GOOD | change)
+    assert sentence in str(caught.value)
+
+
+def test_a_tab_separates_columns():
+    assert validate({"name": "demo", "data": {"source": "a.tsv", "delimiter": "\t"}}).data.delimiter == "\t"
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [("~nosuchuser/x.csv", '"~nosuchuser/x.csv": there is no user nosuchuser; give a path'), ("~/x.csv", "")],
+)
+def test_the_home_of_nobody(source, words):
+    location = Location(source)
+    if not words:
+        assert location.absolute().text.endswith("/x.csv")
+        return
+    with pytest.raises(UserError) as caught:
+        location.absolute()
+    assert str(caught.value) == words
