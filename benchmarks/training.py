@@ -78,9 +78,9 @@ def scaled(batch: dict) -> "tf.Tensor":  # noqa: F821
 def by_loop(kind: str, x: np.ndarray, y: np.ndarray, jit: bool) -> Iterator[float]:
     """Our loop, an epoch at each step; yields its training loss."""
     from kep.training.loop import Feed, Loop
-    from kep.training.machine import Machine
+    from kep.training.machine import TrainingMachine
 
-    model, machine = network(kind), Machine(jit=jit)
+    model, machine = network(kind), TrainingMachine(jit=jit)
     feed = Feed(lambda index: ({"image": x[index]}, y[index]), len(y), BATCH, 0, machine)
     loop = Loop(model, scaled, feed, machine)
     number = 0
@@ -202,12 +202,12 @@ def on_replicas(number: int, rows: int, count: int) -> float:
     from kep.config.hardware import TrainingHardware
     from kep.runtime.hardware import limit_threads, plan
     from kep.training.loop import Feed, Loop
-    from kep.training.machine import Machine
+    from kep.training.machine import TrainingMachine
 
     several = {"strategy": "mirrored", "device": "cpu", "devices": number}
     hardware = TrainingHardware.model_validate(several if number > 1 else {"strategy": "single"})
     limit_threads(hardware, number == 1)
-    machine = Machine.open(plan("hardware.retrain", hardware), hardware)
+    machine = TrainingMachine.open(plan("hardware.retrain", hardware), hardware)
     x, y = digits(rows, seed=0)
     with machine.scope():
         model = network(MLP)

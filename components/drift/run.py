@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kep.artifacts.predictions import OBSERVED, TOLD
-from kep.components.drift.drift import Comparison, check_comparable, compared
+from kep.components.drift.comparison import Comparison, check_comparable, compared
 from kep.config.prediction import DriftSettings
 from kep.core.errors import RunError
 from kep.core.files import read_json, write_file, write_json

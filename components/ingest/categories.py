@@ -23,10 +23,10 @@ class Tally:
 
     def __init__(self, file: Path, runs: Iterable[Path] = ()):
         self._file = file
-        self._counts: Counter = Counter()
+        self._counts: Counter[str] = Counter()
         self._runs = list(runs)
 
-    def add(self, counts: Counter) -> None:
+    def add(self, counts: Counter[str]) -> None:
         """Adds the rows of a unit."""
         self._counts.update(counts)
         if len(self._counts) > HELD:

@@ -8,7 +8,7 @@ from kep.runtime.component import step
 
 
 @step
-def ingest(config: str, source: str, seed: int, code: str, records: Output[Dataset]):
+def ingest(config: str, source: str, seed: int, code: str, records: Output[Dataset]) -> None:
     """Reads the source, gives each row its role, and writes TFRecord shards with their manifest.
 
     Args:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from kep.components.ingest.plan import Plan
+from kep.components.ingest.plan import ColumnPlan
 from kep.config.data import Split
 from kep.core.errors import UserError
 from kep.data import columns
@@ -23,7 +23,7 @@ class Keys:
     split: np.ndarray | None
 
 
-def read_keys(unit: Unit, plan: Plan, split: Split) -> Keys:
+def read_keys(unit: Unit, plan: ColumnPlan, split: Split) -> Keys:
     """Ids, labels and split keys of the rows of one unit."""
     parts = []
     for batch in unit.read(*unit.args):
@@ -46,12 +46,12 @@ def feature_hashes(batch: pa.RecordBatch, column: Column) -> np.ndarray:
     return columns.number_hashes(columns.floats(array, column.name, column.kind), column.name)
 
 
-def groups(batch: pa.RecordBatch, plan: Plan, split: Split) -> np.ndarray | None:
+def groups(batch: pa.RecordBatch, plan: ColumnPlan, split: Split) -> np.ndarray | None:
     """uint64 [n]: hashes of groups, or times in their order; None where rows are split by neither."""
     if split.by not in ("group", "time"):
         return None
     keys = split_keys(batch, plan, split)
-    return keys if split.by == "group" else ascending(keys)
+    return keys if keys is None or split.by == "group" else ascending(keys)
 
 
 def ascending(times: np.ndarray) -> np.ndarray:
@@ -63,48 +63,49 @@ def ascending(times: np.ndarray) -> np.ndarray:
     return np.where(bits & top, ~bits, bits | top)
 
 
-def split_keys(batch: pa.RecordBatch, plan: Plan, split: Split) -> np.ndarray | None:
+def split_keys(batch: pa.RecordBatch, plan: ColumnPlan, split: Split) -> np.ndarray | None:
     """Hashes of groups, sortable times, or roles."""
     if plan.key is None:
         return None
     array = columns.plain(batch[plan.key])
     if split.by == "time":
-        return _times(array, plan)
+        return _times(array, plan.key, plan.key_type)
     indices, values = columns.texts(array, plan.key)
     if (indices < 0).any():
         raise UserError(f'data.split.column: column "{plan.key}" is empty in some rows; fill it')
     if split.by == "group":
-        return columns.text_hashes(values)[indices]
+        hashes: np.ndarray = columns.text_hashes(values)[indices]
+        return hashes
     roles = {value: role for role, names in enumerate(_role_values(split)) for value in names}
     unknown = [value for value in values if value not in roles]
     if unknown:
         raise UserError(
             f'data.split.roles: column "{plan.key}" holds "{unknown[0]}", which means no role; the values '
-            "that do are "
-            f"{', '.join(roles)}"
+            f"that do are {', '.join(roles)}"
         )
-    return np.array([roles[value] for value in values], np.uint64)[indices]
+    numbers: np.ndarray = np.array([roles[value] for value in values], np.uint64)[indices]
+    return numbers
 
 
 def _role_values(split: Split) -> tuple[list[str], list[str], list[str]]:
     return split.roles.train, split.roles.validation, split.roles.test
 
 
-def _times(array: pa.Array, plan: Plan) -> np.ndarray:
-    """float64 numbers, or int64 microseconds of dates."""
-    if columns.is_number(plan.key_type):
-        times = columns.numbers(array, plan.key)
+def _times(array: pa.Array, name: str, kind: pa.DataType) -> np.ndarray:
+    """Return float64 numbers, or int64 microseconds of dates."""
+    if columns.is_number(kind):
+        times = columns.numbers(array, name)
         missing = np.isnan(times)
     else:
         if columns.is_text(array.type):
-            array = _parse_dates(array, plan.key)
+            array = _parse_dates(array, name)
         if not pa.types.is_temporal(array.type):
-            raise UserError(f'data.split.column: column "{plan.key}" has type {array.type}; give dates or numbers')
+            raise UserError(f'data.split.column: column "{name}" has type {array.type}; give dates or numbers')
         array = array.cast(pa.timestamp("us", getattr(array.type, "tz", None)), safe=False).cast(pa.int64())
         missing = np.asarray(array.is_null())
         times = np.asarray(array.fill_null(0))
     if missing.any():
-        raise UserError(f'data.split.column: column "{plan.key}" is empty in some rows; fill it')
+        raise UserError(f'data.split.column: column "{name}" is empty in some rows; fill it')
     return times
 
 
@@ -120,9 +121,9 @@ def _parse_dates(array: pa.Array, name: str) -> pa.Array:
     )
 
 
-def count_categories(unit: Unit, roles: np.ndarray, names: list[str]) -> dict[str, Counter]:
+def count_categories(unit: Unit, roles: np.ndarray, names: list[str]) -> dict[str, Counter[str]]:
     """Train rows by category, of each named column, in one unit; `roles` are those of its rows."""
-    counts: dict[str, Counter] = {name: Counter() for name in names}
+    counts: dict[str, Counter[str]] = {name: Counter() for name in names}
     start = 0
     for batch in unit.read(*unit.args):
         train = roles[start : start + batch.num_rows] == 0

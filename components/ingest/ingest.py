@@ -16,7 +16,7 @@ from kep.components.ingest import scan as scanning
 from kep.components.ingest.categories import Tally
 from kep.components.ingest.copy import copy_records, own_manifest
 from kep.components.ingest.encode import Keys, count_categories, read_keys
-from kep.components.ingest.plan import Plan
+from kep.components.ingest.plan import ColumnPlan
 from kep.components.ingest.scan import Scan
 from kep.components.ingest.split import Roles, assign
 from kep.components.ingest.statistics import with_statistics
@@ -56,7 +56,7 @@ class Survey:
     first: int
     description: str
     scan: Scan
-    plan: Plan
+    plan: ColumnPlan
     roles: Roles
 
     def units(self, columns: list[str]) -> Iterator[tuple[Unit, np.ndarray]]:
@@ -155,7 +155,7 @@ def scanned_columns(source: Source, first: Source, settings: DataSettings) -> tu
     return wanted, label
 
 
-def identify(sources: list[Source], plan: Plan, settings: DataSettings, workers: Workers) -> Iterator[Keys]:
+def identify(sources: list[Source], plan: ColumnPlan, settings: DataSettings, workers: Workers) -> Iterator[Keys]:
     """The second pass: ids, labels and split keys of each unit's rows."""
     columns = read_columns(plan)
     return workers.each(
@@ -164,7 +164,7 @@ def identify(sources: list[Source], plan: Plan, settings: DataSettings, workers:
 
 
 def roles_of(
-    keys: Iterable[Keys], rows: list[int], plan: Plan, settings: DataSettings, seed: int, scratch: Path
+    keys: Iterable[Keys], rows: list[int], plan: ColumnPlan, settings: DataSettings, seed: int, scratch: Path
 ) -> Roles:
     """The roles of all rows, in a file under `scratch`; `rows` are those of each source.
 
@@ -184,7 +184,7 @@ def describe(sources: list[Source]) -> str:
     return ", ".join(source.description for source in sources)
 
 
-def read_columns(plan: Plan) -> list[str]:
+def read_columns(plan: ColumnPlan) -> list[str]:
     """The columns that the later passes read."""
     names = [column.name for column in plan.features] + [plan.label.name]
     return list(dict.fromkeys(names + ([plan.key] if plan.key else [])))
@@ -323,7 +323,7 @@ def count(survey: Survey, folder: Path, workers: Workers) -> dict[str, Tally]:
     return tallies
 
 
-def vocabularies(plan: Plan, tallies: dict[str, Tally], settings: DataSettings) -> list[Column]:
+def vocabularies(plan: ColumnPlan, tallies: dict[str, Tally], settings: DataSettings) -> list[Column]:
     """The features of the plan, categorical ones with the categories that were counted most."""
     return [
         column.model_copy(update={"vocabulary": tallies[column.name].vocabulary(settings.max_categories)})

@@ -1,5 +1,6 @@
 """Rows as TFRecord frames of serialised tf.train.Example messages of one length: a matrix made from one template."""
 
+import math
 import struct
 from itertools import starmap
 
@@ -67,7 +68,7 @@ def template(features: list[Column], label: Label, grouped: bool) -> tuple[bytes
 
 def _cell(column: Column) -> tuple[int, int]:
     if column.kind == "image":
-        return _BYTES_LIST, int(np.prod(column.shape))
+        return _BYTES_LIST, math.prod(column.shape or ())
     if column.kind == "categorical":
         return _INT64_LIST, width_of_codes(len(column.vocabulary or []) + 1)
     return _FLOAT_LIST, 4
@@ -101,7 +102,7 @@ def _fill(frames: np.ndarray, rows: Rows, features: list[Column], label: Label, 
 
     numeric = categorical = 0
     for column in features:
-        if column.kind == "image":
+        if column.kind == "image" and rows.image is not None:
             cells(column.name)[:] = rows.image.reshape(len(rows), -1)
         elif column.kind == "categorical":
             _put_codes(cells(column.name), rows.categorical[:, categorical])
@@ -134,6 +135,6 @@ def _sign(frames: np.ndarray) -> None:
     """Writes each row's CRC into the footer of its frame."""
     count, width = frames.shape
     # A loop that never enters Python: a checksum takes less time than one turn of a loop that does.
-    contents = struct.iter_unpack(f"{HEADER}x{width - HEADER - FOOTER}s{FOOTER}x", frames)
+    contents = struct.iter_unpack(f"{HEADER}x{width - HEADER - FOOTER}s{FOOTER}x", frames.reshape(-1).data)
     crcs = np.fromiter(starmap(google_crc32c.value, contents), np.uint32, count)
     frames[:, -FOOTER:].view("<u4")[:, 0] = _masked(crcs)

@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -20,7 +21,7 @@ _IDENTIFIER_SHARE, _IDENTIFIER_ROWS = 0.9, 20
 
 
 @dataclass(frozen=True)
-class Plan:
+class ColumnPlan:
     """Which columns are features, and what the label is."""
 
     features: list[Column]
@@ -70,7 +71,7 @@ def columns_to_read(source: Source, settings: DataSettings) -> tuple[list[str], 
     return features, label
 
 
-def make_plan(scan: Scan, source: Source, settings: DataSettings) -> Plan:
+def make_plan(scan: Scan, source: Source, settings: DataSettings) -> ColumnPlan:
     """What the scan means for features and label.
 
     Raises:
@@ -109,7 +110,7 @@ def make_plan(scan: Scan, source: Source, settings: DataSettings) -> Plan:
     for name in source.names:
         if name not in names and name != label_name:
             ignored[name] = _not_asked_for(name, settings)
-    return Plan(
+    return ColumnPlan(
         features, label, counts, key, key_type, {name: ignored[name] for name in source.names if name in ignored}
     )
 
@@ -140,7 +141,7 @@ def _kind(name: str, scan: ColumnScan, asked: str | None, source: Source) -> tup
         return asked, ""
     _check_commas(name, scan)
     if scan.numbers and scan.words:
-        (row, word), (other, number) = scan.word_at, scan.number_at
+        (row, word), (other, number) = scan.first_word, scan.first_number
         raise UserError(
             f'data.types: column "{name}" of {source.description} mixes numbers and words ({number} in row {other}, '
             f'"{word}" in row {row}); correct them, list "{word}" in data.missing if it means no value, or set '
@@ -157,7 +158,7 @@ def _kind(name: str, scan: ColumnScan, asked: str | None, source: Source) -> tup
 
 def _check_commas(name: str, scan: ColumnScan) -> None:
     if scan.words and scan.commas:
-        row, word = scan.word_at
+        row, word = scan.first_word
         raise UserError(
             f'data.decimal: column "{name}" holds numbers with commas ("{word}" in row {row}); set data.decimal: "," '
             f"if that is the decimal mark, or data.types: {{{name}: categorical}}, or remove the commas"
@@ -167,7 +168,7 @@ def _check_commas(name: str, scan: ColumnScan) -> None:
 def _check_asked(name: str, scan: ColumnScan, asked: str) -> None:
     if asked == "numeric" and scan.words and not scan.boolean:
         _check_commas(name, scan)
-        row, word = scan.word_at
+        row, word = scan.first_word
         raise UserError(
             f'data.types: column "{name}" can\'t be numeric ("{word}" in row {row}); correct it, or set '
             f"data.types: {{{name}: categorical}}"
@@ -196,7 +197,7 @@ def _label(name: str, scan: Scan, settings: DataSettings) -> tuple[Label, list[i
     if settings.types.get(name) != "categorical":
         _check_commas(name, found)
     if found.numbers and found.words:
-        (row, word), (other, number) = found.word_at, found.number_at
+        (row, word), (other, number) = found.first_word, found.first_number
         raise UserError(
             f'data.label: column "{name}" mixes numbers and words ({number} in row {other}, "{word}" in '
             f"row {row}); "
@@ -209,7 +210,7 @@ def _label(name: str, scan: Scan, settings: DataSettings) -> tuple[Label, list[i
 
 
 def _label_of(name: str, found: ColumnScan, scan: Scan, task: str) -> tuple[Label, list[int]]:
-    counts: Counter = Counter()
+    counts: Counter[float] = Counter()
     if found.numbers:
         for text, count in scan.label_counts.items():
             counts[float(text)] += count
@@ -222,7 +223,7 @@ def _label_of(name: str, found: ColumnScan, scan: Scan, task: str) -> tuple[Labe
                 "no classes; "
                 "set data.task: regression"
             )
-        by_class = {int(value): count for value, count in counts.items()}
+        by_class: dict[Any, int] = {int(value): count for value, count in counts.items()}
     elif found.boolean:
         for text, count in scan.label_counts.items():
             counts[text.lower() == "true"] += count

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kep.components.ingest import tasks
 from kep.components.ingest.ingest import ingest
-from kep.components.ingest.tasks import Known, Task
+from kep.components.ingest.tasks import IngestTask, Known
 from kep.config.data import DataSettings
 from kep.data.schema import Manifest
 from kep.runtime.step import Step, entry
@@ -68,11 +68,11 @@ def _settings(config: str) -> DataSettings:
     return DataSettings.model_validate_json(config)
 
 
-def _task(step: Step, name: str, part: str, config: str, source: str) -> Task:
+def _task(step: Step, name: str, part: str, config: str, source: str) -> IngestTask:
     """The task of a step; its downloads lie in a folder of its own, since tasks run side by side."""
     number = json.loads(part)["part"]
     step.label = f"{name} {number + 1}"
-    return Task(_settings(config), number, Path(), step.work(f"{source}-{name}-{number}"))
+    return IngestTask(_settings(config), number, Path(), step.work(f"{source}-{name}-{number}"))
 
 
 def _known(scans: list[str], config: str) -> Known:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -56,6 +57,20 @@ class ColumnScan:
     def rows(self) -> int:
         """Values of all kinds."""
         return self.numbers + self.words + self.missing
+
+    @property
+    def first_number(self) -> tuple[int, str]:
+        """Row and text of the first number; there must be one."""
+        if self.number_at is None:
+            raise ValueError("the column holds no number")
+        return self.number_at
+
+    @property
+    def first_word(self) -> tuple[int, str]:
+        """Row and text of the first word; there must be one."""
+        if self.word_at is None:
+            raise ValueError("the column holds no word")
+        return self.word_at
 
     def distinct_words(self) -> float:
         """Distinct words, estimated above 4096 from the k smallest hashes (Bar-Yossef et al. 2002)."""
@@ -145,9 +160,9 @@ def _scan_untyped(scan: ColumnScan, array: pa.Array) -> None:
         parsed[place] = float(values[place])
     _scan_numbers(scan, parsed[indices])
     words = [value for value, is_number in zip(values, numeral, strict=True) if not is_number]
-    place = np.full(len(values) + 1, -1)
-    place[:-1][~numeral] = np.arange(len(words))
-    _scan_words(scan, place[indices], words)
+    numbering = np.full(len(values) + 1, -1)
+    numbering[:-1][~numeral] = np.arange(len(words))
+    _scan_words(scan, numbering[indices], words)
 
 
 @dataclass
@@ -157,7 +172,7 @@ class Scan:
     rows: int
     unit_rows: list[int]
     columns: dict[str, ColumnScan]
-    label_counts: Counter
+    label_counts: Counter[str]
     """Rows by label text; cut off beyond 10,000 distinct ones, where only a regression is possible."""
 
 
@@ -185,19 +200,19 @@ def nothing() -> Scan:
     return Scan(0, [], {}, Counter())
 
 
-def to_json(scan: Scan) -> dict:
+def to_json(scan: Scan) -> dict[str, Any]:
     """The scan as what JSON holds."""
     columns = {name: vars(column) | _plain(column) for name, column in scan.columns.items()}
     return {"rows": scan.rows, "unit_rows": scan.unit_rows, "columns": columns, "label_counts": scan.label_counts}
 
 
-def _plain(column: ColumnScan) -> dict:
+def _plain(column: ColumnScan) -> dict[str, Any]:
     kind = pa.schema([("", column.type)]).serialize().to_pybytes().hex()
     # By hex, since JSON has no infinity, which is what a column without numbers begins with.
     return {"type": kind, "sketch": column.sketch.tolist(), "low": column.low.hex(), "high": column.high.hex()}
 
 
-def from_json(content: dict) -> Scan:
+def from_json(content: dict[str, Any]) -> Scan:
     """What `to_json` made."""
     columns = {}
     for name, values in content["columns"].items():

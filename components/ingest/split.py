@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class Roles:
     @property
     def rows(self) -> list[int]:
         """Rows by role."""
-        return self.counts.sum(axis=1).tolist()
+        return [int(rows) for rows in self.counts.sum(axis=1)]
 
 
 def keyed(ids: np.ndarray, seed: int, purpose: str) -> np.ndarray:
@@ -54,7 +55,7 @@ def keyed(ids: np.ndarray, seed: int, purpose: str) -> np.ndarray:
 
 
 def assign(
-    parts: Iterable[Keys], rows: list[int], classes: list | None, split: Split, seed: int, folder: Path
+    parts: Iterable[Keys], rows: list[int], classes: list[Any] | None, split: Split, seed: int, folder: Path
 ) -> Roles:
     """Gives each row its role.
 
@@ -91,7 +92,9 @@ def assign(
     return Roles(file, counts, dropped, duplicates)
 
 
-def _write(parts: Iterable[Keys], rows: list[int], classes: list | None, split: Split, seed: int, folder: Path) -> None:
+def _write(
+    parts: Iterable[Keys], rows: list[int], classes: list[Any] | None, split: Split, seed: int, folder: Path
+) -> None:
     """Writes what the rule needs of each row: its label, its id, and its place in the order or its role."""
     start, ends = 0, np.cumsum(rows)
     with ExitStack() as stack:
@@ -103,15 +106,15 @@ def _write(parts: Iterable[Keys], rows: list[int], classes: list | None, split: 
                 keyed(part.ids, seed, "role").tofile(files["order"])
                 continue
             part.ids.tofile(files["ids"])
-            if split.by == "group":
+            if part.split is None:
+                numbers = np.arange(start, start + len(part.ids))
+                np.searchsorted(ends, numbers, side="right").astype(np.int8).tofile(files["roles"])
+            elif split.by == "group":
                 keyed(part.split, seed, "role").tofile(files["order"])
             elif split.by == "time":
                 (~ascending(part.split)).tofile(files["order"])
-            elif split.by == "column":
-                part.split.astype(np.int8).tofile(files["roles"])
             else:
-                numbers = np.arange(start, start + len(part.ids))
-                np.searchsorted(ends, numbers, side="right").astype(np.int8).tofile(files["roles"])
+                part.split.astype(np.int8).tofile(files["roles"])
             start += len(part.ids)
 
 
@@ -159,7 +162,8 @@ class _Strata:
         before = upto - sizes
 
         def inside(target: np.ndarray) -> np.ndarray:
-            return (before < target) & (upto - target <= target - before)
+            near: np.ndarray = (before < target) & (upto - target <= target - before)
+            return near
 
         test = ((number == 0) | inside(self.test[mine])) & (number < self.blocks[mine] - 2)
         np.add.at(self.test_blocks, mine[test], 1)
@@ -174,7 +178,7 @@ class _Strata:
         return roles
 
 
-def _cut(folder: Path, target: Path, classes: list | None, split: Split) -> int:
+def _cut(folder: Path, target: Path, classes: list[Any] | None, split: Split) -> int:
     """Writes the roles of rows that go by an order of blocks: of equal features, of groups or of times.
 
     Returns:
@@ -183,13 +187,13 @@ def _cut(folder: Path, target: Path, classes: list | None, split: Split) -> int:
     Raises:
         UserError: there are fewer than 3 blocks, of a class or in all.
     """
-    stratified = split.by == "random" and classes is not None
-    blocks, rows, shown = np.zeros((3, len(classes) if stratified else 1), np.int64)
+    names = classes if split.by == "random" else None
+    blocks, rows, shown = np.zeros((3, 1 if names is None else len(names)), np.int64)
 
     def parts(grouped: Group) -> tuple[np.ndarray, np.ndarray]:
         """Strata and sizes of the blocks."""
         size = np.ones_like(grouped.rows) if split.by == "group" else grouped.rows
-        return grouped.first if stratified else np.zeros_like(grouped.first), size
+        return np.zeros_like(grouped.first) if names is None else grouped.first, size
 
     repeated = 0
     files = spill(folder / "order", folder / "labels", np.int32)
@@ -198,11 +202,11 @@ def _cut(folder: Path, target: Path, classes: list | None, split: Split) -> int:
         strata, sizes = parts(grouped)
         np.add.at(blocks, strata, 1)
         np.add.at(rows, strata, sizes)
-        if stratified:
+        if names is not None:
             np.add.at(shown, grouped.pair_labels, 1)
         repeated += int(grouped.rows[grouped.rows > 1].sum())
-    if stratified:
-        for name, count in zip(classes, shown.tolist(), strict=True):
+    if names is not None:
+        for name, count in zip(names, shown.tolist(), strict=True):
             _targets(count, split, f'class "{name}" has {count} distinct rows')
     else:
         what = {"random": "there are {} distinct rows", "group": 'column "{1}" has {0} groups'}
@@ -212,12 +216,12 @@ def _cut(folder: Path, target: Path, classes: list | None, split: Split) -> int:
     merged = np.where(blocks < len(ROLES), np.argmax(blocks), np.arange(len(blocks)))
     blocks, rows = (np.bincount(merged, values, len(values)).astype(np.int64) for values in (blocks, rows))
     wanted = [_targets(count, split, "rows") if count else (0, 0) for count in rows.tolist()]
-    strata = _Strata(blocks, *np.array(wanted).T)
+    cutter = _Strata(blocks, *np.array(wanted).T)
     roles = np.memmap(target, np.int8, "r+")
     for file in files:
         grouped = group(file)
         mine, sizes = parts(grouped)
-        decided = strata.cut(merged[mine], sizes)
+        decided = cutter.cut(merged[mine], sizes)
         for numbers, _, key in places(file, grouped):
             roles[numbers] = decided[key]
         file.unlink()
@@ -247,22 +251,23 @@ def _drop_repeats(folder: Path, target: Path) -> tuple[dict[str, int], int]:
     return found, repeated
 
 
-def _check(counts: np.ndarray, classes: list | None) -> None:
+def _check(counts: np.ndarray, classes: list[Any] | None) -> None:
     """Refuses a role without rows, and a class that train rows never show; counts are [roles, classes].
 
     Raises:
         UserError: naming the role or the class.
     """
+    names = classes or []
     for role, name in enumerate(ROLES):
         if not counts[role].any():
             raise UserError(f"data.split: no row is left for {name}; change the split so that every role has rows")
         absent = np.flatnonzero(counts[role] == 0)
         if len(absent) and role == TRAIN:
             raise UserError(
-                f'data.split: class "{classes[absent[0]]}" has no train row; change the split so that it has some'
+                f'data.split: class "{names[absent[0]]}" has no train row; change the split so that it has some'
             )
         if len(absent):
-            log.warning("%s has no row of %d of %d classes", name, len(absent), len(classes))
+            log.warning("%s has no row of %d of %d classes", name, len(absent), len(names))
     rows = counts.sum(axis=1)
     few = [f"{rows[role]} {ROLES[role]}" for role in (VALIDATION, TEST) if rows[role] < _FEW]
     if few:

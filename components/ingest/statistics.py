@@ -1,7 +1,9 @@
 """Statistics of the train rows, from finished shards: their order is fixed, so each bit of a mean is too."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +19,11 @@ class Moments:
     count: np.ndarray
     mean: np.ndarray
     squares: np.ndarray
+
+    @classmethod
+    def nothing(cls, columns: int) -> "Moments":
+        """Return the moments of no rows."""
+        return cls(np.zeros(columns), np.zeros(columns), np.zeros(columns))
 
     @classmethod
     def of(cls, values: np.ndarray) -> "Moments":
@@ -36,7 +43,8 @@ class Moments:
     @property
     def std(self) -> np.ndarray:
         """Population standard deviation."""
-        return np.sqrt(self.squares / np.maximum(self.count, 1))
+        deviation: np.ndarray = np.sqrt(self.squares / np.maximum(self.count, 1))
+        return deviation
 
 
 KEPT = 1 << 20
@@ -70,7 +78,7 @@ class Histogram:
             self._place()
         return self
 
-    def of(self, place: int) -> dict[str, list]:
+    def of(self, place: int) -> dict[str, list[Any]]:
         """`edges` and `counts` of a column, for the manifest."""
         return {"edges": self.edges[place].tolist(), "counts": self.counts[place].tolist()}
 
@@ -85,7 +93,7 @@ class Histogram:
             counts += binned(column, edges)
 
 
-def _train_rows(manifest: Manifest, folder: Path):
+def _train_rows(manifest: Manifest, folder: Path) -> Iterator[Rows]:
     """Rows of the train shards, a few megabytes at a time."""
     for shard in manifest.roles["train"].shards:
         for frames in read_shard(folder, manifest, shard):
@@ -94,47 +102,65 @@ def _train_rows(manifest: Manifest, folder: Path):
             yield rows
 
 
-def with_statistics(manifest: Manifest, folder: Path) -> Manifest:
-    """The manifest with means, deviations, missing counts and distributions of its train rows."""
-    numeric = labels = image = None
+@dataclass
+class _Sums:
+    """What is added up over the train rows.
+
+    Attributes:
+        numeric: Moments of the numeric columns.
+        images: Moments of the images' channels.
+        labels: Moments of a regression's label.
+        bins: Rows by bin of the numeric columns, or of the images' brightness.
+        label_bins: Rows by bin of a regression's label.
+        codes: Rows by code, of each categorical column.
+    """
+
+    numeric: Moments
+    images: Moments
+    labels: Moments
+    bins: Histogram
+    label_bins: Histogram
+    codes: list[np.ndarray]
+
+
+def _sums(manifest: Manifest, folder: Path) -> _Sums:
+    """Read all train rows once."""
+    shape = manifest.image_shape
+    numeric, labels = Moments.nothing(len(manifest.numeric)), Moments.nothing(1)
+    images = Moments.nothing(0 if shape is None else shape[2])
     bins, label_bins = Histogram(), Histogram()
-    codes = [np.zeros(len(column.vocabulary) + 2, np.int64) for column in manifest.categorical]
+    codes = [np.zeros(len(column.vocabulary or []) + 2, np.int64) for column in manifest.categorical]
     for rows in _train_rows(manifest, folder):
-        numeric = _add(numeric, rows.numeric.astype(np.float64))
+        numeric += Moments.of(rows.numeric.astype(np.float64))
         bins.add(rows.numeric if rows.image is None else brightness(rows.image))
         for counts, column in zip(codes, rows.categorical.T, strict=True):
             counts += np.bincount(column, minlength=len(counts))
         if rows.image is not None:
-            image = _add(image, _channels(rows))
+            images += Moments.of(rows.image.reshape(-1, rows.image.shape[-1]).astype(np.float64))
         if manifest.label.classes is None:
-            labels = _add(labels, rows.labels.astype(np.float64)[:, None])
+            labels += Moments.of(rows.labels.astype(np.float64)[:, None])
             label_bins.add(rows.labels[:, None])
-    total = manifest.roles["train"].rows
-    bins.finish()
-    updates: dict[str, dict] = {}
+    return _Sums(numeric, images, labels, bins.finish(), label_bins, codes)
+
+
+def with_statistics(manifest: Manifest, folder: Path) -> Manifest:
+    """Return the manifest with means, deviations, missing counts and distributions of its train rows."""
+    sums, total = _sums(manifest, folder), manifest.roles["train"].rows
+    updates: dict[str, dict[str, Any]] = {}
     for place, column in enumerate(manifest.numeric):
         updates[column.name] = {
-            "missing": total - int(numeric.count[place]),
-            "mean": float(numeric.mean[place]),
-            "std": float(numeric.std[place]),
-        } | bins.of(place)
-    for column, counts in zip(manifest.categorical, codes, strict=True):
+            "missing": total - int(sums.numeric.count[place]),
+            "mean": float(sums.numeric.mean[place]),
+            "std": float(sums.numeric.std[place]),
+        } | sums.bins.of(place)
+    for column, counts in zip(manifest.categorical, sums.codes, strict=True):
         updates[column.name] = {"missing": int(counts[0]), "counts": counts.tolist()}
     if manifest.image is not None:
-        updates[manifest.image.name] = {"mean": image.mean.tolist(), "std": image.std.tolist()} | bins.of(0)
+        moments = {"mean": sums.images.mean.tolist(), "std": sums.images.std.tolist()}
+        updates[manifest.image.name] = moments | sums.bins.of(0)
     label = manifest.label
-    if labels is not None:
-        moments = {"mean": float(labels.mean[0]), "std": float(labels.std[0])}
-        label = label.model_copy(update=moments | label_bins.finish().of(0))
+    if label.classes is None:
+        known = {"mean": float(sums.labels.mean[0]), "std": float(sums.labels.std[0])}
+        label = label.model_copy(update=known | sums.label_bins.finish().of(0))
     columns = [column.model_copy(update=updates.get(column.name, {})) for column in manifest.columns]
     return manifest.model_copy(update={"columns": columns, "label": label})
-
-
-def _add(total: Moments | None, values: np.ndarray) -> Moments:
-    moments = Moments.of(values)
-    return moments if total is None else total + moments
-
-
-def _channels(rows: Rows) -> np.ndarray:
-    """Pixels of all images, float64 [n * h * w, c]."""
-    return rows.image.reshape(-1, rows.image.shape[-1]).astype(np.float64)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +34,7 @@ from kep.components.ingest.ingest import (
     vocabularies,
     worker_count,
 )
-from kep.components.ingest.plan import Plan
+from kep.components.ingest.plan import ColumnPlan
 from kep.components.ingest.scan import Scan
 from kep.components.ingest.split import Roles
 from kep.components.ingest.workers import Workers
@@ -67,7 +68,7 @@ def files_of_tasks(settings: DataSettings, base: Path) -> list[list[frozenset[st
             f'data.ingest_tasks: "{one}" is one file, and tasks share a source by its files; '
             "write it as several files, or remove data.ingest_tasks"
         )
-    tasks = [[set() for _ in listings] for _ in range(settings.ingest_tasks)]
+    tasks: list[list[set[str]]] = [[set() for _ in listings] for _ in range(settings.ingest_tasks)]
     ends = list(accumulate(info.size for _, info in flat))
     for (place, info), end in zip(flat, ends, strict=True):
         middle = (end - info.size / 2) / max(1, ends[-1])
@@ -90,7 +91,7 @@ def _splittable(location: Location, settings: DataSettings, base: Path) -> list[
 
 
 @dataclass(frozen=True)
-class Task:
+class IngestTask:
     """One task over a part of the source.
 
     Attributes:
@@ -131,7 +132,7 @@ class Known:
     heads: list[Source]
     scans: list[list[Scan]]
     scan: Scan
-    plan: Plan
+    plan: ColumnPlan
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
@@ -149,11 +150,11 @@ class Known:
         return Survey(sources, unit_rows, first, describe(self.heads), self.scan, self.plan, roles)
 
 
-def scan(task: Task, out: Path) -> None:
+def scan(task: IngestTask, out: Path) -> None:
     """The first pass over one part."""
     sources = task.sources()
     present = [source for source in sources if source]
-    found = []
+    found: list[dict[str, Any] | None] = []
     with task.workers(present) as workers:
         for source in sources:
             if source is None:
@@ -172,15 +173,16 @@ def known(folders: list[Path], settings: DataSettings) -> Known:
         UserError: the files differ in their columns or images, or the data can't be used as they are.
     """
     found = sorted((read_json(folder / _SCAN) for folder in folders), key=lambda one: one["part"])
-    heads: list[Source | None] = [None] * len(settings.locations)
-    scans = []
+    known_heads: dict[int, Source] = {}
+    scans: list[list[Scan]] = []
     for one in found:
         scans.append([])
         for place, source in enumerate(one["sources"]):
             scans[-1].append(scanning.from_json(source["scan"]) if source else scanning.nothing())
             if source:
                 head = Source(**source["head"] | {"units": lambda _: ()})
-                heads[place] = head if heads[place] is None else _joined(heads[place], head)
+                known_heads[place] = _joined(known_heads[place], head) if place in known_heads else head
+    heads = [known_heads[place] for place in range(len(settings.locations))]
     for head in heads:
         scanned_columns(head, heads[0], settings)
     merged = scanning.merge_scans(scan for of_one in zip(*scans, strict=True) for scan in of_one)
@@ -197,7 +199,7 @@ def _joined(one: Source, other: Source) -> Source:
         )
     images = dict(one.images or {})
     for name, (height, width, channels) in images.items():
-        *size, others = other.images[name]
+        *size, others = (other.images or {})[name]
         if [height, width] != size:
             raise UserError(
                 f"data.image_size: the images differ in size ({width}x{height} and {size[1]}x{size[0]} pixels); set "
@@ -207,7 +209,7 @@ def _joined(one: Source, other: Source) -> Source:
     return replace(one, bytes=one.bytes + other.bytes, images=images or None)
 
 
-def keys(task: Task, found: Known, out: Path) -> None:
+def keys(task: IngestTask, found: Known, out: Path) -> None:
     """The second pass over one part: what decides about each row's role, as an Arrow stream."""
     sources = [source for source in task.sources(found.shape) if source]
     writer = None
@@ -249,7 +251,7 @@ def read_roles(folder: Path) -> Roles:
     )
 
 
-def count_part(task: Task, found: Known, given: Roles, out: Path) -> None:
+def count_part(task: IngestTask, found: Known, given: Roles, out: Path) -> None:
     """The third pass over one part: its train rows by category."""
     sources = [source for source in task.sources(found.shape) if source] if found.plan.categorical else []
     with task.workers(sources) as workers:
@@ -266,7 +268,7 @@ def counted(found: Known, folders: list[Path], settings: DataSettings) -> list[C
     return vocabularies(found.plan, tallies, settings)
 
 
-def write(task: Task, found: Known, given: Roles, features: list[Column], seed: int, out: Path) -> None:
+def write(task: IngestTask, found: Known, given: Roles, features: list[Column], seed: int, out: Path) -> None:
     """The last pass over one part: its rows into unsorted pieces of the shards."""
     sources = [source for source in task.sources(found.shape) if source]
     survey = found.survey(given, sources, task.part)

@@ -3,8 +3,11 @@
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+Made = TypeVar("Made")
 
 
 class Workers:
@@ -25,13 +28,13 @@ class Workers:
         if self._pool:
             self._pool.shutdown(cancel_futures=True)
 
-    def each(self, function: Callable, calls: Iterable[tuple]) -> Iterator:
+    def each(self, function: Callable[..., Made], calls: Iterable[tuple[Any, ...]]) -> Iterator[Made]:
         """Yields `function(*call)` for each call, in their order."""
         if not self._pool:
             for call in calls:
                 yield function(*call)
             return
-        waiting: deque = deque()
+        waiting: deque[Future[Made]] = deque()
         try:
             for call in calls:
                 waiting.append(self._pool.submit(function, *call))

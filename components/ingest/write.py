@@ -15,7 +15,7 @@ import numpy as np
 
 from kep.components.ingest.encode import groups
 from kep.components.ingest.layout import frames_of, template
-from kep.components.ingest.plan import Plan
+from kep.components.ingest.plan import ColumnPlan
 from kep.components.ingest.split import keyed
 from kep.config.data import Split
 from kep.core.errors import UserError
@@ -34,7 +34,7 @@ class Target:
     """Where rows go: the folder, the plan with vocabularies, how rows are split, the seed, and each role's shards."""
 
     folder: Path
-    plan: Plan
+    plan: ColumnPlan
     split: Split
     seed: int
     shards: tuple[int, int, int]
@@ -61,7 +61,8 @@ class Target:
 def shard_counts(rows: list[int], length: int, shard_mb: float) -> tuple[int, int, int]:
     """Shards per role, of about `shard_mb` megabytes each."""
     frame_bytes = HEADER + length + FOOTER
-    return tuple(max(1, math.ceil(count * frame_bytes / (shard_mb * 1e6))) for count in rows)
+    train, validation, test = (max(1, math.ceil(count * frame_bytes / (shard_mb * 1e6))) for count in rows)
+    return train, validation, test
 
 
 def check_disk(folder: Path, rows: int, length: int) -> None:
@@ -74,8 +75,7 @@ def check_disk(folder: Path, rows: int, length: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"data: not enough disk: needs about {needed / 1e9:.2f} GB under {folder}, {free / 1e9:.2f} GB "
-            "free; "
+            f"data: not enough disk: needs about {needed / 1e9:.2f} GB under {folder}, {free / 1e9:.2f} GB free; "
             "free some or choose another folder"
         )
 
@@ -101,7 +101,7 @@ def write_pieces(unit: Unit, roles: np.ndarray, target: Target) -> None:
         for place, mine in zip(distinct, np.split(kept[order], starts[1:]), strict=True):
             role, index = divmod(int(place), max(target.shards))
             with open(target.pieces / f"{role}-{index}-{os.getpid()}", "ab") as file:
-                file.write(frames[mine])
+                file.write(frames[mine].reshape(-1).data)
 
 
 def finish_shard(target: Target, role: int, index: int, folders: Sequence[Path]) -> tuple[Shard, str]:
@@ -145,7 +145,7 @@ def write_shard(path: Path, blocks: Iterable[np.ndarray], record: RecordLayout) 
         for frames in blocks:
             content = frames.reshape(-1)
             crc = google_crc32c.extend(crc, content)
-            digest.update(np.concatenate([frames[:, first : first + 8], frames[:, -FOOTER:]], axis=1))
+            digest.update(np.concatenate([frames[:, first : first + 8], frames[:, -FOOTER:]], axis=1).reshape(-1).data)
             rows, size = rows + len(frames), size + len(content)
             if writing:
                 writing.result()
@@ -158,6 +158,6 @@ def write_shard(path: Path, blocks: Iterable[np.ndarray], record: RecordLayout) 
 
 def _write_all(file: io.RawIOBase, content: np.ndarray) -> None:
     """Writes all of it: of much at once, a raw file takes a part."""
-    rest = memoryview(content)
+    rest = content.data
     while rest:
-        rest = rest[file.write(rest) :]
+        rest = rest[file.write(rest) or 0 :]

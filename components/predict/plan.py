@@ -6,6 +6,7 @@ Shards are the same for any number of tasks, and so are the files of predictions
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -115,14 +116,14 @@ def plan(folder: Path, settings: PredictSettings, scratch: Path) -> list[Slice]:
     return [_slice(number, tasks, shards, ends[number : number + 2], whole) for number in range(tasks)]
 
 
-def _slice(number: int, tasks: int, shards: list[_Shard], ends: list[int], whole: dict) -> Slice:
+def _slice(number: int, tasks: int, shards: list[_Shard], ends: list[int], whole: dict[str, Any]) -> Slice:
     own = shards[slice(*ends)]
     first, last = own[0], own[-1]
     return Slice(
         number=number,
         tasks=tasks,
         shards=ends,
-        files=None if first.files is None else [first.files[0], last.files[1]],
+        files=None if first.files is None or last.files is None else [first.files[0], last.files[1]],
         unit=first.unit,
         skip=first.skip,
         row=first.row,
@@ -179,10 +180,11 @@ def _shards(source: Source, settings: PredictSettings, most: int) -> list[_Shard
                 kind = _check_key(plain(chunk.column(0)), key, row, kind, one.file)
             if not shards or shards[-1].rows >= settings.shard_rows:
                 shards.append(_Shard(files and list(files), unit, skip, row))
-            shards[-1].rows += chunk.num_rows
+            last = shards[-1]
+            last.rows += chunk.num_rows
             row += chunk.num_rows
-            if files:
-                shards[-1].files[1] = files[1]
+            if files and last.files:
+                last.files[1] = files[1]
     return shards
 
 

@@ -2,10 +2,10 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ from kep.core.errors import RunError
 from kep.core.files import read_json, write_file, write_json
 from kep.data.columns import plain
 from kep.data.schema import Label
-from kep.stats.observed import Observed, Predicted
+from kep.stats.observed import Observed, PredictionBins
 
 if TYPE_CHECKING:
     from kep.models.ensemble import Ensemble
@@ -42,9 +42,46 @@ def as_table(label: Label, predictions: np.ndarray) -> pa.Table:
     return pa.table([best, *(pa.array(column) for column in predictions.T.copy())], names)
 
 
+@dataclass
+class _Shard:
+    """One shard of predictions while it is made.
+
+    Attributes:
+        ensemble: The model.
+        bins: What is counted of predictions; empty to count nothing.
+        key: Column that names a row; None for the row's number.
+        version: Version of the model.
+    """
+
+    ensemble: "Ensemble"
+    bins: list[PredictionBins]
+    key: str | None
+    version: str
+    _observed: Observed = field(default_factory=Observed)
+    _tables: list[pa.Table] = field(default_factory=list)
+
+    def add(self, chunk: dict[str, pa.Array], row: int, rows: int) -> None:
+        """Predict a chunk whose first row has the number `row`."""
+        manifest = self.ensemble.manifest
+        encoded = encode_chunk(manifest, chunk, row)
+        predictions = self.ensemble.combine(self.ensemble.predict_members(encoded))
+        if self.bins:
+            self._observed.add(manifest, self.bins, chunk, encoded, predictions)
+        named = pa.array(np.arange(row, row + rows)) if self.key is None else plain(chunk[self.key])
+        table = as_table(manifest.label, predictions).add_column(0, self.key or ROW, named)
+        self._tables.append(table.append_column(VERSION, pa.array([self.version] * rows)))
+
+    def write(self, file: Path, counts: Path) -> None:
+        """Write the counts and then the predictions: a shard is whole where its file of predictions is."""
+        if self.bins:
+            write_json(counts, self._observed.to_json())
+        table = pa.concat_tables(self._tables).combine_chunks()
+        write_file(file, lambda path: pq.write_table(table, path))
+
+
 def predict_slice(
     ensemble: "Ensemble",
-    bins: list[Predicted],
+    bins: list[PredictionBins],
     own: Slice,
     settings: PredictSettings,
     work: Path,
@@ -68,7 +105,7 @@ def predict_slice(
     """
     manifest = ensemble.manifest
     features = [column.name for column in manifest.columns]
-    names = features if settings.key in (None, *features) else [*features, settings.key]
+    names = features if settings.key is None or settings.key in features else [*features, settings.key]
     (work / "source").mkdir(parents=True, exist_ok=True)
     source = open_for(manifest.columns, settings.data, work / "source", own.paths(settings.data.location))
     read = islice(chunks(source, names, chunk_rows(manifest.columns), own.unit), own.skip, None)
@@ -76,28 +113,18 @@ def predict_slice(
     row, end = own.row, own.row + own.rows
     for number in range(first, beyond):
         file, counts = (work / name for name in shard_names(number, own.total))
-        whole = file.is_file()
-        observed, tables, begun = Observed(), [], row
+        whole, begun = file.is_file(), row
+        shard = _Shard(ensemble, bins, settings.key, own.version)
         while row < end and row - begun < settings.shard_rows:
             chunk = next(read, None)
             rows = 0 if chunk is None else len(chunk[names[0]])
-            if not rows or row + rows > end:
+            if chunk is None or not rows or row + rows > end:
                 raise RunError(f"{settings.data.source} changed while it was predicted; run it again")
             if not whole:
-                encoded = encode_chunk(manifest, chunk, row)
-                predictions = ensemble.combine(ensemble.predict_members(encoded))
-                if bins:
-                    observed.add(manifest, bins, chunk, encoded, predictions)
-                named = pa.array(np.arange(row, row + rows)) if settings.key is None else plain(chunk[settings.key])
-                table = as_table(manifest.label, predictions).add_column(0, settings.key or ROW, named)
-                tables.append(table.append_column(VERSION, pa.array([own.version] * rows)))
+                shard.add(chunk, row, rows)
             row += rows
         if not whole:
-            if bins:
-                write_json(counts, observed.to_json())
-            written = pa.concat_tables(tables).combine_chunks()
-            # Last, since a shard is whole where this file is.
-            write_file(file, lambda path, written=written: pq.write_table(written, path))
+            shard.write(file, counts)
         state = "was predicted before" if whole else f"{row - begun:,} rows"
         say(f"shard {number + 1} of {own.total}: {state}", number + 1 - first, beyond - first)
     for path in work.glob("part-*"):
@@ -111,7 +138,7 @@ def shard_names(number: int, total: int) -> tuple[str, str]:
     return f"{name}.parquet", f"{name}.json"
 
 
-def join(folders: list[Path], settings: PredictSettings, out: Path) -> dict:
+def join(folders: list[Path], settings: PredictSettings, out: Path) -> dict[str, Any]:
     """Makes one data set of all slices: the shards, what they are, and counts of the rows that were predicted.
 
     Args:

@@ -89,8 +89,8 @@ def open_for(columns: list[Column], data: DataSettings, scratch: Path, paths: Co
             # Grey images alone, for a model of images that are not all grey.
             every = frozenset(info.path for info in list_files(data.location))
             source = open_source(data.location, data, Path(), scratch, Part(every, column.shape))
-            given = source.images[column.name]
-        if column.kind == "image" and given not in (None, column.shape):
+            given = (source.images or {}).get(column.name)
+        if given and column.shape and given != column.shape:
             sizes = [f"{height}x{width} pixels and {many} channels" for height, width, many in (given, column.shape)]
             raise UserError(
                 f'column "{column.name}": images of {sizes[0]} (height x width) in {source.description}, the model '

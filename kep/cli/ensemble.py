@@ -100,7 +100,7 @@ def batch(
     service_account: Account = "",
 ) -> None:
     """Predict a source as a pipeline: in tasks, resumable, to Parquet, with the drift of what was predicted."""
-    from kep.components.drift.drift import check_threshold
+    from kep.components.drift.comparison import check_threshold
     from kep.config.prediction import DriftSettings
     from kep.delivery import batch as batches
     from kep.pipelines.compile import compile_prediction
@@ -171,12 +171,12 @@ def serve(
         raise UserError("kep serve needs packages that are not here; install keras-ensemble-pipelines[serve]")
     enter_step_environment()
     with quiet():
-        from kep.delivery.serving.app import Limits
+        from kep.delivery.serving.app import ServerLimits
         from kep.delivery.serving.command import serve
-        from kep.delivery.serving.server import Place
+        from kep.delivery.serving.server import Address
 
-    limits = Limits(batch_rows, batch_ms / 1000, queue_rows, int(body_mb * 1e6), timeout_s)
-    place = Place(host, port, grpc_port, health_route, predict_route, drain_s)
+    limits = ServerLimits(batch_rows, batch_ms / 1000, queue_rows, int(body_mb * 1e6), timeout_s)
+    place = Address(host, port, grpc_port, health_route, predict_route, drain_s)
     serve(run, runs, name, version, limits, place, console)
 
 

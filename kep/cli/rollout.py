@@ -75,15 +75,15 @@ def advance_rollout(
     region: Region = "",
 ) -> None:
     """Check the new version, and give it its next share or take its traffic away: exit status 1."""
-    from kep.components.drift.drift import check_threshold
+    from kep.components.drift.comparison import check_threshold
     from kep.delivery.rollout import folder, rollout
-    from kep.delivery.rollout.canary import Limits
+    from kep.delivery.rollout.canary import CanaryLimits
     from kep.delivery.rollout.endpoints import located
 
     check_threshold(threshold)
     if not data:
         raise UserError("--check-data: is missing; give rows such as the endpoint is asked for")
-    limits = Limits(max_errors, max_slowdown, threshold, fast_ms / 1000)
+    limits = CanaryLimits(max_errors, max_slowdown, threshold, fast_ms / 1000)
     if _is_folder(endpoint, champions):
         from kep.engines.local.runner import enter_step_environment
 

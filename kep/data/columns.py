@@ -24,10 +24,11 @@ def mix(values: np.ndarray) -> np.ndarray:
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    mixed: np.ndarray = values ^ (values >> np.uint64(31))
+    return mixed
 
 
-def text_hash(text: str | bytes, key: bytes = b"") -> int:
+def text_hash(text: str | bytes | memoryview, key: bytes = b"") -> int:
     """64 stable bits of a text, the same on every machine and in every process."""
     data = text.encode() if isinstance(text, str) else text
     return int.from_bytes(hashlib.blake2b(data, digest_size=8, key=key).digest(), "little")
@@ -42,12 +43,12 @@ def is_text(kind: pa.DataType) -> bool:
     """Whether values of the Arrow type are strings (also as a dictionary)."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def is_number(kind: pa.DataType) -> bool:
     """Whether values of the Arrow type are integers, floats or decimals."""
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def plain(array: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -136,7 +137,8 @@ def booleans(array: pa.Array, name: str) -> np.ndarray:
     wrong = [value for value in values if value.lower() not in _BOOLEANS]
     if wrong:
         raise UserError(f'column "{name}": "{wrong[0]}" is not a boolean; give true or false in this column')
-    return np.array([_BOOLEANS[value.lower()] for value in values] + [np.nan])[indices]
+    found: np.ndarray = np.array([_BOOLEANS[value.lower()] for value in values] + [np.nan])[indices]
+    return found
 
 
 def floats(array: pa.Array, name: str, kind: str) -> np.ndarray:
@@ -195,7 +197,7 @@ def label_indices(array: pa.Array, label: Label) -> np.ndarray:
         return numbers(array, label.name).astype(np.float32)
     if isinstance(label.classes[0], str):
         indices, values = texts(array, label.name)
-        place = {value: index for index, value in enumerate(label.classes)}
+        place: dict[Any, int] = {value: index for index, value in enumerate(label.classes)}
     else:
         read = booleans if isinstance(label.classes[0], bool) else numbers
         raw = read(array, label.name)
@@ -206,7 +208,8 @@ def label_indices(array: pa.Array, label: Label) -> np.ndarray:
     unknown = [value for value in values if value not in place]
     if unknown:
         raise UserError(f'column "{label.name}": "{unknown[0]}" is not one of the classes {label.classes[:10]}')
-    return np.array([place[value] for value in values] + [-1], np.int64)[indices]
+    found: np.ndarray = np.array([place[value] for value in values] + [-1], np.int64)[indices]
+    return found
 
 
 def number_hashes(values: np.ndarray, name: str) -> np.ndarray:
@@ -218,13 +221,14 @@ def category_hashes(indices: np.ndarray, values: list[str], name: str) -> np.nda
     """uint64 [n] of one column's texts, whatever their codes."""
     key = hashlib.blake2b(name.encode(), digest_size=16).digest()
     missing = np.array([text_hash(name)], np.uint64)
-    return np.concatenate([text_hashes(values, key), missing])[indices]
+    hashes: np.ndarray = np.concatenate([text_hashes(values, key), missing])[indices]
+    return hashes
 
 
 def image_hashes(values: np.ndarray) -> np.ndarray:
     """uint64 [n] of the bytes of each image."""
     flat = np.ascontiguousarray(values).reshape(len(values), -1)
-    return np.fromiter((text_hash(row) for row in flat), np.uint64, len(flat))
+    return np.fromiter((text_hash(row.data) for row in flat), np.uint64, len(flat))
 
 
 def row_ids(hashes: list[np.ndarray]) -> np.ndarray:

@@ -32,4 +32,5 @@ def binned(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
 def brightness(image: np.ndarray) -> np.ndarray:
     """Mean over all pixels and channels of each image: float32 [n, 1] of uint8 [n, h, w, c]."""
     pixels = image.reshape(len(image), -1)
-    return (pixels.sum(axis=1, dtype=np.int64) / pixels.shape[1]).astype(np.float32)[:, None]
+    means: np.ndarray = (pixels.sum(axis=1, dtype=np.int64) / pixels.shape[1]).astype(np.float32)
+    return means[:, None]

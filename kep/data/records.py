@@ -10,9 +10,9 @@ import pyarrow as pa
 from kep.core.errors import UserError, nearest
 from kep.data import columns
 from kep.data.schema import ROLES, Column, Manifest
-from kep.data.shards import Rows, StoredRows, check_memory, concat, decoded_bytes, fits, load_rows, store_rows
+from kep.data.shards import AnyRows, Rows, StoredRows, check_memory, concat, decoded_bytes, fits, load_rows, store_rows
 
-__all__ = ["READERS", "ROLES", "Records", "Rows", "StoredRows", "concat", "encode_table"]
+__all__ = ["READERS", "ROLES", "AnyRows", "Records", "Rows", "StoredRows", "concat", "encode_table"]
 
 _Some = TypeVar("_Some", Rows, StoredRows)
 
@@ -29,11 +29,11 @@ it says how far a file's predictions of them are from those that evaluate stored
 
 def blank_row(manifest: Manifest) -> Rows:
     """One row of zeros, for shapes."""
-    image = manifest.image
+    shape = manifest.image_shape
     return Rows(
         numeric=np.zeros((1, len(manifest.numeric)), np.float32),
         categorical=np.zeros((1, len(manifest.categorical)), np.int32),
-        image=None if image is None else np.zeros((1, *image.shape), np.uint8),
+        image=None if shape is None else np.zeros((1, *shape), np.uint8),
         labels=np.zeros(1, np.float32 if manifest.label.classes is None else np.int64),
         ids=np.zeros(1, np.uint64),
     )
@@ -56,7 +56,7 @@ class Records:
         self.folder = Path(folder)
         self.step = step
         self.manifest = Manifest.load(folder)
-        self.ledger: list[dict] = []
+        self.ledger: list[dict[str, Any]] = []
 
     def load(self, role: str) -> Rows:
         """All rows of the role in memory, from shards whose CRC32C matches the manifest, with an entry in the ledger.
@@ -69,7 +69,7 @@ class Records:
         check_memory(role, self._bytes([role]))
         return self._noted(role, load_rows(self.folder, self.manifest, role))
 
-    def open(self, role: str) -> Rows | StoredRows:
+    def open(self, role: str) -> AnyRows:
         """All rows of the role, verified and noted as by `load`: in memory, or on disk where they are too many.
 
         The roles of one step are either all in memory or all on disk, so that `concat` can join them.
@@ -101,7 +101,7 @@ class Records:
         return rows
 
 
-def encode_table(manifest: Manifest, table: pa.Table | pa.RecordBatch | dict[str, list]) -> Rows:
+def encode_table(manifest: Manifest, table: pa.Table | pa.RecordBatch | dict[str, Any]) -> Rows:
     """Raw features, as they are in the source, as Rows with the manifest's codes.
 
     Args:
@@ -179,4 +179,5 @@ def as_array(values: Any, name: str) -> pa.Array:
 def vocabulary_codes(indices: np.ndarray, values: list[str], vocabulary: list[str]) -> np.ndarray:
     """int32 [n] codes: 0 missing, 1 not in the vocabulary, 2 + i for vocabulary[i]."""
     place = {value: index + 2 for index, value in enumerate(vocabulary)}
-    return np.array([place.get(value, 1) for value in values] + [0], np.int32)[indices]
+    codes: np.ndarray = np.array([place.get(value, 1) for value in values] + [0], np.int32)[indices]
+    return codes

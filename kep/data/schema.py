@@ -42,6 +42,17 @@ class Column(_Model):
     """Train rows in each bin, up to and including its edge and the last one beyond all edges; categorical: of each
     code. None in a manifest of version 1."""
 
+    @property
+    def statistics(self) -> tuple[float, float]:
+        """Mean and standard deviation of a numeric or boolean column.
+
+        Raises:
+            ValueError: The column is of another kind, or its statistics are not known yet.
+        """
+        if isinstance(self.mean, float) and isinstance(self.std, float):
+            return self.mean, self.std
+        raise ValueError(f'column "{self.name}" has no mean and standard deviation')
+
 
 class Label(_Model):
     """What is predicted."""
@@ -56,6 +67,11 @@ class Label(_Model):
     edges: list[float] | None = None
     counts: list[int] | None = None
     """Bins of the train rows' labels as those of a column, for regression."""
+
+    @property
+    def class_count(self) -> int:
+        """Number of classes; 0 for a regression."""
+        return len(self.classes or [])
 
 
 class Shard(_Model):
@@ -138,6 +154,11 @@ class Manifest(_Model):
     def image(self) -> Column | None:
         """The image column, if there is one."""
         return next((column for column in self.columns if column.kind == "image"), None)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """Height, width and channels of the image column, if there is one."""
+        return None if self.image is None else self.image.shape
 
     @classmethod
     def load(cls, folder: str | Path) -> "Manifest":

@@ -4,9 +4,10 @@ import logging
 import mmap
 import shutil
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, overload
 
 import google_crc32c
 import numpy as np
@@ -31,7 +32,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 _NETWORKS = frozenset({"nfs", "nfs4", "cifs", "smb3", "ceph", "lustre"})
 """Types of file systems, beside those that begin with `fuse.`, that a request over a network stands behind."""
 _LOCAL_FUSE = frozenset({"fuse.fuse-overlayfs", "fuse.lxcfs"})
-_COPIES: list[tempfile.TemporaryDirectory] = []
+_COPIES: list[tempfile.TemporaryDirectory[str]] = []
 """Local copies of shards, for as long as this process may read them."""
 
 
@@ -61,16 +62,34 @@ class Rows:
 
     def take(self, index: np.ndarray | slice) -> "Rows":
         """The rows at `index`: indices, a mask or a slice."""
-        return Rows(*(None if part is None else part[index] for part in self._arrays()))
+        return Rows(
+            self.numeric[index],
+            self.categorical[index],
+            None if self.image is None else self.image[index],
+            self.labels[index],
+            self.ids[index],
+            None if self.groups is None else self.groups[index],
+        )
 
     @staticmethod
     def concat(parts: list["Rows"]) -> "Rows":
         """The rows of all parts, in order."""
-        arrays = zip(*(part._arrays() for part in parts), strict=True)
-        return Rows(*(None if array[0] is None else np.concatenate(array) for array in arrays))
+        return Rows(
+            np.concatenate([part.numeric for part in parts]),
+            np.concatenate([part.categorical for part in parts]),
+            _joined([part.image for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([part.ids for part in parts]),
+            _joined([part.groups for part in parts]),
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in self._arrays() if array is not None)
 
     def _arrays(self) -> list[np.ndarray | None]:
-        return [getattr(self, field.name) for field in fields(self)]
+        return [self.numeric, self.categorical, self.image, self.labels, self.ids, self.groups]
 
 
 class StoredRows:
@@ -111,7 +130,7 @@ class StoredRows:
         self.ids = ids
         self.groups = groups
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return StoredRows, self._given
 
     def __len__(self) -> int:
@@ -140,7 +159,8 @@ class StoredRows:
             return np.arange(*index.indices(len(self)))
         index = np.asarray(index)
         if index.dtype == bool or not len(index):
-            return np.arange(len(self))[index]
+            numbers: np.ndarray = np.arange(len(self))[index]
+            return numbers
         if index.min() < -len(self) or index.max() >= len(self):
             raise IndexError(f"{index.min()} to {index.max()} taken of {len(self)} rows")
         return np.where(index < 0, index + len(self), index)
@@ -162,19 +182,46 @@ class StoredRows:
     @staticmethod
     def concat(parts: list["StoredRows"]) -> "StoredRows":
         """The rows of all parts, which are of the same records, in order; still on disk."""
-        groups = [part.groups for part in parts]
         return StoredRows(
             parts[0]._manifest,
             [file for part in parts for file in part._given[1]],
             np.concatenate([part.labels for part in parts]),
             np.concatenate([part.ids for part in parts]),
-            None if groups[0] is None else np.concatenate(groups),
+            _joined([part.groups for part in parts]),
         )
 
 
-def concat(parts: list[Rows] | list[StoredRows]) -> Rows | StoredRows:
-    """The rows of all parts in order, in memory or on disk as the parts are."""
-    return type(parts[0]).concat(parts)
+AnyRows = Rows | StoredRows
+"""Rows in memory or on disk."""
+
+
+@overload
+def concat(parts: list[Rows]) -> Rows: ...
+
+
+@overload
+def concat(parts: Sequence[AnyRows]) -> AnyRows: ...
+
+
+def concat(parts: Sequence[AnyRows]) -> AnyRows:
+    """Return the rows of all parts in order, in memory or on disk as the parts are.
+
+    Raises:
+        ValueError: Some parts are in memory and some on disk.
+    """
+    in_memory = [part for part in parts if isinstance(part, Rows)]
+    on_disk = [part for part in parts if isinstance(part, StoredRows)]
+    if in_memory and on_disk:
+        raise ValueError("rows in memory and rows on disk can't be joined")
+    return StoredRows.concat(on_disk) if on_disk else Rows.concat(in_memory)
+
+
+def _joined(arrays: list[np.ndarray | None]) -> np.ndarray | None:
+    """Join arrays that either all parts have or none."""
+    known = [array for array in arrays if array is not None]
+    if len(known) not in (0, len(arrays)):
+        raise ValueError("some of the parts lack images or groups that others have")
+    return np.concatenate(known) if known else None
 
 
 def load_rows(folder: Path, manifest: Manifest, role: str) -> Rows:
@@ -263,7 +310,7 @@ def read_shard(folder: Path, manifest: Manifest, shard: Shard) -> Iterator[np.nd
             file.seek(0)
             while whole and size < shard.bytes:
                 frames = block[: (shard.bytes - size) // frame]
-                content, filled = memoryview(frames.reshape(-1)), 0
+                content, filled = frames.reshape(-1).data, 0
                 while filled < len(content) and (more := file.readinto(content[filled:])):
                     filled += more
                 whole = filled == len(content)
@@ -279,11 +326,11 @@ def read_shard(folder: Path, manifest: Manifest, shard: Shard) -> Iterator[np.nd
 
 def empty(manifest: Manifest, count: int) -> Rows:
     """Arrays for `count` rows."""
-    image = manifest.image
+    shape = manifest.image_shape
     return Rows(
         numeric=np.empty((count, len(manifest.numeric)), np.float32),
         categorical=np.empty((count, len(manifest.categorical)), np.int32),
-        image=None if image is None else np.empty((count, *image.shape), np.uint8),
+        image=None if shape is None else np.empty((count, *shape), np.uint8),
         labels=np.empty(count, np.float32 if manifest.label.classes is None else np.int64),
         ids=np.empty(count, np.uint64),
         groups=np.empty(count, np.uint64) if GROUP in manifest.record.slots else None,
@@ -315,7 +362,7 @@ def _decode(manifest: Manifest, frames: np.ndarray, into: Rows) -> None:
         np.take(frames, places, axis=1, out=into.numeric.view(np.uint8), mode="clip")
     for place, column in enumerate(manifest.categorical):
         into.categorical[:, place] = _varints(cells(column.name))
-    if manifest.image is not None:
+    if manifest.image is not None and into.image is not None:
         into.image.reshape(len(frames), -1)[:] = cells(manifest.image.name)
     label = manifest.label
     into.labels[:] = values(label.name, "<f4") if label.classes is None else _varints(cells(label.name))
@@ -334,7 +381,7 @@ def _varints(cells: np.ndarray) -> np.ndarray:
 
 def decoded_bytes(manifest: Manifest) -> int:
     """Bytes that a decoded row takes."""
-    return sum(array.nbytes for array in empty(manifest, 1)._arrays() if array is not None)
+    return empty(manifest, 1).nbytes
 
 
 def check_memory(what: str, needed: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from kep.artifacts.predictions import SHARDS, TOLD
-from kep.components.drift.drift import check_comparable
+from kep.components.drift.comparison import check_comparable
 from kep.components.drift.run import PAGE, RECORD
 from kep.config.data import DataSettings
 from kep.config.prediction import DriftSettings, PredictSettings
@@ -112,7 +112,7 @@ def batch(given: dict[str, str], output: Path, runs: Path, console: Console) -> 
         fail = settings.fail
         given = given | {"drift_config": settings.model_copy(update={"fail": False}).to_json()}
     given = given | codes(PREDICTION_STEPS)
-    place, started = runner.Place(runs / FOLDER / output.absolute().name), time.time()
+    place, started = runner.RunsFolder(runs / FOLDER / output.absolute().name), time.time()
     with place.locked():
         folder = running.new_folder(place.root)
         compile_prediction(folder / "pipeline.yaml", given)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +31,10 @@ from kep.delivery.rollout.endpoints import manifest_of
 from kep.engines.base import Options
 from kep.engines.progress import say
 from kep.engines.submit import CANCELLED
+from kep.engines.vertex.engine import VertexEngine
 from kep.google import model_registry, objects
 from kep.google.once import first_line, once
-from kep.google.vertex import CHANGE, CREATE, FOLLOW, LOOK, Vertex, unsure
+from kep.google.vertex import CHANGE, CREATE, FOLLOW, LOOK, Vertex, moment, unsure
 from kep.pipelines.parameters import located
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ _GOING = ("QUEUED", "PENDING", "RUNNING", "UPDATING", "PAUSED")
 
 
 @dataclass(frozen=True)
-class Asked:
+class Instances:
     """A source as instances.
 
     Attributes:
@@ -64,7 +66,7 @@ class Asked:
 
 
 def batch(
-    vertex: Vertex,
+    vertex: VertexEngine,
     options: Options,
     data: str,
     model: str,
@@ -151,7 +153,7 @@ def batch(
     return 0
 
 
-def _instances(manifest: Manifest, settings: PredictSettings, scratch: Path) -> Asked:
+def _instances(manifest: Manifest, settings: PredictSettings, scratch: Path) -> Instances:
     """Writes a source as JSON lines that the server takes, each with the row's number.
 
     Raises:
@@ -165,7 +167,7 @@ def _instances(manifest: Manifest, settings: PredictSettings, scratch: Path) -> 
         (scratch / name).mkdir()
     source = open_for(manifest.columns, settings.data, scratch / "source")
     check_columns(source, manifest, settings)
-    names = columns if settings.key in (None, *columns) else [*columns, settings.key]
+    names = columns if settings.key is None or settings.key in columns else [*columns, settings.key]
     digest, keys, row, file = hashlib.sha256(), [], 0, None
     for chunk in chunks(source, names, chunk_rows(manifest.columns)):
         values = [as_json(chunk[column.name], column) for column in manifest.columns]
@@ -182,7 +184,7 @@ def _instances(manifest: Manifest, settings: PredictSettings, scratch: Path) -> 
             raise UserError(f'key: column "{settings.key}" has no value in some rows; fill it')
     if not row:
         raise UserError(f"{settings.data.source}: there are no rows to predict")
-    return Asked(scratch / "instances", pa.chunked_array(keys), field, digest.hexdigest())
+    return Instances(scratch / "instances", pa.chunked_array(keys), field, digest.hexdigest())
 
 
 def _submitted(vertex: Vertex, described: dict[str, Any], account: str, console: Console) -> "api.BatchPredictionJob":
@@ -193,7 +195,7 @@ def _submitted(vertex: Vertex, described: dict[str, Any], account: str, console:
         request = {"parent": vertex.parent, "filter": condition}
         every = vertex.jobs.list_batch_prediction_jobs(request=request, **LOOK)
         good = [one for one in every if _state(one) in (*_GOING, "SUCCEEDED")]
-        return max(good, key=lambda one: one.create_time, default=None)
+        return max(good, key=_created, default=None)
 
     def send() -> "api.BatchPredictionJob":
         request = {"parent": vertex.parent, "batch_prediction_job": described}
@@ -277,7 +279,11 @@ def _deliver(
 
 
 def _state(job: "api.BatchPredictionJob") -> str:
-    return job.state.name.removeprefix("JOB_STATE_")
+    return str(job.state.name).removeprefix("JOB_STATE_")
+
+
+def _created(job: "api.BatchPredictionJob") -> datetime:
+    return moment(job.create_time) or datetime.min.replace(tzinfo=UTC)
 
 
 def _short(job: "api.BatchPredictionJob") -> str:

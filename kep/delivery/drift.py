@@ -1,13 +1,14 @@
 """New data against what a run's model was trained on: `kep drift`."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
-from kep.components.drift.drift import Comparison, check_comparable, check_threshold, compared
+from kep.components.drift.comparison import Comparison, check_comparable, check_threshold, compared
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.core.files import write_file, write_json
@@ -90,7 +91,7 @@ def stored_predictions(model: Path, runs: Path) -> np.ndarray | None:
     return None if run is None else np.load(Artifacts(run).evaluation() / "predictions.npz")["ensemble"]
 
 
-def table_of(lines: list[dict]) -> Table:
+def table_of(lines: list[dict[str, Any]]) -> Table:
     """The lines of a comparison for a terminal."""
     table = Table()
     table.add_column("", overflow="fold")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
@@ -25,7 +26,7 @@ def opened(model: str, runs: Path) -> Iterator[tuple[Path, DataSettings]]:
         return
     from kep.google import objects
 
-    def found(folder: str) -> dict:
+    def found(folder: str) -> dict[str, Any]:
         prefix = Location(folder).object_name.rstrip("/") + "/"
         return {blob.name.removeprefix(prefix): blob for blob in objects.find(folder, None)}
 

@@ -4,8 +4,9 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,7 @@ from kep.config.data import DataSettings
 from kep.core.errors import UserError, nearest
 from kep.core.files import scratch_folder, write_file
 from kep.core.location import Location
-from kep.data.schema import Column
+from kep.data.schema import Column, Label
 from kep.delivery.models import opened
 from kep.delivery.remote import Remote
 from kep.models.ensemble import Ensemble
@@ -63,16 +64,10 @@ def predict(
     if output.suffix not in ENDINGS:
         raise UserError(f"--output: {output} must end in {', '.join(ENDINGS)}{nearest(output.suffix, ENDINGS)}")
     with ExitStack() as stack:
-        settings = DataSettings(source="")
         if model is not None:
-            folder, settings = stack.enter_context(opened(model, runs))
-            predictor = Ensemble(folder)
-            columns, label, most = predictor.manifest.columns, predictor.manifest.label, None
-            place = model if Location(model).is_cloud else folder
+            own = _local(model, runs, stack)
         else:
-            predictor = endpoint or Remote(url)
-            place, columns, label = endpoint or url, predictor.columns, predictor.label
-            most = min(chunk_rows(columns), predictor.rows)
+            own = _remote(endpoint, endpoint) if endpoint else _remote(Remote(url or ""), url)
         started, rows = time.perf_counter(), 0
         shown = [TextColumn("{task.completed:,} rows"), SpinnerColumn()]
         with Progress(*shown, console=console, transient=True) as progress:
@@ -80,16 +75,49 @@ def predict(
 
             def predicted() -> Iterator[pa.Table]:
                 nonlocal rows
-                for table in batches(data, settings, columns, most):
-                    done = as_table(label, predictor.predict(table))
+                for table in batches(data, own.settings, own.columns, own.most):
+                    done = as_table(own.label, own.predict(table))
                     yield done
                     rows += done.num_rows
                     progress.update(task, completed=rows)
 
-            empty = as_table(label, np.empty((0, len(label.classes or [0]))))
+            empty = as_table(own.label, np.empty((0, len(own.label.classes or [0]))))
             write_file(output, lambda path: _write(path, output.suffix, empty.schema, predicted()))
     seconds = time.perf_counter() - started
-    console.print(f"wrote {output}: {rows:,} rows in {seconds:.1f} s, by {place}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {output}: {rows:,} rows in {seconds:.1f} s, by {own.name}", highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A model that predicts raw features, on this machine or elsewhere.
+
+    Attributes:
+        predict: From columns by name to predictions, [n, classes] or [n].
+        columns: What it takes.
+        label: What it predicts.
+        settings: How the run that made it read its data.
+        most: Rows at a time; None for as many as `kep batch` predicts at once.
+        name: For people.
+    """
+
+    predict: Callable[[dict[str, pa.Array]], np.ndarray]
+    columns: list[Column]
+    label: Label
+    settings: DataSettings
+    most: int | None
+    name: object
+
+
+def _local(model: str, runs: Path, stack: ExitStack) -> _Model:
+    folder, settings = stack.enter_context(opened(model, runs))
+    ensemble = Ensemble(folder)
+    name = model if Location(model).is_cloud else folder
+    return _Model(ensemble.predict, ensemble.manifest.columns, ensemble.manifest.label, settings, None, name)
+
+
+def _remote(served: "Remote | Predictor", name: object) -> _Model:
+    most = min(chunk_rows(served.columns), served.rows)
+    return _Model(served.predict, served.columns, served.label, DataSettings(source=""), most, name)
 
 
 def batches(
@@ -117,7 +145,7 @@ def _write(path: Path, ending: str, schema: pa.Schema, tables: Iterator[pa.Table
             for table in tables:
                 file.writelines(json.dumps(row) + "\n" for row in table.to_pylist())
         return
-    writers: dict[str, Callable[[Path, pa.Schema], AbstractContextManager]] = {
+    writers: dict[str, Callable[[Path, pa.Schema], AbstractContextManager[Any]]] = {
         ".csv": pyarrow.csv.CSVWriter,
         ".parquet": pq.ParquetWriter,
     }

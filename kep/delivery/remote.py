@@ -76,11 +76,12 @@ class Remote:
         outputs = self._ask("POST", self._url, to_json({"inputs": inputs}))["outputs"]
         return np.array(outputs["prediction" if self.label.classes is None else "probabilities"], np.float64)
 
-    def _ask(self, method: str, url: str, data: bytes | None = None) -> dict:
+    def _ask(self, method: str, url: str, data: bytes | None = None) -> dict[str, Any]:
         try:
             answer = self._session.request(method, url, data=data, timeout=_SECONDS)
         except requests.RequestException as error:
             raise UserError(f"--url: {url} can't be reached ({cause(error)}); tried {_TRIES} times") from error
+        told: dict[str, Any]
         try:
             told = answer.json()
         except ValueError:

@@ -16,7 +16,7 @@ from kep.core.errors import UserError
 from kep.data.schema import Manifest
 from kep.data.sources.fingerprint import size
 from kep.engines.preflight import MOST_SURVEYED
-from kep.models.registry import family, travelling
+from kep.models.registry import Spec, family, travelling
 
 if TYPE_CHECKING:
     from kep.data.records import Rows
@@ -40,7 +40,7 @@ def rehearse(settings: RunFile, base: Path) -> None:
         UserError: The data or a family can't be used.
     """
     families = travelling(settings.search.families, base)
-    own = [] if families == "auto" else [spec for spec in families if "source" in spec]
+    own = [] if isinstance(families, str) else [spec for spec in families if "source" in spec]
     if not own or size(settings.data, base) > MOST_SURVEYED or importlib.util.find_spec("tensorflow") is None:
         return
     manifest = outline(settings.data, settings.seed, base)
@@ -68,16 +68,16 @@ def _under_xla(settings: RunFile) -> str | None:
     return None
 
 
-def _train(own: list[dict], manifest: Manifest, under_xla: str | None) -> None:
+def _train(own: list[Spec], manifest: Manifest, under_xla: str | None) -> None:
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    from kep.training.machine import Machine
+    from kep.training.machine import TrainingMachine
 
     rows = _made_up(manifest)
     for spec in own:
         family(spec, manifest).check(rows)
         if under_xla:
             try:
-                family(spec, manifest, lambda: Machine(jit=True)).check(rows)
+                family(spec, manifest, lambda: TrainingMachine(jit=True)).check(rows)
             except UserError as error:
                 raise UserError(f"{under_xla} trains under XLA: {error}") from None
 

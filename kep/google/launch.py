@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions
 
@@ -28,7 +28,7 @@ from kep.core.errors import RunError, UserError
 from kep.google import objects
 from kep.google.custom_jobs import PLACE, TASK, Job, failure_of, function_of, message
 from kep.google.once import first_line, once
-from kep.google.vertex import CHANGE, CREATE, FOLLOW, LOOK, Vertex, unsure
+from kep.google.vertex import CHANGE, CREATE, FOLLOW, LOOK, Vertex, moment, unsure
 
 if TYPE_CHECKING:
     from google.cloud import aiplatform_v1 as api
@@ -260,8 +260,10 @@ def _state(job: "api.CustomJob") -> str:
 
 
 def _created(job: "api.CustomJob") -> datetime:
-    # Google's client hands out a datetime, where its annotation has the message.
-    return cast("datetime", job.create_time)
+    created = moment(job.create_time)
+    if created is None:
+        raise ValueError(f"custom job {_id(job)} has no time of creation")
+    return created
 
 
 def _id(job: "api.CustomJob") -> str:

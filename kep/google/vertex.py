@@ -7,8 +7,9 @@ prints a stack trace where it may not look at a project, and repeats no call who
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from google.api_core import exceptions
 from google.api_core.future.polling import DEFAULT_POLLING
@@ -187,6 +188,11 @@ def login() -> Any:
     except GoogleAuthError as error:
         raise UserError(f"the Google Cloud login is no longer accepted; {LOGIN}") from error
     return found
+
+
+def moment(time: object) -> datetime | None:
+    """Return a time of a message as Google's client gives it: a datetime, where its annotation names a message."""
+    return cast("datetime | None", time)
 
 
 def unsure(error: Exception) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from kep.core.files import write_file
 from kep.data.records import Rows
 from kep.data.schema import Manifest
-from kep.models.family import Fit, Settings
+from kep.models.family import Fit, Settings, Values
 from kep.stats.metrics import loss
 from kep.training.monitor import Monitor
 
@@ -54,12 +54,12 @@ class BoostedTrees:
         """Every table and image fits."""
         return {}
 
-    def fit(self, values: dict, train: Rows, validation: Rows, settings: Settings, monitor: Monitor) -> Fit:
+    def fit(self, values: Values, train: Rows, validation: Rows, settings: Settings, monitor: Monitor) -> Fit:
         patience = settings.patience * ROUNDS_PER_EPOCH
         cap = settings.max_epochs * ROUNDS_PER_EPOCH
         data = self._dataset(train)
         watched = lightgbm.Dataset(self._matrix(validation), validation.labels, reference=data)
-        curves: dict = {}
+        curves: dict[str, Any] = {}
 
         booster = lightgbm.train(
             self._parameters(values, settings, len(train)),
@@ -87,7 +87,7 @@ class BoostedTrees:
             model=lambda: lightgbm.Booster(model_str=booster.model_to_string(num_iteration=best)),
         )
 
-    def refit(self, values: dict, rows: Rows, best: float, settings: Settings, monitor: Monitor) -> Any:
+    def refit(self, values: Values, rows: Rows, best: float, settings: Settings, monitor: Monitor) -> Any:
         rounds = max(1, round(best))
         parameters = self._parameters(values, settings, len(rows))
         return lightgbm.train(parameters, self._dataset(rows), rounds, callbacks=[_told(monitor)])
@@ -119,7 +119,7 @@ class BoostedTrees:
             return rows.image.reshape(len(rows), -1).astype(np.float32)
         return np.concatenate([rows.numeric, rows.categorical.astype(np.float32)], axis=1)
 
-    def _parameters(self, values: dict, settings: Settings, rows: int) -> dict:
+    def _parameters(self, values: Values, settings: Settings, rows: int) -> dict[str, Any]:
         task = self._label.task
         parameters = dict(values) | {
             "objective": task,
@@ -132,7 +132,7 @@ class BoostedTrees:
         if rows < FEW_ROWS:
             parameters["num_threads"] = 1
         if task == "multiclass":
-            parameters["num_class"] = len(self._label.classes)
+            parameters["num_class"] = self._label.class_count
         return parameters
 
 

@@ -1,22 +1,24 @@
 """Convolutional network for images: blocks of convolution, batch normalisation and pooling."""
 
-from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import layers
 
 from kep.data.schema import Manifest
-from kep.models.keras_family import compile_for, output_layer
+from kep.models.family import Build
+from kep.models.head import compile_for, output_layer
 
 
-def build_for(manifest: Manifest) -> Callable:
+def build_for(manifest: Manifest) -> Build:
     """KerasTuner's `build(hp)` for the images and the label of `manifest`."""
-    height, width, _ = manifest.image.shape
+    if (shape := manifest.image_shape) is None:
+        raise ValueError("cnn is for images")
 
-    def build(hp) -> keras.Model:
+    def build(hp: Any) -> keras.Model:
         model = keras.Sequential()
         filters = hp.Int("filters", 8, 32, sampling="log", step=2)
-        size = min(height, width)
+        size = min(shape[:2])
         for block in range(hp.Int("blocks", 1, 3)):
             model.add(layers.Conv2D(filters * 2**block, 3, padding="same", use_bias=False))
             # Small data train few steps: averages with Keras's momentum of 0.99 would lag behind.

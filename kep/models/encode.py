@@ -3,6 +3,8 @@
 It is trained on nothing: its statistics come from the train rows, by way of the manifest, and are saved with the model.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -25,12 +27,14 @@ class Encode(keras.layers.Layer):
         sizes: Number of codes of each categorical column.
     """
 
-    def __init__(self, mean: list, std: list, indicators: list, sizes: list, **kwargs) -> None:
+    def __init__(
+        self, mean: list[float], std: list[float], indicators: list[int], sizes: list[int], **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.mean, self.std = list(mean), list(std)
         self.indicators, self.sizes = list(indicators), list(sizes)
 
-    def call(self, inputs: dict):
+    def call(self, inputs: dict[str, Any]) -> Any:
         mean = np.asarray(self.mean, np.float32)
         scale = 1 / np.asarray(self.std, np.float32)
         if "image" in inputs:
@@ -45,25 +49,26 @@ class Encode(keras.layers.Layer):
         parts += [ops.one_hot(inputs["categorical"][:, i], size) for i, size in enumerate(self.sizes)]
         return ops.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
 
-    def compute_output_shape(self, shapes: dict) -> tuple:
+    def compute_output_shape(self, shapes: dict[str, Any]) -> tuple[int | None, ...]:
         if "image" in shapes:
             return tuple(shapes["image"])
         return (None, len(self.mean) + len(self.indicators) + sum(self.sizes))
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         own = {"mean": self.mean, "std": self.std, "indicators": self.indicators, "sizes": self.sizes}
-        return super().get_config() | own
+        config: dict[str, Any] = super().get_config()
+        return config | own
 
 
-def encoding(manifest: Manifest) -> dict[str, list]:
+def encoding(manifest: Manifest) -> dict[str, list[Any]]:
     """The arguments of `Encode` for the records of `manifest`."""
-    if manifest.image is not None:
-        return {"mean": manifest.image.mean, "std": _divisors(manifest.image.std), "indicators": [], "sizes": []}
+    if (image := manifest.image) is not None and isinstance(image.mean, list) and isinstance(image.std, list):
+        return {"mean": image.mean, "std": _divisors(image.std), "indicators": [], "sizes": []}
     return {
         "mean": [column.mean for column in manifest.numeric],
         "std": _divisors([column.std for column in manifest.numeric]),
         "indicators": [i for i, column in enumerate(manifest.numeric) if column.missing],
-        "sizes": [len(column.vocabulary) + 2 for column in manifest.categorical],
+        "sizes": [len(column.vocabulary or []) + 2 for column in manifest.categorical],
     }
 
 
@@ -75,6 +80,6 @@ def inputs_of(rows: Rows) -> dict[str, np.ndarray]:
     return {name: array for name, array in arrays.items() if array.shape[1]}
 
 
-def _divisors(std: list[float]) -> list[float]:
+def _divisors(std: list[Any]) -> list[float]:
     """A column that does not vary over the train rows is left unscaled."""
     return [value or 1.0 for value in std]

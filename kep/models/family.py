@@ -15,6 +15,11 @@ import numpy as np
 from kep.data.records import Rows
 from kep.training.monitor import Monitor
 
+Values = dict[str, Any]
+"""Values of hyperparameters by name."""
+Build = Callable[[Any], Any]
+"""KerasTuner's `build(hp)`, or a user's `callbacks(hp)`."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -106,10 +111,10 @@ class Family(Protocol):
             UserError: The family can't be used with this data, with the reason.
         """
 
-    def fit(self, values: dict, train: Rows, validation: Rows, settings: Settings, monitor: Monitor) -> Fit:
+    def fit(self, values: Values, train: Rows, validation: Rows, settings: Settings, monitor: Monitor) -> Fit:
         """Fits on `train` and watches `validation`."""
 
-    def refit(self, values: dict, rows: Rows, best: float, settings: Settings, monitor: Monitor) -> Any:
+    def refit(self, values: Values, rows: Rows, best: float, settings: Settings, monitor: Monitor) -> Any:
         """Fits for `best` units, without validation. A fraction of an epoch is trained as its share of the steps."""
 
     def predict(self, model: Any, rows: Rows) -> np.ndarray:

@@ -1,11 +1,9 @@
 """How a Keras network is fitted: the same for the built-in families and for a user's own `build(hp)`."""
 
-import json
-import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,13 @@ from kep.core.files import write_file
 from kep.data.records import Rows, blank_row
 from kep.data.schema import Manifest
 from kep.models.encode import Encode, encoding, inputs_of
-from kep.models.family import Fit, Settings, reason
+from kep.models.family import Build, Fit, Settings, Values, reason
+from kep.models.keras_checks import check_outputs, check_saving, check_shapes
+from kep.models.keras_structure import is_dense, structure
+from kep.models.keras_training import Course, KerasTraining
 from kep.stats.metrics import loss
 from kep.training.loop import Feed, Gather, Loop, predictor, reported, shapeless
-from kep.training.machine import Machine
+from kep.training.machine import TrainingMachine
 from kep.training.monitor import Monitor
 
 PREDICTED = 8192
@@ -31,25 +32,10 @@ REUSED = 4
 """Compiled trainings that a family keeps for models of the same structure."""
 LONG = 20_000
 """Optimiser steps from which XLA pays on a CPU: it compiles for a second or two, and saves 0.1 ms a step."""
-_DENSE = frozenset({"InputLayer", "Flatten", "Reshape", "Dense", "Activation", "ReLU"})
-"""Layers that XLA makes faster on a CPU (docs/training.md); its convolutions and random numbers are slow there."""
 
 
-def output_layer(manifest: Manifest) -> keras.layers.Layer:
-    """Softmax over the classes, or one linear unit for a regression; float32 under every precision policy."""
-    if manifest.label.task == "regression":
-        return keras.layers.Dense(1, dtype="float32")
-    return keras.layers.Dense(len(manifest.label.classes), activation="softmax", dtype="float32")
-
-
-def compile_for(manifest: Manifest, model: keras.Model, learning_rate: float) -> keras.Model:
-    """Compiles with Adam and the loss of the label's task; returns the model."""
-    regression = manifest.label.task == "regression"
-    model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
-        loss="mean_squared_error" if regression else "sparse_categorical_crossentropy",
-    )
-    return model
+Predict = Callable[[dict[str, np.ndarray]], np.ndarray]
+"""From raw columns to predictions, both [n, …]."""
 
 
 class KerasFamily:
@@ -72,10 +58,10 @@ class KerasFamily:
     def __init__(
         self,
         name: str,
-        build: Callable,
+        build: Build,
         manifest: Manifest,
-        machine: Callable[[], Machine] = Machine,
-        callbacks: Callable | None = None,
+        machine: Callable[[], TrainingMachine] = TrainingMachine,
+        callbacks: Build | None = None,
     ) -> None:
         self.name = name
         self._build, self._callbacks = build, callbacks
@@ -83,17 +69,17 @@ class KerasFamily:
         self._label = manifest.label
         self._encoding = encoding(manifest)
         self._blank = blank_row(manifest)
-        self._compiled: tuple[keras.Model | None, Callable | None] = (None, None)
-        self._kept: OrderedDict[str, _Training] = OrderedDict()
+        self._compiled: tuple[keras.Model, Predict] | None = None
+        self._kept: OrderedDict[str, KerasTraining] = OrderedDict()
 
     @cached_property
-    def _machine(self) -> Machine:
+    def _machine(self) -> TrainingMachine:
         return self._open()
 
     def space(self) -> keras_tuner.HyperParameters:
         """The search space; each conditional scope is entered once, as KerasTuner's own tuner does."""
         hp = keras_tuner.HyperParameters()
-        entered: list[list] = []
+        entered: list[list[Any]] = []
         while True:
             keras.backend.clear_session()
             self._build(hp)
@@ -121,20 +107,20 @@ class KerasFamily:
             training, feed = self._start({}, batch, Settings(1, 1, len(batch), seed=0), 1)
             training.loop.epoch(feed, 1)
             if self._machine.jit:
-                self._check_shapes(training, feed)
-            self._check_outputs(training.predict(inputs_of(batch)))
-            self._check_saving(training.model, batch)
+                check_shapes(self.name, shapeless(training.network, _encode_of(training.model), feed))
+            check_outputs(self.name, self._label, training.predict(inputs_of(batch)))
+            check_saving(self, training.model, batch)
             return training.loop.reported()
         except UserError:
             raise
         except Exception as error:
             raise UserError(f"search.families: {self.name} fails on one batch: {reason(error)}") from error
 
-    def fit(self, values: dict, train: Rows, validation: Rows, settings: Settings, monitor: Monitor) -> Fit:
+    def fit(self, values: Values, train: Rows, validation: Rows, settings: Settings, monitor: Monitor) -> Fit:
         training, feed = self._start(values, train, settings, settings.max_epochs)
         callbacks = self._own_callbacks(values, training.network)
         fit = Fit(0, np.inf, False, [], [], np.empty(0), lambda: self._with(course.best, values, settings.seed))
-        course = _Course(fit)
+        course = Course(fit)
         training.begin(course, monitor, callbacks)
         for epoch in range(course.epoch, settings.max_epochs + 1):
             fit.train_curve.append(training.epoch(feed, course, monitor, callbacks))
@@ -161,11 +147,11 @@ class KerasFamily:
         callbacks.on_train_end()
         return fit
 
-    def refit(self, values: dict, rows: Rows, best: float, settings: Settings, monitor: Monitor) -> keras.Model:
+    def refit(self, values: Values, rows: Rows, best: float, settings: Settings, monitor: Monitor) -> keras.Model:
         training, feed = self._start(values, rows, settings, best)
         callbacks = self._own_callbacks(values, training.network, watched=False)
         steps = max(1, round(best * feed.steps_per_epoch))
-        course = _Course()
+        course = Course()
         training.begin(course, monitor, callbacks)
         for epoch in range(course.epoch, -(-steps // feed.steps_per_epoch) + 1):
             last = min(feed.steps_per_epoch, steps - (epoch - 1) * feed.steps_per_epoch)
@@ -180,15 +166,14 @@ class KerasFamily:
 
     def predict(self, model: keras.Model, rows: Rows) -> np.ndarray:
         # Compiling takes much longer than predicting: once per model.
-        if self._compiled[0] is not model:
+        if self._compiled is None or self._compiled[0] is not model:
             self._compiled = (model, predictor(model))
         return self._predicted(self._compiled[1], rows)
 
     def reported(self, model: keras.Model, rows: Rows) -> dict[str, float]:
         network = next(layer for layer in model.layers if isinstance(layer, keras.Model))
-        encode = next(layer for layer in model.layers if isinstance(layer, Encode))
         rows = rows.take(slice(None))
-        return reported(network, encode, inputs_of(rows), self._targets(rows))
+        return reported(network, _encode_of(model), inputs_of(rows), self._targets(rows))
 
     def save(self, model: keras.Model, folder: Path) -> None:
         network = next(layer for layer in model.layers if isinstance(layer, keras.Model))
@@ -204,7 +189,7 @@ class KerasFamily:
         return keras.saving.load_model(folder / "model.keras", compile=False)
 
     def _models(
-        self, values: dict, seed: int, scope: AbstractContextManager | None = None
+        self, values: Values, seed: int, scope: AbstractContextManager[Any] | None = None
     ) -> tuple[keras.Model, keras.Model]:
         """The untrained network as the user builds it, and the model of raw columns around it.
 
@@ -232,14 +217,14 @@ class KerasFamily:
                 network.optimizer.build(network.trainable_variables)
         return network, model
 
-    def _with(self, weights: list[np.ndarray] | None, values: dict, seed: int) -> keras.Model:
+    def _with(self, weights: list[np.ndarray] | None, values: Values, seed: int) -> keras.Model:
         """A model of raw columns with trained weights; None leaves it untrained."""
         network, model = self._models(values, seed)
         if weights is not None:
             network.set_weights(weights)
         return model
 
-    def _start(self, values: dict, rows: Rows, settings: Settings, epochs: float) -> "tuple[_Training, Feed]":
+    def _start(self, values: Values, rows: Rows, settings: Settings, epochs: float) -> "tuple[KerasTraining, Feed]":
         """An untrained model and what trains it for at most so many epochs: compiled before, where a model of the same
         structure was trained.
         """
@@ -247,25 +232,25 @@ class KerasFamily:
         network, model = self._models(values, settings.seed, machine.scope())
         if machine.jit is None:
             long = epochs * -(-len(rows) // settings.batch_size) >= LONG
-            machine = replace(machine, jit=long and _is_dense(network))
+            machine = replace(machine, jit=long and is_dense(network))
         feed = Feed(self._gather(rows), len(rows), settings.batch_size, settings.seed, machine)
-        key = _structure(network)
-        key = None if key is None else f"{settings.batch_size} {machine.jit} {key}"
-        kept = self._kept.get(key)
-        if kept is not None:
+        known = structure(network)
+        key = known and f"{settings.batch_size} {machine.jit} {known}"
+        if key is not None and key in self._kept:
             self._kept.move_to_end(key)
-            kept.begin_as(network)
-            return kept, feed
-        encode = next(layer for layer in model.layers if isinstance(layer, Encode))
-        loop = Loop(network, encode, feed, machine)
-        training = _Training(network, model, loop, predictor(model), machine)
+            self._kept[key].begin_as(network)
+            return self._kept[key], feed
+        loop = Loop(network, _encode_of(model), feed, machine)
+        training = KerasTraining(network, model, loop, predictor(model), machine)
         if key is not None:
             self._kept[key] = training
             if len(self._kept) > REUSED:
                 self._kept.popitem(last=False)
         return training, feed
 
-    def _own_callbacks(self, values: dict, network: keras.Model, watched: bool = True) -> keras.callbacks.CallbackList:
+    def _own_callbacks(
+        self, values: Values, network: keras.Model, watched: bool = True
+    ) -> keras.callbacks.CallbackList:
         """The user's callbacks; without validation rows those are left out that watch a figure of theirs."""
         made = []
         if self._callbacks is not None:
@@ -287,52 +272,7 @@ class KerasFamily:
             return rows.labels
         return ((rows.labels - self._label.mean) / (self._label.std or 1)).astype(np.float32)[:, None]
 
-    def _check_outputs(self, outputs: np.ndarray) -> None:
-        """Refuses outputs that are no predictions of this label."""
-        if self._label.task == "regression":
-            if outputs.ndim != 2 or outputs.shape[1] != 1:
-                raise UserError(
-                    f"search.families: {self.name} must end in one unit for a regression, it gives {_shape(outputs)}"
-                )
-            return
-        classes = len(self._label.classes)
-        binary = classes == 2 and outputs.shape[1:] == (1,)
-        if outputs.shape[1:] != (classes,) and not binary:
-            raise UserError(
-                f"search.families: {self.name} must end in {classes} units (softmax over the classes), "
-                f"it gives {_shape(outputs)}"
-            )
-        sums = outputs.sum(axis=1)
-        if outputs.min() < 0 or outputs.max() > 1 or (not binary and np.abs(sums - 1).max() > 1e-3):
-            raise UserError(
-                f"search.families: the outputs of {self.name} are not probabilities; end it in softmax or sigmoid"
-            )
-
-    def _check_shapes(self, training: "_Training", feed: Feed) -> None:
-        """Refuses shapes that depend on the data."""
-        encode = next(layer for layer in training.model.layers if isinstance(layer, Encode))
-        operation = shapeless(training.network, encode, feed)
-        if operation is not None:
-            raise UserError(
-                f"search.families: {self.name} has a shape that depends on the data ({operation}), for which XLA "
-                "compiles it again and again, and a TPU can't; pad it to a known size, or set jit: off"
-            )
-
-    def _check_saving(self, model: keras.Model, batch: Rows) -> None:
-        """Refuses a model whose saved form predicts something else, or can't be read again."""
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                self.save(model, Path(folder))
-                again = self.load(Path(folder))
-            except Exception as error:
-                raise UserError(
-                    f"search.families: a saved {self.name} can't be loaded again ({type(error).__name__}); "
-                    "decorate its layers with @keras.saving.register_keras_serializable() and give them get_config()"
-                ) from error
-        if np.abs(self.predict(again, batch) - self.predict(model, batch)).max() > 1e-5:
-            raise UserError(f"search.families: a saved and reloaded {self.name} predicts something else")
-
-    def _predicted(self, predict: Callable, rows: Rows) -> np.ndarray:
+    def _predicted(self, predict: Predict, rows: Rows) -> np.ndarray:
         """Predictions in label units, for rows that may be on disk."""
         parts = (rows.take(slice(start, start + PREDICTED)) for start in range(0, len(rows), PREDICTED))
         return self._in_label_units(np.concatenate([predict(inputs_of(part)) for part in parts]))
@@ -343,134 +283,8 @@ class KerasFamily:
         return np.concatenate([1 - outputs, outputs], axis=1) if outputs.shape[1] == 1 else outputs
 
 
-@dataclass
-class _Course:
-    """How far one training is.
-
-    Attributes:
-        fit: What it found so far; None where it watches no validation rows.
-        epoch: The epoch that it is in, 1-based.
-        step: Steps of that epoch that are done.
-        best: Weights of the best epoch so far.
-    """
-
-    fit: Fit | None = None
-    epoch: int = 1
-    step: int = 0
-    best: list[np.ndarray] | None = None
-
-
-@dataclass
-class _Training:
-    """A network, the model of raw columns around it, and the compiled functions that train it and predict with it."""
-
-    network: keras.Model
-    model: keras.Model
-    loop: Loop
-    predict: Callable[[dict[str, np.ndarray]], np.ndarray]
-    machine: Machine
-
-    def begin_as(self, fresh: keras.Model) -> None:
-        """Puts the network into the state of a newly built one: weights, random seeds, optimiser."""
-        for ours, theirs in ((self.network, fresh), (self.network.optimizer, fresh.optimizer)):
-            for variable, value in zip(ours.variables, theirs.variables, strict=True):
-                variable.assign(value)
-        self.network.reset_metrics()
-        self.network.stop_training = False
-        self.loop.seconds, self.loop.steps = 0.0, 0
-
-    def begin(self, course: _Course, monitor: Monitor, callbacks: keras.callbacks.CallbackList) -> None:
-        """Goes on from the newest checkpoint that all processes of the training have, if there is one."""
-        checkpoints = monitor.checkpoints()
-        numbers = checkpoints.numbers() if checkpoints else []
-        callbacks.on_train_begin()
-        number = int(self.machine.agreed(max(numbers, default=0), "MIN"))
-        if number == 0:
-            return
-        kept, arrays = checkpoints.load(number)
-        self.loop.build()
-        variables = self._variables()
-        parts = [[arrays[f"v{i}.{j}"] for j in range(kept["parts"][i])] for i in range(len(variables))]
-        self.machine.assign(variables, parts)
-        course.epoch, course.step = kept["epoch"], kept["step"]
-        monitor.resumed(course.epoch, course.step)
-        for callback, state in zip(callbacks.callbacks, kept["callbacks"], strict=True):
-            vars(callback).update(state)
-        if course.fit is not None:
-            fit = course.fit
-            fit.best, fit.loss = kept["best"], kept["loss"]
-            fit.train_curve[:], fit.validation_curve[:] = kept["train_curve"], kept["validation_curve"]
-            if fit.best:
-                fit.predictions = arrays["predictions"]
-                course.best = [arrays[f"w{i}"] for i in range(len(self.network.weights))]
-
-    def epoch(
-        self,
-        feed: Feed,
-        course: _Course,
-        monitor: Monitor,
-        callbacks: keras.callbacks.CallbackList,
-        steps: int | None = None,
-    ) -> float:
-        """Trains the epoch of `course` to its end, or its first `steps`, with checkpoints on the way.
-
-        Returns:
-            Its mean training loss.
-        """
-        callbacks.on_epoch_begin(course.epoch - 1)
-        last = feed.steps_per_epoch if steps is None else steps
-
-        def after(step: int) -> None:
-            course.step = step
-            monitor.call(course.epoch, step, feed.steps_per_epoch, feed.batch_size)
-            callbacks.on_train_batch_end(step - 1)
-            if step < last:
-                self.checkpoint(feed, course, monitor, callbacks)
-
-        loss = self.loop.epoch(feed, course.epoch, steps, course.step, after)
-        course.epoch, course.step = course.epoch + 1, 0
-        return loss
-
-    def checkpoint(
-        self, feed: Feed, course: _Course, monitor: Monitor, callbacks: keras.callbacks.CallbackList
-    ) -> None:
-        """Writes a checkpoint if the monitor of any process of the training wants one."""
-        if not self.machine.agreed(monitor.due(), "MAX"):
-            return
-        values = self.machine.values(self._variables())
-        arrays = {f"v{i}.{j}": part for i, parts in enumerate(values) for j, part in enumerate(parts)}
-        kept: dict[str, Any] = {"epoch": course.epoch, "step": course.step, "parts": [len(parts) for parts in values]}
-        # Numbers such as those that early stopping counts; weights that a callback keeps are not among them.
-        kept["callbacks"] = [
-            {name: value for name, value in vars(callback).items() if isinstance(value, bool | int | float | str)}
-            for callback in callbacks.callbacks
-        ]
-        if course.fit is not None:
-            fit = course.fit
-            kept |= {"best": fit.best, "loss": fit.loss}
-            kept |= {"train_curve": fit.train_curve, "validation_curve": fit.validation_curve}
-            arrays |= {f"w{i}": weight for i, weight in enumerate(course.best or [])} | {"predictions": fit.predictions}
-        monitor.save((course.epoch - 1) * feed.steps_per_epoch + course.step, (kept, arrays))
-
-    def synchronised(self) -> list[np.ndarray]:
-        """The network's weights; on several replicas those that differ, such as moving averages, become their mean."""
-        weights = self.machine.weights(self.network)
-        if self.machine.strategy is not None:
-            self.network.set_weights(weights)
-        return weights
-
-    def extra(self, feed: Feed) -> dict[str, float]:
-        """What is logged beside the losses: the learning rate and, once there is something to measure, the speed."""
-        logs = {"learning_rate": float(np.asarray(self.network.optimizer.learning_rate))}
-        if self.loop.steps:
-            seconds = self.loop.seconds + feed.waited
-            logs["rows_per_second"] = self.loop.steps * feed.batch_size / seconds
-            logs["step_ms"] = 1000 * seconds / self.loop.steps
-            logs["input_share"] = feed.waited / seconds
-        return logs
-
-    def _variables(self) -> list[keras.Variable]:
-        return [*self.network.variables, *self.network.optimizer.variables, *self.network.metrics_variables]
+def _encode_of(model: keras.Model) -> Encode:
+    return next(layer for layer in model.layers if isinstance(layer, Encode))
 
 
 def _scale_learning_rate(network: keras.Model, factor: float) -> None:
@@ -484,44 +298,3 @@ def _scale_learning_rate(network: keras.Model, factor: float) -> None:
 
 def _watches_validation(callback: keras.callbacks.Callback) -> bool:
     return str(getattr(callback, "monitor", "")).startswith("val_")
-
-
-def _structure(network: keras.Model) -> str | None:
-    """What a compiled training of the network depends on, beside its variables; None where that can't be known.
-
-    It is known of networks of Keras's own layers, losses, metrics and optimisers, which their configuration describes
-    whole. The learning rate is a variable, so trainings that differ in it alone share their compiled functions.
-    """
-    if not type(network).__module__.startswith("keras."):
-        return None
-    try:
-        built, compiled = network.get_config(), network.get_compile_config()
-        if _foreign([built, compiled]):
-            return None
-        rates = compiled["optimizer"]["config"]
-        rates |= {name: None for name in ("learning_rate",) if isinstance(rates.get(name), float)}
-        return json.dumps([built, compiled, [variable.path for variable in network.variables]], sort_keys=True)
-    except Exception:  # a layer or a loss without a configuration
-        return None
-
-
-def _is_dense(network: keras.Model) -> bool:
-    """Whether it has none but dense layers and what goes with them, and nothing of a user's own."""
-    if _structure(network) is None or network.get_compile_config()["metrics"] not in (None, [], ["accuracy"]):
-        return False
-    return {type(layer).__name__ for layer in network._flatten_layers(include_self=False)} <= _DENSE
-
-
-def _foreign(config: Any) -> bool:
-    """Whether a part of a serialised configuration is a user's own code."""
-    if isinstance(config, dict):
-        if config.get("registered_name") or config.get("class_name") == "Lambda":
-            return True
-        if not f"{config.get('module', 'keras')}.".startswith("keras."):
-            return True
-        return any(_foreign(value) for value in config.values())
-    return isinstance(config, list | tuple) and any(_foreign(value) for value in config)
-
-
-def _shape(outputs: np.ndarray) -> str:
-    return " x ".join(["rows", *(str(size) for size in outputs.shape[1:])])

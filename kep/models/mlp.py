@@ -1,18 +1,19 @@
 """Multilayer perceptron: dense layers on the encoded features."""
 
-from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import layers
 
 from kep.data.schema import Manifest
-from kep.models.keras_family import compile_for, output_layer
+from kep.models.family import Build
+from kep.models.head import compile_for, output_layer
 
 
-def build_for(manifest: Manifest) -> Callable:
+def build_for(manifest: Manifest) -> Build:
     """KerasTuner's `build(hp)` for the label of `manifest`; images are flattened."""
 
-    def build(hp) -> keras.Model:
+    def build(hp: Any) -> keras.Model:
         model = keras.Sequential([layers.Flatten()])
         dropout = hp.Float("dropout", 0.0, 0.5, step=0.1)
         units = hp.Int("units", 32, 256, sampling="log", step=2)

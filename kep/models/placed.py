@@ -10,8 +10,16 @@ from kep.config.hardware import TrainingHardware
 from kep.core.errors import RunError
 from kep.data.schema import Manifest
 from kep.models.family import Family
-from kep.models.registry import family, is_trees
-from kep.runtime.hardware import Plan, global_batch, is_chief, limit_threads, plan, worker_number, workers_of_cluster
+from kep.models.registry import Spec, family, is_trees
+from kep.runtime.hardware import (
+    DevicePlan,
+    global_batch,
+    is_chief,
+    limit_threads,
+    plan,
+    worker_number,
+    workers_of_cluster,
+)
 from kep.runtime.step import Step
 from kep.training.checkpoints import Checkpoints
 from kep.training.cluster import local_cluster
@@ -31,7 +39,7 @@ class Placed:
 
     family: Family
     batch_size: int
-    plan: Plan
+    plan: DevicePlan
     chief: bool
     _machine: Any
     _hardware: TrainingHardware
@@ -62,7 +70,7 @@ class Placed:
 
 
 @contextmanager
-def placed(step: Step, spec: dict, manifest: Manifest, hardware: str, batch_size: int) -> Iterator[Placed]:
+def placed(step: Step, spec: Spec, manifest: Manifest, hardware: str, batch_size: int) -> Iterator[Placed]:
     """A family on the devices of `hardware.<step>`, and the errors of devices as sentences.
 
     Args:
@@ -80,7 +88,7 @@ def placed(step: Step, spec: dict, manifest: Manifest, hardware: str, batch_size
     if is_trees(spec):
         limit_threads(asked)
         yield Placed(
-            family(spec, manifest), batch_size, Plan("single", "cpu", 1, "boosted trees"), is_chief(), None, asked
+            family(spec, manifest), batch_size, DevicePlan("single", "cpu", 1, "boosted trees"), is_chief(), None, asked
         )
         return
     chosen = plan(where, asked)
@@ -88,10 +96,10 @@ def placed(step: Step, spec: dict, manifest: Manifest, hardware: str, batch_size
     alone = chosen.strategy == "multi_worker" and not workers_of_cluster()
     with local_cluster(step, chosen.devices) if alone else nullcontext():
         limit_threads(asked, chosen.strategy == "single" and chosen.device == "cpu")
-        from kep.training.machine import Machine
+        from kep.training.machine import TrainingMachine
 
         # Before a user's file is read: TensorFlow takes its devices before its first operation.
-        machine = Machine.open(chosen, asked, rate)
+        machine = TrainingMachine.open(chosen, asked, rate)
         member = family(spec, manifest, lambda: machine)
         step.progress(
             f"{chosen.strategy} on {chosen.device.upper()}: {chosen.reason}; {batch} rows a step, {machine.precision}"

@@ -4,7 +4,7 @@ They start from random weights, and nothing is downloaded, unless the run file a
 """
 
 import functools
-from collections.abc import Callable
+from typing import Any
 from unittest import mock
 
 import keras
@@ -14,6 +14,7 @@ from keras_tuner.src.applications.efficientnet import EFFICIENTNET_MODELS
 from kep.core.errors import UserError
 from kep.data.schema import Manifest
 from kep.models.encode import encoding
+from kep.models.family import Build
 
 SPACES = {
     "hyperresnet": applications.HyperResNet,
@@ -22,7 +23,7 @@ SPACES = {
 }
 
 
-def build_for(name: str, manifest: Manifest, weights: str | None = None) -> Callable:
+def build_for(name: str, manifest: Manifest, weights: str | None = None) -> Build:
     """KerasTuner's `build(hp)` of a premade space, for the images and the classes of `manifest`.
 
     Args:
@@ -34,14 +35,17 @@ def build_for(name: str, manifest: Manifest, weights: str | None = None) -> Call
     Raises:
         UserError: The weights are for images in colour. `build(hp)` raises it when they can't be downloaded.
     """
-    if weights and manifest.image.shape[2] != 3:
+    shape = manifest.image_shape
+    if shape is None:
+        raise ValueError(f"{name} is for images")
+    if weights and shape[2] != 3:
         raise UserError(
             f"search.families: the weights of {name}:{weights} are for images in colour, and these have "
-            f"{manifest.image.shape[2]} channel; use {name}"
+            f"{shape[2]} channel; use {name}"
         )
-    space = SPACES[name](input_shape=tuple(manifest.image.shape), classes=len(manifest.label.classes))
+    space = SPACES[name](input_shape=shape, classes=manifest.label.class_count)
 
-    def build(hp) -> keras.Model:
+    def build(hp: Any) -> keras.Model:
         # KerasTuner always asks for ImageNet's weights.
         asked = {version: functools.partial(make, weights=weights) for version, make in EFFICIENTNET_MODELS.items()}
         try:
@@ -61,7 +65,7 @@ def build_for(name: str, manifest: Manifest, weights: str | None = None) -> Call
             # It begins by scaling pixels of 0 to 255, so it gets them back.
             images = encoding(manifest)
             pixels = keras.layers.Rescaling(images["std"], offset=images["mean"])
-            model = keras.Sequential([keras.Input(manifest.image.shape), pixels, model])
+            model = keras.Sequential([keras.Input(shape), pixels, model])
         # The labels here are class indices, KerasTuner's are one-hot.
         model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
         return model

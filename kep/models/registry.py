@@ -6,12 +6,12 @@ import json
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kep.config.hardware import TrialHardware
 from kep.core.errors import UserError, nearest
 from kep.data.schema import Manifest
-from kep.models.family import Family, reason
+from kep.models.family import Build, Family, reason
 
 PREMADE = ("hyperresnet", "hyperxception", "hyperefficientnet")
 """KerasTuner's own spaces (kep/models/premade.py)."""
@@ -19,9 +19,11 @@ TRAINED = "hyperefficientnet:imagenet"
 """The one of them whose weights can be asked for."""
 _IMPORT = ast.Import | ast.ImportFrom
 BUILT_IN = ("mlp", "cnn", "boosted_trees", *PREMADE)
+Spec = dict[str, Any]
+"""A family on its way to the steps, as `travelling` describes it."""
 
 
-def travelling(names: list[str] | str, base: Path) -> list[dict] | str:
+def travelling(names: list[str] | str, base: Path) -> list[Spec] | Literal["auto"]:
     """What the families of a run file are on their way to the steps: a user's own source travels with the run.
 
     Args:
@@ -109,34 +111,34 @@ def check_fit(names: Iterable[str], images: bool, task: str) -> None:
             raise UserError(f"search.families: {name} is for classes, and the label is a number; use cnn or mlp")
 
 
-def specs(travelled: str, manifest: Manifest) -> list[dict]:
+def specs(travelled: str, manifest: Manifest) -> list[Spec]:
     """The families of a JSON string made from `travelling`, with "auto" spelled out for the data."""
-    families = json.loads(travelled)
-    return automatic(manifest.image is not None) if families == "auto" else families
+    families: list[Spec] | str = json.loads(travelled)
+    return automatic(manifest.image is not None) if isinstance(families, str) else families
 
 
-def automatic(images: bool) -> list[dict]:
+def automatic(images: bool) -> list[Spec]:
     """The families that "auto" means."""
     return [{"name": name} for name in (("mlp", "cnn", "boosted_trees") if images else ("mlp", "boosted_trees"))]
 
 
-def spec_of(name: str, travelled: str, manifest: Manifest) -> dict:
+def spec_of(name: str, travelled: str, manifest: Manifest) -> Spec:
     """The family called `name` among `specs`."""
     return next(spec for spec in specs(travelled, manifest) if spec["name"] == name)
 
 
-def is_trees(spec: dict) -> bool:
+def is_trees(spec: Spec) -> bool:
     """Whether the family is our boosted trees; a user's own may have their name."""
     return spec["name"] == "boosted_trees" and "source" not in spec
 
 
-def family(spec: dict, manifest: Manifest, machine: Callable[[], Any] | None = None) -> Family:
+def family(spec: Spec, manifest: Manifest, machine: Callable[[], Any] | None = None) -> Family:
     """The family that `travelling` described, for the data of `manifest`.
 
     Args:
         spec: Of the family.
         manifest: Of the data.
-        machine: Gives the `Machine` that networks train on; one device when not given. Trees don't call it.
+        machine: Gives the `TrainingMachine` that networks train on; one device when not given. Trees don't call it.
 
     Raises:
         UserError: The user's source does not load, has no such function, or the family does not fit the data.
@@ -160,14 +162,14 @@ def on(hardware: TrialHardware) -> Callable[[], Any]:
     """What `family` calls for the device of a trial, in the process that trains."""
 
     def machine() -> Any:
-        from kep.training.machine import Machine
+        from kep.training.machine import TrainingMachine
 
-        return Machine.of_trial(hardware)
+        return TrainingMachine.of_trial(hardware)
 
     return machine
 
 
-def _built_in(spec: dict, manifest: Manifest) -> Callable:
+def _built_in(spec: Spec, manifest: Manifest) -> Build:
     if spec["name"] in PREMADE:
         from kep.models import premade
 
@@ -181,7 +183,7 @@ def _built_in(spec: dict, manifest: Manifest) -> Callable:
     return cnn.build_for(manifest)
 
 
-def _user_build(spec: dict) -> tuple[Callable, Callable | None]:
+def _user_build(spec: Spec) -> tuple[Build, Build | None]:
     """The user's `build(hp)`, and the `callbacks(hp)` that the file may hold beside it."""
     import keras_tuner
 

@@ -1,6 +1,7 @@
 """The one way a component is declared: a thin body that imports this package from the image it runs in."""
 
 from collections.abc import Callable
+from typing import Any
 
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
@@ -9,7 +10,7 @@ IMAGE = "keras-ensemble-pipelines/cpu"
 """The image of every step. Locally the steps run in this environment, and the name is not looked at."""
 
 
-def step(body: Callable) -> BaseComponent:
+def step(body: Callable[..., Any]) -> BaseComponent:
     """Decorates a component's function, whose Python takes the place of the shell that starts it.
 
     kfp's own command leaves the shell in front of Python. As the first process of a container that ignores SIGTERM and

@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import psutil
 
@@ -48,20 +49,20 @@ class Share:
     reason: str
 
     @classmethod
-    def of_machine(cls, workers: int | str, hardware: TrialHardware) -> "Share":
+    def of_machine(cls, workers: Literal["auto"] | int, hardware: TrialHardware) -> "Share":
         """The share for a number of workers, or for `auto`: one per GPU, else one per core that memory allows."""
         cores, gpus = len(os.sched_getaffinity(0)), visible_gpus()
         if workers != "auto":
-            reason = "as set"
+            count, reason = workers, "as set"
         elif gpus:
-            workers, reason = len(gpus), f"one for each of {len(gpus)} GPUs"
+            count, reason = len(gpus), f"one for each of {len(gpus)} GPUs"
         else:
             wanted = max(1, cores // (hardware.threads or 1))
             fits = max(1, int(psutil.virtual_memory().total / WORKER_MEMORY))
-            workers = min(wanted, fits)
-            reason = f"{cores} cores" if workers == wanted else f"memory for {fits} of {wanted}"
-        threads = hardware.threads or max(1, cores // workers)
-        return cls(workers, threads, gpus, f"{reason}, {threads} threads each")
+            count = min(wanted, fits)
+            reason = f"{cores} cores" if count == wanted else f"memory for {fits} of {wanted}"
+        threads = hardware.threads or max(1, cores // count)
+        return cls(count, threads, gpus, f"{reason}, {threads} threads each")
 
     def take(self, slot: int) -> None:
         """Limits this process to the share of one worker; to be called before TensorFlow's first operation."""
@@ -71,7 +72,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DevicePlan:
     """The devices of one training.
 
     Attributes:
@@ -87,7 +88,7 @@ class Plan:
     reason: str
 
 
-def plan(where: str, hardware: TrainingHardware) -> Plan:
+def plan(where: str, hardware: TrainingHardware) -> DevicePlan:
     """What `hardware` means on this machine.
 
     Args:
@@ -103,16 +104,16 @@ def plan(where: str, hardware: TrainingHardware) -> Plan:
     wanted = hardware.strategy
     if wanted == "auto":
         if len(cluster) > 1:
-            return Plan("multi_worker", device, len(cluster), f"{CLUSTER} names {len(cluster)} workers")
+            return DevicePlan("multi_worker", device, len(cluster), f"{CLUSTER} names {len(cluster)} workers")
         if _tpu():
-            return Plan("tpu", "tpu", 0, "this machine has a TPU")
+            return DevicePlan("tpu", "tpu", 0, "this machine has a TPU")
         wanted = "mirrored" if (hardware.devices or len(gpus)) > 1 else "single"
     if hardware.device == "gpu" and not gpus:
         raise UserError(f"{where}.device: gpu was asked for, and {has}")
     if wanted == "tpu":
         if not _tpu():
             raise UserError(f'{where}.strategy: tpu "{hardware.tpu}" was asked for, and this machine has no TPU')
-        return Plan("tpu", "tpu", 0, "as set")
+        return DevicePlan("tpu", "tpu", 0, "as set")
     if wanted == "multi_worker":
         workers = len(cluster) or hardware.devices or 0
         if workers < 2:
@@ -122,7 +123,9 @@ def plan(where: str, hardware: TrainingHardware) -> Plan:
             )
         if cluster and hardware.devices not in (None, workers):
             raise UserError(f"{where}.devices: {hardware.devices} was asked for, and {CLUSTER} names {workers} workers")
-        return Plan("multi_worker", device, workers, f"{workers} processes{'' if cluster else ' on this machine'}")
+        return DevicePlan(
+            "multi_worker", device, workers, f"{workers} processes{'' if cluster else ' on this machine'}"
+        )
     if wanted == "mirrored":
         if not gpus and hardware.device != "cpu":
             raise UserError(
@@ -131,9 +134,9 @@ def plan(where: str, hardware: TrainingHardware) -> Plan:
         devices = hardware.devices or len(gpus) or 2
         if gpus and devices > len(gpus):
             raise UserError(f"{where}.devices: {devices} were asked for, and {has}")
-        return Plan("mirrored", device, devices, f"{devices} {'GPUs' if gpus else 'logical CPU devices'}")
+        return DevicePlan("mirrored", device, devices, f"{devices} {'GPUs' if gpus else 'logical CPU devices'}")
     why = "as set" if hardware.strategy == "single" else has
-    return Plan("single", device, 1, why)
+    return DevicePlan("single", device, 1, why)
 
 
 def global_batch(where: str, hardware: TrainingHardware, searched: int, devices: int) -> tuple[int, float]:

@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kep.core.code import differs, step_closure
 from kep.core.environment import EVENTS, FAILURE, MOUNT, OWNER, TENSORBOARD, WORK
@@ -39,6 +39,7 @@ CHECKPOINTING = ("best_epoch", "retrain")
 PACKAGES = ("keras", "keras-tuner", "kfp", "lightgbm", "numpy", "scikit-learn", "scipy")
 
 _CHANGED = "{step}: the code of this step was changed after the run was started; start the run again"
+Made = TypeVar("Made")
 
 log = logging.getLogger("kep")
 
@@ -61,7 +62,7 @@ class Step:
         self.label = label
         self.out = Path()
         self.place = Path()
-        self.ledger: list[dict] = []
+        self.ledger: list[dict[str, Any]] = []
         self.call: dict[str, Any] = {}
         self.speeds: list[dict[str, float]] = []
         self._scratch: list[Path] = []
@@ -157,7 +158,7 @@ class Step:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def entry(name: str) -> Callable:
+def entry(name: str) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
     """Decorates a step's function `run(step, *, out, …)`.
 
     The decorated function takes the same keyword arguments without `step`. It logs to standard output, writes the
@@ -167,11 +168,11 @@ def entry(name: str) -> Callable:
     nothing, where its code is another.
     """
 
-    def decorate(run: Callable) -> Callable:
+    def decorate(run: Callable[..., Made]) -> Callable[..., Made]:
         takes = inspect.signature(run).parameters
 
         @functools.wraps(run)
-        def wrapper(*, out: str, label: str = "", seed: int | None = None, code: str = "", **arguments: Any) -> Any:
+        def wrapper(*, out: str, label: str = "", seed: int | None = None, code: str = "", **arguments: Any) -> Made:
             logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s", force=True)
             end_with_owner()
             step = Step(name, label)

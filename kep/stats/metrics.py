@@ -24,13 +24,16 @@ def row_losses(task: str, labels: np.ndarray, predictions: np.ndarray) -> np.nda
         float64, shape [n]; NaN where a prediction is NaN.
     """
     if task == "regression":
-        return np.square(predictions.astype(np.float64) - labels)
-    return -np.log(np.maximum(true_class(labels, predictions), FLOOR))
+        losses: np.ndarray = np.square(predictions.astype(np.float64) - labels)
+    else:
+        losses = -np.log(np.maximum(true_class(labels, predictions), FLOOR))
+    return losses
 
 
 def true_class(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     """Probability that each row's own class was given, float64 of shape [n]."""
-    return predictions[np.arange(len(labels)), labels].astype(np.float64)
+    given: np.ndarray = predictions[np.arange(len(labels)), labels]
+    return given.astype(np.float64)
 
 
 def loss(task: str, labels: np.ndarray, predictions: np.ndarray) -> float:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ from kep.data import columns
 from kep.data.histograms import binned, brightness, quantile_edges
 from kep.data.records import Rows
 from kep.data.schema import Column, Manifest
-from kep.stats.drift import labelled
+from kep.stats.divergence import labelled
 
 FILE = "predicted.json"
 """In an ensemble's folder: how its predictions of the test rows were distributed."""
@@ -22,7 +23,7 @@ HELD = 10_000
 
 
 @dataclass(frozen=True)
-class Predicted:
+class PredictionBins:
     """Something about predictions, in bins.
 
     Attributes:
@@ -44,18 +45,18 @@ class Predicted:
         values = predictions if predictions.ndim == 1 else predictions.max(axis=1)
         return binned(values.astype(np.float32), self.edges)
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """What `from_json` reads."""
         edges = None if self.edges is None else self.edges.tolist()
         return {"name": self.name, "bins": self.bins, "before": self.before.tolist(), "edges": edges}
 
     @classmethod
-    def from_json(cls, content: dict) -> "Predicted":
+    def from_json(cls, content: dict[str, Any]) -> "PredictionBins":
         edges = None if content["edges"] is None else np.array(content["edges"])
         return cls(content["name"], content["bins"], np.array(content["before"]), edges)
 
 
-def predicted_bins(manifest: Manifest, stored: np.ndarray | None = None) -> list[Predicted]:
+def predicted_bins(manifest: Manifest, stored: np.ndarray | None = None) -> list[PredictionBins]:
     """What is compared of predictions: with stored ones, or without them with the labels of the train rows.
 
     Args:
@@ -66,23 +67,23 @@ def predicted_bins(manifest: Manifest, stored: np.ndarray | None = None) -> list
     if label.classes is None:
         edges = np.array(label.edges) if stored is None else quantile_edges(stored.astype(np.float32))
         before = np.array(label.counts) if stored is None else binned(stored.astype(np.float32), edges)
-        return [Predicted(name, labelled(edges.tolist()), before, edges)]
+        return [PredictionBins(name, labelled(edges.tolist()), before, edges)]
     names = [str(one) for one in label.classes]
     if stored is None:
-        return [Predicted(name, names, np.array(manifest.roles["train"].class_counts))]
+        return [PredictionBins(name, names, np.array(manifest.roles["train"].class_counts))]
     most = stored.max(axis=1).astype(np.float32)
     edges = quantile_edges(most)
     return [
-        Predicted(name, names, np.bincount(stored.argmax(axis=1), minlength=len(names))),
-        Predicted("probability of the predicted class", labelled(edges.tolist()), binned(most, edges), edges),
+        PredictionBins(name, names, np.bincount(stored.argmax(axis=1), minlength=len(names))),
+        PredictionBins("probability of the predicted class", labelled(edges.tolist()), binned(most, edges), edges),
     ]
 
 
-def travelling(manifest: Manifest, model: Path) -> list[Predicted]:
+def travelling(manifest: Manifest, model: Path) -> list[PredictionBins]:
     """What is compared of predictions by what travels with a model; ensembles of before there was `FILE` have none."""
     if not (model / FILE).is_file():
         return predicted_bins(manifest)
-    return [Predicted.from_json(one) for one in read_json(model / FILE)]
+    return [PredictionBins.from_json(one) for one in read_json(model / FILE)]
 
 
 def save_predicted(manifest: Manifest, stored: np.ndarray, model: Path) -> None:
@@ -105,19 +106,19 @@ class Observed:
         counts: Rows of each bin by column name; of a categorical column by code.
         missing: Rows without a value by column name.
         unseen: Categories outside the vocabulary by column name.
-        predicted: Rows of each bin by name of `Predicted`.
+        predicted: Rows of each bin by name of `PredictionBins`.
     """
 
     rows: int = 0
     counts: dict[str, np.ndarray] = field(default_factory=dict)
-    missing: Counter = field(default_factory=Counter)
-    unseen: dict[str, Counter] = field(default_factory=dict)
+    missing: Counter[str] = field(default_factory=Counter)
+    unseen: dict[str, Counter[str]] = field(default_factory=dict)
     predicted: dict[str, np.ndarray] = field(default_factory=dict)
 
     def add(
         self,
         manifest: Manifest,
-        bins: list[Predicted],
+        bins: list[PredictionBins],
         table: dict[str, pa.Array],
         rows: Rows,
         predictions: np.ndarray,
@@ -139,11 +140,11 @@ class Observed:
             self.missing[column.name] += int(np.isnan(rows.numeric[:, place]).sum())
         for place, column in enumerate(manifest.categorical):
             codes = rows.categorical[:, place]
-            _count(self.counts, column.name, np.bincount(codes, minlength=len(column.counts)))
+            _count(self.counts, column.name, np.bincount(codes, minlength=len(column.counts or [])))
             self.missing[column.name] += int((codes == 0).sum())
             if (codes == 1).any():
                 self._name(column, table[column.name].filter(pa.array(codes == 1)))
-        if (image := manifest.image) is not None:
+        if (image := manifest.image) is not None and rows.image is not None:
             _count(self.counts, image.name, binned(brightness(rows.image)[:, 0], np.array(image.edges)))
 
     def merge(self, other: "Observed") -> None:
@@ -156,7 +157,7 @@ class Observed:
         for name, found in other.unseen.items():
             self._hold(name, found.items())
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """What `from_json` reads."""
         return {
             "rows": self.rows,
@@ -167,7 +168,7 @@ class Observed:
         }
 
     @classmethod
-    def from_json(cls, content: dict) -> "Observed":
+    def from_json(cls, content: dict[str, Any]) -> "Observed":
         return cls(
             content["rows"],
             {name: np.array(counts) for name, counts in content["counts"].items()},
@@ -188,4 +189,4 @@ class Observed:
 
 
 def _count(counts: dict[str, np.ndarray], name: str, more: np.ndarray) -> None:
-    counts[name] = counts.get(name, 0) + more
+    counts[name] = counts[name] + more if name in counts else more

@@ -22,7 +22,16 @@ def pool(predictions: Sequence[np.ndarray], weights: Sequence[float], pooling: s
     """
     pairs = [(weight, own.astype(np.float64)) for weight, own in zip(weights, predictions, strict=True)]
     if pooling == "arithmetic":
-        return sum(weight * own for weight, own in pairs)
-    logs = sum(weight * np.log(np.maximum(own, FLOOR)) for weight, own in pairs)
-    powers = np.exp(logs - logs.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+        return _sum([weight * own for weight, own in pairs])
+    logs = _sum([weight * np.log(np.maximum(own, FLOOR)) for weight, own in pairs])
+    powers: np.ndarray = np.exp(logs - logs.max(axis=-1, keepdims=True))
+    pooled: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
+    return pooled
+
+
+def _sum(terms: Sequence[np.ndarray]) -> np.ndarray:
+    """Add arrays one after the other: the order decides the last bits."""
+    total = np.zeros_like(terms[0])
+    for term in terms:
+        total = total + term
+    return total

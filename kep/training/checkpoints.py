@@ -5,16 +5,18 @@ import logging
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from kep.core.errors import RunError
 from kep.core.files import write_file
 
 KEPT = 2
 """Checkpoints kept: the newest, and one before, should processes of one training not have the same newest."""
 log = logging.getLogger("kep")
 
-State = tuple[dict, dict[str, np.ndarray]]
+TrainingState = tuple[dict[str, Any], dict[str, np.ndarray]]
 """What JSON can hold of a training, and its arrays by name."""
 
 
@@ -36,7 +38,7 @@ class Checkpoints:
         """Whether it is time for the next one."""
         return time.monotonic() - self._last >= self._seconds
 
-    def save(self, number: int, state: State) -> None:
+    def save(self, number: int, state: TrainingState) -> None:
         """Writes a checkpoint whole or not at all, and removes those before the last `KEPT`.
 
         Raises:
@@ -44,7 +46,8 @@ class Checkpoints:
         """
         kept, arrays = state
         described = np.frombuffer(json.dumps({"identity": self._identity, "state": kept}).encode(), np.uint8)
-        write_file(self.folder / f"{number:012d}.npz", lambda path: np.savez(path, __state__=described, **arrays))
+        content: dict[str, Any] = {"__state__": described, **arrays}
+        write_file(self.folder / f"{number:012d}.npz", lambda path: np.savez(path, **content))
         for old in self._files()[:-KEPT]:
             old.unlink(missing_ok=True)
         self._last = time.monotonic()
@@ -55,9 +58,17 @@ class Checkpoints:
             unfinished.unlink()
         return [int(path.stem) for path in reversed(self._files()) if self._read(path) is not None]
 
-    def load(self, number: int) -> State:
-        """The checkpoint with a number that `numbers` gave."""
-        return self._read(self.folder / f"{number:012d}.npz")
+    def load(self, number: int) -> TrainingState:
+        """Return the checkpoint with a number that `numbers` gave.
+
+        Raises:
+            RunError: It can no longer be read.
+        """
+        path = self.folder / f"{number:012d}.npz"
+        state = self._read(path)
+        if state is None:
+            raise RunError(f"checkpoint {path} can no longer be read; start the training again")
+        return state
 
     def remove(self) -> None:
         """Removes all of them: the training has ended well."""
@@ -67,7 +78,7 @@ class Checkpoints:
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("[0-9]*.npz"))
 
-    def _read(self, path: Path) -> State | None:
+    def _read(self, path: Path) -> TrainingState | None:
         try:
             # Each member of the archive carries a checksum.
             with np.load(path, allow_pickle=False) as archive:

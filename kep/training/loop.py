@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from typing import Any, cast
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from kep.core.errors import RunError, UserError
-from kep.training.machine import Machine
+from kep.training.machine import TrainingMachine
 
 STEPS_PER_CALL = 256
 """Most optimiser steps of one call of the compiled function."""
@@ -26,10 +27,20 @@ FIRST_STEPS = 64
 BLOCK_BYTES = 64 * 2**20
 """Most bytes of the rows of one call; two blocks are in memory at a time."""
 
-ONE_DEVICE = Machine()
+ONE_DEVICE = TrainingMachine()
+
+Inputs = dict[str, tf.Tensor]
+"""Raw columns of some rows by name, each of shape [n, …]."""
+Encode = Callable[[Inputs], Any]
+"""From raw columns to what a model takes."""
+Compiled = Callable[..., Any]
+"""A function that TensorFlow has compiled."""
 
 Gather = Callable[[np.ndarray], tuple[dict[str, np.ndarray], np.ndarray]]
 """From indices of rows to the model's inputs by name, each of shape [n, …], and its targets [n, …]."""
+
+
+_Block = Future[tuple[Inputs, tf.Tensor]]
 
 
 class Feed:
@@ -50,7 +61,9 @@ class Feed:
         waited: Seconds that the loop has waited for blocks.
     """
 
-    def __init__(self, gather: Gather, rows: int, batch_size: int, seed: int, machine: Machine = ONE_DEVICE) -> None:
+    def __init__(
+        self, gather: Gather, rows: int, batch_size: int, seed: int, machine: TrainingMachine = ONE_DEVICE
+    ) -> None:
         self.rows, self.batch_size = rows, batch_size
         self.steps_per_epoch = -(-rows // batch_size)
         self.waited = 0.0
@@ -71,7 +84,7 @@ class Feed:
         fixed = machine.steps_per_call or machine.jit
         self.steps_per_block = self.most_steps if fixed else min(FIRST_STEPS, self.most_steps)
         self._fixed = bool(fixed)
-        self._ahead: tuple[tuple, Future] | None = None
+        self._ahead: tuple[tuple[int, int, int], _Block] | None = None
         self._order = (0, np.empty(0, np.int64))
 
     def order(self, number: int) -> np.ndarray:
@@ -80,7 +93,7 @@ class Feed:
             self._order = (number, np.random.default_rng([self._seed, number]).permutation(self.rows))
         return self._order[1]
 
-    def blocks(self, number: int, first: int, last: int) -> Iterator[tuple[int, dict, tf.Tensor]]:
+    def blocks(self, number: int, first: int, last: int) -> Iterator[tuple[int, Inputs, tf.Tensor]]:
         """Steps `first` to `last` of an epoch, as blocks of several steps.
 
         Args:
@@ -110,7 +123,7 @@ class Feed:
         if not self._fixed:
             self.steps_per_block = int(min(self.most_steps, max(1, CALL_SECONDS * steps / max(seconds, 1e-6))))
 
-    def _take(self, wanted: tuple[int, int, int]) -> tuple[dict, tf.Tensor]:
+    def _take(self, wanted: tuple[int, int, int]) -> tuple[Inputs, tf.Tensor]:
         ahead, self._ahead = self._ahead, None
         block = ahead[1] if ahead and ahead[0] == wanted else self._begin(*wanted)
         started = time.perf_counter()
@@ -118,14 +131,14 @@ class Feed:
             return block.result(self._limit)
         except TimeoutError:
             raise RunError(
-                f"the input pipeline stalled: no rows for {self._limit / 60:g} minutes in epoch {wanted[0]}, "
+                f"the input pipeline stalled: no rows for {(self._limit or 0) / 60:g} minutes in epoch {wanted[0]}, "
                 f"step {wanted[1]}; check the storage that the records are read from"
             ) from None
         finally:
             self.waited += time.perf_counter() - started
 
-    def _begin(self, *block: int) -> Future:
-        future: Future = Future()
+    def _begin(self, *block: int) -> _Block:
+        future: _Block = Future()
 
         def gather() -> None:
             try:
@@ -137,7 +150,7 @@ class Feed:
         threading.Thread(target=gather, daemon=True).start()
         return future
 
-    def _block(self, number: int, first: int, last: int) -> tuple[dict, tf.Tensor]:
+    def _block(self, number: int, first: int, last: int) -> tuple[Inputs, tf.Tensor]:
         inputs, targets = self._gather(self.order(number)[first * self.batch_size : last * self.batch_size])
         with tf.device("CPU:0"):
             return {name: tf.constant(array) for name, array in inputs.items()}, tf.constant(targets)
@@ -160,7 +173,7 @@ class Loop:
         UserError: The model has a `train_step` of its own, which replicas can't use.
     """
 
-    def __init__(self, model: keras.Model, encode: Callable, feed: Feed, machine: Machine = ONE_DEVICE) -> None:
+    def __init__(self, model: keras.Model, encode: Encode, feed: Feed, machine: TrainingMachine = ONE_DEVICE) -> None:
         self.model = model
         self.seconds, self.steps = 0.0, 0
         self._machine, self._batch_size = machine, feed.batch_size
@@ -230,7 +243,7 @@ class Loop:
             after(done)
         return loss
 
-    def _block(self, inputs: dict, targets: tf.Tensor) -> float:
+    def _block(self, inputs: Inputs, targets: tf.Tensor) -> float:
         """Trains on a block; returns the epoch's mean loss so far."""
         rows, batch = int(targets.shape[0]), self._batch_size
         whole = rows // batch * batch
@@ -261,11 +274,11 @@ class Loop:
         return _numbers(self.model.get_metrics_result())
 
 
-def _on_one_device(model: keras.Model, encode: Callable, feed: Feed) -> Callable:
+def _on_one_device(model: keras.Model, encode: Encode, feed: Feed) -> Compiled:
     batch_size = feed.batch_size
 
     @tf.function(input_signature=feed.signature)
-    def run(inputs: dict, targets: tf.Tensor) -> tf.Tensor:
+    def run(inputs: Inputs, targets: tf.Tensor) -> tf.Tensor:
         loss = tf.constant(0.0)
         for start in tf.range(0, tf.shape(targets)[0], batch_size):
             batch = {name: array[start : start + batch_size] for name, array in inputs.items()}
@@ -273,14 +286,14 @@ def _on_one_device(model: keras.Model, encode: Callable, feed: Feed) -> Callable
             loss = tf.cast(logs["loss"], tf.float32)
         return loss
 
-    return run
+    return cast("Compiled", run)
 
 
-def _whole_under_xla(model: keras.Model, encode: Callable) -> Callable:
+def _whole_under_xla(model: keras.Model, encode: Encode) -> Compiled:
     """The same, all of it compiled by XLA, which wants every shape known: rows beyond the last batch are left out."""
 
     @tf.function(jit_compile=True)
-    def run(inputs: dict, targets: tf.Tensor, size: int) -> tf.Tensor:
+    def run(inputs: Inputs, targets: tf.Tensor, size: int) -> tf.Tensor:
         loss = tf.constant(0.0)
         for start in tf.range(0, targets.shape[0] // size * size, size):
             batch = {name: _part(array, start, size) for name, array in inputs.items()}
@@ -288,23 +301,23 @@ def _whole_under_xla(model: keras.Model, encode: Callable) -> Callable:
             loss = tf.cast(logs["loss"], tf.float32)
         return loss
 
-    return run
+    return cast("Compiled", run)
 
 
-def _replicated(model: keras.Model, encode: Callable, feed: Feed, strategy: tf.distribute.Strategy) -> Callable:
+def _replicated(model: keras.Model, encode: Encode, feed: Feed, strategy: tf.distribute.Strategy) -> Compiled:
     """A plain loop around `strategy.run`: under several replicas Keras's own puts the step into a conditional, where
     TensorFlow's collectives fail.
     """
     batch_size, share = feed.batch_size, feed.batch_size // strategy.num_replicas_in_sync
 
-    def step(inputs: dict, targets: tf.Tensor, weights: tf.Tensor) -> None:
+    def step(inputs: Inputs, targets: tf.Tensor, weights: tf.Tensor) -> None:
         model.train_step((encode(inputs), targets, weights))
 
     @tf.function(input_signature=[*feed.signature, tf.TensorSpec((None,), tf.float32)])
-    def run(inputs: dict, targets: tf.Tensor, weights: tf.Tensor) -> None:
+    def run(inputs: Inputs, targets: tf.Tensor, weights: tf.Tensor) -> None:
         @tf.function
         def one(start: tf.Tensor) -> None:
-            def mine(context: tf.distribute.ReplicaContext) -> tuple:
+            def mine(context: tf.distribute.ReplicaContext) -> tuple[Inputs, tf.Tensor, tf.Tensor]:
                 # On the host: a device gets its part of the batch, not the block.
                 with tf.device("CPU:0"):
                     own = start + context.replica_id_in_sync_group * share
@@ -316,10 +329,10 @@ def _replicated(model: keras.Model, encode: Callable, feed: Feed, strategy: tf.d
         for start in tf.range(0, tf.shape(targets)[0], batch_size):
             one(start)
 
-    return run
+    return cast("Compiled", run)
 
 
-def _totals(model: keras.Model, strategy: tf.distribute.Strategy) -> Callable:
+def _totals(model: keras.Model, strategy: tf.distribute.Strategy) -> Compiled:
     """Sum and count of the epoch's losses over all replicas."""
 
     def local() -> tuple[tf.Tensor, tf.Tensor]:
@@ -330,10 +343,10 @@ def _totals(model: keras.Model, strategy: tf.distribute.Strategy) -> Callable:
     def totals() -> tuple[tf.Tensor, tf.Tensor]:
         return tuple(strategy.reduce("SUM", value, axis=None) for value in strategy.run(local))
 
-    return totals
+    return cast("Compiled", totals)
 
 
-def shapeless(model: keras.Model, encode: Callable, feed: Feed) -> str | None:
+def shapeless(model: keras.Model, encode: Encode, feed: Feed) -> str | None:
     """The first operation of the model whose result has no known shape although the batch has one; None where all have.
 
     XLA compiles such a model anew for every size that it meets, or not at all on a TPU.
@@ -352,7 +365,7 @@ def _part(array: tf.Tensor, start: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def reported(
-    model: keras.Model, encode: Callable, inputs: dict[str, np.ndarray], targets: np.ndarray, batch_size: int = 2048
+    model: keras.Model, encode: Encode, inputs: dict[str, np.ndarray], targets: np.ndarray, batch_size: int = 2048
 ) -> dict[str, float]:
     """The metrics that the model was compiled with, over all rows, by its own `test_step`.
 
@@ -371,7 +384,7 @@ def reported(
     return _numbers(model.get_metrics_result())
 
 
-def _numbers(logs: dict) -> dict[str, float]:
+def _numbers(logs: dict[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in logs.items() if name != "loss" and np.ndim(value) == 0}
 
 
@@ -379,7 +392,7 @@ def predictor(model: keras.Model, batch_size: int = 2048) -> Callable[[dict[str,
     """A compiled function from a dictionary of arrays [n, …] to the model's predictions of inference, float32."""
 
     @tf.function(reduce_retracing=True)
-    def forward(batch: dict) -> tf.Tensor:
+    def forward(batch: Inputs) -> tf.Tensor:
         return tf.cast(model(batch, training=False), tf.float32)
 
     def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -13,11 +13,11 @@ import tensorflow as tf
 
 from kep.config.hardware import TrainingHardware, TrialHardware
 from kep.core.errors import UserError
-from kep.runtime.hardware import Plan
+from kep.runtime.hardware import DevicePlan
 
 
 @dataclass(frozen=True)
-class Machine:
+class TrainingMachine:
     """What one training runs on.
 
     Attributes:
@@ -37,7 +37,7 @@ class Machine:
     stall_minutes: float | None = None
 
     @classmethod
-    def of_trial(cls, hardware: TrialHardware) -> "Machine":
+    def of_trial(cls, hardware: TrialHardware) -> "TrainingMachine":
         """One device of this process; to be called before TensorFlow's first operation."""
         gpus = _set_memory(hardware)
         return cls(
@@ -47,7 +47,7 @@ class Machine:
         )
 
     @classmethod
-    def open(cls, plan: Plan, hardware: TrainingHardware, learning_rate: float = 1.0) -> "Machine":
+    def open(cls, plan: DevicePlan, hardware: TrainingHardware, learning_rate: float = 1.0) -> "TrainingMachine":
         """The devices of `plan`; to be called before TensorFlow's first operation.
 
         Raises:
@@ -83,9 +83,11 @@ class Machine:
         """Devices that share each batch."""
         return 1 if self.strategy is None else self.strategy.num_replicas_in_sync
 
-    def scope(self) -> contextlib.AbstractContextManager:
-        """Where models are built."""
-        return contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        """Return the context in which models are built."""
+        scope: contextlib.AbstractContextManager[Any]
+        scope = contextlib.nullcontext() if self.strategy is None else self.strategy.scope()
+        return scope
 
     def values(self, variables: list[keras.Variable]) -> list[list[np.ndarray]]:
         """The values of variables on this process's devices: replicas may differ in what is not trained."""
@@ -97,7 +99,7 @@ class Machine:
             for part, array in zip(self._parts(variable), arrays, strict=True):
                 part.assign(array)
 
-    def agreed(self, value: float, how: str) -> float:
+    def agreed(self, value: float, how: Literal["MAX", "MIN", "FIRST"]) -> float:
         """What all processes of the training agree on.
 
         Args:
@@ -106,36 +108,42 @@ class Machine:
         """
         if self.strategy is None or not _several_processes(self.strategy):
             return value
-        everybodys = self._gathered(np.float64(value))
-        return float({"MAX": np.max, "MIN": np.min, "FIRST": lambda all: all[0]}[how](everybodys))
+        everybodys = self._gathered(np.asarray(value, np.float64))
+        if how == "FIRST":
+            return float(everybodys[0])
+        return float(everybodys.max() if how == "MAX" else everybodys.min())
 
     def weights(self, model: keras.Model) -> list[np.ndarray]:
         """The model's weights; what replicas hold different values of, such as moving averages, as their mean."""
         if self.strategy is None:
-            return model.get_weights()
+            weights: list[np.ndarray] = model.get_weights()
+            return weights
         return [self._mean(weight) for weight in model.weights]
 
     def _mean(self, weight: keras.Variable) -> np.ndarray:
         parts = [np.asarray(part) for part in self._parts(weight)]
         if weight.trainable or not np.issubdtype(parts[0].dtype, np.floating):
             return parts[0]
-        mean = np.mean(parts, axis=0, dtype=np.float32)
-        if _several_processes(self.strategy):
-            mean = self._gathered(mean).mean(axis=0, dtype=np.float32)
+        mean: np.ndarray = np.asarray(np.mean(parts, axis=0, dtype=np.float32))
+        if self.strategy is not None and _several_processes(self.strategy):
+            mean = np.asarray(self._gathered(mean).mean(axis=0, dtype=np.float32))
         return mean.astype(parts[0].dtype)
 
     def _gathered(self, value: np.ndarray) -> np.ndarray:
         """The values of all replicas along a new first axis, in the order of processes."""
-        return self._gather(tf.constant(value)).numpy()
+        gathered: np.ndarray = self._gather(tf.constant(value)).numpy()
+        return gathered
 
     @cached_property
     def _gather(self) -> Callable[[tf.Tensor], tf.Tensor]:
         def mine(value: tf.Tensor) -> tf.Tensor:
             return tf.distribute.get_replica_context().all_gather(value[None], axis=0)
 
-        return tf.function(
-            lambda value: self.strategy.experimental_local_results(self.strategy.run(mine, args=(value,)))[0]
+        strategy: Any = self.strategy
+        gather: Callable[[tf.Tensor], tf.Tensor] = tf.function(
+            lambda value: strategy.experimental_local_results(strategy.run(mine, args=(value,)))[0]
         )
+        return gather
 
     def _parts(self, variable: keras.Variable) -> tuple[Any, ...]:
         value = variable._value  # a distributed variable; Keras has no public way to its parts
@@ -146,7 +154,7 @@ def _several_processes(strategy: tf.distribute.Strategy) -> bool:
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
-def _strategy(plan: Plan, hardware: TrainingHardware) -> tf.distribute.Strategy | None:
+def _strategy(plan: DevicePlan, hardware: TrainingHardware) -> tf.distribute.Strategy | None:
     if plan.strategy == "single":
         return None
     if plan.strategy == "mirrored":
@@ -169,8 +177,8 @@ def _strategy(plan: Plan, hardware: TrainingHardware) -> tf.distribute.Strategy 
         raise UserError(f'strategy: tpu "{hardware.tpu}" does not start: {reason}') from error
 
 
-def _set_memory(hardware: TrialHardware) -> list:
-    gpus = tf.config.get_visible_devices("GPU")
+def _set_memory(hardware: TrialHardware) -> list[Any]:
+    gpus: list[Any] = tf.config.get_visible_devices("GPU")
     for gpu in gpus:
         if hardware.memory_limit_mb is not None:
             limit = tf.config.LogicalDeviceConfiguration(memory_limit=hardware.memory_limit_mb)
@@ -188,7 +196,7 @@ def _steps(hardware: TrialHardware) -> int | None:
     return None if hardware.steps_per_execution == "auto" else hardware.steps_per_execution
 
 
-def _precision(wanted: str, gpus: list) -> str:
+def _precision(wanted: str, gpus: list[Any]) -> str:
     if wanted != "auto":
         return wanted
     capable = [tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus]

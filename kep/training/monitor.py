@@ -6,10 +6,11 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from kep.core.errors import RunError
 from kep.runtime.step import Step
-from kep.training.checkpoints import Checkpoints, State
+from kep.training.checkpoints import Checkpoints, TrainingState
 
 SPEED = ("rows_per_second", "step_ms", "input_share")
 """What an epoch's logs say of its speed: rows a second, milliseconds of an optimiser step, and the share of the time
@@ -44,7 +45,7 @@ class Monitor:
         """Whether a checkpoint is to be written now."""
         return False
 
-    def save(self, number: int, state: State) -> None:
+    def save(self, number: int, state: TrainingState) -> None:
         """Writes a checkpoint after optimiser step `number`.
 
         Raises:
@@ -87,7 +88,8 @@ class StepMonitor(Monitor):
     ) -> None:
         self._step, self._name, self._unit, self._epochs = step, name, unit, epochs
         self._checkpoints, self._stall = checkpoints, 60 * stall_minutes
-        self._scalars, self._folder = None, scalars
+        self._scalars: Any = None
+        self._folder = scalars
         self._started = self._said = self._moved = time.monotonic()
         self._first: tuple[int, int] | None = None
         self._speed: dict[str, float] = {}
@@ -139,7 +141,9 @@ class StepMonitor(Monitor):
     def due(self) -> bool:
         return self._checkpoints is not None and (self._stop or self._checkpoints.due())
 
-    def save(self, number: int, state: State) -> None:
+    def save(self, number: int, state: TrainingState) -> None:
+        if self._checkpoints is None:
+            raise ValueError("this training keeps no checkpoints")
         try:
             self._checkpoints.save(number, state)
         except OSError as error:

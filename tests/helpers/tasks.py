@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kep.components.ingest import tasks
-from kep.components.ingest.tasks import Task
+from kep.components.ingest.tasks import IngestTask
 from kep.config.data import DataSettings
 
 
@@ -12,7 +12,7 @@ def in_tasks(settings: DataSettings, seed: int, base: Path, out: Path) -> None:
     """What the tasks of the pipeline do (components/ingest/run.py), one after the other."""
     numbers = range(settings.ingest_tasks)
 
-    def each(name: str, work: Callable[[Task, Path], None]) -> list[Path]:
+    def each(name: str, work: Callable[[IngestTask, Path], None]) -> list[Path]:
         folders = []
         # In no particular order, as an engine may give them.
         for number in sorted(numbers, key=lambda number: (number * 3) % 5):
@@ -20,7 +20,7 @@ def in_tasks(settings: DataSettings, seed: int, base: Path, out: Path) -> None:
             folders[-1].mkdir(parents=True)
             scratch = out / "scratch" / f"{name}-{number}"
             scratch.mkdir(parents=True)
-            work(Task(settings, number, base, scratch), folders[-1])
+            work(IngestTask(settings, number, base, scratch), folders[-1])
         return folders
 
     def found() -> tasks.Known:

@@ -4,6 +4,7 @@ import math
 import zipfile
 from collections.abc import Iterator
 from importlib.metadata import version
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -81,31 +82,28 @@ def npz_source(location: str, system: fs.FileSystem, info: fs.FileInfo) -> Sourc
     if len(shape) < 1 or len(label_shape) < 1 or shape[0] != label_shape[0]:
         raise UserError(
             f'data.source: "{pair[0]}" of {info.base_name} has {shape[0] if shape else 0} rows, '
-            f'"{pair[1]}" has '
-            f"{label_shape[0] if label_shape else 0}; give one label a row"
+            f'"{pair[1]}" has {label_shape[0] if label_shape else 0}; give one label a row'
         )
     if math.prod(label_shape[1:]) != 1 or label_kind.kind not in "biufUS":
         raise UserError(
-            f'data.source: "{pair[1]}" of {info.base_name} has shape {list(label_shape)} and type '
-            f"{label_kind}; "
+            f'data.source: "{pair[1]}" of {info.base_name} has shape {list(label_shape)} and type {label_kind}; '
             "give one class or number a row"
         )
-    if len(shape) in (3, 4) and kind == np.uint8:
-        image = (*shape[1:], 1) if len(shape) == 3 else shape[1:]
-        names, images = ["image"], {"image": image}
+    image = _image_shape(shape, kind)
+    if image is not None:
+        names = ["image"]
     elif len(shape) in (1, 2) and kind.kind in "biuf":
-        names, images = [f"x{index}" for index in range(math.prod(shape[1:]))], None
+        names = [f"x{index}" for index in range(math.prod(shape[1:]))]
     else:
         raise UserError(
-            f'data.source: "{pair[0]}" of {info.base_name} has shape {list(shape)} and type {kind}; give '
-            "numbers "
+            f'data.source: "{pair[0]}" of {info.base_name} has shape {list(shape)} and type {kind}; give numbers '
             "[rows, columns] or uint8 images [rows, height, width, channels] from 0 to 255"
         )
 
     def units(columns: list[str]) -> Iterator[Unit]:
         for features, labels in _npz_chunks(system, info, pair):
-            if images:
-                arrays = {"image": image_array(features.reshape(-1, *images["image"]))}
+            if image is not None:
+                arrays = {"image": image_array(features.reshape(-1, *image))}
             else:
                 flat = features.reshape(len(features), -1)
                 arrays = {name: pa.array(flat[:, place]) for place, name in enumerate(names) if name in columns}
@@ -113,10 +111,20 @@ def npz_source(location: str, system: fs.FileSystem, info: fs.FileInfo) -> Sourc
             batch = pa.record_batch({name: arrays[name] for name in columns})
             yield Unit(given, (batch,), info.base_name)
 
-    return Source(location, [*names, "y"], True, info.size, units, "y", images)
+    return Source(location, [*names, "y"], True, info.size, units, "y", image and {"image": image})
 
 
-def _npy_header(archive: zipfile.ZipFile, name: str, info: fs.FileInfo):
+def _image_shape(shape: tuple[int, ...], kind: np.dtype[Any]) -> tuple[int, int, int] | None:
+    """Return height, width and channels of an array of images; None for any other array."""
+    if kind != np.uint8 or len(shape) not in (3, 4):
+        return None
+    height, width, channels = shape[1:] if len(shape) == 4 else (*shape[1:], 1)
+    return height, width, channels
+
+
+def _npy_header(
+    archive: zipfile.ZipFile, name: str, info: fs.FileInfo
+) -> tuple[tuple[int, ...], np.dtype[Any], IO[bytes]]:
     """Shape, type and the stream of a member, at its first byte of data."""
     stream = archive.open(f"{name}.npy")
     magic = np.lib.format.read_magic(stream)

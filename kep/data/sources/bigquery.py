@@ -67,7 +67,7 @@ def look(location: Location) -> Extract:
         )
     if query:
         return _look_at_query(location, name, query)
-    project = _TABLE.fullmatch(name)[1]
+    project = name.rsplit(".", 2)[0]
     client = _client(project)
     with _explained(location):
         table = client.get_table(name)
@@ -117,7 +117,7 @@ def _extract(client: "Client", asked: Extract, files: str) -> int:
     from google.cloud.bigquery import ExtractJobConfig
 
     name = hashlib.sha256(files.encode()).hexdigest()[:16]
-    how = {"location": asked.place, "project": asked.project}
+    how: dict[str, Any] = {"location": asked.place, "project": asked.project}
 
     def ask(job: str) -> "QueryJob":
         return client.query(asked.query, job_id=job, job_retry=None, **how)
@@ -143,7 +143,7 @@ def _extract(client: "Client", asked: Extract, files: str) -> int:
         return sum(job.destination_uri_file_counts)
 
 
-def _job(client: "Client", job: str, how: dict, begin: Callable[[str], Any]) -> tuple[Any, bool]:
+def _job(client: "Client", job: str, how: dict[str, Any], begin: Callable[[str], Any]) -> tuple[Any, bool]:
     """The job of that id, and whether it was there before; else the one that `begin` makes."""
     from google.api_core.exceptions import Conflict, NotFound
 

@@ -9,7 +9,7 @@ import io
 import logging
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ import google_crc32c
 import numpy as np
 import pyarrow as pa
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 from PIL import Image
 from pyarrow import fs
@@ -80,11 +80,11 @@ class _Found:
     pictures: dict[str, Shapes | None] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
-    def add(self, example: Message, where: str) -> None:
+    def add(self, example: Any, where: str) -> None:
         """Adds one record; `where` is its place, for messages."""
         for name, feature in example.features.feature.items():
             kind = feature.WhichOneof("kind")
-            values = getattr(feature, kind).value if kind else ()
+            values: Sequence[Any] = getattr(feature, kind).value if kind else ()
             if not len(values):
                 continue
             if len(values) > 1:
@@ -133,8 +133,8 @@ def example_source(location: str, system: fs.FileSystem, files: list[fs.FileInfo
     images = {}
     image = _image(found, names, location)
     label = settings.label or ("label" if "label" in names else None)
-    if image and label in names:
-        images[image] = found.pictures[image].shape(settings.image_size)
+    if image and (shapes := found.pictures[image]) and label in names:
+        images[image] = shapes.shape(settings.image_size)
         kept = {image, label, settings.split.column}
         log.info("left out beside the images: %s", ", ".join(sorted(set(names) - kept)) or "nothing")
         names = [name for name in names if name in kept]
@@ -166,7 +166,7 @@ def _image(found: _Found, names: list[str], location: str) -> str | None:
 def _batches(
     system: fs.FileSystem, path: str, kinds: dict[str, str], images: dict[str, tuple[int, int, int]]
 ) -> Iterator[pa.RecordBatch]:
-    values: dict[str, list] = {name: [] for name in kinds}
+    values: dict[str, list[Any]] = {name: [] for name in kinds}
     size = 0
     for where, example in _examples(system, path):
         features = example.features.feature
@@ -185,7 +185,9 @@ def _batches(
         yield _batch(values, kinds, images)
 
 
-def _batch(values: dict[str, list], kinds: dict[str, str], images: dict) -> pa.RecordBatch:
+def _batch(
+    values: dict[str, list[Any]], kinds: dict[str, str], images: dict[str, tuple[int, int, int]]
+) -> pa.RecordBatch:
     return pa.record_batch(
         {
             name: image_array(np.stack(values[name])) if name in images else pa.array(values[name], _TYPES[kind])
@@ -194,7 +196,8 @@ def _batch(values: dict[str, list], kinds: dict[str, str], images: dict) -> pa.R
     )
 
 
-def _value(features: Any, name: str, kind: str) -> float | int | bytes | None:
+def _value(features: Any, name: str, kind: str) -> Any:
+    """Return a record's value of a feature: a number or bytes; None where it has none."""
     if name not in features:
         return None
     values = getattr(features[name], kind).value
@@ -218,7 +221,7 @@ def _opened(value: bytes | None, where: str) -> Image.Image:
         raise unreadable(f"in {where}", error) from error
 
 
-def _examples(system: fs.FileSystem, path: str) -> Iterator[tuple[str, Message]]:
+def _examples(system: fs.FileSystem, path: str) -> Iterator[tuple[str, Any]]:
     """The records of one file, and the place of each for messages."""
     name = path.rpartition("/")[2]
     parse = _example_type().FromString
@@ -273,13 +276,13 @@ def _records(stream: io.BufferedIOBase, name: str) -> Iterator[bytes]:
 
 def _intact(data: bytes, check: bytes) -> bool:
     """Whether `check` is TFRecord's masked CRC32C of the data."""
-    crc = google_crc32c.value(data)
+    crc: int = google_crc32c.value(data)
     masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
     return check == masked.to_bytes(4, "little")
 
 
 @functools.cache
-def _example_type() -> type[Message]:
+def _example_type() -> Any:
     """The class of tf.train.Example."""
     pool = descriptor_pool.DescriptorPool()  # of its own: TensorFlow may have registered the same message
     pool.Add(text_format.Parse(_EXAMPLE, descriptor_pb2.FileDescriptorProto()))

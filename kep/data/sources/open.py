@@ -77,7 +77,7 @@ def open_source(
     if is_sklearn(settings):
         return arrays.sklearn_source(location.path)
     stored = extracted(location, settings)
-    system, files = fetch(stored, base, scratch, part and part.paths)
+    system, files = fetch(stored, base, scratch, None if part is None else part.paths)
     listed = list_files(stored, base) if part else files
     kind = format_of(location, listed, settings)
     if kind == "images":

@@ -49,7 +49,7 @@ def find_delimiter(system: fs.FileSystem, info: fs.FileInfo) -> str:
         # The last row that was read may be cut.
         rows = rows[: 20 if len(start) < 1 << 16 else max(1, min(20, len(rows) - 1))]
         widths[mark] = rows[0] if rows and len(set(rows)) == 1 else 1
-    return max(widths, key=widths.get)
+    return max(widths, key=lambda mark: widths[mark])
 
 
 def _header(system: fs.FileSystem, info: fs.FileInfo, delimiter: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,7 +15,7 @@ class Unit:
     """A piece of a source that one worker reads: `read(*args)` yields its record batches."""
 
     read: Callable[..., Iterator[pa.RecordBatch]]
-    args: tuple
+    args: tuple[Any, ...]
     file: str
     """For messages."""
     path: str = ""

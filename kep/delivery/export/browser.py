@@ -6,6 +6,7 @@ and its constants in one file (tfjs-converter's `GraphModel`, and the weights ma
 
 import json
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -64,7 +65,7 @@ def save_tfjs(model: keras.Model, variant: str, folder: Path) -> None:
     (folder / WEIGHTS).write_bytes(b"".join(content))
 
 
-def _stored(value: np.ndarray, variant: str) -> tuple[dict, np.ndarray]:
+def _stored(value: np.ndarray, variant: str) -> tuple[dict[str, Any], np.ndarray]:
     """A constant as the file holds it, and what the manifest says of that."""
     if variant == "float32" or value.dtype != np.float32 or value.size < _FEW:
         return {}, value
@@ -75,6 +76,6 @@ def _stored(value: np.ndarray, variant: str) -> tuple[dict, np.ndarray]:
     return {"quantization": how | {"min": low, "scale": scale}}, np.round((value - low) / scale).astype(np.uint8)
 
 
-def _described(tensor: tf.Tensor) -> dict:
+def _described(tensor: tf.Tensor) -> dict[str, Any]:
     sizes = [{"size": str(-1 if size is None else size)} for size in tensor.shape]
     return {"name": tensor.name, "dtype": "DT_FLOAT", "tensorShape": {"dim": sizes}}

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -60,7 +61,7 @@ def encoded(manifest: Manifest, rows: Rows) -> np.ndarray:
     return np.asarray(Encode(**encoding(manifest))(inputs_of(rows)))
 
 
-def features(manifest: Manifest) -> list[dict]:
+def features(manifest: Manifest) -> list[dict[str, Any]]:
     """How each number of `features` is made of a raw column, in order.
 
     Returns:
@@ -76,7 +77,7 @@ def features(manifest: Manifest) -> list[dict]:
     recipe += [{"column": manifest.numeric[place].name, "kind": "missing"} for place in steps["indicators"]]
     for column in manifest.categorical:
         recipe += [{"column": column.name, "kind": kind} for kind in ("missing", "other")]
-        recipe += [{"column": column.name, "kind": "category", "value": value} for value in column.vocabulary]
+        recipe += [{"column": column.name, "kind": "category", "value": value} for value in column.vocabulary or []]
     return recipe
 
 
@@ -107,7 +108,8 @@ def tflite(model: keras.Model, variant: str, representative: np.ndarray) -> byte
         converter.inference_input_type = converter.inference_output_type = tf.int8
     try:
         with redirect_stdout(io.StringIO()):  # on which Keras describes what it traced
-            return converter.convert()
+            converted: bytes = converter.convert()
+            return converted
     except Exception as error:  # the converter raises what it happens on: RuntimeError, ValueError, its own
         operations = sorted(set(re.findall(r"\btf\.([A-Z]\w+)", str(error))))
         reason = f"it has no {', '.join(operations)}" if operations else " ".join(str(error).split())[:200]
@@ -131,7 +133,7 @@ def save_keras(model: keras.Model, path: Path) -> None:
             )
 
 
-def _encode(manifest: Manifest, inputs: dict) -> keras.KerasTensor:
+def _encode(manifest: Manifest, inputs: dict[str, Any]) -> keras.KerasTensor:
     # Its call on symbolic inputs leaves Keras's own operations: no layer that another program would have to know.
     return Encode(**encoding(manifest)).call(inputs)
 

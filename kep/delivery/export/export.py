@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -101,7 +102,7 @@ def export(
     max_loss: float | None,
     keras_only: bool,
     console: Console,
-) -> dict | None:
+) -> dict[str, Any] | None:
     """Writes an ensemble of Keras networks as a file for other programs, once it has shown there what it loses.
 
     Args:
@@ -146,7 +147,9 @@ def export(
     chosen = _chosen(own, run, format, keras_only)
     if chosen is not own:
         rows.append(_of_ensemble(KERAS, chosen, folder, reference))
-    write = {"savedmodel": _savedmodel, "keras": _keras, "tflite": _tflite, "tfjs": _tfjs}[format]
+    writers: dict[str, Callable[..., Made]]
+    writers = {"savedmodel": _savedmodel, "keras": _keras, "tflite": _tflite, "tfjs": _tfjs}
+    write = writers[format]
     with new_folder(output) as target:
         described, made = write(chosen, reference.test, target, records, variants, read_json(run / RECORD))
         for name, path, arrays in made:
@@ -225,7 +228,7 @@ def _of_ensemble(name: str, own: Ensemble, folder: Path, reference: Reference) -
     return reference.measure(name, size, float(1000 * np.median(seconds)), predictions)
 
 
-Made = tuple[dict, list[tuple[str, Path, dict[str, np.ndarray]]]]
+Made = tuple[dict[str, Any], list[tuple[str, Path, dict[str, np.ndarray]]]]
 """What describes an export, and what was made: name, path and the test rows as it takes them."""
 
 
@@ -246,7 +249,9 @@ def _keras(own: Ensemble, test: Rows, target: Path, *_: object) -> Made:
     return described, [("Keras", path, inputs_of(test))]
 
 
-def _tflite(own: Ensemble, test: Rows, target: Path, records: Records, variants: list[str], run: dict) -> Made:
+def _tflite(
+    own: Ensemble, test: Rows, target: Path, records: Records, variants: list[str], run: dict[str, Any]
+) -> Made:
     train = records.open("train")
     drawn = np.random.default_rng(derive(run["run_file"]["seed"], "representative"))
     index = np.sort(drawn.permutation(len(train))[: edge.REPRESENTATIVE])

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -137,7 +138,7 @@ def predict(columns):
 
 
 @dataclass(frozen=True)
-class Predicted:
+class RuntimePredictions:
     """What an exported file predicts.
 
     Attributes:
@@ -162,7 +163,7 @@ def has_tfjs() -> bool:
     return not subprocess.run(command, env=os.environ | {"NODE_PATH": node_path()}, capture_output=True).returncode
 
 
-def predicted(format: str, path: Path, arrays: dict[str, np.ndarray], described: dict) -> Predicted:
+def predicted(format: str, path: Path, arrays: dict[str, np.ndarray], described: dict[str, Any]) -> RuntimePredictions:
     """Predicts rows with an exported file in a fresh process, on one thread.
 
     Args:
@@ -186,7 +187,8 @@ def predicted(format: str, path: Path, arrays: dict[str, np.ndarray], described:
     with tempfile.TemporaryDirectory() as scratch:
         data, told, out = (f"{scratch}/{name}" for name in ("rows.npz", "described.json", "out.npz"))
         # A column may have any name; a file of arrays can't.
-        np.savez(data, **{str(place): array for place, array in enumerate(arrays.values())})
+        numbered: dict[str, Any] = {str(place): array for place, array in enumerate(arrays.values())}
+        np.savez(data, **numbered)
         Path(told).write_text(json.dumps(described | {"arrays": list(arrays)}))
         command = [sys.executable, "-c", script, str(path.absolute()), data, told, out]
         done = subprocess.run(command, cwd=scratch, env=environment, capture_output=True, text=True, check=False)
@@ -196,4 +198,4 @@ def predicted(format: str, path: Path, arrays: dict[str, np.ndarray], described:
         found = dict(np.load(out))
     predictions = found["predictions"]
     numbers = described["output"] == "prediction"
-    return Predicted(predictions.reshape(-1) if numbers else predictions, float(found["ms"]))
+    return RuntimePredictions(predictions.reshape(-1) if numbers else predictions, float(found["ms"]))

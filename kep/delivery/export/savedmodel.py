@@ -5,6 +5,7 @@ Preprocessing, members and weights are inside. The batch dimension is free.
 
 import keyword
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -55,7 +56,7 @@ class Served(tf.Module):
             return {"prediction": tf.linalg.matvec(members, tf.constant(self._weights, tf.float64)), "members": members}
         outputs = [tf.concat([1 - o, o], axis=1) if o.shape[1] == 1 else o for o in outputs]
         pooled = self._pool(outputs)
-        names = tf.constant([str(name) for name in label.classes])
+        names = tf.constant([str(name) for name in label.classes or []])
         best = tf.gather(names, tf.argmax(pooled, axis=1))
         return {"probabilities": pooled, "label": best, "members": tf.stack(outputs, axis=1)}
 
@@ -78,7 +79,7 @@ class Served(tf.Module):
 
 def _codes(column: Column) -> tf.lookup.StaticHashTable:
     """From a category's text to its code: 0 missing, 1 unknown, 2 + i in the vocabulary."""
-    codes = dict.fromkeys(MISSING_TEXTS, 0) | {text: 2 + place for place, text in enumerate(column.vocabulary)}
+    codes = dict.fromkeys(MISSING_TEXTS, 0) | {text: 2 + place for place, text in enumerate(column.vocabulary or [])}
     pairs = tf.lookup.KeyValueTensorInitializer(list(codes), list(codes.values()), tf.string, tf.int32)
     return tf.lookup.StaticHashTable(pairs, default_value=1)
 
@@ -105,7 +106,7 @@ def input_names(manifest: Manifest) -> dict[str, str]:
 def signature(manifest: Manifest) -> dict[str, tf.TensorSpec]:
     """Shape and type of each raw column, by `input_names`."""
     names = input_names(manifest)
-    if manifest.image is not None:
+    if manifest.image is not None and manifest.image.shape is not None:
         return {names[manifest.image.name]: tf.TensorSpec([None, *manifest.image.shape], tf.uint8)}
     kinds = {"categorical": tf.string}
     return {
@@ -149,28 +150,30 @@ def output(manifest: Manifest) -> str:
     return "prediction" if manifest.label.classes is None else "probabilities"
 
 
-def drawn(manifest: Manifest) -> dict:
+def drawn(manifest: Manifest) -> dict[str, Any]:
     """`ROWS` rows of raw features such as the train rows had, and such as they had not."""
     rng = np.random.default_rng(0)
-    if manifest.image is not None:
-        return {manifest.image.name: rng.integers(0, 256, (ROWS, *manifest.image.shape), np.uint8)}
-    table: dict = {}
+    if manifest.image is not None and manifest.image.shape is not None:
+        return {manifest.image.name: rng.integers(0, 256, (ROWS, *manifest.image.shape), dtype=np.uint8)}
+    table: dict[str, Any] = {}
     for column in manifest.columns:
         if column.kind == "categorical":
-            choices = np.array([*column.vocabulary, "\N{REPLACEMENT CHARACTER} never seen", ""], object)
+            texts = [*(column.vocabulary or []), "\N{REPLACEMENT CHARACTER} never seen", ""]
+            choices: np.ndarray = np.array(texts, object)
             values = rng.choice(choices, ROWS).tolist()
             table[column.name] = [value or None for value in values]
             continue
-        numbers = rng.normal(column.mean, column.std or 1, ROWS).astype(np.float32)
+        mean, std = column.statistics
+        numbers = rng.normal(mean, std or 1, ROWS).astype(np.float32)
         gaps = rng.random(ROWS) < 0.1
         if column.kind == "boolean":
-            table[column.name] = [None if gap else bool(n > column.mean) for n, gap in zip(numbers, gaps, strict=True)]
+            table[column.name] = [None if gap else bool(n > mean) for n, gap in zip(numbers, gaps, strict=True)]
         else:
             table[column.name] = [None if gap else float(n) for n, gap in zip(numbers, gaps, strict=True)]
     return table
 
 
-def tensors(manifest: Manifest, rows: dict) -> dict[str, np.ndarray]:
+def tensors(manifest: Manifest, rows: dict[str, Any]) -> dict[str, np.ndarray]:
     """Raw features as arrays that the signature takes; texts as NumPy's own."""
     names = input_names(manifest)
     if manifest.image is not None:

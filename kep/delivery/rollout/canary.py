@@ -17,7 +17,7 @@ from kep.core.files import scratch_folder
 from kep.data.schema import Column, Manifest
 from kep.delivery.rollout.endpoints import Deployed, Predictor, manifest_of
 from kep.google.vertex import Vertex
-from kep.stats.drift import compare
+from kep.stats.divergence import compare
 from kep.stats.observed import predicted_bins
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _ENOUGH = 5
 
 
 @dataclass(frozen=True)
-class Limits:
+class CanaryLimits:
     """What a version may differ in from the champion, on the same requests.
 
     Attributes:
@@ -81,7 +81,7 @@ def ask_both(
     canary: Deployed,
     data: str,
     rows: int,
-    limits: Limits,
+    limits: CanaryLimits,
     console: Console,
 ) -> tuple[str, list[str]]:
     """Sends rows as requests until both versions have answered each of them.
@@ -109,7 +109,7 @@ def ask_both(
 
 
 def checks(
-    manifest: Manifest, sides: tuple[Side, Side], versions: tuple[str, str], limits: Limits
+    manifest: Manifest, sides: tuple[Side, Side], versions: tuple[str, str], limits: CanaryLimits
 ) -> tuple[str, list[str]]:
     """What a version did with the same requests as the champion, in a line, and what is wrong with it.
 
@@ -174,7 +174,7 @@ def _replay(predictor: Predictor, number: int, body: bytes, sides: dict[str, Sid
     waiting = set(sides)
     for _ in range(tries):
         answer = predictor.ask(body)
-        if answer.problem:
+        if answer.predictions is None:
             # An error does not say which version made it: the new one is to blame.
             sides[canary].errors += 1
             sides[canary].problem = answer.problem

@@ -215,19 +215,20 @@ class Predictor:
         """
         wanted = {one.id for one in self._wanted}
         for _ in range(1 if self._any else self._first.tries()):
-            found = []
+            found, predictions = [], []
             for body, rows in self.bodies(table):
                 answer = self._ask(self._session, body)
-                if answer.problem:
+                if answer.predictions is None:
                     raise UserError(f"endpoint: {self.name} {answer.problem}")
                 if not self._any and answer.by not in wanted:
                     break
-                found.append((answer, rows))
+                found.append((answer.by, rows))
+                predictions.append(answer.predictions)
             else:
-                for answer, rows in found:
+                for by, rows in found:
                     # A rollout may have deployed another version since this one was looked at.
-                    self.answers[self._versions.get(answer.by, answer.by)] += rows
-                return np.concatenate([answer.predictions for answer, _ in found])
+                    self.answers[self._versions.get(by, by)] += rows
+                return np.concatenate(predictions)
         raise UserError(
             f"--version: version {self._first.version} has not answered one of {self._first.tries()} requests to "
             f"endpoint {self.name}; `kep rollout status` says what traffic it gets now"
@@ -259,8 +260,8 @@ class Predictor:
         except ValueError:
             told = {}
         if not answer.ok:
-            error = told.get("error") if isinstance(told, dict) else None
-            reason = first_line((isinstance(error, dict) and error.get("message")) or answer.reason)
+            said = told.get("error") if isinstance(told, dict) else None
+            reason = first_line((isinstance(said, dict) and said.get("message")) or answer.reason)
             return Answer("", None, seconds, f"answered {answer.status_code}: {reason}{_mend(answer.status_code)}")
         key = "prediction" if self.label.classes is None else "probabilities"
         try:
@@ -280,7 +281,7 @@ def warn_of_key(credentials: Any, say: Callable[[str], None]) -> None:
         say(f'warning: this login is a key file of {account}, which does not expire; "{command}" needs none')
 
 
-def _bodies(instances: list[dict]) -> list[tuple[bytes, int]]:
+def _bodies(instances: list[dict[str, Any]]) -> list[tuple[bytes, int]]:
     body = to_json({"instances": instances})
     if len(body) <= LARGEST or len(instances) == 1:
         return [(body, len(instances))]

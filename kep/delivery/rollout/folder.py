@@ -1,17 +1,18 @@
 """The commands of a rollout for a folder of champions: one version serves, the one that its pointer names."""
 
 import time
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from kep.core.errors import UserError
-from kep.delivery.rollout.canary import Limits, Side, check_labels, checks, tables
+from kep.delivery.rollout.canary import CanaryLimits, Side, check_labels, checks, tables
 from kep.engines.progress import say
 from kep.storage import champions
 
 
-def advance(folder: str, version: str, data: str, rows: int, limits: Limits, console: Console) -> int:
+def advance(folder: str, version: str, data: str, rows: int, limits: CanaryLimits, console: Console) -> int:
     """Checks a version of a folder of champions against the champion, in this process, and moves the pointer to it.
 
     Returns:
@@ -27,7 +28,7 @@ def advance(folder: str, version: str, data: str, rows: int, limits: Limits, con
     if pointer.version == version:
         say(console, f"version {version} is the champion already")
         return 0
-    if pointer.champion is not None:
+    if pointer.champion is not None and pointer.version is not None:
         from kep.models.ensemble import Ensemble
 
         with (

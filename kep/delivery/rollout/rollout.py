@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kep.core.errors import UserError
-from kep.delivery.rollout.canary import Limits, ask_both, check_labels
+from kep.delivery.rollout.canary import CanaryLimits, ask_both, check_labels
 from kep.delivery.rollout.endpoints import Deployed, deployed, find, get, manifest_of
 from kep.engines.progress import say
 from kep.google import model_registry
@@ -29,7 +29,7 @@ STAGES = "5,25,50,100"
 
 
 @dataclass(frozen=True)
-class State:
+class RolloutState:
     """An endpoint in the middle of a rollout, or not.
 
     Attributes:
@@ -124,7 +124,7 @@ def start(
 
 
 def advance(
-    vertex: Vertex, name: str, data: str, rows: int, steps: list[int], to: int, limits: Limits, console: Console
+    vertex: Vertex, name: str, data: str, rows: int, steps: list[int], to: int, limits: CanaryLimits, console: Console
 ) -> int:
     """Gives the new version its next share of the traffic if its answers pass, and takes it all away if they don't.
 
@@ -197,7 +197,7 @@ def status(vertex: Vertex, name: str) -> Table:
     return table
 
 
-def look(vertex: Vertex, endpoint: "api.Endpoint") -> State:
+def look(vertex: Vertex, endpoint: "api.Endpoint") -> RolloutState:
     """How far a rollout is.
 
     Raises:
@@ -219,10 +219,10 @@ def look(vertex: Vertex, endpoint: "api.Endpoint") -> State:
             "champion; give one all traffic first"
         )
     idle = [one for one in serving if not one.share and one is not champion]
-    return State(endpoint, found, champion, others[0] if others else None, idle)
+    return RolloutState(endpoint, found, champion, others[0] if others else None, idle)
 
 
-def _under_way(state: State, name: str) -> tuple[Deployed, Deployed]:
+def _under_way(state: RolloutState, name: str) -> tuple[Deployed, Deployed]:
     if state.champion is None or state.canary is None:
         raise UserError(f"no rollout is under way on endpoint {name}; `kep rollout start {name}` begins one")
     return state.champion, state.canary
@@ -261,7 +261,7 @@ def _made(vertex: Vertex, name: str) -> "api.Endpoint":
 
 def _deploy(
     vertex: Vertex,
-    state: State,
+    state: RolloutState,
     wanted: "api.Model",
     share: int,
     machine: str,
@@ -313,7 +313,7 @@ def _move(vertex: Vertex, endpoint: "api.Endpoint", split: dict[str, int]) -> No
         vertex.endpoints.update_endpoint(endpoint=changed, update_mask=FieldMask(paths=["traffic_split"]), **CHANGE)
 
 
-def _back(vertex: Vertex, state: State, champion: Deployed, canary: Deployed) -> None:
+def _back(vertex: Vertex, state: RolloutState, champion: Deployed, canary: Deployed) -> None:
     _move(vertex, state.endpoint, {champion.id: 100})
     with vertex.explained():
         if _has(state, canary, model_registry.CHALLENGER):
@@ -347,5 +347,5 @@ def _undeploy(vertex: Vertex, endpoint: "api.Endpoint", unused: list[Deployed]) 
             once(send, gone, CHANGE["retry"], unsure)
 
 
-def _has(state: State, one: Deployed, alias: str) -> bool:
+def _has(state: RolloutState, one: Deployed, alias: str) -> bool:
     return any(other.version_id == one.version and alias in other.version_aliases for other in state.versions)

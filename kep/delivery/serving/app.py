@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +17,9 @@ from kep.core.errors import UserError
 from kep.data.records import Rows
 from kep.delivery.serving.batching import Batcher, FullError
 from kep.delivery.serving.describe import answer, metadata, request_body
-from kep.delivery.serving.instances import Asked, parse
+from kep.delivery.serving.instances import PredictionRequest, parse
 from kep.delivery.serving.model import Model
-from kep.delivery.serving.observe import Metrics, Observed
+from kep.delivery.serving.observe import Metrics, ObservingMiddleware
 
 _LARGE = 1 << 16
 """Bytes from which a request is read in a thread, so that health checks do not wait for it."""
@@ -26,7 +27,7 @@ _RETRY = {"Retry-After": "1"}
 
 
 @dataclass(frozen=True)
-class Limits:
+class ServerLimits:
     """What a server takes on.
 
     Attributes:
@@ -52,7 +53,7 @@ class Service:
         limits: What it takes on.
     """
 
-    def __init__(self, model: Model, limits: Limits) -> None:
+    def __init__(self, model: Model, limits: ServerLimits) -> None:
         self.model, self.limits = model, limits
         self.batcher = Batcher(self._predict, limits.rows, limits.delay, limits.queue)
         self.metrics = Metrics(model, self.batcher)
@@ -61,7 +62,7 @@ class Service:
         with self.metrics.batch(len(rows)):
             return self.model.predict(rows)
 
-    async def predict(self, read: Callable[[], Asked]) -> tuple[Asked, list[np.ndarray]]:
+    async def predict(self, read: Callable[[], PredictionRequest]) -> tuple[PredictionRequest, list[np.ndarray]]:
         """Reads a request and predicts.
 
         Args:
@@ -92,7 +93,9 @@ class Service:
         return asked, found
 
 
-def create_app(service: Service, health: str, predict: str, lifespan: Callable) -> FastAPI:
+def create_app(
+    service: Service, health: str, predict: str, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]
+) -> FastAPI:
     """The application.
 
     Args:
@@ -129,7 +132,7 @@ def create_app(service: Service, health: str, predict: str, lifespan: Callable) 
         request.scope["kep.rows"] = len(asked.rows)
         members = None
         if asked.members:
-            members = {m["id"]: values for m, values in zip(model.ensemble.members, found[1:], strict=True)}
+            members = {m["id"]: values for m, values in zip(model.loaded.members, found[1:], strict=True)}
         return _json(answer(model.manifest.label, found[0], members, asked.columnar))
 
     async def status() -> Response:
@@ -176,7 +179,7 @@ def create_app(service: Service, health: str, predict: str, lifespan: Callable) 
     for kind in (UserError, StarletteHTTPException):
         app.add_exception_handler(kind, refused)
     app.add_exception_handler(Exception, failed)
-    app.add_middleware(Observed, metrics=service.metrics)
+    app.add_middleware(ObservingMiddleware, metrics=service.metrics)
     return app
 
 

@@ -19,7 +19,7 @@ class FullError(Exception):
 @dataclass(frozen=True)
 class _Item:
     rows: Rows
-    result: asyncio.Future
+    result: "asyncio.Future[list[np.ndarray]]"
 
 
 class Batcher:
@@ -40,7 +40,7 @@ class Batcher:
         self._waiting: deque[_Item] = deque()
         self._arrived, self._full = asyncio.Event(), asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "model")
-        self._worker: asyncio.Task | None = None
+        self._worker: asyncio.Task[None] | None = None
         self.queued = 0
         """Rows that wait."""
 
@@ -50,10 +50,11 @@ class Batcher:
 
     async def stop(self) -> None:
         """Ends when the batch at work is done."""
-        self._worker.cancel()
+        if self._worker is not None:
+            self._worker.cancel()
         await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)
 
-    async def run(self, function: Callable) -> None:
+    async def run(self, function: Callable[[], None]) -> None:
         """Calls a function in the model's thread."""
         await asyncio.get_running_loop().run_in_executor(self._thread, function)
 

@@ -8,14 +8,16 @@ from rich.console import Console
 
 from kep.core.errors import UserError
 from kep.delivery.models import opened
-from kep.delivery.serving.app import Limits
+from kep.delivery.serving.app import ServerLimits
 from kep.delivery.serving.describe import example
 from kep.delivery.serving.model import Model
-from kep.delivery.serving.server import Place
+from kep.delivery.serving.server import Address
 from kep.delivery.serving.server import serve as serve_model
 
 
-def serve(run: str, runs: Path, name: str | None, version: int, limits: Limits, place: Place, console: Console) -> None:
+def serve(
+    run: str, runs: Path, name: str | None, version: int, limits: ServerLimits, place: Address, console: Console
+) -> None:
     """Serves until the process is told to end; prints a request that works.
 
     Args:

@@ -20,11 +20,11 @@ _JSON = {
 def tensor(column: Column) -> tuple[str, tuple[int, ...]]:
     """The type of a column in the signature, and the shape of one row: those of the model that `kep export` writes."""
     if column.kind == "image":
-        return "DT_UINT8", tuple(column.shape)
+        return "DT_UINT8", column.shape or ()
     return ("DT_STRING" if column.kind == "categorical" else "DT_FLOAT"), ()
 
 
-def metadata(manifest: Manifest, name: str, version: int, members: list[dict], rows: int) -> dict[str, Any]:
+def metadata(manifest: Manifest, name: str, version: int, members: list[dict[str, Any]], rows: int) -> dict[str, Any]:
     """TensorFlow Serving's answer about a model's signature, with what only an ensemble has under `ensemble`.
 
     Args:
@@ -35,17 +35,17 @@ def metadata(manifest: Manifest, name: str, version: int, members: list[dict], r
         rows: That one request may have.
     """
 
-    def info(kind: str, inner: tuple[int, ...], of: str) -> dict:
+    def info(kind: str, inner: tuple[int, ...], of: str) -> dict[str, Any]:
         sizes = [{"size": str(size), "name": ""} for size in (-1, *inner)]
         return {"dtype": kind, "tensor_shape": {"dim": sizes, "unknown_rank": False}, "name": of}
 
     classes = manifest.label.classes
-    outputs: dict[str, tuple] = {"prediction": ("DT_DOUBLE", ())}
+    outputs: dict[str, tuple[str, tuple[int, ...]]] = {"prediction": ("DT_DOUBLE", ())}
     if classes is not None:
         outputs = {"probabilities": ("DT_DOUBLE", (len(classes),)), "label": ("DT_STRING", ())}
     signature = {
         "inputs": {column.name: info(*tensor(column), column.name) for column in manifest.columns},
-        "outputs": {output: info(*shape, output) for output, shape in outputs.items()},
+        "outputs": {output: info(kind, shape, output) for output, (kind, shape) in outputs.items()},
         "method_name": "tensorflow/serving/predict",
     }
     return {
@@ -70,15 +70,16 @@ def example(manifest: Manifest) -> dict[str, Any]:
     """One row as a request has it: each number's mean, each vocabulary's first category, an image of the mean shade."""
     row: dict[str, Any] = {}
     for column in manifest.columns:
-        if column.kind == "image":
-            pixels = np.broadcast_to(np.round(column.mean), column.shape).astype(np.uint8)
+        if column.kind == "image" and column.shape is not None:
+            pixels = np.broadcast_to(np.round(np.asarray(column.mean)), column.shape).astype(np.uint8)
             file = io.BytesIO()
             Image.fromarray(pixels[:, :, 0] if column.shape[2] == 1 else pixels).save(file, "PNG")
             row[column.name] = {"b64": base64.b64encode(file.getvalue()).decode()}
         elif column.kind == "categorical":
             row[column.name] = column.vocabulary[0] if column.vocabulary else None
         else:
-            row[column.name] = column.mean >= 0.5 if column.kind == "boolean" else float(f"{column.mean:.3g}")
+            mean, _ = column.statistics
+            row[column.name] = mean >= 0.5 if column.kind == "boolean" else float(f"{mean:.3g}")
     return row
 
 
@@ -105,7 +106,7 @@ def request_body(manifest: Manifest, rows: int) -> dict[str, Any]:
 
 
 def _image(column: Column) -> dict[str, Any]:
-    height, width, channels = column.shape
+    height, width, channels = column.shape or (0, 0, 0)
     encoded = {"type": "object", "properties": {"b64": {"type": "string", "format": "byte"}}, "required": ["b64"]}
     return {
         "description": f"A PNG or JPEG of {height}x{width} pixels (height x width) in base64, or nested lists of whole "

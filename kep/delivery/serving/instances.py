@@ -31,12 +31,12 @@ _NAMES = {
     dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number",
     type(None): "null",
 }  # fmt: skip
-Place = Callable[[int, str], str]
+Locate = Callable[[int, str], str]
 """From a row's index and a column's name to how the request itself would write it, such as `instances[3].age`."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class PredictionRequest:
     """What a request asks for.
 
     Attributes:
@@ -50,7 +50,7 @@ class Asked:
     members: bool = False
 
 
-def parse(body: bytes, manifest: Manifest, most: int) -> Asked:
+def parse(body: bytes, manifest: Manifest, most: int) -> PredictionRequest:
     """Reads a request in JSON.
 
     Args:
@@ -78,10 +78,10 @@ def parse(body: bytes, manifest: Manifest, most: int) -> Asked:
     columnar = "inputs" in request
     read = _by_column if columnar else _by_row
     table, place = read(request["inputs" if columnar else "instances"], manifest, most)
-    return Asked(encode(table, manifest, place), columnar, _members(request.get("parameters")))
+    return PredictionRequest(encode(table, manifest, place), columnar, _members(request.get("parameters")))
 
 
-def encode(table: dict[str, list], manifest: Manifest, place: Place) -> Rows:
+def encode(table: dict[str, list[Any]], manifest: Manifest, place: Locate) -> Rows:
     """Checks each value of a table that has all columns, and encodes it as `kep.data.records.encode` does.
 
     That one also hashes rows and reads texts as numbers, which a request has no use for: for a single row it takes ten
@@ -125,7 +125,7 @@ def _members(parameters: Any) -> bool:
     return asked
 
 
-def _by_row(instances: Any, manifest: Manifest, most: int) -> tuple[dict[str, list], Place]:
+def _by_row(instances: Any, manifest: Manifest, most: int) -> tuple[dict[str, list[Any]], Locate]:
     """The columns of a list of rows."""
     if not isinstance(instances, list) or not instances:
         raise UserError("instances: give a list of at least one row")
@@ -144,7 +144,7 @@ def _by_row(instances: Any, manifest: Manifest, most: int) -> tuple[dict[str, li
     return {name: [row[name] for row in instances] for name in names}, lambda i, name: f"instances[{i}].{name}"
 
 
-def _by_column(inputs: Any, manifest: Manifest, most: int) -> tuple[dict[str, list], Place]:
+def _by_column(inputs: Any, manifest: Manifest, most: int) -> tuple[dict[str, list[Any]], Locate]:
     """The columns of an object of columns."""
     names = [column.name for column in manifest.columns]
     if len(names) == 1 and isinstance(inputs, list):
@@ -186,7 +186,7 @@ def check_names(where: str, given: Iterable[str], names: list[str]) -> None:
         raise UserError(f'{where}: "{name}" is unknown; the columns are {", ".join(names)}')
 
 
-def _numbers(values: list, column: Column, place: Place) -> np.ndarray:
+def _numbers(values: list[Any], column: Column, place: Locate) -> np.ndarray:
     """float64 [n], NaN where missing."""
     for index, value in enumerate(values):
         # By its own type: for Python, true is a number.
@@ -200,7 +200,7 @@ def _numbers(values: list, column: Column, place: Place) -> np.ndarray:
     return np.array([math.nan if value is None else value for value in values], np.float64)
 
 
-def _booleans(values: list, column: Column, place: Place) -> np.ndarray:
+def _booleans(values: list[Any], column: Column, place: Locate) -> np.ndarray:
     """float64 [n], 0 and 1, NaN where missing."""
     for index, value in enumerate(values):
         missing = value is None or value != value
@@ -210,7 +210,7 @@ def _booleans(values: list, column: Column, place: Place) -> np.ndarray:
     return np.array([math.nan if value is None else value for value in values], np.float64)
 
 
-def _categories(values: list, column: Column, place: Place) -> np.ndarray:
+def _categories(values: list[Any], column: Column, place: Locate) -> np.ndarray:
     """int32 [n], codes of texts, or of numbers as training reads them; of one type, so that 7 and "7" are not mixed."""
     found = [
         _text(value, place(i, column.name)) if isinstance(value, dict) else value for i, value in enumerate(values)
@@ -230,14 +230,14 @@ def _categories(values: list, column: Column, place: Place) -> np.ndarray:
     return vocabulary_codes(*texts(as_array(found, column.name), column.name), column.vocabulary or [])
 
 
-def _images(values: list, column: Column, place: Place) -> np.ndarray:
+def _images(values: list[Any], column: Column, place: Locate) -> np.ndarray:
     """uint8 [n, height, width, channels]."""
     return np.stack([_image(value, column, place(index, column.name)) for index, value in enumerate(values)])
 
 
 def _image(value: Any, column: Column, where: str) -> np.ndarray:
     """One image from nested lists, or from the base64 of a PNG or JPEG file."""
-    height, width, channels = column.shape
+    height, width, channels = column.shape or (0, 0, 0)
     expected = f"give [height, width, channels] = {[height, width, channels]} whole numbers from 0 to 255"
     if isinstance(value, dict):
         return _decoded(_bytes(value, where), (height, width, channels), where)
@@ -277,7 +277,7 @@ def _decoded(data: bytes, shape: tuple[int, int, int], where: str) -> np.ndarray
         raise UserError(f"{where}: the image is damaged") from None
 
 
-def _bytes(value: dict, where: str) -> bytes:
+def _bytes(value: dict[str, Any], where: str) -> bytes:
     """What TensorFlow Serving's `{"b64": …}` stands for."""
     if value.keys() != {"b64"} or not isinstance(value["b64"], str):
         raise UserError(f'{where}: an object given; one that stands for bytes is {{"b64": "…"}}')
@@ -287,7 +287,7 @@ def _bytes(value: dict, where: str) -> bytes:
         raise UserError(f"{where}: b64 is not base64") from None
 
 
-def _text(value: dict, where: str) -> str:
+def _text(value: dict[str, Any], where: str) -> str:
     """The text that `{"b64": …}` stands for."""
     try:
         return _bytes(value, where).decode()
@@ -304,7 +304,7 @@ def _given(value: Any) -> str:
     return f"{value} given" if isinstance(value, int | float) and abs(value) < 1e15 else f"{_NAMES[type(value)]} given"
 
 
-_CHECKS: dict[str, Callable[[list, Column, Place], Any]] = {
+_CHECKS: dict[str, Callable[[list[Any], Column, Locate], Any]] = {
     "numeric": _numbers,
     "boolean": _booleans,
     "categorical": _categories,

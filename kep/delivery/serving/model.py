@@ -52,8 +52,20 @@ class Model:
 
     def predict(self, rows: Rows) -> list[np.ndarray]:
         """The ensemble's predictions, then each member's, as `kep.models.ensemble.Ensemble` gives them."""
-        members = self.ensemble.predict_members(rows)
-        return [self.ensemble.combine(members), *members]
+        ensemble = self.loaded
+        members = ensemble.predict_members(rows)
+        return [ensemble.combine(members), *members]
+
+    @property
+    def loaded(self) -> Ensemble:
+        """The ensemble; `load` has read it.
+
+        Raises:
+            RuntimeError: It was not called yet.
+        """
+        if self.ensemble is None:
+            raise RuntimeError(f"the ensemble in {self.folder} is not loaded yet")
+        return self.ensemble
 
 
 def _gpus() -> tuple[str, ...]:

@@ -57,7 +57,7 @@ class Metrics:
             yield
 
 
-class Observed:
+class ObservingMiddleware:
     """ASGI middleware that counts, times and logs requests, and gives each an id, the caller's own where it has one."""
 
     def __init__(self, app: "ASGIApp", metrics: Metrics) -> None:

@@ -1,6 +1,7 @@
 """TensorFlow Serving's gRPC `PredictionService`: the method `Predict`, with the messages that it publishes."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import grpc
 import numpy as np
@@ -15,7 +16,7 @@ from kep.data.records import Rows, encode_table
 from kep.data.schema import Manifest
 from kep.delivery.serving.app import Service
 from kep.delivery.serving.describe import tensor
-from kep.delivery.serving.instances import SIGNATURE, Asked, check_count, check_names
+from kep.delivery.serving.instances import SIGNATURE, PredictionRequest, check_count, check_names
 
 _STATUS = {429: grpc.StatusCode.RESOURCE_EXHAUSTED, 503: grpc.StatusCode.UNAVAILABLE}
 
@@ -31,7 +32,7 @@ class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._service = service
 
     async def Predict(  # noqa: N802 (TensorFlow Serving's name)
-        self, request: predict_pb2.PredictRequest, context: grpc.aio.ServicerContext
+        self, request: predict_pb2.PredictRequest, context: "grpc.aio.ServicerContext[Any, Any]"
     ) -> predict_pb2.PredictResponse:
         """Predicts."""
         model = self._service.model
@@ -55,10 +56,10 @@ class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):
             response.outputs[name].CopyFrom(tf.make_tensor_proto(values))
         return response
 
-    def _read(self, request: predict_pb2.PredictRequest) -> Asked:
+    def _read(self, request: predict_pb2.PredictRequest) -> PredictionRequest:
         if request.model_spec.signature_name not in ("", SIGNATURE):
             raise UserError(f'signature_name: the one signature is "{SIGNATURE}"')
-        return Asked(rows_of(request.inputs, self._service.model.manifest, self._service.limits.rows))
+        return PredictionRequest(rows_of(request.inputs, self._service.model.manifest, self._service.limits.rows))
 
     def _outputs(self, found: list[np.ndarray], chosen: list[str]) -> dict[str, np.ndarray]:
         """The outputs by name, as `kep.delivery.export.savedmodel.Served` gives them."""
@@ -68,7 +69,7 @@ class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):
             outputs["prediction"] = found[0]
         else:
             outputs["probabilities"] = found[0]
-            outputs["label"] = np.array([str(name) for name in label.classes], object)[found[0].argmax(axis=1)]
+            outputs["label"] = np.array([str(name) for name in label.classes or []], object)[found[0].argmax(axis=1)]
         for name in chosen:
             if name not in outputs:
                 raise UserError(f'output_filter: "{name}" is no output{nearest(name, outputs)}')

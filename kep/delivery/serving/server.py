@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from kep.core.errors import UserError
-from kep.delivery.serving.app import Limits, Service, create_app
+from kep.delivery.serving.app import ServerLimits, Service, create_app
 from kep.delivery.serving.model import Model
 from kep.delivery.serving.observe import JsonFormatter
 
@@ -24,7 +24,7 @@ log = logging.getLogger("kep.serving")
 
 
 @dataclass(frozen=True)
-class Place:
+class Address:
     """Where a server listens and answers.
 
     Attributes:
@@ -54,7 +54,7 @@ class Server(uvicorn.Server):
         place: Where.
     """
 
-    def __init__(self, model: Model, limits: Limits, place: Place) -> None:
+    def __init__(self, model: Model, limits: ServerLimits, place: Address) -> None:
         self.model, self.place = model, place
         self.failure: Exception | None = None
         self._ends: float | None = None
@@ -122,7 +122,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def serve(model: Model, limits: Limits, place: Place, listening: Callable[[int], None]) -> None:
+def serve(model: Model, limits: ServerLimits, place: Address, listening: Callable[[int], None]) -> None:
     """Serves until the process is told to end.
 
     Args:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kep.core.errors import UserError
 from kep.core.files import link, write_file
-from kep.engines.local.runner import Place
+from kep.engines.local.runner import RunsFolder
 
 HERE = Path("runs") / ".gs"
 """Holds the local folders of runs on gs://."""
@@ -70,7 +70,7 @@ def push(run: Path, runs: Path) -> str | None:
         return None
     from kep.google import objects
 
-    place, there = Place(run.parent), f"{address}/{run.parent.name}/{run.name}"
+    place, there = RunsFolder(run.parent), f"{address}/{run.parent.name}/{run.name}"
     for folder in sorted(place.store.iterdir()):
         if folder != place.cache:  # it knows artifacts by their paths on this machine
             objects.upload(folder, f"{address}/{run.parent.name}/{place.store.name}/{folder.name}", _WHERE)
@@ -105,7 +105,7 @@ def pull(name: str, runs: Path) -> None:
     wanted = latest if run in ("", "latest") else run
     prefix = f"{address.removeprefix('gs://').partition('/')[2]}/{name}/".lstrip("/")
     (runs / name).mkdir(exist_ok=True)
-    for folder in (Place(runs / name).store.name, wanted):
+    for folder in (RunsFolder(runs / name).store.name, wanted):
         blobs = objects.find(f"{address}/{name}/{folder}", None, _WHERE)
         objects.download({blob.name.removeprefix(prefix): blob for blob in blobs}, runs / name, _WHERE)
     link(runs / name / "latest", Path(latest))

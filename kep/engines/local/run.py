@@ -74,7 +74,7 @@ def run(
     inside = "".join(f"-{id.removeprefix('sha256:')[:12]}" for id in images.values())
     given |= {"source": fingerprint(settings.data, base), "force": force}
     given |= {name: code + inside for name, code in codes(STEPS).items()}
-    place = local.Place(runs / settings.name)
+    place = local.RunsFolder(runs / settings.name)
     _note_champion(settings, base, console)
     with place.locked():
         if again_from:
@@ -94,7 +94,7 @@ def run(
 
 def execute(
     folder: Path,
-    place: local.Place,
+    place: local.RunsFolder,
     given: dict,
     console: Console,
     steps: Iterable[str] = STEPS,
@@ -130,7 +130,7 @@ def execute(
     return _explain(view.failure, folder, console) if status or view.failure else 0
 
 
-def _containers(folder: Path, place: local.Place, settings: RunFile, base: Path, given: dict) -> Containers:
+def _containers(folder: Path, place: local.RunsFolder, settings: RunFile, base: Path, given: dict) -> Containers:
     champion = champions.Champion.of_parameter(given["champion"]).folder
     if champion.startswith("gs://"):
         raise UserError(
@@ -252,7 +252,7 @@ def _write_report(folder: Path, whole: dict) -> None:
     write_file(folder / "report.html", lambda path: path.write_text(page))
 
 
-def _finish(folder: Path, place: local.Place, console: Console, seconds: float) -> None:
+def _finish(folder: Path, place: local.RunsFolder, console: Console, seconds: float) -> None:
     outcome = {name: Path(path) for name, path in read_json(folder / "outcome.json").items()}
     whole = read_json(outcome["evaluation"] / "report.json")
     verdict = read_json(outcome["verdict"] / "verdict.json")

@@ -38,7 +38,7 @@ ENTERED = "KEP_ENTERED"
 
 
 @dataclass(frozen=True)
-class Place:
+class RunsFolder:
     """Where the runs of one run file keep their things: `runs/<name>/`.
 
     `store` holds the artifacts and kfp.local's cache, `work` the partial work of killed steps; both are shared by the
@@ -125,7 +125,7 @@ def enter_step_environment() -> None:
 
 
 def start(
-    folder: Path, place: Place, template: Path, arguments: dict[str, Any], containers: "Containers | None" = None
+    folder: Path, place: RunsFolder, template: Path, arguments: dict[str, Any], containers: "Containers | None" = None
 ) -> subprocess.Popen:
     """Starts the pipeline; its log goes to `folder`/log.txt, its steps' events to `folder`/events.jsonl.
 

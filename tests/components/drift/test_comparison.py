@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 
-from kep.components.drift.drift import compared
+from kep.components.drift.comparison import compared
 from kep.components.drift.run import gate, run
 from kep.components.predict.plan import plan
 from kep.components.predict.predict import join, predict_slice

@@ -12,7 +12,7 @@ from kep.core.errors import UserError
 from kep.data.records import Records
 from kep.models.family import Settings
 from kep.models.registry import PREMADE, family, travelling
-from kep.training.machine import Machine
+from kep.training.machine import TrainingMachine
 from kep.training.monitor import Monitor
 
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("cnn", *PREMADE)]
@@ -23,7 +23,9 @@ def test_the_whole_training_step_trains_under_xla(name, records):
     """What a TPU asks for: known shapes, and nothing in the step that runs on the host."""
     data = Records(records("digits"), "tune")
     rows = data.load("train").take(np.arange(96))
-    plain, compiled = (family({"name": name}, data.manifest, lambda jit=jit: Machine(jit=jit)) for jit in (False, True))
+    plain, compiled = (
+        family({"name": name}, data.manifest, lambda jit=jit: TrainingMachine(jit=jit)) for jit in (False, True)
+    )
     # Dropout's numbers are others under XLA on a CPU.
     values = dict(plain.space().values) | {"dropout": 0.0}
     fits = [one.fit(values, rows, rows, Settings(2, 2, 32, 0), Monitor()) for one in (plain, compiled)]
@@ -42,7 +44,7 @@ def test_the_whole_training_step_trains_under_xla(name, records):
 )
 def test_on_a_cpu_xla_is_for_long_trainings_of_dense_layers(records, dropout, epochs, jit, expected):
     data = Records(records("digits"), "tune")
-    member = family({"name": "mlp"}, data.manifest, lambda: Machine(jit=jit))
+    member = family({"name": "mlp"}, data.manifest, lambda: TrainingMachine(jit=jit))
     values = member.space().values | {"dropout": dropout}
     training, _ = member._start(values, data.load("train"), Settings(epochs, 1, 128, 0), epochs)
     assert training.loop._machine.jit is expected
@@ -53,7 +55,7 @@ def test_on_a_cpu_xla_is_for_long_trainings_of_dense_layers(records, dropout, ep
 )
 def test_every_shape_is_known_before_there_are_rows(source, name, records):
     data = Records(records(source), "tune")
-    family({"name": name}, data.manifest, lambda: Machine(jit=True)).check(data.load("train"))
+    family({"name": name}, data.manifest, lambda: TrainingMachine(jit=True)).check(data.load("train"))
 
 
 @pytest.mark.slow
@@ -61,7 +63,7 @@ def test_every_shape_is_known_before_there_are_rows(source, name, records):
 def test_the_whole_training_step_is_lowered_to_xla(name, records):
     """XLA takes every operation of a large network; to compile all of it for a CPU takes it up to ten minutes."""
     data = Records(records("digits"), "tune")
-    member = family({"name": name}, data.manifest, lambda: Machine(jit=True))
+    member = family({"name": name}, data.manifest, lambda: TrainingMachine(jit=True))
     rows = data.load("train").take(np.arange(64))
     training, feed = member._start(dict(member.space().values), rows, Settings(1, 1, 32, 0), 1)
     _, inputs, targets = next(feed.blocks(1, 0, 2))
@@ -97,7 +99,7 @@ def build(hp):
     data = Records(records("cancer"), "tune")
     (spec,) = travelling(["own.py:build"], tmp_path)
     with pytest.raises(UserError, match="own fails on one batch"):
-        family(spec, data.manifest, lambda: Machine(jit=True)).check(data.load("train"))
+        family(spec, data.manifest, lambda: TrainingMachine(jit=True)).check(data.load("train"))
     family(spec, data.manifest).check(data.load("train"))
 
 

@@ -12,7 +12,7 @@ from kep.core.errors import RunError
 from kep.runtime.step import Step
 from kep.training import monitor as monitors
 from kep.training.loop import Feed
-from kep.training.machine import Machine
+from kep.training.machine import TrainingMachine
 from kep.training.monitor import StepMonitor
 
 STALLS = """
@@ -37,7 +37,7 @@ def test_rows_that_never_come_are_a_sentence():
             threading.Event().wait()
         return {"numeric": np.zeros((len(index), 2), np.float32)}, np.zeros(len(index), np.int64)
 
-    feed = Feed(gather, 64, 32, 0, Machine(stall_minutes=0.1 / 60))
+    feed = Feed(gather, 64, 32, 0, TrainingMachine(stall_minutes=0.1 / 60))
     with pytest.raises(
         RunError, match=r"the input pipeline stalled: no rows for 0\.0016\d* minutes in epoch 1, step 0"
     ):

@@ -10,7 +10,7 @@ import requests
 
 from kep.data.schema import Manifest
 from kep.delivery.rollout import endpoints
-from kep.delivery.rollout.canary import Limits, Side, checks
+from kep.delivery.rollout.canary import CanaryLimits, Side, checks
 from kep.delivery.rollout.rollout import stages
 from kep.engines.local.runner import ENTERED
 from kep.storage import champions
@@ -318,7 +318,7 @@ def side(seconds: float = 0.1, errors: int = 0, shift: float = 0.0) -> Side:
     ],
 )
 def test_each_limit_counts(churn_versions, canary, problems):
-    _, found = checks(Manifest.load(churn_versions["one"]), (side(), canary), ("1", "2"), Limits())
+    _, found = checks(Manifest.load(churn_versions["one"]), (side(), canary), ("1", "2"), CanaryLimits())
     assert len(found) == len(problems)
     for text, pattern in zip(found, problems, strict=True):
         assert re.fullmatch(pattern, text)
@@ -328,7 +328,7 @@ def test_a_few_milliseconds_more_are_no_slowdown(churn_versions):
     manifest = Manifest.load(churn_versions["one"])
     for fast, problems in ((0.1, 0), (0.05, 1)):
         sides = (side(seconds=0.01), side(seconds=0.09))
-        assert len(checks(manifest, sides, ("1", "2"), Limits(fast=fast))[1]) == problems
+        assert len(checks(manifest, sides, ("1", "2"), CanaryLimits(fast=fast))[1]) == problems
 
 
 def test_stages_are_percentages():

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from kep.delivery.serving.app import Limits
+from kep.delivery.serving.app import ServerLimits
 from kep.delivery.serving.model import Model
-from kep.delivery.serving.server import Place, Server
+from kep.delivery.serving.server import Address, Server
 from kep.models.ensemble import Ensemble
 
 
@@ -71,11 +71,11 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def running(folder: Path, limits: Limits = Limits(), loads: bool = True, **place) -> Iterator[Running]:
+def running(folder: Path, limits: ServerLimits = ServerLimits(), loads: bool = True, **place) -> Iterator[Running]:
     """A server that is ready, or one that waits to be told to load."""
     model = Held(folder, "tested", 3, limits.rows)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = Server(model, limits, Place(**{"drain": 0} | place))
+        server = Server(model, limits, Address(**{"drain": 0} | place))
         thread = threading.Thread(target=server.run, args=[[listener]])
         if not loads:
             model.loads.clear()

@@ -18,7 +18,7 @@ from kep.core.errors import UserError
 from kep.delivery import remote
 from kep.delivery.predict import predict
 from kep.delivery.remote import Remote
-from kep.delivery.serving.app import Limits
+from kep.delivery.serving.app import ServerLimits
 from tests.helpers.paths import DATA
 from tests.kep.delivery.serving.conftest import running, until
 from tests.runs.conftest import command, environment, kep
@@ -80,7 +80,7 @@ def test_a_server_that_takes_few_rows_gets_few(ensembles, tmp_path):
     folder = ensembles("churn", "mlp", "boosted_trees")
     data, console = str(DATA / "churn.csv"), Console(quiet=True)
     predict(str(folder), None, data, tmp_path / "here.csv", tmp_path, console)
-    with running(folder, Limits(rows=7)) as server:
+    with running(folder, ServerLimits(rows=7)) as server:
         predict(None, server.url, data, tmp_path / "there.csv", tmp_path, console)
     here, there = (pyarrow.csv.read_csv(tmp_path / f"{name}.csv") for name in ("here", "there"))
     np.testing.assert_allclose(here["probability_yes"], there["probability_yes"], atol=1e-6)

@@ -8,9 +8,9 @@ import requests
 from rich.console import Console
 
 from kep.core.errors import UserError
-from kep.delivery.serving.app import Limits
+from kep.delivery.serving.app import ServerLimits
 from kep.delivery.serving.command import serve
-from kep.delivery.serving.server import Place
+from kep.delivery.serving.server import Address
 from tests.kep.data.sources.test_gcs import upload
 from tests.runs.conftest import command, environment
 
@@ -45,5 +45,5 @@ def test_an_ensemble_is_downloaded_and_served(gcs, ensembles):
 def test_an_ensemble_that_is_not_there_is_one_sentence(gcs, tmp_path, location, message):
     gcs.put("data", "models/churn/manifest.json", b"{}")
     with pytest.raises(UserError) as caught:
-        serve(location, tmp_path, None, 1, Limits(), Place(), Console(quiet=True))
+        serve(location, tmp_path, None, 1, ServerLimits(), Address(), Console(quiet=True))
     assert str(caught.value).startswith(message)

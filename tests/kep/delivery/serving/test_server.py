@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import requests
 
-from kep.delivery.serving.app import Limits
+from kep.delivery.serving.app import ServerLimits
 from kep.delivery.serving.observe import JsonFormatter
 from kep.models.ensemble import Ensemble
 from tests.kep.delivery.serving.conftest import Running, running, until
@@ -88,13 +88,13 @@ def test_what_waits_becomes_one_batch_and_each_gets_its_own(churn, pool):
 
 def test_an_idle_model_waits_for_a_batch_no_longer_than_it_is_full(churn, pool):
     """With a delay beyond the test's own limit, two requests that fill a batch are answered."""
-    with running(churn, Limits(rows=2, delay=600)) as server:
+    with running(churn, ServerLimits(rows=2, delay=600)) as server:
         sent = [pool.submit(server.post, ONE) for _ in range(2)]
         assert [future.result(60).status_code for future in sent] == [200, 200]
 
 
 def test_a_full_queue_refuses_and_the_others_are_answered(churn, pool):
-    with running(churn, Limits(queue=3)) as server:
+    with running(churn, ServerLimits(queue=3)) as server:
         sent = queued(server, pool, {"instances": [ROW] * 2})
         refused = server.post({"instances": [ROW] * 2})
         assert refused.status_code == 429
@@ -106,7 +106,7 @@ def test_a_full_queue_refuses_and_the_others_are_answered(churn, pool):
 
 def test_malformed_requests_fail_no_good_one(churn, pool):
     bad = [{"instances": [ROW | {"months": "x"}]}, {"instances": [{}]}, "{", {"instances": [ROW] * 2000}]
-    with running(churn, Limits(rows=4)) as server:
+    with running(churn, ServerLimits(rows=4)) as server:
         expected = server.post(ONE).json()["predictions"][0]["probabilities"]
         answers = list(pool.map(server.post, [ONE, *bad] * 40))
     for index, answer in enumerate(answers):
@@ -116,7 +116,7 @@ def test_malformed_requests_fail_no_good_one(churn, pool):
 
 
 def test_a_request_that_takes_too_long_is_given_up(churn):
-    with running(churn, Limits(seconds=0.2)) as server:
+    with running(churn, ServerLimits(seconds=0.2)) as server:
         server.model.predicts.clear()
         late = server.post(ONE)
         assert late.status_code == 504
@@ -125,7 +125,7 @@ def test_a_request_that_takes_too_long_is_given_up(churn):
 
 
 def test_a_body_that_is_too_large_is_not_read(churn):
-    with running(churn, Limits(bytes=1000)) as server:
+    with running(churn, ServerLimits(bytes=1000)) as server:
         for data in (b" " * 1001, iter([b" " * 600] * 2)):
             answer = requests.post(server.url, data=data, timeout=60)
             assert answer.status_code == 413

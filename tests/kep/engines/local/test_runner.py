@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from kep.core.errors import UserError
-from kep.engines.local.runner import Place, follow, stop
+from kep.engines.local.runner import RunsFolder, follow, stop
 from kep.pipelines.steps import STEPS, step_of
 
 COMPONENTS = {
@@ -24,11 +24,11 @@ COMPONENTS = {
 
 
 @pytest.fixture
-def place(tmp_path) -> Place:
-    return Place(tmp_path / "runs" / "demo")
+def place(tmp_path) -> RunsFolder:
+    return RunsFolder(tmp_path / "runs" / "demo")
 
 
-def fill(place: Place) -> None:
+def fill(place: RunsFolder) -> None:
     """Partial work and cache entries of every step, as kfp.local writes them."""
     place.cache.mkdir(parents=True)
     for step, outputs in COMPONENTS.items():
@@ -51,7 +51,7 @@ def fill(place: Place) -> None:
         (place.cache / f"{step}-0123abcd.json").write_text(json.dumps(entry))
 
 
-def kept(place: Place) -> tuple[list[str], list[str]]:
+def kept(place: RunsFolder) -> tuple[list[str], list[str]]:
     """Steps with partial work, and steps with a cache entry, in the order of the flow."""
     cached = {path.name.partition("-")[0] for path in place.cache.glob("*.json")}
     return [s for s in STEPS if (place.work / s).exists()], [s for s in STEPS if s in cached]
@@ -71,7 +71,7 @@ def test_a_step_is_forgotten_with_all_after_it_and_nothing_before_it(place, step
 
 @pytest.mark.parametrize("name", ["promote", "evaluate/runs/retrain"])
 def test_a_runs_folder_with_a_steps_name_forgets_no_more(tmp_path, name):
-    place = Place(tmp_path / name)
+    place = RunsFolder(tmp_path / name)
     fill(place)
     place.forget("weigh")
     assert kept(place) == (["ingest", "tune", "best_epoch"], ["ingest", "tune", "best_epoch"])
@@ -86,7 +86,7 @@ def test_a_second_run_of_the_same_place_is_refused_until_the_first_ends(place):
         with pytest.raises(UserError, match=r"another run is going on in .*demo; wait for it") as error, place.locked():
             pass
         assert "\n" not in str(error.value)
-        with Place(place.root.parent / "other").locked():
+        with RunsFolder(place.root.parent / "other").locked():
             pass
     with place.locked():
         pass
@@ -102,8 +102,8 @@ def test_the_lock_is_free_after_an_error(place):
 def test_the_lock_goes_with_a_killed_run(place):
     program = (
         "from pathlib import Path\n"
-        "from kep.engines.local.runner import Place\n"
-        f"with Place(Path({str(place.root)!r})).locked():\n"
+        "from kep.engines.local.runner import RunsFolder\n"
+        f"with RunsFolder(Path({str(place.root)!r})).locked():\n"
         "    print('locked', flush=True)\n"
         "    input()\n"
     )
@@ -123,7 +123,7 @@ def test_the_lock_goes_with_a_killed_run(place):
 
 @pytest.mark.parametrize("folder", ["python3/runs", "my-python3.11-project"])
 def test_a_path_that_kfp_would_alter_is_refused_before_it_is_made(tmp_path, folder):
-    place = Place(tmp_path / folder / "demo")
+    place = RunsFolder(tmp_path / folder / "demo")
     with pytest.raises(UserError, match=r'kfp.local replaces "python3" in paths'), place.locked():
         pass
     assert list(tmp_path.iterdir()) == []

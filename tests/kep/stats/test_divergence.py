@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kep.stats.drift import LEVEL, chance, compare, divergence, labelled, psi
+from kep.stats.divergence import LEVEL, chance, compare, divergence, labelled, psi
 
 
 def test_the_index_is_the_symmetric_divergence_of_the_shares():

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -45,7 +46,7 @@ class Shift:
         """Whether it has shifted by more than the threshold, and by more than chance."""
         return self.psi > max(threshold, self.chance)
 
-    def as_json(self, threshold: float) -> dict:
+    def as_json(self, threshold: float) -> dict[str, Any]:
         """For `kep drift --json`."""
         return {
             "name": self.name,
@@ -63,7 +64,9 @@ class Shift:
         }
 
 
-def compare(name: str, kind: str, bins: list[str], before: np.ndarray, after: np.ndarray, many: int, **more) -> Shift:
+def compare(
+    name: str, kind: str, bins: list[str], before: np.ndarray, after: np.ndarray, many: int, **more: Any
+) -> Shift:
     """Compares two distributions.
 
     Args:
@@ -127,7 +130,8 @@ def divergence(before: np.ndarray, after: np.ndarray) -> float:
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:
-    return counts / counts.sum()
+    shares: np.ndarray = counts / counts.sum()
+    return shares
 
 
 def labelled(edges: list[float]) -> list[str]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,8 +11,8 @@ from kep.core.errors import UserError
 from kep.data.schema import Manifest
 from kep.report.charts import beside
 from kep.report.page import number, render_page
-from kep.stats.drift import LEVEL, Shift, compare, labelled
-from kep.stats.observed import Observed, Predicted, can_observe
+from kep.stats.divergence import LEVEL, Shift, compare, labelled
+from kep.stats.observed import Observed, PredictionBins, can_observe
 
 SHOWN = 12
 """Columns of which the page draws a chart: the most shifted ones."""
@@ -61,7 +62,7 @@ class Comparison:
             few = f"; for {hidden} of them these rows are too few to see a shift of {self.threshold:g}"
         return f"no drift beyond {self.threshold:g} in {many} comparisons: {compared}{few}"
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         return {
             "data": self.data,
             "model": self.model,
@@ -90,7 +91,7 @@ class Comparison:
             charts=[(shift.name, _chart(place, shift, self.stored)) for place, shift in enumerate(drawn)],
         )
 
-    def lines(self) -> list[dict]:
+    def lines(self) -> list[dict[str, Any]]:
         """The shifts as texts, for a table."""
         return [
             {
@@ -125,7 +126,7 @@ def check_comparable(manifest: Manifest, model: Path) -> None:
         )
 
 
-def compared(manifest: Manifest, bins: list[Predicted], observed: Observed) -> list[Shift]:
+def compared(manifest: Manifest, bins: list[PredictionBins], observed: Observed) -> list[Shift]:
     """Every column and the predictions, the most shifted first.
 
     Args:
@@ -137,14 +138,14 @@ def compared(manifest: Manifest, bins: list[Predicted], observed: Observed) -> l
     shifts = [compare(one.name, "prediction", one.bins, one.before, observed.predicted[one.name], many) for one in bins]
     for column in manifest.columns:
         before, after = np.array(column.counts), observed.counts[column.name]
-        more: dict = {}
+        more: dict[str, Any] = {}
         if column.kind == "categorical":
-            labels = ["missing", "outside the vocabulary", *column.vocabulary]
+            labels = ["missing", "outside the vocabulary", *(column.vocabulary or [])]
             examples = observed.unseen.get(column.name, Counter()).most_common(EXAMPLES)
             more["unseen"] = (float(before[1] / total), float(after[1] / observed.rows))
             more["examples"] = tuple(text for text, _ in examples)
         else:
-            labels = [*labelled(column.edges), "missing"]
+            labels = [*labelled(column.edges or []), "missing"]
             before = np.append(before, column.missing)
             after = np.append(after, observed.missing[column.name])
         if column.kind != "image":
@@ -159,7 +160,7 @@ def _change(shares: tuple[float, float] | None) -> str:
     return " → ".join(f"{share:.1%}" for share in shares)
 
 
-def _chart(place: int, shift: Shift, stored: bool):
+def _chart(place: int, shift: Shift, stored: bool) -> Any:
     """The most frequent bins of a shift, both sides; the others together."""
     order = np.arange(len(shift.bins))
     if shift.kind == "categorical" and len(order) > SHOWN:

@@ -1,0 +1,46 @@
+"""The structure of a Keras network: what its compiled training depends on beside its variables."""
+
+import json
+from typing import Any
+
+import keras
+
+_DENSE = frozenset({"InputLayer", "Flatten", "Reshape", "Dense", "Activation", "ReLU"})
+"""Layers that XLA makes faster on a CPU (docs/training.md); its convolutions and random numbers are slow there."""
+
+
+def structure(network: keras.Model) -> str | None:
+    """What a compiled training of the network depends on, beside its variables; None where that can't be known.
+
+    It is known of networks of Keras's own layers, losses, metrics and optimisers, which their configuration describes
+    whole. The learning rate is a variable, so trainings that differ in it alone share their compiled functions.
+    """
+    if not type(network).__module__.startswith("keras."):
+        return None
+    try:
+        built, compiled = network.get_config(), network.get_compile_config()
+        if _foreign([built, compiled]):
+            return None
+        rates = compiled["optimizer"]["config"]
+        rates |= {name: None for name in ("learning_rate",) if isinstance(rates.get(name), float)}
+        return json.dumps([built, compiled, [variable.path for variable in network.variables]], sort_keys=True)
+    except Exception:  # a layer or a loss without a configuration
+        return None
+
+
+def is_dense(network: keras.Model) -> bool:
+    """Whether it has none but dense layers and what goes with them, and nothing of a user's own."""
+    if structure(network) is None or network.get_compile_config()["metrics"] not in (None, [], ["accuracy"]):
+        return False
+    return {type(layer).__name__ for layer in network._flatten_layers(include_self=False)} <= _DENSE
+
+
+def _foreign(config: Any) -> bool:
+    """Whether a part of a serialised configuration is a user's own code."""
+    if isinstance(config, dict):
+        if config.get("registered_name") or config.get("class_name") == "Lambda":
+            return True
+        if not f"{config.get('module', 'keras')}.".startswith("keras."):
+            return True
+        return any(_foreign(value) for value in config.values())
+    return isinstance(config, list | tuple) and any(_foreign(value) for value in config)
