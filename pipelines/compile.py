@@ -74,7 +74,7 @@ def _compile(
         compiled = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(compiled), pipeline_parameters=parameters)
         text = compiled.read_text()
-    spec = yaml.safe_load(text)
+    spec: dict[str, Any] = yaml.safe_load(text)
     if "champion" in parameters and Champion.of_parameter(parameters["champion"]).image:
         # Only an engine fills this in: kfp.local does not know it.
         given = spec["root"]["dag"]["tasks"]["promote"]["inputs"]["parameters"]

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -45,10 +46,10 @@ def locked(lock: Path) -> dict[str, str]:
                 f"--images: {name} is {image}, which is not pinned by its digest (repository@sha256:…), so the cloud "
                 "could run other code under the same name tomorrow"
             )
-    return images
+    return {str(name): str(image) for name, image in images.items()}
 
 
-def assign(spec: dict, images: Mapping[str, str], machines: Mapping[str, Machine]) -> None:
+def assign(spec: dict[str, Any], images: Mapping[str, str], machines: Mapping[str, Machine]) -> None:
     """Gives every step of a compiled pipeline its image, and to a custom job where one runs the step.
 
     Args:
@@ -82,7 +83,7 @@ def _image(step: str, machine: Machine | None, images: Mapping[str, str]) -> str
     return images[name]
 
 
-def with_server(given: dict, images: Mapping[str, str], target: Target) -> dict:
+def with_server(given: dict[str, Any], images: Mapping[str, str], target: Target) -> dict[str, Any]:
     """`given` arguments with the image that serves a winner, where the run file wants that in the Model Registry.
 
     Raises:
@@ -98,7 +99,7 @@ def with_server(given: dict, images: Mapping[str, str], target: Target) -> dict:
     return given | {"champion": kfp_safe(champion.to_json())}
 
 
-def unpinned(spec: dict) -> str | None:
+def unpinned(spec: dict[str, Any]) -> str | None:
     """An image of a compiled pipeline that is not named by its digest; None when all are."""
     executors = spec["deploymentSpec"]["executors"].values()
     images = [executor["container"]["image"] for executor in executors if "image" in executor.get("container", {})]

@@ -32,7 +32,7 @@ def lint(spec: dict[str, Any]) -> list[str]:
     return problems
 
 
-def _graph(name: str, component: dict, spec: dict) -> Iterator[str]:
+def _graph(name: str, component: dict[str, Any], spec: dict[str, Any]) -> Iterator[str]:
     tasks = component["dag"]["tasks"]
     for task_name, task in tasks.items():
         where = f"{name}/{task_name}"
@@ -52,7 +52,7 @@ def _graph(name: str, component: dict, spec: dict) -> Iterator[str]:
             yield f'{name}: output "{output}" is one of several artifacts, which crashes kfp.local'
 
 
-def _references(where: str, task: dict, component: dict, spec: dict) -> Iterator[str]:
+def _references(where: str, task: dict[str, Any], component: dict[str, Any], spec: dict[str, Any]) -> Iterator[str]:
     """Inputs that nothing provides; the compiler leaves such behind for resources inside loops."""
     tasks, declared = component["dag"]["tasks"], component.get("inputDefinitions", {})
     for other in task.get("dependentTasks", []):
@@ -75,7 +75,7 @@ def _references(where: str, task: dict, component: dict, spec: dict) -> Iterator
                     yield f'{where}: input "{key}" reads {read}, which does not exist'
 
 
-def _loop(where: str, task: dict, called: dict) -> Iterator[str]:
+def _loop(where: str, task: dict[str, Any], called: dict[str, Any]) -> Iterator[str]:
     iterator = task.get("parameterIterator")
     if not iterator:
         return
@@ -99,7 +99,7 @@ def _loop(where: str, task: dict, called: dict) -> Iterator[str]:
         yield f"{where}: a loop inside a loop; its artifacts can't be collected by kfp.local"
 
 
-def _condition(where: str, task: dict) -> Iterator[str]:
+def _condition(where: str, task: dict[str, Any]) -> Iterator[str]:
     condition = task.get("triggerPolicy", {}).get("condition", "")
     inputs = task.get("inputs", {}).get("parameters", {})
     for key in re.findall(r"parameter_values\['([^']+)'\]", condition):
@@ -110,7 +110,7 @@ def _condition(where: str, task: dict) -> Iterator[str]:
             yield f"{where}: a condition on the loop item is skipped by kfp.local; decide inside the step"
 
 
-def _executor(where: str, called: dict, spec: dict) -> Iterator[str]:
+def _executor(where: str, called: dict[str, Any], spec: dict[str, Any]) -> Iterator[str]:
     executor = spec["deploymentSpec"]["executors"].get(called["executorLabel"])
     if executor is None:
         yield f"{where}: executor {called['executorLabel']} is not defined"

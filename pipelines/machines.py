@@ -66,7 +66,7 @@ def check(machines: Mapping[str, Machine], target: Target) -> None:
                 raise UserError(why)
 
 
-def place(spec: dict, machines: Mapping[str, Machine], target: Target) -> list[dict]:
+def place(spec: dict[str, Any], machines: Mapping[str, Machine], target: Target) -> list[dict[str, Any]]:
     """Writes the machines into a compiled pipeline.
 
     Args:
@@ -109,7 +109,7 @@ def limits(step: str, machine: Machine) -> dict[str, str] | None:
     return {_name(step, key): value for key, value in _asked(machine).items()}
 
 
-def of_executors(spec: dict, machines: Mapping[str, Machine]) -> Iterator[tuple[str, Machine]]:
+def of_executors(spec: dict[str, Any], machines: Mapping[str, Machine]) -> Iterator[tuple[str, Machine]]:
     """The machine of each executor of a compiled pipeline that has one.
 
     Tasks of a search in rounds that train nothing, the suggestions and their gathering, get no accelerator, and no
@@ -125,7 +125,7 @@ def of_executors(spec: dict, machines: Mapping[str, Machine]) -> Iterator[tuple[
         yield label, machine.idle() if idle else machine
 
 
-def on_kubernetes(spec: dict) -> dict[str, str]:
+def on_kubernetes(spec: dict[str, Any]) -> dict[str, str]:
     """What a run on Kubeflow sets of a compiled pipeline's inputs."""
     jobs = [job for executor in spec["deploymentSpec"]["executors"].values() if (job := custom_jobs.job_of(executor))]
     there = {name: value for job in jobs for name, value in (job.limits or {}).items()}
@@ -133,7 +133,7 @@ def on_kubernetes(spec: dict) -> dict[str, str]:
     return {name: there.get(name, _GPU) for name in names}
 
 
-def asked_of(spec: dict, given: Mapping[str, str]) -> dict[str, dict[str, str]]:
+def asked_of(spec: dict[str, Any], given: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """What the tasks of a compiled pipeline ask for: the opposite of `place`.
 
     Args:
@@ -175,8 +175,9 @@ def _inputs(machine: Machine) -> dict[str, str]:
     """What Vertex AI is asked for instead, which has no GPU of any model."""
     if by_job(machine):
         return {key: _WAITING[key] for key in _asked(machine)}
-    named = machine.on_gpu and machine.accelerator != "nvidia"
-    return {_TYPE: machine.accelerator.upper().replace("-", "_")} if named else {}
+    if not machine.accelerator or not machine.on_gpu or machine.accelerator == "nvidia":
+        return {}
+    return {_TYPE: machine.accelerator.upper().replace("-", "_")}
 
 
 def _resources(machine: Machine, names: Mapping[str, str]) -> dict[str, Any]:
@@ -196,7 +197,7 @@ def _resources(machine: Machine, names: Mapping[str, str]) -> dict[str, Any]:
     return resources
 
 
-def _hand_down(spec: dict, executor: str, key: str, name: str, value: str) -> None:
+def _hand_down(spec: dict[str, Any], executor: str, key: str, name: str, value: str) -> None:
     """Makes an input of the pipeline reach the tasks of an executor, through the loops that they are in.
 
     kfp writes a task's inputs like this for a parameter, and of a task in a loop leaves out what the loop would need.
@@ -263,11 +264,12 @@ def _kubernetes(machine: Machine) -> dict[str, Any]:
         kubernetes.use_secret_as_volume(task, secret, path)
     for secret, variables in machine.secret_variables.items():
         kubernetes.use_secret_as_env(task, secret, variables)
-    return task.platform_config.get("kubernetes", {})
+    config: dict[str, Any] = task.platform_config.get("kubernetes", {})
+    return config
 
 
 def _gke(machine: Machine) -> dict[str, str]:
-    labels = {}
+    labels: dict[str, str] = {}
     if machine.accelerator and machine.accelerator != "nvidia":
         labels[f"{_GKE}{'tpu-' if machine.on_tpu else ''}accelerator"] = machine.accelerator
     if machine.topology:

@@ -55,7 +55,7 @@ def arguments(run: RunFile, base: Path, champions: Path | str) -> dict[str, str 
     }
 
 
-def with_champion(given: dict) -> dict:
+def with_champion(given: dict[str, Any]) -> dict[str, Any]:
     """`given` arguments with the version that the champion's pointer names at this moment."""
     pointer = pointers.read(pointers.Champion.of_parameter(given["champion"]).folder)
     champion = pointers.Champion(folder=pointer.folder, version=pointer.version)

@@ -12,7 +12,7 @@ RETRIES = 1
 """Times that an engine starts a task again that a machine lost. A value that the model can't take fails it, too."""
 
 
-class Predicted(NamedTuple):
+class Predictions(NamedTuple):
     predictions: Dataset
 
 
@@ -55,9 +55,9 @@ def prediction(compare: bool = True) -> Any:
     }
 
     @dsl.pipeline(**described)
-    def predicting(model: str, predict_config: str, predict_code: str = "") -> Predicted:
+    def predicting(model: str, predict_config: str, predict_code: str = "") -> Predictions:
         """Settings are JSON strings; `model` is the folder of an ensemble or of champions."""
-        return Predicted(predictions=predicted(model, predict_config, predict_code)[1])
+        return Predictions(predictions=predicted(model, predict_config, predict_code)[1])
 
     @dsl.pipeline(**described)
     def comparing(

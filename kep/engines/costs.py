@@ -4,6 +4,7 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, ValidationError
@@ -75,7 +76,7 @@ class Choice:
     hour: float | None
 
     @classmethod
-    def of(cls, executor: dict, asked: dict[str, str], prices: Prices) -> "Choice":
+    def of(cls, executor: dict[str, Any], asked: dict[str, str], prices: Prices) -> "Choice":
         """The cheapest machine type that fits, which is what Vertex AI's "closest match" is taken for.
 
         Of a step that a custom job runs, the dearest of its places, and the task's own machine, which waits for it.
@@ -86,10 +87,10 @@ class Choice:
             prices: Of machines.
         """
         if job := job_of(executor):
-            waiting, *each = prices.of(DEFAULT_MACHINE, None, 0), *map(prices.of_place, job.places)
+            waiting, each = prices.of(DEFAULT_MACHINE, None, 0), [prices.of_place(place) for place in job.places]
             words = "; or ".join(place.words for place in job.places)
-            unpriced = waiting is None or None in each
-            return cls(words, None if unpriced else waiting + max(each))
+            known = [hour for hour in each if hour is not None]
+            return cls(words, None if waiting is None or len(known) < len(each) else waiting + max(known))
         if not asked:
             return cls(DEFAULT_MACHINE, prices.of(DEFAULT_MACHINE, None, 0))
         machine = _machine(asked)

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 from rich.console import Group
 from rich.table import Table
@@ -29,9 +30,8 @@ def check(settings: RunFile, base: Path, runs: Path) -> Group:
         UserError: What a run would refuse before it trains.
     """
     seen = survey(settings, base)
-    families = travelling(settings.search.families, base)
-    if families == "auto":
-        families = automatic(_images(seen))
+    travelled = travelling(settings.search.families, base)
+    families = automatic(_images(seen)) if isinstance(travelled, str) else travelled
     return Group(_data(seen), _columns(seen), _work(settings, seen, [family["name"] for family in families], runs))
 
 
@@ -101,7 +101,7 @@ def guess(settings: RunFile, seen: Inspection) -> dict[str, float]:
     return seconds
 
 
-def _as_last_time(settings: RunFile, seen: Inspection, last: dict) -> float | None:
+def _as_last_time(settings: RunFile, seen: Inspection, last: dict[str, Any]) -> float | None:
     """Seconds from what each training took in an earlier run; None where it trained otherwise.
 
     The seconds of a step are its own, also where the earlier run reused it.
@@ -163,8 +163,8 @@ def _data(seen: Inspection) -> Table:
 def _columns(seen: Inspection) -> Table:
     title = f"{len(seen.columns)} feature{'s' if len(seen.columns) != 1 else ''}"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for title, justify in (("column", "left"), ("type", "left"), ("missing", "right")):
-        table.add_column(title, justify=justify)
+    for name in ("column", "type", "missing"):
+        table.add_column(name, justify="right" if name == "missing" else "left")
     for column in seen.columns[:MOST_COLUMNS]:
         table.add_row(column.name, column.kind, f"{column.missing:,}" if column.missing else "")
     if len(seen.columns) > MOST_COLUMNS:

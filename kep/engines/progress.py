@@ -3,6 +3,8 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,11 +15,13 @@ from rich.text import Text
 from kep.pipelines.steps import STEPS
 
 MARKS = {"waiting": "·", "running": "▶", "done": "✓", "reused": "↺", "failed": "✗"}
+Event = dict[str, Any]
+"""An event of a step: `kind`, `step`, `label`, `time`, and more by kind."""
 STYLES = {"waiting": "dim", "running": "bold", "done": "green", "reused": "cyan", "failed": "bold red"}
 
 
 @dataclass
-class State:
+class StepState:
     """One step of the flow; a step with a fan-out counts its tasks."""
 
     state: str = "waiting"
@@ -43,8 +47,8 @@ class View:
     """
 
     def __init__(self, console: Console, steps: Iterable[str] = STEPS) -> None:
-        self.states = {step: State() for step in steps}
-        self.failure: dict | None = None
+        self.states = {step: StepState() for step in steps}
+        self.failure: Event | None = None
         self._console = console
         self._begun = time.time()
         self._live = Live(console=console, refresh_per_second=5, get_renderable=self.table)
@@ -54,17 +58,19 @@ class View:
             self._live.__enter__()
         return self
 
-    def __exit__(self, *problem: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._console.is_terminal:
-            self._live.__exit__(*problem)
+            self._live.__exit__(kind, problem, trace)
 
-    def show(self, event: dict) -> None:
+    def show(self, event: Event) -> None:
         """Takes in one event of a step, and prints a line of it where there is no terminal."""
         self.take(event)
         if not self._console.is_terminal:
             self._print(event, self.states[event["step"]])
 
-    def take(self, event: dict) -> None:
+    def take(self, event: Event) -> None:
         """Takes in one event of a step."""
         step, label = event["step"], event.get("label", "")
         state = self.states[step]
@@ -89,7 +95,7 @@ class View:
         else:
             state.state, state.ended, self.failure = "failed", now, event
 
-    def _print(self, event: dict, state: State) -> None:
+    def _print(self, event: Event, state: StepState) -> None:
         name = f"{event['step']}{' ' + event['label'] if event.get('label') else ''}"
         words = {
             "start": "started",

@@ -20,7 +20,7 @@ from kep.core.location import Location
 from kep.data.sources.fingerprint import fingerprint, size
 from kep.engines.base import OURS, Engine, Options, Run
 from kep.engines.preflight import MOST_SURVEYED, survey
-from kep.engines.progress import View, say
+from kep.engines.progress import Event, View, say
 from kep.engines.template import Template
 from kep.google.once import first_line
 from kep.pipelines.parameters import kfp_safe
@@ -204,7 +204,7 @@ def find(engine: Engine, run: str) -> Run:
     return found
 
 
-def events(run: Run, seen: dict[int | str, str]) -> Iterator[dict]:
+def events(run: Run, seen: dict[int | str, str]) -> Iterator[Event]:
     """What has changed since an earlier look, as the events that a local run's steps write.
 
     Args:
@@ -236,7 +236,7 @@ def events(run: Run, seen: dict[int | str, str]) -> Iterator[dict]:
             yield event | {"kind": "failed", "time": ended, "message": message}
 
 
-def _finish(run: Run, failure: dict | None, console: Console) -> int:
+def _finish(run: Run, failure: Event | None, console: Console) -> int:
     if run.ending == "done":
         took = f" in {run.took}" if run.took else ""
         where = f", artifacts under {run.artifacts}" if run.artifacts else ""

@@ -64,7 +64,7 @@ class Template:
         if self.predicts:
             model = self.defaults["model"].rstrip("/").rpartition("/")[2].lower()
             return re.sub("[^a-z0-9]+", "-", f"predict-{model}")[:50].strip("-")
-        return json.loads(self.defaults["asked"])["name"]
+        return str(json.loads(self.defaults["asked"])["name"])
 
     @property
     def data(self) -> DataSettings:
@@ -135,7 +135,7 @@ def of_address(address: str, credentials: Any) -> Template:
     if Location(address).is_cloud:
         text, resolved = _object(address, credentials), ""
     elif match := _ADDRESS.fullmatch(address):
-        text, resolved = _package(*match.groups(), credentials)
+        text, resolved = _package(match[1], match[2], match[3], credentials)
     else:
         raise UserError(
             f'"{address}" is no template; give gs://BUCKET/NAME.yaml or '
@@ -229,7 +229,7 @@ def check_source(data: DataSettings, volumes: Mapping[str, str] | None = None, t
         )
 
 
-def uncached(spec: dict) -> dict:
+def uncached(spec: dict[str, Any]) -> dict[str, Any]:
     """A compiled pipeline whose steps are never answered from earlier runs."""
     spec = json.loads(json.dumps(spec))
     dags = [spec["root"], *(component for component in spec["components"].values() if "dag" in component)]
@@ -285,11 +285,11 @@ def _object(address: str, credentials: Any) -> str:
     from google.cloud.storage import Blob, Client
 
     try:
-        return Blob.from_uri(address, Client(project="-", credentials=credentials)).download_as_text(**STORAGE)
+        blob = Blob.from_uri(address, Client(project="-", credentials=credentials))
+        return str(blob.download_as_text(**STORAGE))
     except (GoogleAPICallError, RetryError, requests.RequestException, ValueError) as error:
-        reason = {403: "may not be read with this login", 404: "does not exist"}.get(
-            getattr(error, "code", None), "can't be read"
-        )
+        reasons: dict[Any, str] = {403: "may not be read with this login", 404: "does not exist"}
+        reason = reasons.get(getattr(error, "code", None), "can't be read")
         raise UserError(f"the template {address} {reason}; check the path") from error
 
 

@@ -3,13 +3,14 @@
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from kep.core.errors import UserError, nearest
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
-_FIELDS = (
+_FIELDS: tuple[tuple[str, int, int, list[str]], ...] = (
     ("minute", 0, 59, []),
     ("hour", 0, 23, []),
     ("day of the month", 1, 31, []),
@@ -38,7 +39,7 @@ class Timing:
     start: datetime | None = None
     end: datetime | None = None
 
-    def fields(self, before: str = "") -> dict:
+    def fields(self, before: str = "") -> dict[str, Any]:
         """Those of Vertex AI's message that are given.
 
         Args:
@@ -79,9 +80,9 @@ def check_cron(cron: str) -> None:
         for part in text.split(","):
             span, slash, step = part.partition("/")
             first, dash, last = span.partition("-")
-            ends = [_number(end, low, words) for end in ([first, last] if dash else [first])]
-            fine = span == "*" or all(end is not None and low <= end <= high for end in ends)
-            fine = fine and (len(ends) == 1 or ends[0] <= ends[1])
+            given = [_number(end, low, words) for end in ([first, last] if dash else [first])]
+            ends = [end for end in given if end is not None and low <= end <= high]
+            fine = span == "*" or (len(ends) == len(given) and ends == sorted(ends))
             if not fine or (slash and not (step.isdecimal() and int(step) > 0)):
                 raise UserError(f'--cron: "{part}" is no {name}, which goes from {low} to {high}')
 
@@ -100,7 +101,7 @@ def check_zone(zone: str) -> None:
 def split(cron: str) -> tuple[str, str]:
     """The time zone and the five fields of Vertex AI's cron."""
     match = re.fullmatch(r"(?:(?:CRON_)?TZ=(\S+) )?(.*)", cron)
-    return match[1] or "UTC", match[2]
+    return (match[1] or "UTC", match[2]) if match else ("UTC", cron)
 
 
 def _number(text: str, low: int, words: list[str]) -> int | None:

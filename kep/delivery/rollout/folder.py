@@ -1,7 +1,6 @@
 """The commands of a rollout for a folder of champions: one version serves, the one that its pointer names."""
 
 import time
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table

@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypedDict
 
 import kfp_server_api
 import urllib3.exceptions
@@ -33,7 +33,7 @@ TOKEN, COOKIES = "KEP_KUBEFLOW_TOKEN", "KEP_KUBEFLOW_COOKIES"
 TOKEN_FILE = "KF_PIPELINES_SA_TOKEN_PATH"
 """Environment variable of kfp: the file of a service account's token, in a cluster."""
 LOGIN = f"log in again and set {TOKEN}, or {COOKIES}"
-TIMEOUT = {"_request_timeout": 60}
+TIMEOUT: dict[str, Any] = {"_request_timeout": 60}
 """Of one call; seconds."""
 _PAGE = 100
 
@@ -45,12 +45,18 @@ def unsure(error: Exception) -> bool:
     return isinstance(error, urllib3.exceptions.HTTPError)
 
 
+class Patience(TypedDict):
+    """How long a call is tried."""
+
+    retry: Retry
+
+
 _RETRY = Retry(predicate=unsure, initial=1, maximum=30)
-CONNECT = {"retry": _RETRY.with_timeout(15)}
+CONNECT: Patience = {"retry": _RETRY.with_timeout(15)}
 """Of the first call, whose address may be wrong."""
-LOOK = {"retry": _RETRY.with_timeout(120)}
+LOOK: Patience = {"retry": _RETRY.with_timeout(120)}
 """Of a call that only reads, or may be done twice."""
-FOLLOW = {"retry": _RETRY.with_timeout(1800)}
+FOLLOW: Patience = {"retry": _RETRY.with_timeout(1800)}
 """Of a look at a run that lasts hours, which an outage of minutes does not end."""
 
 
@@ -166,7 +172,8 @@ class Kubeflow:
 
     def newest(self, of: str | None, limit: int) -> list[Run]:
         """The newest runs that were made here, or those of one run file's name, without their tasks."""
-        found, token, pattern = [], "", f"{OURS}{re.escape(of) if of else '.+'}-[0-9a-f]{{12}}(-\\d+)?"
+        found: list[kfp_server_api.V2beta1Run] = []
+        token, pattern = "", f"{OURS}{re.escape(of) if of else '.+'}-[0-9a-f]{{12}}(-\\d+)?"
         with self.explained():
             while len(found) < limit:
                 answer = self.asked(
@@ -217,9 +224,10 @@ class Kubeflow:
             return f"Kubeflow at {self._host} does not answer ({said}); try the same command again later"
         return f"Kubeflow refuses it: {said}"
 
-    def asked(self, call: Callable[..., Made], *given: Any, patience: dict = LOOK, **more: Any) -> Made:
+    def asked(self, call: Callable[..., Made], *given: Any, patience: Patience = LOOK, **more: Any) -> Made:
         """What a call that may be done twice answers, within `explained`."""
-        return patience["retry"](call)(*given, **more)
+        answer: Made = patience["retry"](call)(*given, **more)
+        return answer
 
     def _named(self, name: str) -> list[kfp_server_api.V2beta1Run]:
         """Runs of a name, the first one first."""
@@ -252,7 +260,7 @@ class Kubeflow:
                     raise
                 return made
 
-        return (find() or once(send, find, LOOK["retry"], unsure)).experiment_id
+        return str((find() or once(send, find, LOOK["retry"], unsure)).experiment_id)
 
     def in_namespace(self) -> dict[str, Any]:
         """Arguments of a list."""
@@ -278,7 +286,7 @@ class Kubeflow:
         )
 
 
-def specification(spec: dict, platform: dict) -> dict:
+def specification(spec: dict[str, Any], platform: dict[str, Any]) -> dict[str, Any]:
     """A compiled pipeline in the one message that takes both of its documents."""
     return {"pipeline_spec": spec, "platform_spec": platform} if platform else spec
 

@@ -1,6 +1,8 @@
 """Runs again and again on Kubeflow, where a schedule is a recurring run."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import kfp_server_api
 from rich.table import Table
@@ -93,7 +95,7 @@ def listing(kubeflow: Kubeflow) -> Table:
     return table
 
 
-def _act(kubeflow: Kubeflow, name: str, call: object) -> None:
+def _act(kubeflow: Kubeflow, name: str, call: Callable[..., Any]) -> None:
     found = _named(kubeflow, name)
     if found is None:
         near = nearest(name, [one.display_name for one in _all(kubeflow)])
@@ -110,8 +112,9 @@ def _named(kubeflow: Kubeflow, name: str) -> kfp_server_api.V2beta1RecurringRun 
     return next(iter(_all(kubeflow, filter=condition("EQUALS", name))), None)
 
 
-def _all(kubeflow: Kubeflow, **more: str) -> list[kfp_server_api.V2beta1RecurringRun]:
-    found, token = [], ""
+def _all(kubeflow: Kubeflow, **more: Any) -> list[kfp_server_api.V2beta1RecurringRun]:
+    found: list[kfp_server_api.V2beta1RecurringRun] = []
+    token = ""
     with kubeflow.explained():
         while True:
             call = kubeflow.client.recurring_runs.recurring_run_service_list_recurring_runs

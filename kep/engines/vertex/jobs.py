@@ -11,6 +11,7 @@ from kep.engines.base import Options, Run, Task
 from kep.engines.template import Template, uncached
 from kep.google import tensorboard_instances
 from kep.google.labels import NAME
+from kep.google.vertex import moment
 
 if TYPE_CHECKING:
     from google.cloud import aiplatform_v1 as api
@@ -107,11 +108,18 @@ def run_of(job: "api.PipelineJob", url: str) -> Run:
         name=name,
         id=name,
         state=job.state.name.removeprefix("PIPELINE_STATE_").lower(),
-        created=job.create_time,
-        ended=job.end_time,
+        created=moment(job.create_time),
+        ended=moment(job.end_time),
         url=url,
         tasks=tuple(
-            Task(task.task_id, task.task_name, task.state.name, task.start_time, task.end_time, task.error.message)
+            Task(
+                task.task_id,
+                task.task_name,
+                task.state.name,
+                moment(task.start_time),
+                moment(task.end_time),
+                task.error.message,
+            )
             for task in tasks
         ),
         message=job.error.message,

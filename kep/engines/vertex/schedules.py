@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions
 from rich.table import Table
@@ -13,15 +13,16 @@ from kep.engines.base import Options
 from kep.engines.submit import look, parameters
 from kep.engines.template import Template
 from kep.engines.timing import Timing, split
+from kep.engines.vertex.engine import VertexEngine
 from kep.engines.vertex.jobs import check_options, job_of, options_of
 from kep.google.once import once
-from kep.google.vertex import CHANGE, CREATE, LOOK, Vertex, unsure
+from kep.google.vertex import CHANGE, CREATE, LOOK, moment, unsure
 
 if TYPE_CHECKING:
     from google.cloud import aiplatform_v1 as api
 
 
-def create(vertex: Vertex, name: str, template: Template, options: Options, timing: Timing) -> datetime:
+def create(vertex: VertexEngine, name: str, template: Template, options: Options, timing: Timing) -> datetime | None:
     """Makes a schedule. Its name is its own among those of the project and region.
 
     Returns:
@@ -45,10 +46,13 @@ def create(vertex: Vertex, name: str, template: Template, options: Options, timi
         return vertex.schedules.create_schedule(parent=vertex.parent, schedule=schedule, **CREATE)
 
     with vertex.explained(options.service_account):
-        return once(send, lambda: _find(vertex, name), CHANGE["retry"], unsure).next_run_time
+        made = once(send, lambda: _find(vertex, name), CHANGE["retry"], unsure)
+    return moment(made.next_run_time)
 
 
-def update(vertex: Vertex, name: str, template: Template | None, given: dict, timing: Timing) -> "api.Schedule":
+def update(
+    vertex: VertexEngine, name: str, template: Template | None, given: dict[str, Any], timing: Timing
+) -> "api.Schedule":
     """Changes what is given of a schedule; runs that it started go on.
 
     Args:
@@ -81,14 +85,14 @@ def update(vertex: Vertex, name: str, template: Template | None, given: dict, ti
         return vertex.schedules.update_schedule(schedule=changed, update_mask=mask, **CHANGE)
 
 
-def pause(vertex: Vertex, name: str) -> None:
+def pause(vertex: VertexEngine, name: str) -> None:
     """Starts no more runs until it is resumed."""
     found = get(vertex, name)
     with vertex.explained():
         vertex.schedules.pause_schedule(name=found.name, **CHANGE)
 
 
-def resume(vertex: Vertex, name: str, catch_up: bool) -> None:
+def resume(vertex: VertexEngine, name: str, catch_up: bool) -> None:
     """Starts runs again, also those that were missed if `catch_up`."""
     found = get(vertex, name)
     request = {"name": found.name, "catch_up": catch_up}
@@ -96,7 +100,7 @@ def resume(vertex: Vertex, name: str, catch_up: bool) -> None:
         vertex.schedules.resume_schedule(request=request, **CHANGE)
 
 
-def delete(vertex: Vertex, name: str) -> None:
+def delete(vertex: VertexEngine, name: str) -> None:
     """Deletes it; runs that it started go on."""
     found = get(vertex, name)
     with vertex.explained():
@@ -106,7 +110,7 @@ def delete(vertex: Vertex, name: str) -> None:
             return
 
 
-def get(vertex: Vertex, name: str) -> "api.Schedule":
+def get(vertex: VertexEngine, name: str) -> "api.Schedule":
     """The schedule of a name.
 
     Raises:
@@ -119,23 +123,21 @@ def get(vertex: Vertex, name: str) -> "api.Schedule":
     return found
 
 
-def listing(vertex: Vertex) -> Table:
+def listing(vertex: VertexEngine) -> Table:
     """All schedules of the project and region."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("schedule", "state", "cron", "time zone", "next run (UTC)", "started", "template"):
         table.add_column(column, justify="right" if column == "started" else "left", no_wrap=True)
     for one in _all(vertex):
         zone, cron = split(one.cron)
-        waits = one.next_run_time and one.state.name == "ACTIVE"
-        following = one.next_run_time.strftime("%Y-%m-%d %H:%M") if waits else ""
+        following = moment(one.next_run_time) if one.state.name == "ACTIVE" else None
+        shown = following.strftime("%Y-%m-%d %H:%M") if following else ""
         template = one.create_pipeline_job_request.pipeline_job.labels.get("kep_template", "")
-        table.add_row(
-            one.display_name, one.state.name.lower(), cron, zone, following, str(one.started_run_count), template
-        )
+        table.add_row(one.display_name, one.state.name.lower(), cron, zone, shown, str(one.started_run_count), template)
     return table
 
 
-def _request(vertex: Vertex, template: Template, options: Options) -> "api.CreatePipelineJobRequest":
+def _request(vertex: VertexEngine, template: Template, options: Options) -> "api.CreatePipelineJobRequest":
     """The data are read anew in every run: at this moment nobody knows their fingerprint at that one, so that a step
     which was answered from a cache could be about other data."""
     from google.cloud import aiplatform_v1 as api
@@ -144,13 +146,13 @@ def _request(vertex: Vertex, template: Template, options: Options) -> "api.Creat
     return api.CreatePipelineJobRequest(parent=vertex.parent, pipeline_job=job)
 
 
-def _find(vertex: Vertex, name: str) -> "api.Schedule | None":
+def _find(vertex: VertexEngine, name: str) -> "api.Schedule | None":
     if not re.fullmatch(r"[\w .-]{1,128}", name):
         raise UserError(f"NAME: {name!r} must be letters, digits, dots, dashes, spaces and _, at most 128")
     return next(iter(_all(vertex, f'display_name="{name}"')), None)
 
 
-def _all(vertex: Vertex, condition: str = "") -> list["api.Schedule"]:
+def _all(vertex: VertexEngine, condition: str = "") -> list["api.Schedule"]:
     request = {"parent": vertex.parent, "filter": condition}
     with vertex.explained():
         return list(vertex.schedules.list_schedules(request=request, **LOOK))
