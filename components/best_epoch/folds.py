@@ -52,11 +52,11 @@ def folds(train: Rows, validation: Rows, manifest: Manifest, count: int | None, 
     if rule == "time":
         pairs = _forward(rows.groups, count)
     else:
-        pairs = _crosswise(rows, rows.groups if rule == "group" else rows.ids, manifest, count, seed)
+        pairs = _crosswise(rows, rows.groups if rule == "group" else rows.alike, manifest, count, seed)
     parts = []
     for fitted, held in pairs:
         # Equal features in two groups, or at two times, would be known already.
-        fitted = fitted[~np.isin(rows.ids[fitted], rows.ids[held])]
+        fitted = fitted[~np.isin(rows.alike[fitted], rows.alike[held])]
         parts.append(Fold(rows.take(fitted), rows.take(held)))
     return parts
 

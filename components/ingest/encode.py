@@ -16,9 +16,17 @@ from kep.data.sources.unit import Unit
 
 @dataclass
 class Keys:
-    """What is kept of each row of a unit between the passes: some 12 bytes a row, 20 with a split key."""
+    """What is kept of each row of a unit between the passes: some 20 bytes a row, 28 with a split key.
+
+    Attributes:
+        ids: uint64 [n], the rows' identities.
+        same: uint64 [n], equal for equal features.
+        labels: int32 [n] class indices, or float32 [n].
+        split: What rows are split by, if they are.
+    """
 
     ids: np.ndarray
+    same: np.ndarray
     labels: np.ndarray
     split: np.ndarray | None
 
@@ -31,9 +39,30 @@ def read_keys(unit: Unit, plan: ColumnPlan, split: Split) -> Keys:
         labels = columns.label_indices(batch[plan.label.name], plan.label)
         if plan.label.classes is not None:
             labels = labels.astype(np.int32)
-        parts.append((columns.row_ids(hashes), labels, split_keys(batch, plan, split)))
-    ids, labels, keys = zip(*parts, strict=True)
-    return Keys(np.concatenate(ids), np.concatenate(labels), None if plan.key is None else np.concatenate(keys))
+        parts.append((identities(batch, plan), columns.row_ids(hashes), labels, split_keys(batch, plan, split)))
+    ids, same, labels, keys = zip(*parts, strict=True)
+    split_by = None if plan.key is None else np.concatenate(keys)
+    return Keys(np.concatenate(ids), np.concatenate(same), np.concatenate(labels), split_by)
+
+
+def identities(batch: pa.RecordBatch, plan: ColumnPlan) -> np.ndarray:
+    """uint64 [n]: the identity of each row.
+
+    Raises:
+        UserError: the column of `data.id` is empty in some rows.
+    """
+    images = {column.name: column for column in plan.features if column.kind == "image"}
+    exact = plan.identity.by == "id"
+    hashes = []
+    for name in plan.identified_by:
+        array = batch[name]
+        if exact and (empty := int(columns.is_missing(array).sum())):
+            raise UserError(f'data.id: column "{name}" is empty in {empty:,} of {len(array):,} rows; fill it')
+        if name in images:
+            hashes.append(columns.image_hashes(columns.pixels(array, images[name])))
+        else:
+            hashes.append(columns.identity_hashes(array, name, exact))
+    return columns.row_ids(hashes)
 
 
 def feature_hashes(batch: pa.RecordBatch, column: Column) -> np.ndarray:

@@ -33,8 +33,8 @@ log = logging.getLogger("kep.ingest")
 
 _WORTH_A_WORKER = 16 << 20
 """Bytes of source below which a process takes longer to start than to do its share."""
-_KNOWN = 15
-"""As the length of a row, what `check_disk` makes of the files behind the roles: 46 bytes a row."""
+_KNOWN = 23
+"""As the length of a row, what `check_disk` makes of the files behind the roles: 62 bytes a row."""
 
 
 @dataclass
@@ -59,13 +59,14 @@ class Survey:
     plan: ColumnPlan
     roles: Roles
 
-    def units(self, columns: list[str]) -> Iterator[tuple[Unit, np.ndarray]]:
-        """The units of `sources` with the roles of their rows."""
+    def units(self, columns: list[str]) -> Iterator[tuple[Unit, np.ndarray, np.ndarray]]:
+        """The units of `sources` with the roles and the identities of their rows."""
         units = (unit for source in self.sources for unit in source.units(columns))
-        with open(self.roles.file, "rb") as file:
-            file.seek(self.first)
+        with open(self.roles.file, "rb") as roles, open(self.roles.ids, "rb") as ids:
+            roles.seek(self.first)
+            ids.seek(8 * self.first)
             for unit, rows in zip(units, self.unit_rows, strict=True):
-                yield unit, np.fromfile(file, np.int8, rows)
+                yield unit, np.fromfile(roles, np.int8, rows), np.fromfile(ids, np.uint64, rows)
 
 
 def ingest(
@@ -157,7 +158,7 @@ def scanned_columns(source: Source, first: Source, settings: DataSettings) -> tu
 
 def identify(sources: list[Source], plan: ColumnPlan, settings: DataSettings, workers: Workers) -> Iterator[Keys]:
     """The second pass: ids, labels and split keys of each unit's rows."""
-    columns = read_columns(plan)
+    columns = list(dict.fromkeys([*read_columns(plan), *plan.identified_by]))
     return workers.each(
         read_keys, ((unit, plan, settings.split) for source in sources for unit in source.units(columns))
     )
@@ -176,7 +177,7 @@ def roles_of(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     check_disk(folder, sum(rows), _KNOWN)
-    return assign(keys, rows, plan.label.classes, settings.split, seed, folder)
+    return assign(keys, rows, plan.label.classes, settings.split, seed, folder, plan.identity.by == "id")
 
 
 def describe(sources: list[Source]) -> str:
@@ -209,7 +210,7 @@ def target_of(survey: Survey, features: list[Column], settings: DataSettings, se
 def spread(survey: Survey, target: Target, workers: Workers) -> None:
     """The last pass over the source: its rows into unsorted pieces of the shards."""
     target.pieces.mkdir()
-    calls = ((unit, roles, target) for unit, roles in survey.units(read_columns(survey.plan)))
+    calls = ((unit, roles, ids, target) for unit, roles, ids in survey.units(read_columns(survey.plan)))
     for _ in workers.each(write_pieces, calls):
         pass
 
@@ -263,6 +264,7 @@ def _manifest(
         duplicates=survey.roles.duplicates,
         dropped=survey.roles.dropped,
         record=record,
+        identity=survey.plan.identity,
     )
 
 
@@ -316,7 +318,7 @@ def count(survey: Survey, folder: Path, workers: Workers) -> dict[str, Tally]:
     """The third pass, where a feature is categorical: train rows by category; counts beyond memory lie in `folder`."""
     names = survey.plan.categorical
     tallies = {name: Tally(folder / f"categories-{place}") for place, name in enumerate(names)}
-    calls = ((unit, roles, names) for unit, roles in survey.units(names)) if names else ()
+    calls = ((unit, roles, names) for unit, roles, _ in survey.units(names)) if names else ()
     for counts in workers.each(count_categories, calls):
         for name in names:
             tallies[name].add(counts[name])

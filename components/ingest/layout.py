@@ -7,7 +7,7 @@ from itertools import starmap
 import google_crc32c
 import numpy as np
 
-from kep.data.schema import GROUP, ID, Column, Label, RecordLayout, Slot
+from kep.data.schema import GROUP, ID, SAME, Column, Label, RecordLayout, Slot
 from kep.data.shards import FOOTER, HEADER, Rows
 
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3
@@ -49,7 +49,7 @@ def template(features: list[Column], label: Label, grouped: bool) -> tuple[bytes
         kinds.append((label.name, _FLOAT_LIST, 4))
     else:
         kinds.append((label.name, _INT64_LIST, width_of_codes(len(label.classes) - 1)))
-    kinds.append((ID, _BYTES_LIST, 8))
+    kinds += [(ID, _BYTES_LIST, 8), (SAME, _BYTES_LIST, 8)]
     if grouped:
         kinds.append((GROUP, _BYTES_LIST, 8))
     entries, slots, position = [], {}, 0
@@ -115,6 +115,7 @@ def _fill(frames: np.ndarray, rows: Rows, features: list[Column], label: Label, 
     else:
         _put_codes(cells(label.name), rows.labels)
     put(ID, "<u8", rows.ids)
+    put(SAME, "<u8", rows.alike)
     if rows.groups is not None:
         put(GROUP, "<u8", rows.groups)
 

@@ -11,7 +11,7 @@ from kep.components.ingest.scan import MOST_CLASSES, ColumnScan, Scan
 from kep.config.data import DataSettings
 from kep.core.errors import UserError, nearest
 from kep.data import columns
-from kep.data.schema import GROUP, ID, Column, Label
+from kep.data.schema import GROUP, ID, SAME, Column, Identity, Label
 from kep.data.sources.unit import Source
 
 log = logging.getLogger("kep.ingest")
@@ -33,6 +33,10 @@ class ColumnPlan:
     key_type: pa.DataType | None
     ignored: dict[str, str]
     """Why each column is left out that is neither feature nor label."""
+    identity: Identity
+    """What a row's id is made of."""
+    identified_by: list[str]
+    """The columns of `identity`."""
 
     @property
     def categorical(self) -> list[str]:
@@ -56,7 +60,11 @@ def columns_to_read(source: Source, settings: DataSettings) -> tuple[list[str], 
         "data.features": settings.features or [],
         "data.exclude": settings.exclude,
     }
-    wanted |= {"data.types": list(settings.types), "data.split.column": [settings.split.column or label]}
+    wanted |= {
+        "data.id": [settings.id or label],
+        "data.types": list(settings.types),
+        "data.split.column": [settings.split.column or label],
+    }
     for key, names in wanted.items():
         for name in names:
             if name not in source.names:
@@ -66,7 +74,7 @@ def columns_to_read(source: Source, settings: DataSettings) -> tuple[list[str], 
         raise UserError(f'data.exclude: "{label}" is the label; remove it from data.exclude or name another label')
     features = settings.features
     if features is None:
-        left_out = {label, settings.split.column, *settings.exclude}
+        left_out = {label, settings.id, settings.split.column, *settings.exclude}
         features = [name for name in source.names if name not in left_out]
     return features, label
 
@@ -99,7 +107,7 @@ def make_plan(scan: Scan, source: Source, settings: DataSettings) -> ColumnPlan:
             "nothing); "
             "give at least one column that varies"
         )
-    reserved = [name for name in (label_name, *(column.name for column in features)) if name in (ID, GROUP)]
+    reserved = [name for name in (label_name, *(column.name for column in features)) if name in (ID, SAME, GROUP)]
     if reserved:
         raise UserError(f'data.source: the column name "{reserved[0]}" is taken by the records; rename the column')
     key = settings.split.column
@@ -110,14 +118,18 @@ def make_plan(scan: Scan, source: Source, settings: DataSettings) -> ColumnPlan:
     for name in source.names:
         if name not in names and name != label_name:
             ignored[name] = _not_asked_for(name, settings)
-    return ColumnPlan(
-        features, label, counts, key, key_type, {name: ignored[name] for name in source.names if name in ignored}
-    )
+    named = [settings.id] if settings.id else sorted(set(source.names) - source.unreadable)
+    shapes = {name: f" {list(shape)}" for name, shape in (source.images or {}).items()}
+    identity = Identity(by="id" if settings.id else "row", columns=[name + shapes.get(name, "") for name in named])
+    left = {name: ignored[name] for name in source.names if name in ignored}
+    return ColumnPlan(features, label, counts, key, key_type, left, identity, named)
 
 
 def _not_asked_for(name: str, settings: DataSettings) -> str:
     if name in settings.exclude:
         return "data.exclude names it"
+    if name == settings.id:
+        return "data.id names it"
     return "the split goes by it" if name == settings.split.column else "data.features does not name it"
 
 

@@ -10,7 +10,10 @@ ROWS = 1 << 17
 """Rows held at a time, at some 130 bytes each while they are grouped."""
 _SAMPLE = 64
 """Sampled keys behind each range, so that ranges hold about ROWS rows however keys are distributed."""
-_ROW = np.dtype([("key", "<u8"), ("row", "<i8"), ("label", "<i4")])
+
+
+def _row(kind: type) -> np.dtype[np.void]:
+    return np.dtype([("key", "<u8"), ("row", "<i8"), ("label", np.uint64 if kind is np.uint64 else np.int32)])
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def spill(keys: Path, labels: Path, kind: type) -> list[Path]:
 
     Args:
         keys: uint64 of each row.
-        labels: small integers of each row, of type `kind`.
+        labels: small integers of each row, or any uint64, of type `kind`.
     """
     every = np.memmap(keys, np.uint64, "r")
     ranges = -(-len(every) // ROWS)
@@ -55,7 +58,7 @@ def spill(keys: Path, labels: Path, kind: type) -> list[Path]:
     files = [keys.with_name(f"{keys.name}-{index}") for index in range(len(edges) + 1)]
     start = 0
     for mine, values in zip(read(keys, np.uint64), read(labels, kind), strict=True):
-        rows = np.empty(len(mine), _ROW)
+        rows = np.empty(len(mine), _row(kind))
         rows["key"], rows["row"], rows["label"] = mine, np.arange(start, start + len(mine)), values
         start += len(mine)
         places = np.searchsorted(edges, mine, side="right")
@@ -68,10 +71,10 @@ def spill(keys: Path, labels: Path, kind: type) -> list[Path]:
     return [file for file in files if file.exists()]
 
 
-def group(file: Path) -> Group:
-    """The rows of one file by key; equal rows take no more memory than one."""
-    keys, labels, rows = np.empty(0, np.uint64), np.empty(0, np.int32), np.empty(0, np.int64)
-    for more in read(file, _ROW):
+def group(file: Path, kind: type = np.int32) -> Group:
+    """The rows of one file, with labels of type `kind`, by key; equal rows take no more memory than one."""
+    keys, labels, rows = np.empty(0, np.uint64), np.empty(0, _row(kind)["label"]), np.empty(0, np.int64)
+    for more in read(file, _row(kind)):
         keys, labels = np.concatenate([keys, more["key"]]), np.concatenate([labels, more["label"]])
         rows = np.concatenate([rows, np.ones(len(more), np.int64)])
         order = np.lexsort((labels, keys))
@@ -86,7 +89,7 @@ def group(file: Path) -> Group:
     )
 
 
-def places(file: Path, grouped: Group) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def places(file: Path, grouped: Group, kind: type = np.int32) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Numbers and labels of the rows of one file, and which key of its group each has; ROWS at a time."""
-    for rows in read(file, _ROW):
+    for rows in read(file, _row(kind)):
         yield rows["row"], rows["label"], np.searchsorted(grouped.keys, rows["key"])

@@ -33,12 +33,14 @@ class Roles:
 
     Attributes:
         file: int8 of each row, in the order of the source's rows: a role, or DROPPED.
+        ids: file of the rows' identities, uint64, in the same order.
         counts: rows by role and class, int64 [roles, classes]; one column for regression.
         dropped: by role, rows left out because their features occur in a later role.
         duplicates: rows whose features occur more than once.
     """
 
     file: Path
+    ids: Path
     counts: np.ndarray
     dropped: dict[str, int]
     duplicates: int
@@ -55,26 +57,37 @@ def keyed(ids: np.ndarray, seed: int, purpose: str) -> np.ndarray:
 
 
 def assign(
-    parts: Iterable[Keys], rows: list[int], classes: list[Any] | None, split: Split, seed: int, folder: Path
+    parts: Iterable[Keys],
+    rows: list[int],
+    classes: list[Any] | None,
+    split: Split,
+    seed: int,
+    folder: Path,
+    named: bool = False,
 ) -> Roles:
     """Gives each row its role.
 
-    random: stratified by class, rows with equal ids count for the stratum of their smallest label, so that they stay
-    together. group: the shares are of groups. time: the latest rows are test; rows of one time stay together. Where
-    rows with equal features would land in several roles, those of the latest role are kept.
+    Roles follow the rows' identities, so that a column more or less among the features leaves them as they are.
+    random: stratified by class; rows with equal features stay together, at the smallest place that one of them has, and
+    count for the stratum of their smallest label. group: the shares are of groups. time: the latest rows are test; rows
+    of one time stay together. Where rows with equal features would land in several roles, those of the latest role are
+    kept.
 
     Args:
-        parts: ids, labels and split keys of the source's rows, in their order.
+        parts: ids, features, labels and split keys of the source's rows, in their order.
         rows: of each source, which is what split by: files goes by.
         classes: of the label; None for regression.
         split: the rule and the shares.
         seed: of the run.
         folder: an empty one, for the files.
+        named: whether identities are those of a column, so that rows of one identity may differ in their features.
 
     Raises:
         UserError: the split leaves a role without rows, or a class without train rows.
     """
     _write(parts, rows, classes, split, seed, folder)
+    if split.by == "random":
+        _keep_together(folder, ("same", "ids") if named else ("same",))
     file = folder / "roles"
     strata = 1 if classes is None else len(classes)
     if split.by in ("random", "group", "time"):
@@ -89,7 +102,7 @@ def assign(
         cells = roles[kept].astype(np.int64) * strata + labels[kept]
         counts += np.bincount(cells, minlength=counts.size).reshape(counts.shape)
     _check(counts, classes)
-    return Roles(file, counts, dropped, duplicates)
+    return Roles(file, folder / "ids", counts, dropped, duplicates)
 
 
 def _write(
@@ -98,15 +111,16 @@ def _write(
     """Writes what the rule needs of each row: its label, its id, and its place in the order or its role."""
     start, ends = 0, np.cumsum(rows)
     with ExitStack() as stack:
-        files = {name: stack.enter_context(open(folder / name, "wb")) for name in ("labels", "ids", "order", "roles")}
+        names = ("labels", "ids", "same", "order", "roles")
+        files = {name: stack.enter_context(open(folder / name, "wb")) for name in names}
         for part in parts:
             labels = np.zeros(len(part.ids)) if classes is None else part.labels
             labels.astype(np.int32).tofile(files["labels"])
+            part.ids.tofile(files["ids"])
+            part.same.tofile(files["same"])
             if split.by == "random":
                 keyed(part.ids, seed, "role").tofile(files["order"])
-                continue
-            part.ids.tofile(files["ids"])
-            if part.split is None:
+            elif part.split is None:
                 numbers = np.arange(start, start + len(part.ids))
                 np.searchsorted(ends, numbers, side="right").astype(np.int8).tofile(files["roles"])
             elif split.by == "group":
@@ -116,6 +130,23 @@ def _write(
             else:
                 part.split.astype(np.int8).tofile(files["roles"])
             start += len(part.ids)
+
+
+def _keep_together(folder: Path, what: tuple[str, ...]) -> None:
+    """Gives rows that are equal in one of the files `what` one place in the order: the smallest of theirs."""
+    changed = True
+    while changed:
+        changed = False
+        for keys in what:
+            order = np.memmap(folder / "order", np.uint64, "r+")
+            for file in spill(folder / keys, folder / "order", np.uint64):
+                grouped = group(file, np.uint64)
+                for numbers, places_, key in places(file, grouped, np.uint64):
+                    lower = places_ > grouped.first[key]
+                    changed |= bool(lower.any()) and keys == "ids"
+                    order[numbers[lower]] = grouped.first[key][lower]
+                file.unlink()
+            order.flush()
 
 
 def _targets(total: int, split: Split, what: str) -> tuple[int, int]:
@@ -236,7 +267,7 @@ def _drop_repeats(folder: Path, target: Path) -> tuple[dict[str, int], int]:
     """
     roles = np.memmap(target, np.int8, "r+")
     dropped, repeated = np.zeros(len(ROLES), np.int64), 0
-    for file in spill(folder / "ids", target, np.int8):
+    for file in spill(folder / "same", target, np.int8):
         grouped = group(file)
         earlier = grouped.pair_labels < grouped.last[grouped.pair_key]
         np.add.at(dropped, grouped.pair_labels[earlier], grouped.pair_rows[earlier])

@@ -51,7 +51,7 @@ from kep.storage.locations import list_files
 
 SPLITTABLE = ("csv", "parquet", "images")
 """Formats whose every file can be read without the others."""
-_SCAN, _ROLES, _ROLES_OF_ROWS = "scan.json", "roles.json", "roles"
+_SCAN, _ROLES, _ROLES_OF_ROWS, _IDS_OF_ROWS = "scan.json", "roles.json", "roles", "ids"
 
 
 def files_of_tasks(settings: DataSettings, base: Path) -> list[list[frozenset[str]]]:
@@ -215,7 +215,8 @@ def keys(task: IngestTask, found: Known, out: Path) -> None:
     writer = None
     with task.workers(sources) as workers, pa.OSFile(str(out / f"{task.part:06d}.arrow"), "wb") as file:
         for unit in identify(sources, found.plan, task.settings, workers):
-            columns = {"ids": unit.ids, "labels": unit.labels} | ({} if unit.split is None else {"split": unit.split})
+            columns = {"ids": unit.ids, "same": unit.same, "labels": unit.labels}
+            columns |= {} if unit.split is None else {"split": unit.split}
             batch = pa.record_batch({name: pa.array(values) for name, values in columns.items()})
             writer = writer or pa.ipc.new_stream(file, batch.schema)
             writer.write_batch(batch)
@@ -231,13 +232,14 @@ def _keys(folders: list[Path]) -> Iterator[Keys]:
         with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as stream:
             for batch in stream:
                 columns = {name: batch[name].to_numpy() for name in batch.schema.names}
-                yield Keys(columns["ids"], columns["labels"], columns.get("split"))
+                yield Keys(columns["ids"], columns["same"], columns["labels"], columns.get("split"))
 
 
 def roles(found: Known, folders: list[Path], settings: DataSettings, seed: int, scratch: Path, out: Path) -> None:
     """The roles of all rows; `folders` hold the keys."""
     given = roles_of(_keys(folders), found.rows(), found.plan, settings, seed, scratch)
     shutil.move(given.file, out / _ROLES_OF_ROWS)
+    shutil.move(given.ids, out / _IDS_OF_ROWS)
     write_json(
         out / _ROLES, {"counts": given.counts.tolist(), "dropped": given.dropped, "duplicates": given.duplicates}
     )
@@ -246,9 +248,8 @@ def roles(found: Known, folders: list[Path], settings: DataSettings, seed: int, 
 def read_roles(folder: Path) -> Roles:
     """What `roles` wrote."""
     content = read_json(folder / _ROLES)
-    return Roles(
-        folder / _ROLES_OF_ROWS, np.array(content["counts"], np.int64), content["dropped"], content["duplicates"]
-    )
+    counts = np.array(content["counts"], np.int64)
+    return Roles(folder / _ROLES_OF_ROWS, folder / _IDS_OF_ROWS, counts, content["dropped"], content["duplicates"])
 
 
 def count_part(task: IngestTask, found: Known, given: Roles, out: Path) -> None:

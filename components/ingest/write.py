@@ -21,7 +21,7 @@ from kep.config.data import Split
 from kep.core.errors import UserError
 from kep.data.columns import label_indices
 from kep.data.records import encode
-from kep.data.schema import GROUP, ID, ROLES, Column, Label, RecordLayout, Shard
+from kep.data.schema import ID, ROLES, Column, Label, RecordLayout, Shard
 from kep.data.shards import FOOTER, HEADER
 from kep.data.sources.unit import Unit
 
@@ -80,16 +80,24 @@ def check_disk(folder: Path, rows: int, length: int) -> None:
         )
 
 
-def write_pieces(unit: Unit, roles: np.ndarray, target: Target) -> None:
-    """Appends the rows of one unit to this process's piece of their shards; `roles` are those of its rows."""
+def write_pieces(unit: Unit, roles: np.ndarray, ids: np.ndarray, target: Target) -> None:
+    """Appends the rows of one unit to this process's piece of their shards.
+
+    Args:
+        unit: The rows.
+        roles: int8 [n], their roles.
+        ids: uint64 [n], their identities.
+        target: Where they go.
+    """
     start = 0
     for batch in unit.read(*unit.args):
-        chosen = roles[start : start + batch.num_rows]
+        chosen, known = roles[start : start + batch.num_rows], ids[start : start + batch.num_rows]
         start += batch.num_rows
         columns = {name: batch[name] for name in batch.schema.names}
         labels = label_indices(batch[target.label.name], target.label)
         rows = encode(target.features, columns, labels)
         rows.groups = groups(batch, target.plan, target.split)
+        rows.same, rows.ids = rows.ids, known
         frames = frames_of(rows, target.features, target.label)
         kept = np.flatnonzero(chosen >= 0)
         shuffled = keyed(rows.ids[kept], target.seed, "shuffle")
@@ -121,8 +129,8 @@ def finish_shard(target: Target, role: int, index: int, folders: Sequence[Path])
         slot = record.slots[name]
         return np.ascontiguousarray(frames[:, HEADER + slot.offset : HEADER + slot.offset + slot.bytes])
 
-    # Rows with one id differ in their label and group at most, so this order is total whatever wrote them.
-    ties = [part for name in (target.label.name, GROUP) if name in record.slots for part in cells(name).T]
+    # Rows of one id and one checksum of their content are one row twice: this order is total whatever wrote them.
+    ties = list(frames[:, -FOOTER:].T)
     order = np.lexsort((*ties, keyed(cells(ID).view("<u8")[:, 0], target.seed, "shuffle")))
     step = max(1, _WRITTEN // width)
     blocks = (frames[order[start : start + step]] for start in range(0, len(order), step))

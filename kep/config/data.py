@@ -77,8 +77,11 @@ class DataSettings(Section):
     with a feature named "label"."""
     task: Literal["auto", "binary", "multiclass", "regression"] = "auto"
     """auto: binary or multiclass for strings, booleans and integers of at most 20 values, else regression."""
+    id: str | None = None
+    """The column that names a row from one run to the next, such as a customer's number. It is no feature. Without it a
+    row is all that the source holds of it: one more column in the source makes other rows."""
     features: list[str] | None = None
-    """The columns to learn from; all but the label and the split column when not given."""
+    """The columns to learn from; all but the label, the id and the split column when not given."""
     exclude: list[str] = []
     """Columns to leave out."""
     types: dict[str, Literal["numeric", "categorical", "boolean"]] = {}
@@ -133,6 +136,9 @@ class DataSettings(Section):
             raise ValueError('give exactly one of "source" (one data set) and "files" (one per role)')
         if self.label is not None and self.label in (self.features or []):
             raise ValueError(f'"features" holds the label "{self.label}"; a model must not see what it predicts')
+        if self.id is not None and self.id in (self.label, *(self.features or [])):
+            what = "the label" if self.id == self.label else 'in "features"'
+            raise ValueError(f'"id" is "{self.id}", which is {what}; a row\'s name teaches nothing')
         if self.label in self.types:
             raise ValueError(
                 f'"types" has an entry for the label "{self.label}", whose kind is "task"; set that instead'

@@ -217,6 +217,69 @@ def number_hashes(values: np.ndarray, name: str) -> np.ndarray:
     return mix(values.view(np.uint32).astype(np.uint64) ^ np.uint64(text_hash(name)))
 
 
+def is_missing(array: pa.Array) -> np.ndarray:
+    """bool [n]: whether a value is missing, or a text that means so."""
+    array = plain(array)
+    empty = np.asarray(array.is_null(nan_is_null=True))
+    if is_text(array.type):
+        trimmed = pc.utf8_trim_whitespace(array)
+        empty |= np.asarray(pc.fill_null(pc.is_in(trimmed, pa.array(MISSING_TEXTS, trimmed.type)), True))
+    return empty
+
+
+def identity_hashes(array: pa.Array, name: str, exact: bool = False) -> np.ndarray:
+    """uint64 [n] of one column's raw values, whatever type the column is given and whatever file they came from.
+
+    The number 7 has one hash, as text or as a number of any type; so have true and True. What is missing has one, too.
+
+    Args:
+        array: The column as the source has it.
+        name: Its name, part of the hash.
+        exact: Whether texts count letter by letter, so that 007 is not 7 and integers beyond 2**53 differ.
+    """
+    array = plain(array)
+    key = hashlib.blake2b(name.encode(), digest_size=16).digest()
+    salt, missing = np.uint64(text_hash("number", key)), np.uint64(text_hash("", key))
+    if not exact and (is_number(array.type) or pa.types.is_boolean(array.type) or is_text(array.type)):
+        try:
+            values = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        except pa.ArrowInvalid:
+            pass  # words: value by value
+        else:
+            # -0.0 + 0.0 is 0.0
+            hashes = mix((np.asarray(values, np.float64) + 0.0).view(np.uint64) ^ salt)
+            return np.where(np.isnan(values), missing, hashes)
+    indices, distinct = _distinct(array)
+    hashes = np.array([*(_value_hash(value, key, salt, missing, exact) for value in distinct), missing], np.uint64)
+    found: np.ndarray = hashes[indices]
+    return found
+
+
+def _distinct(array: pa.Array) -> tuple[np.ndarray, list[str]]:
+    """int64 [n] indices into the distinct texts of values, -1 where missing."""
+    if not is_text(array.type):
+        try:
+            array = array.cast(pa.string())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # lists and structures
+            array = pa.array([None if value is None else repr(value) for value in array.to_pylist()], pa.string())
+    encoded = array.dictionary_encode()
+    return np.asarray(pc.fill_null(encoded.indices, -1)).astype(np.int64), encoded.dictionary.to_pylist()
+
+
+def _value_hash(text: str, key: bytes, salt: np.uint64, missing: np.uint64, exact: bool) -> np.uint64:
+    text = text.strip()
+    if text in MISSING_TEXTS:
+        return missing
+    if not exact and "_" not in text:
+        try:
+            number = _BOOLEANS[text.lower()] if text.lower() in _BOOLEANS else float(text)
+        except ValueError:
+            pass
+        else:
+            return np.uint64(mix(np.array([number + 0.0]).view(np.uint64) ^ salt)[0])
+    return np.uint64(text_hash(text, key))
+
+
 def category_hashes(indices: np.ndarray, values: list[str], name: str) -> np.ndarray:
     """uint64 [n] of one column's texts, whatever their codes."""
     key = hashlib.blake2b(name.encode(), digest_size=16).digest()

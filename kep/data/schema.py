@@ -9,12 +9,11 @@ from kep.core.errors import UserError
 from kep.core.files import write_file
 
 ROLES = ("train", "validation", "test")
-VERSION = 2
-"""Of what is written. Version 1 has no `edges` and `counts`; it is read all the same."""
+VERSION = 3
+"""Version of what is written. Version 1 has no `edges` and `counts`, 2 no identities; they are read all the same."""
 FILE = "manifest.json"
-ID = "__id__"
-GROUP = "__group__"
-"""Feature keys of a row's own hash, and of what it was split by."""
+ID, SAME, GROUP = "__id__", "__same__", "__group__"
+"""Feature keys of a row's identity, of a hash of its features, and of what it was split by."""
 
 
 class _Model(BaseModel):
@@ -105,6 +104,15 @@ class SplitInfo(_Model):
     test: float
 
 
+class Identity(_Model):
+    """What makes a row the row that it is, whatever its features are."""
+
+    by: Literal["id", "row"]
+    """The column of `data.id`, or all columns of the source."""
+    columns: list[str]
+    """Names of these columns, sorted; an image's with its shape."""
+
+
 class Slot(_Model):
     """Where a feature's value lies in a serialised row."""
 
@@ -139,6 +147,8 @@ class Manifest(_Model):
     dropped: dict[str, int] = {}
     """By role, rows left out because their features occur in a later role."""
     record: RecordLayout
+    identity: Identity | None = None
+    """What the rows' ids are made of; None in a manifest of version 1 or 2, where they are hashes of the features."""
 
     @property
     def numeric(self) -> list[Column]:

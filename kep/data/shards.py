@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 
 from kep.core.errors import RunError, UserError
-from kep.data.schema import GROUP, ID, Manifest, Shard
+from kep.data.schema import GROUP, ID, SAME, Manifest, Shard
 
 log = logging.getLogger("kep.records")
 
@@ -45,9 +45,10 @@ class Rows:
         categorical: int32 [n, categorical columns], codes: 0 missing, 1 other, 2 + i for vocabulary[i].
         image: uint8 [n, height, width, channels], or None.
         labels: int64 [n] class indices, or float32 [n]; -1 or NaN where not known.
-        ids: uint64 [n], a hash of each row's features: equal for equal features.
+        ids: uint64 [n], the identity of each row; of raw columns, which have none, a hash of the features.
         groups: uint64 [n], equal for rows of one group, or ordered as the rows are in time; None where rows were split
             by neither.
+        same: uint64 [n], a hash of each row's features: equal for equal features; None in records without it.
     """
 
     numeric: np.ndarray
@@ -56,6 +57,12 @@ class Rows:
     labels: np.ndarray
     ids: np.ndarray
     groups: np.ndarray | None = None
+    same: np.ndarray | None = None
+
+    @property
+    def alike(self) -> np.ndarray:
+        """uint64 [n], equal for rows of equal features."""
+        return self.ids if self.same is None else self.same
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -69,6 +76,7 @@ class Rows:
             self.labels[index],
             self.ids[index],
             None if self.groups is None else self.groups[index],
+            None if self.same is None else self.same[index],
         )
 
     @staticmethod
@@ -81,6 +89,7 @@ class Rows:
             np.concatenate([part.labels for part in parts]),
             np.concatenate([part.ids for part in parts]),
             _joined([part.groups for part in parts]),
+            _joined([part.same for part in parts]),
         )
 
     @property
@@ -89,13 +98,13 @@ class Rows:
         return sum(array.nbytes for array in self._arrays() if array is not None)
 
     def _arrays(self) -> list[np.ndarray | None]:
-        return [self.numeric, self.categorical, self.image, self.labels, self.ids, self.groups]
+        return [self.numeric, self.categorical, self.image, self.labels, self.ids, self.groups, self.same]
 
 
 class StoredRows:
     """Rows that stay on disk: what `Rows` is, for roles that don't fit comfortably into memory.
 
-    Only what is needed of all rows at once is held, 16 bytes a row, or 24 where they have groups. Any number of threads
+    Only what is needed of all rows at once is held, 24 bytes a row, or 32 where they have groups. Any number of threads
     may take rows at the same time; another process that gets these rows maps the same files.
 
     Args:
@@ -104,6 +113,7 @@ class StoredRows:
         labels: as in Rows.
         ids: as in Rows.
         groups: as in Rows.
+        same: as in Rows.
     """
 
     def __init__(
@@ -113,8 +123,9 @@ class StoredRows:
         labels: np.ndarray,
         ids: np.ndarray,
         groups: np.ndarray | None,
+        same: np.ndarray | None,
     ):
-        self._given = manifest, files, labels, ids, groups
+        self._given = manifest, files, labels, ids, groups, same
         self._manifest = manifest
         self._width = HEADER + manifest.record.length + FOOTER
         self._maps = [_mapped(file) for file in files]
@@ -129,6 +140,12 @@ class StoredRows:
         self.labels = labels
         self.ids = ids
         self.groups = groups
+        self.same = same
+
+    @property
+    def alike(self) -> np.ndarray:
+        """uint64 [n], equal for rows of equal features."""
+        return self.ids if self.same is None else self.same
 
     def __reduce__(self) -> tuple[Any, ...]:
         return StoredRows, self._given
@@ -188,6 +205,7 @@ class StoredRows:
             np.concatenate([part.labels for part in parts]),
             np.concatenate([part.ids for part in parts]),
             _joined([part.groups for part in parts]),
+            _joined([part.same for part in parts]),
         )
 
 
@@ -284,7 +302,7 @@ def store_rows(folder: Path, manifest: Manifest, role: str) -> StoredRows:
             decode(small, frames, rows, start)
             start += len(frames)
     files = [folder / shard.file for shard in info.shards if shard.rows]
-    return StoredRows(manifest, files, rows.labels, rows.ids, rows.groups)
+    return StoredRows(manifest, files, rows.labels, rows.ids, rows.groups, rows.same)
 
 
 def _mapped(path: Path) -> mmap.mmap:
@@ -334,6 +352,7 @@ def empty(manifest: Manifest, count: int) -> Rows:
         labels=np.empty(count, np.float32 if manifest.label.classes is None else np.int64),
         ids=np.empty(count, np.uint64),
         groups=np.empty(count, np.uint64) if GROUP in manifest.record.slots else None,
+        same=np.empty(count, np.uint64) if SAME in manifest.record.slots else None,
     )
 
 
@@ -369,6 +388,8 @@ def _decode(manifest: Manifest, frames: np.ndarray, into: Rows) -> None:
     into.ids[:] = values(ID, "<u8")
     if into.groups is not None:
         into.groups[:] = values(GROUP, "<u8")
+    if into.same is not None:
+        into.same[:] = values(SAME, "<u8")
 
 
 def _varints(cells: np.ndarray) -> np.ndarray:

@@ -149,7 +149,16 @@ def example_source(location: str, system: fs.FileSystem, files: list[fs.FileInfo
 
     # Excluded columns stay in the names: the settings may speak of what is there only.
     listed = sorted({*names, *(found.kinds.keys() & set(settings.exclude))})
-    return Source(location, listed, True, sum(info.size for info in files), units, label, images or None)
+    return Source(
+        location,
+        listed,
+        True,
+        sum(info.size for info in files),
+        units,
+        label,
+        images or None,
+        frozenset(found.problems),
+    )
 
 
 def _image(found: _Found, names: list[str], location: str) -> str | None:

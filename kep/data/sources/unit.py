@@ -47,6 +47,7 @@ class Source:
         units: called with the columns to read, yields the units in order.
         label: the column that is the label unless the settings name one.
         images: shapes [height, width, channels] of the image columns.
+        unreadable: columns that can only be left out.
     """
 
     description: str
@@ -56,6 +57,7 @@ class Source:
     units: Callable[[list[str]], Iterator[Unit]]
     label: str | None = None
     images: dict[str, tuple[int, int, int]] | None = None
+    unreadable: frozenset[str] = frozenset()
 
 
 def given(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

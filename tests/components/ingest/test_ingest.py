@@ -262,7 +262,7 @@ def test_equal_features_never_in_two_roles(by: str, tmp_path: Path):
         name: {(a, b) for a, b in zip(part.numeric[:, 0], part.categorical[:, 0], strict=True)}
         for name, part in rows.items()
     }
-    ids = {name: set(part.ids.tolist()) for name, part in rows.items()}
+    ids = {name: set(part.alike.tolist()) for name, part in rows.items()}
     for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
         assert not features[one] & features[other]
         assert not ids[one] & ids[other]
@@ -298,8 +298,8 @@ def encode_groups(part: Rows, manifest: Manifest, folder: Path) -> list[str]:
     """The team of each row, looked up by id: codes of unseen teams are all 1."""
     table = pyarrow.csv.read_csv(folder / "rows.csv")
     every = encode_table(manifest, table.select(["a", "b", "team"]))
-    by_id = dict(zip(every.ids.tolist(), table["team"].to_pylist(), strict=True))
-    return [by_id[value] for value in part.ids.tolist()]
+    by_id = dict(zip(every.alike.tolist(), table["team"].to_pylist(), strict=True))
+    return [by_id[value] for value in part.alike.tolist()]
 
 
 def test_time_split(tmp_path: Path):
@@ -307,10 +307,10 @@ def test_time_split(tmp_path: Path):
     manifest = ingest(settings, 1, tmp_path / "out")
     table = pyarrow.csv.read_csv(DATA / "visits.csv").drop_columns("outcome")
     days: dict[int, list] = {}
-    for value, day in zip(encode_table(manifest, table).ids.tolist(), table["day"].to_pylist(), strict=True):
+    for value, day in zip(encode_table(manifest, table).alike.tolist(), table["day"].to_pylist(), strict=True):
         days.setdefault(value, []).append(day)
     rows = load(tmp_path / "out")
-    span = {name: [max(days[value]) for value in part.ids.tolist()] for name, part in rows.items()}
+    span = {name: [max(days[value]) for value in part.alike.tolist()] for name, part in rows.items()}
     assert max(span["train"]) < min(span["validation"]) <= max(span["validation"]) < min(span["test"])
     assert [len(rows["validation"]), len(rows["test"])] == [80, 80]
     assert "day" in manifest.ignored

@@ -22,7 +22,12 @@ def assigned(
 ) -> tuple[np.ndarray, Roles]:
     """Roles of rows that come in units of up to 1000."""
     parts = [
-        Keys(ids[start : start + 1000], labels[start : start + 1000], None if keys is None else keys[start:][:1000])
+        Keys(
+            ids[start:][:1000],
+            ids[start:][:1000],
+            labels[start : start + 1000],
+            None if keys is None else keys[start:][:1000],
+        )
         for start in range(0, len(ids), 1000)
     ]
     third = len(ids) // 3

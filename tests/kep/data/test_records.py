@@ -33,7 +33,7 @@ def copied(churn: Path, tmp_path: Path) -> Path:
 
 
 def assert_equal(one: Rows, other: Rows) -> None:
-    for name in ("numeric", "categorical", "image", "labels", "ids"):
+    for name in ("numeric", "categorical", "image", "labels", "alike"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
         if getattr(one, name) is not None:
             assert getattr(one, name).dtype == getattr(other, name).dtype
@@ -110,8 +110,8 @@ def test_manifests_of_version_1_are_read_and_later_ones_are_not(churn: Path, tmp
         del part["edges"], part["counts"]
     write_json(tmp_path / "manifest.json", content | {"version": 1})
     assert [column.counts for column in Manifest.load(tmp_path).columns] == [None] * len(content["columns"])
-    write_json(tmp_path / "manifest.json", content | {"version": 3})
-    with pytest.raises(UserError, match="has version 3, this code reads up to 2; run ingest again"):
+    write_json(tmp_path / "manifest.json", content | {"version": 4})
+    with pytest.raises(UserError, match="has version 4, this code reads up to 3; run ingest again"):
         Manifest.load(tmp_path)
 
 
@@ -132,10 +132,10 @@ def test_encode_table_equals_stored_rows(source: str, tmp_path: Path):
     label = {"churn.csv": "churned", "houses.csv": "price"}[source]
     manifest = ingest(DataSettings(source=str(DATA / source), label=label), 1, tmp_path / "out")
     encoded = encode_table(manifest, pyarrow.csv.read_csv(DATA / source))
-    place = {value: index for index, value in enumerate(encoded.ids.tolist())}
+    place = {value: index for index, value in enumerate(encoded.alike.tolist())}
     for step, role in (("tune", "train"), ("tune", "validation"), ("evaluate", "test")):
         stored = Records(tmp_path / "out", step).load(role)
-        assert_equal(encoded.take([place[value] for value in stored.ids.tolist()]), stored)
+        assert_equal(encoded.take([place[value] for value in stored.alike.tolist()]), stored)
 
 
 def test_encode_images(tmp_path: Path):
@@ -144,7 +144,7 @@ def test_encode_images(tmp_path: Path):
     for images in (stored.image, stored.image.tolist()):
         encoded = encode_table(manifest, {"image": images})
         np.testing.assert_array_equal(encoded.image, stored.image)
-        np.testing.assert_array_equal(encoded.ids, stored.ids)
+        np.testing.assert_array_equal(encoded.alike, stored.alike)
         assert (encoded.labels == -1).all()
     with pytest.raises(UserError, match=r'column "image": images of shape \[8\] given, \[8, 8, 1\]'):
         encode_table(manifest, {"image": np.zeros((3, 8), np.uint8)})
