@@ -110,12 +110,13 @@ def batch(
         if compiled is not None:
             raise UserError("--compile has no meaning with --on vertex, where no pipeline runs; remove one of them")
         place = Destination("vertex", project, region)
+        from kep.delivery.batch_job import JobRequest
         from kep.delivery.batch_job import batch as batch_there
         from kep.engines.base import Options
 
         options = place.checked(Options(bucket, service_account))
-        given = (data, model, version, key, exclude or [], shard_rows, machine, max_replicas, output)
-        raise typer.Exit(batch_there(place.vertex, options, *given, console))
+        request = JobRequest(data, model, version, key, exclude or [], shard_rows, machine, max_replicas)
+        raise typer.Exit(batch_there(place.vertex, options, request, output, console))
     check_threshold(threshold)
     settings = DriftSettings(threshold=threshold, fail=fail) if drift else None
     given = batches.parameters(data, model, runs, exclude, settings, key=key, tasks=tasks, shard_rows=shard_rows)

@@ -48,8 +48,8 @@ def start_rollout(
         )
     first = rollout.stages(stages)[0]
     vertex, name = located(endpoint, project, region)
-    size = (replicas, max(replicas, max_replicas or replicas))
-    rollout.start(vertex, name, model or name, version, first, machine, size, service_account, console)
+    serving = rollout.Serving(machine, (replicas, max(replicas, max_replicas or replicas)), service_account)
+    rollout.start(vertex, name, model or name, version, first, serving, console)
 
 
 @app.command("advance", epilog="Example: kep rollout advance churn --check-data new.csv --to 100")

@@ -65,35 +65,40 @@ class Instances:
     digest: str
 
 
-def batch(
-    vertex: VertexEngine,
-    options: Options,
-    data: str,
-    model: str,
-    version: str,
-    key: str | None,
-    exclude: list[str],
-    shard_rows: int,
-    machine: str,
-    replicas: int,
-    output: Path,
-    console: Console,
-) -> int:
-    """Predicts a source by a version of the Model Registry. The same again follows the job that is under way.
+@dataclass(frozen=True)
+class JobRequest:
+    """A request for a batch prediction job.
 
-    Args:
-        vertex: Where.
-        options: Bucket and service account of the job.
+    Attributes:
         data: A source, as in `data.source`.
         model: A run file's name, or the id of a model.
         version: Number or alias; the champion when empty, or else the default.
         key: Column that names a row in the predictions; its number when None.
         exclude: Columns of the source that are not looked at.
         shard_rows: Rows of a file of predictions.
-        machine: Type.
-        replicas: Machines, at most.
+        machine: Machine type.
+        replicas: Largest number of machines.
+    """
+
+    data: str
+    model: str
+    version: str
+    key: str | None
+    exclude: list[str]
+    shard_rows: int
+    machine: str
+    replicas: int
+
+
+def batch(vertex: VertexEngine, options: Options, request: JobRequest, output: Path, console: Console) -> int:
+    """Predict a source by a version of the Model Registry. The same again follows the job that is under way.
+
+    Args:
+        vertex: Region and project of the job.
+        options: Bucket and service account of the job.
+        request: The source, the model and the machines.
         output: Folder to write, as `kep.delivery.batch.batch` does.
-        console: Where to say how far it is.
+        console: Takes the progress.
 
     Returns:
         Exit status: 0 done, 1 failed, 3 cancelled, 130 left running after Ctrl-C.
@@ -102,14 +107,10 @@ def batch(
         UserError: There is no such model, the source does not fit it, or Vertex AI refuses it.
     """
     check_output(output)
-    found = model_registry.model(vertex, model)
-    aliases = {alias for one in found for alias in one.version_aliases}
-    chosen = model_registry.named(
-        found, version or (model_registry.CHAMPION if model_registry.CHAMPION in aliases else "default")
-    )
+    chosen = _chosen(vertex, request)
     manifest = manifest_of(vertex, chosen.name.partition("@")[0], chosen.version_id)
-    source = located(DataSettings(source=data, exclude=exclude), Path())
-    settings = PredictSettings(data=source, key=key, shard_rows=shard_rows)
+    source = located(DataSettings(source=request.data, exclude=request.exclude), Path())
+    settings = PredictSettings(data=source, key=request.key, shard_rows=request.shard_rows)
     vertex.ready(options)
     with scratch_folder() as scratch:
         asked = _instances(manifest, settings, scratch)
@@ -117,19 +118,9 @@ def batch(
         digest = hashlib.sha256(f"{name} {options.service_account} {asked.digest}".encode()).hexdigest()[:16]
         place = f"{options.bucket}/batch/{digest}"
         objects.upload(asked.folder, f"{place}/instances", _WHERE)
-        described = {
+        described = _described(request, asked, place) | {
             "display_name": f"{chosen.display_name}-{digest}",
             "model": name,
-            "input_config": {
-                "instances_format": "jsonl",
-                "gcs_source": {"uris": [f"{place}/instances/{one.name}" for one in sorted(asked.folder.iterdir())]},
-            },
-            "instance_config": {"instance_type": "object", "key_field": asked.field},
-            "output_config": {
-                "predictions_format": "jsonl",
-                "gcs_destination": {"output_uri_prefix": f"{place}/predictions"},
-            },
-            "dedicated_resources": {"machine_spec": {"machine_type": machine}, "max_replica_count": replicas},
             "service_account": options.service_account,
             "labels": {LABEL: digest},
         }
@@ -146,11 +137,41 @@ def batch(
             return CANCELLED if state == "CANCELLED" else 1
         predictions = _gathered(job, manifest.label, len(asked.names), scratch / "predictions")
     content = chosen.labels.get(model_registry.CONTENT) or chosen.version_id
-    told = {"model": {"folder": name, "version": content}, "data": data, "source": fingerprint(source), "key": key}
+    told = {
+        "model": {"folder": name, "version": content},
+        "data": request.data,
+        "source": fingerprint(source),
+        "key": request.key,
+    }
     _deliver(manifest.label, predictions, asked.names, settings, told, output)
     rows, by = len(predictions), f"version {chosen.version_id} of {chosen.display_name} ({content})"
     say(console, f"wrote {output}: {rows:,} rows by {by}")
     return 0
+
+
+def _chosen(vertex: VertexEngine, request: JobRequest) -> "api.Model":
+    """Return the version that predicts."""
+    found = model_registry.model(vertex, request.model)
+    aliases = {alias for one in found for alias in one.version_aliases}
+    default = model_registry.CHAMPION if model_registry.CHAMPION in aliases else "default"
+    return model_registry.named(found, request.version or default)
+
+
+def _described(request: JobRequest, instances: Instances, place: str) -> dict[str, Any]:
+    """Return the inputs, the outputs and the machines of a job, as Vertex AI takes them."""
+    uris = [f"{place}/instances/{one.name}" for one in sorted(instances.folder.iterdir())]
+    return {
+        "input_config": {"instances_format": "jsonl", "gcs_source": {"uris": uris}},
+        "instance_config": {"instance_type": "object", "key_field": instances.field},
+        "output_config": {
+            "predictions_format": "jsonl",
+            "gcs_destination": {"output_uri_prefix": f"{place}/predictions"},
+        },
+        "dedicated_resources": {
+            "machine_spec": {"machine_type": request.machine},
+            "max_replica_count": request.replicas,
+        },
+    }
 
 
 def _instances(manifest: Manifest, settings: PredictSettings, scratch: Path) -> Instances:

@@ -18,9 +18,10 @@ from kep.core.errors import UserError
 from kep.engines.costs import tasks
 from kep.engines.preflight import devices, guess, survey
 from kep.pipelines.images import locked
+from kep.pipelines.machines import Target
 
 if TYPE_CHECKING:
-    from kep.google.vertex import Vertex
+    from kep.engines.vertex.engine import VertexEngine
 
 PACKAGE = "keras-ensemble-pipelines"
 LEAST_DISK, LEAST_MEMORY = 5e9, 3e9
@@ -70,7 +71,7 @@ class Cloud:
         images: The lock of the images.
     """
 
-    vertex: "Vertex"
+    vertex: "VertexEngine"
     bucket: str
     account: str
     images: Path
@@ -107,11 +108,11 @@ def examine(file: Path | None, overrides: list[str] | None, place: Cloud | Clust
         yield found or Finding("PASS", "run file", f"{file}: {settings.name}")
     if place is None:
         yield from _engine()
-        if settings is not None:
+        if settings is not None and file is not None:
             yield from _here(settings, file.parent)
         return
     yield from _images(place)
-    if settings is not None:
+    if settings is not None and file is not None:
         yield from _template(settings, file, overrides, place)
         yield from _tpus(settings)
     machines = settings.hardware.machines.values() if settings is not None else ()
@@ -212,7 +213,7 @@ def _template(settings: RunFile, file: Path, overrides: list[str] | None, place:
     from kep.engines.submit import look
     from kep.engines.template import of_run_file
 
-    target = "kubeflow" if isinstance(place, Cluster) else "vertex"
+    target: Target = "kubeflow" if isinstance(place, Cluster) else "vertex"
     template, found = _tried("template", lambda: of_run_file(file, overrides, locked(place.images), target))
     if found:
         yield found
@@ -393,7 +394,7 @@ def _on_itself(cloud: Cloud, on_project: set[str]) -> Finding:
     return _granted(what, roles, STEPS_ON_ITSELF, add, cloud.account)
 
 
-def _roles(bindings: list[dict], account: str) -> set[str]:
+def _roles(bindings: list[dict[str, Any]], account: str) -> set[str]:
     member = f"serviceAccount:{account}"
     return {binding["role"] for binding in bindings if member in binding["members"]}
 

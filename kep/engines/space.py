@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from keras_tuner import HyperParameters
 from rich.console import Group, RenderableType
@@ -45,7 +46,7 @@ def _table(name: str, space: HyperParameters) -> Table:
     return table
 
 
-def _values(config: dict) -> str:
+def _values(config: dict[str, Any]) -> str:
     """The values that a hyperparameter can take, from its configuration."""
     if "min_value" in config:
         linear = config["sampling"] == "linear"

@@ -121,24 +121,15 @@ def export(
     Raises:
         UserError: The format can't hold the ensemble, it loses too much, or the run's records are not there any more.
     """
-    known = VARIANTS.get(format, ())
-    variants = list(dict.fromkeys(variants or known))
-    for variant in variants:
-        if variant not in known:
-            raise UserError(f"--variant: {variant} is none of {', '.join(known)}{nearest(variant, known)}")
+    wanted = _variants(format, variants)
     folder, _ = locate(model, runs)
     own, run = Ensemble(folder), run_of(folder, runs)
-    if run is None and format == "savedmodel" and not keras_only:
-        difference = saved.savedmodel(own, output)
-        console.print(
-            f"wrote {output}: in a fresh process its predictions differ by at most {difference:.1e} on {saved.ROWS} "
-            "rows",
-            soft_wrap=True,
-        )
-        return None
     if run is None:
-        needs = "--keras-only" if keras_only else f"--format {format}"
-        raise UserError(f"{needs}: {folder} is not of a run in {runs}, whose test rows say what an export loses")
+        if keras_only or format != "savedmodel":
+            needs = "--keras-only" if keras_only else f"--format {format}"
+            raise UserError(f"{needs}: {folder} is not of a run in {runs}, whose test rows say what an export loses")
+        _without_run(own, output, console)
+        return None
     if max_loss is None:
         max_loss = ExportSettings.model_validate(Artifacts(run).report["asked"].get("export", {})).max_loss
     records = Records(Artifacts(run).records(), "export")
@@ -151,7 +142,7 @@ def export(
     writers = {"savedmodel": _savedmodel, "keras": _keras, "tflite": _tflite, "tfjs": _tfjs}
     write = writers[format]
     with new_folder(output) as target:
-        described, made = write(chosen, reference.test, target, records, variants, read_json(run / RECORD))
+        described, made = write(chosen, reference.test, target, records, wanted, read_json(run / RECORD))
         for name, path, arrays in made:
             done = predicted(format, path, arrays, described)
             rows.append(reference.measure(name, _bytes(path), done.ms, done.predictions))
@@ -160,10 +151,7 @@ def export(
         content = {
             "format": format,
             "run": str(run),
-            "fingerprint": own.manifest.fingerprint,
-            "members": [{"id": member["id"], "weight": member["weight"]} for member in chosen.members],
-            "classes": own.manifest.label.classes,
-            "metric": reference.metric,
+            **_facts(chosen, reference),
             "max_loss": max_loss,
             "measured": [asdict(row) for row in rows],
             "read": records.ledger,
@@ -171,6 +159,37 @@ def export(
         write_json(target / FILE, content | described)
     console.print(f"wrote {output}", highlight=False, soft_wrap=True)
     return content
+
+
+def _without_run(own: Ensemble, output: Path, console: Console) -> None:
+    """Write a SavedModel of an ensemble whose test rows are not known, compared on rows that are made up."""
+    difference = saved.savedmodel(own, output)
+    told = f"in a fresh process its predictions differ by at most {difference:.1e} on {saved.ROWS} rows"
+    console.print(f"wrote {output}: {told}", soft_wrap=True)
+
+
+def _variants(format: str, variants: list[str] | None) -> list[str]:
+    """Return the variants to write, each once.
+
+    Raises:
+        UserError: The format has no such variant.
+    """
+    known = VARIANTS.get(format, ())
+    wanted = list(dict.fromkeys(variants or known))
+    for variant in wanted:
+        if variant not in known:
+            raise UserError(f"--variant: {variant} is none of {', '.join(known)}{nearest(variant, known)}")
+    return wanted
+
+
+def _facts(chosen: Ensemble, reference: Reference) -> dict[str, Any]:
+    """Return what an export says of its ensemble and of the rows that it was compared on."""
+    return {
+        "fingerprint": reference.manifest.fingerprint,
+        "members": [{"id": member["id"], "weight": member["weight"]} for member in chosen.members],
+        "classes": reference.manifest.label.classes,
+        "metric": reference.metric,
+    }
 
 
 def _tested(run: Path, records: Records) -> tuple[Rows, np.ndarray]:

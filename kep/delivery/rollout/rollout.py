@@ -59,17 +59,22 @@ def stages(text: str) -> list[int]:
     return parts
 
 
-def start(
-    vertex: Vertex,
-    name: str,
-    model: str,
-    version: str,
-    first: int,
-    machine: str,
-    replicas: tuple[int, int],
-    service_account: str,
-    console: Console,
-) -> None:
+@dataclass(frozen=True)
+class Serving:
+    """Machines that serve a version.
+
+    Attributes:
+        machine: Machine type.
+        replicas: Smallest and largest number of machines.
+        service_account: Account that the container runs as; one without rights when empty.
+    """
+
+    machine: str
+    replicas: tuple[int, int]
+    service_account: str = ""
+
+
+def start(vertex: Vertex, name: str, model: str, version: str, first: int, serving: Serving, console: Console) -> None:
     """Deploys a version beside the champion, with its first share of the traffic; alone, it gets all of it.
 
     Args:
@@ -78,26 +83,24 @@ def start(
         model: A run file's name, or the id of a model.
         version: Number or alias.
         first: Percent of the traffic.
-        machine: Type that it is served on.
-        replicas: At least and at most.
-        service_account: That the container runs as; one without rights when empty.
-        console: Where to say so.
+        serving: Machines that serve the version.
+        console: Takes the outcome.
 
     Raises:
         UserError: There is no such version, another rollout is under way, the version takes or predicts something
             else than the champion, or Vertex AI refuses it.
     """
     wanted = model_registry.named(model_registry.model(vertex, model), version)
-    with vertex.explained(service_account):
+    with vertex.explained(serving.service_account):
         endpoint = find(vertex, name) or _made(vertex, name)
     state = look(vertex, endpoint)
     if any(one.model.rpartition("/")[2] != wanted.name.rpartition("/")[2] for one in deployed(endpoint)):
         raise UserError(f"--model: endpoint {name} serves another model than {model}; name another endpoint")
-    serving = next((one for one in (state.champion, state.canary) if one and one.version == wanted.version_id), None)
-    if serving is not None:
-        if serving.share == 100 and not _has(state, serving, model_registry.CHAMPION):
+    known = next((one for one in (state.champion, state.canary) if one and one.version == wanted.version_id), None)
+    if known is not None:
+        if known.share == 100 and not _has(state, known, model_registry.CHAMPION):
             _crown(vertex, wanted)  # which an earlier start was kept from
-        say(console, f"version {serving.version} gets {serving.share} % of endpoint {name} already")
+        say(console, f"version {known.version} gets {known.share} % of endpoint {name} already")
         return
     if state.canary is not None:
         raise UserError(
@@ -110,14 +113,13 @@ def start(
             raise UserError("--stages: begin below 100, so that the version can be compared with the champion")
         share = first
         _check_alike(vertex, wanted, state.champion)
-        with vertex.explained():
-            # Nobody has said before which one it is, where it was not deployed by this command.
-            if not _has(state, state.champion, model_registry.CHAMPION):
-                model_registry.alias(
-                    vertex, f"{state.champion.model}@{state.champion.version}", [model_registry.CHAMPION]
-                )
+        # A version that this command has not deployed may lack the alias.
+        if not _has(state, state.champion, model_registry.CHAMPION):
+            with vertex.explained():
+                champion = f"{state.champion.model}@{state.champion.version}"
+                model_registry.alias(vertex, champion, [model_registry.CHAMPION])
     _undeploy(vertex, state.endpoint, state.idle)
-    _deploy(vertex, state, wanted, share, machine, replicas, service_account)
+    _deploy(vertex, state, wanted, share, serving)
     if share == 100:
         _crown(vertex, wanted)
     say(console, f"version {wanted.version_id} of {wanted.display_name} gets {share} % of endpoint {name}")
@@ -259,22 +261,14 @@ def _made(vertex: Vertex, name: str) -> "api.Endpoint":
     return once(send, lambda: find(vertex, name), CHANGE["retry"], unsure)
 
 
-def _deploy(
-    vertex: Vertex,
-    state: RolloutState,
-    wanted: "api.Model",
-    share: int,
-    machine: str,
-    replicas: tuple[int, int],
-    service_account: str,
-) -> None:
+def _deploy(vertex: Vertex, state: RolloutState, wanted: "api.Model", share: int, serving: Serving) -> None:
     """Deploys a version under an id that follows from its name, so that it is there once."""
     path = f"{wanted.name.partition('@')[0]}@{wanted.version_id}"
     id = str(10**9 + int(hashlib.sha256(path.encode()).hexdigest(), 16) % (9 * 10**9))
     resources = {
-        "machine_spec": {"machine_type": machine},
-        "min_replica_count": replicas[0],
-        "max_replica_count": replicas[1],
+        "machine_spec": {"machine_type": serving.machine},
+        "min_replica_count": serving.replicas[0],
+        "max_replica_count": serving.replicas[1],
     }
     request = {
         "endpoint": state.endpoint.name,
@@ -283,7 +277,7 @@ def _deploy(
             "model": path,
             "display_name": f"{wanted.display_name}-{wanted.version_id}",
             "dedicated_resources": resources,
-            "service_account": service_account,
+            "service_account": serving.service_account,
         },
         "traffic_split": {"0": share} | ({state.champion.id: 100 - share} if share < 100 and state.champion else {}),
     }
@@ -299,7 +293,7 @@ def _deploy(
                 raise UserError(f"version {wanted.version_id} is being deployed; try again in some minutes") from None
         return True
 
-    with vertex.explained(service_account):
+    with vertex.explained(serving.service_account):
         once(send, there, CHANGE["retry"], unsure)
 
 

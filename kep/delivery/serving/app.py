@@ -24,6 +24,7 @@ from kep.delivery.serving.observe import Metrics, ObservingMiddleware
 _LARGE = 1 << 16
 """Bytes from which a request is read in a thread, so that health checks do not wait for it."""
 _RETRY = {"Retry-After": "1"}
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -93,38 +94,27 @@ class Service:
         return asked, found
 
 
-def create_app(
-    service: Service, health: str, predict: str, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]
-) -> FastAPI:
-    """The application.
+class _Routes:
+    """What each path answers.
 
     Args:
-        service: What answers.
-        health: Path of the readiness check.
-        predict: Path of predictions beside TensorFlow Serving's, as Vertex AI asks for it.
-        lifespan: Async context manager around the time that the application serves, called with it.
+        service: What predicts.
     """
-    model, limits = service.model, service.limits
-    app = FastAPI(
-        title=f"Predictions of {model.name}",
-        version=str(model.version),
-        description=f"An ensemble that predicts `{model.manifest.label.name}` ({model.manifest.label.task}).",
-        lifespan=lifespan,
-    )
-    served = f"/v1/models/{model.name}"
-    versions = (served, f"{served}/versions/{model.version}")
-    body = {"requestBody": request_body(model.manifest, limits.rows)}
 
-    async def predictions(request: Request) -> Response:
+    def __init__(self, service: Service) -> None:
+        self._service, self._model, self._limits = service, service.model, service.limits
+
+    async def predictions(self, request: Request) -> Response:
         """Predict rows: class probabilities and the most probable class, or a number."""
+        manifest, limits = self._model.manifest, self._limits
         try:
             async with asyncio.timeout(limits.seconds):
                 data = await _body(request, limits.bytes)
                 if len(data) < _LARGE:
-                    asked, found = await service.predict(lambda: parse(data, model.manifest, limits.rows))
+                    asked, found = await self._service.predict(lambda: parse(data, manifest, limits.rows))
                 else:
-                    read = await asyncio.to_thread(parse, data, model.manifest, limits.rows)
-                    asked, found = await service.predict(lambda: read)
+                    read = await asyncio.to_thread(parse, data, manifest, limits.rows)
+                    asked, found = await self._service.predict(lambda: read)
         except ClientDisconnect:
             raise HTTPException(400, "the connection was closed before the request was whole") from None
         except TimeoutError:
@@ -132,36 +122,57 @@ def create_app(
         request.scope["kep.rows"] = len(asked.rows)
         members = None
         if asked.members:
-            members = {m["id"]: values for m, values in zip(model.loaded.members, found[1:], strict=True)}
-        return _json(answer(model.manifest.label, found[0], members, asked.columnar))
+            members = {m["id"]: values for m, values in zip(self._model.loaded.members, found[1:], strict=True)}
+        return _json(answer(manifest.label, found[0], members, asked.columnar))
 
-    async def status() -> Response:
+    async def status(self) -> Response:
         """Whether the model is ready, as TensorFlow Serving says it."""
         error = {"error_code": "OK", "error_message": ""}
-        return _json({"model_version_status": [{"version": str(model.version), "state": model.state, "status": error}]})
+        version = {"version": str(self._model.version), "state": self._model.state, "status": error}
+        return _json({"model_version_status": [version]})
 
-    async def described() -> Response:
+    async def described(self) -> Response:
         """The model's inputs and outputs, as TensorFlow Serving says them, and the ensemble's columns and members."""
+        model = self._model
         if model.ensemble is None:
             raise HTTPException(503, "the model is being loaded; try again in a moment", _RETRY)
-        return _json(metadata(model.manifest, model.name, model.version, model.ensemble.members, limits.rows))
+        return _json(metadata(model.manifest, model.name, model.version, model.ensemble.members, self._limits.rows))
 
-    async def ready() -> Response:
+    async def ready(self) -> Response:
         """200 once the model has predicted and until the server is told to end, else 503."""
-        ready = model.state == "AVAILABLE"
-        return _json({"state": model.state}, 200 if ready else 503, {} if ready else _RETRY)
+        ready = self._model.state == "AVAILABLE"
+        return _json({"state": self._model.state}, 200 if ready else 503, {} if ready else _RETRY)
 
-    async def metrics() -> Response:
+    async def metrics(self) -> Response:
         """Counters and latencies for Prometheus."""
-        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(self._service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    app.add_api_route(health, ready, methods=["GET"])
-    app.add_api_route("/metrics", metrics, methods=["GET"])
-    app.add_api_route(predict, predictions, methods=["POST"], openapi_extra=body)
-    for path in versions:
-        app.add_api_route(f"{path}:predict", predictions, methods=["POST"], openapi_extra=body)
-        app.add_api_route(path, status, methods=["GET"])
-        app.add_api_route(f"{path}/metadata", described, methods=["GET"])
+
+def create_app(service: Service, health: str, predict: str, lifespan: Lifespan) -> FastAPI:
+    """Return the application.
+
+    Args:
+        service: What answers.
+        health: Path of the readiness check.
+        predict: Path of predictions beside TensorFlow Serving's, as Vertex AI asks for it.
+        lifespan: Async context manager around the time that the application serves, called with it.
+    """
+    model, routes = service.model, _Routes(service)
+    app = FastAPI(
+        title=f"Predictions of {model.name}",
+        version=str(model.version),
+        description=f"An ensemble that predicts `{model.manifest.label.name}` ({model.manifest.label.task}).",
+        lifespan=lifespan,
+    )
+    served = f"/v1/models/{model.name}"
+    body = {"requestBody": request_body(model.manifest, service.limits.rows)}
+    app.add_api_route(health, routes.ready, methods=["GET"])
+    app.add_api_route("/metrics", routes.metrics, methods=["GET"])
+    app.add_api_route(predict, routes.predictions, methods=["POST"], openapi_extra=body)
+    for path in (served, f"{served}/versions/{model.version}"):
+        app.add_api_route(f"{path}:predict", routes.predictions, methods=["POST"], openapi_extra=body)
+        app.add_api_route(path, routes.status, methods=["GET"])
+        app.add_api_route(f"{path}/metadata", routes.described, methods=["GET"])
 
     async def refused(request: Request, error: Exception) -> Response:
         if isinstance(error, UserError):
