@@ -21,7 +21,7 @@ EXAMPLES = 3
 
 
 @dataclass(frozen=True)
-class Comparison:
+class DriftComparison:
     """How far new rows are from the train rows.
 
     Attributes:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kep.artifacts.predictions import OBSERVED, TOLD
-from kep.components.drift.comparison import Comparison, check_comparable, compared
+from kep.components.drift.comparison import DriftComparison, check_comparable, compared
 from kep.config.prediction import DriftSettings
 from kep.core.errors import RunError
 from kep.core.files import read_json, write_file, write_json
@@ -39,7 +39,7 @@ def run(step: Step, *, model: str, predictions: str, config: str) -> dict[str, f
     shifts = compared(manifest, bins, observed)
     version = f"model {told['model']['version']}"
     stored = (folder / FILE).is_file()
-    comparison = Comparison(told["data"], version, manifest, observed.rows, shifts, settings.threshold, stored)
+    comparison = DriftComparison(told["data"], version, manifest, observed.rows, shifts, settings.threshold, stored)
     write_json(step.out / RECORD, comparison.to_json())
     write_file(step.out / PAGE, lambda path: path.write_text(comparison.page(), encoding="utf-8"))
     step.progress(comparison.sentence())

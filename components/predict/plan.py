@@ -28,7 +28,7 @@ ROW, VERSION = "row", "model_version"
 
 
 @dataclass(frozen=True)
-class Slice:
+class SourceSlice:
     """What one task predicts: whole shards, one after the other.
 
     Attributes:
@@ -69,7 +69,7 @@ class Slice:
 
 @dataclass
 class _Shard:
-    """Where a shard begins, and how many rows it has; `files` as in Slice."""
+    """Where a shard begins, and how many rows it has; `files` as in SourceSlice."""
 
     files: list[int] | None
     unit: int
@@ -78,7 +78,7 @@ class _Shard:
     rows: int = 0
 
 
-def plan(folder: Path, settings: PredictSettings, scratch: Path) -> list[Slice]:
+def plan(folder: Path, settings: PredictSettings, scratch: Path) -> list[SourceSlice]:
     """Holds a source against a model, counts its rows, and shares them among tasks.
 
     Args:
@@ -116,10 +116,10 @@ def plan(folder: Path, settings: PredictSettings, scratch: Path) -> list[Slice]:
     return [_slice(number, tasks, shards, ends[number : number + 2], whole) for number in range(tasks)]
 
 
-def _slice(number: int, tasks: int, shards: list[_Shard], ends: list[int], whole: dict[str, Any]) -> Slice:
+def _slice(number: int, tasks: int, shards: list[_Shard], ends: list[int], whole: dict[str, Any]) -> SourceSlice:
     own = shards[slice(*ends)]
     first, last = own[0], own[-1]
-    return Slice(
+    return SourceSlice(
         number=number,
         tasks=tasks,
         shards=ends,

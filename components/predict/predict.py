@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kep.artifacts.predictions import OBSERVED, SHARDS, TOLD
-from kep.components.predict.plan import ROW, VERSION, Slice, prediction_columns
+from kep.components.predict.plan import ROW, VERSION, SourceSlice, prediction_columns
 from kep.components.predict.read import chunk_rows, chunks, encode_chunk, open_for
 from kep.config.prediction import PredictSettings
 from kep.core.errors import RunError
@@ -43,7 +43,7 @@ def as_table(label: Label, predictions: np.ndarray) -> pa.Table:
 
 
 @dataclass
-class _Shard:
+class _ShardWriter:
     """One shard of predictions while it is made.
 
     Attributes:
@@ -82,7 +82,7 @@ class _Shard:
 def predict_slice(
     ensemble: "Ensemble",
     bins: list[PredictionBins],
-    own: Slice,
+    own: SourceSlice,
     settings: PredictSettings,
     work: Path,
     out: Path,
@@ -114,7 +114,7 @@ def predict_slice(
     for number in range(first, beyond):
         file, counts = (work / name for name in shard_names(number, own.total))
         whole, begun = file.is_file(), row
-        shard = _Shard(ensemble, bins, settings.key, own.version)
+        shard = _ShardWriter(ensemble, bins, settings.key, own.version)
         while row < end and row - begun < settings.shard_rows:
             chunk = next(read, None)
             rows = 0 if chunk is None else len(chunk[names[0]])

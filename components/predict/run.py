@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from kep.components.predict import predict as predicting
-from kep.components.predict.plan import Slice
+from kep.components.predict.plan import SourceSlice
 from kep.components.predict.plan import plan as make_plan
 from kep.config.hardware import TrialHardware
 from kep.config.prediction import PredictSettings
@@ -32,7 +32,7 @@ def plan(step: Step, *, model: str, config: str) -> list[str]:
 @entry("predict")
 def run(step: Step, *, part: str, model: str, config: str, code: str) -> None:
     """Predicts one slice of the source; shards that an earlier attempt wrote are not predicted again."""
-    own, settings = Slice(**json.loads(part)), PredictSettings.model_validate_json(config)
+    own, settings = SourceSlice(**json.loads(part)), PredictSettings.model_validate_json(config)
     step.label = str(own.number + 1)
     if own.tasks > 1:
         limit_threads(TrialHardware())

@@ -17,7 +17,7 @@ class Files(Section):
 
 
 class RoleValues(Section):
-    """Which values of the split column mean which role."""
+    """Values of the split column that mean each role."""
 
     train: list[str] = ["train"]
     validation: list[str] = ["validation"]
@@ -34,7 +34,7 @@ class RoleValues(Section):
 
 
 class Split(Section):
-    """How rows get their roles: train, validation, test."""
+    """Rule that gives each row its role: train, validation or test."""
 
     by: Literal["random", "group", "time", "column", "files"] = "random"
     """random (stratified for classes) | group (a group's rows stay together) | time (train before validation
@@ -63,7 +63,7 @@ class Split(Section):
 
 
 class DataSettings(Section):
-    """Where the rows come from, what they mean, and how they are split."""
+    """The source, the meaning of its columns, and the split."""
 
     source: str | None = None
     """A file, folder or glob, local or gs://: .csv, .parquet, .npz, .tfrecord (of tf.train.Example), a folder of image
@@ -85,21 +85,21 @@ class DataSettings(Section):
     exclude: list[str] = []
     """Columns to leave out."""
     types: dict[str, Literal["numeric", "categorical", "boolean"]] = {}
-    """Overrides of the inferred type of a column, such as {zip_code: categorical}."""
+    """Types of columns, where the inferred one is wrong, such as {zip_code: categorical}."""
     image_size: Annotated[tuple[Count, Count] | None, Field(strict=False)] = None
     """Height and width in pixels that images are resized to; needed only when they differ in size."""
     max_categories: Count = 100
     """The most frequent categories of a column that get a code of their own; the others share one."""
     delimiter: Annotated[str, Field(pattern=r"^[\x09\x20-\x7e]$")] = ","
-    """What separates the columns of a CSV file."""
+    """Separator of the columns of a CSV file."""
     decimal: Literal[".", ","] = "."
     """The decimal mark of numbers in a CSV file; with "," points between thousands are dropped."""
     missing: list[str] = []
-    """What a CSV file holds where a value is missing, such as ["?", "-"], besides nothing, NA, N/A, NaN, null (each in
+    """Texts of a CSV file that mean a missing value, such as ["?", "-"], besides nothing, NA, N/A, NaN, null (each in
     several spellings) and #N/A."""
     extract_to: str | None = None
-    """For bq://: the gs:// folder that takes the Parquet files which BigQuery makes of it, in the location of the data;
-    BUCKET/extracts of `kep submit` when not given."""
+    """For bq://: a gs:// folder for the Parquet files that BigQuery writes, in the location of the data. By default
+    BUCKET/extracts of `kep submit`."""
     split: Split = Split()
     shard_mb: Annotated[float, Field(gt=0, le=10_000)] = 100
     """Target size of one TFRecord shard in megabytes."""

@@ -8,7 +8,7 @@ from kep.config.section import Count, Section
 
 
 class EnsembleSettings(Section):
-    """Which candidates become members, and with what weights."""
+    """The choice of members and of their weights."""
 
     method: Literal[
         "auto",
@@ -24,8 +24,8 @@ class EnsembleSettings(Section):
     """auto: the simplest method whose cross-fitted validation loss is within one standard error of the best; for
     another metric than the loss, greedy_bagged; below 200 validation rows, greedy_uniform"""
     metric: str = "loss"
-    """What the weights are for: loss (log-loss, or mean squared error for regression), or a metric that evaluate
-    reports: accuracy, roc_auc, pr_auc, f1, calibration_error, mae, rmse, r2"""
+    """Metric that the weights optimise: loss (log-loss, or mean squared error for regression), or a metric that
+    evaluate reports: accuracy, roc_auc, pr_auc, f1, calibration_error, mae, rmse, r2"""
     pooling: Literal["auto", "arithmetic", "geometric"] = "auto"
     """arithmetic: the weighted average of the probabilities | geometric: of their logarithms, made to sum to 1 |
     auto: geometric where its cross-fitted validation loss is lower by more than one standard error, on at least 200

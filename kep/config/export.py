@@ -8,7 +8,7 @@ from kep.config.section import Section
 
 
 class ExportSettings(Section):
-    """What `kep export` may write."""
+    """Limits of `kep export`."""
 
     max_loss: Annotated[float, Field(ge=0)] = 0.01
     """Largest loss of accuracy on the test rows, or growth of a regression's error: 0.01 is a point, or a hundredth.

@@ -8,7 +8,7 @@ from kep.config.section import Count, Epochs, Section, Switch
 
 
 class BestEpochSettings(Section):
-    """How long each candidate should train."""
+    """The trainings that find how long each candidate should train."""
 
     max_epochs: Epochs = 100
     patience: Count = 10
@@ -21,7 +21,7 @@ class BestEpochSettings(Section):
 
 
 class BestEpochTask(BestEpochSettings):
-    """What the step gets: how to train, and what `ensemble` asks of it."""
+    """Settings of the step: how to train, and what `ensemble` needs measured."""
 
     latency_rows: Count | None = None
     """Rows of the calls that are timed; None where no latency budget is set, since times are not reproducible."""

@@ -9,12 +9,12 @@ from kep.config.section import Count, Section, Switch
 
 
 class TrialHardware(Section):
-    """What one training may use."""
+    """Resources of one training."""
 
     threads: Count | None = None
     """Threads of one training; its share of the cores when not given."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "float32"
-    """Of the layers' arithmetic; losses and outputs stay in float32. auto: mixed_bfloat16 on TPUs and on GPUs that
+    """Precision of the layers; losses and outputs stay in float32. auto: mixed_bfloat16 on TPUs and on GPUs that
     have it, else float32"""
     jit: Literal["auto", "on", "off"] = "auto"
     """Whether XLA compiles the training. auto: on GPUs and TPUs; on a CPU for long trainings of dense layers without
@@ -29,7 +29,7 @@ class TrialHardware(Section):
 
 
 class TrainingHardware(TrialHardware):
-    """What the training of one model may use, on one or several devices or machines."""
+    """Resources of the training of one model, on one or several devices or machines."""
 
     strategy: Literal["auto", "single", "mirrored", "multi_worker", "tpu", "central_storage", "parameter_server"] = (
         "auto"
@@ -42,14 +42,14 @@ class TrainingHardware(TrialHardware):
     devices: Count | None = None
     """Replicas: GPUs of mirrored, processes of multi_worker; all there are when not given."""
     communication: Literal["auto", "nccl", "ring", "hierarchical"] = "auto"
-    """How gradients are summed over devices: nccl, hierarchical (mirrored: copies along the GPUs' links) or ring
+    """Algorithm that sums gradients over devices: nccl, hierarchical (mirrored: copies along the GPUs' links) or ring
     (multi_worker: over the network)"""
     tpu: str = "local"
     """The TPU's name, or local on a TPU VM."""
     batch_size: Count | None = None
     """Rows of one optimiser step over all replicas; search.batch_size when not given."""
     scale_learning_rate: Literal["none", "linear", "sqrt"] = "none"
-    """How the learning rate follows a batch_size other than the search's."""
+    """Rule by which the learning rate follows a batch_size other than the search's."""
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 5
     """Minutes between checkpoints, from which a training that was killed goes on."""
     stall_minutes: Annotated[float, Field(gt=0)] = 30
@@ -78,20 +78,20 @@ class TrainingHardware(TrialHardware):
 
 
 class OnMachine(Section):
-    """What one step runs on."""
+    """Machine of one step."""
 
     # It reaches the compiled pipeline alone: no step gets it, so that a change of it leaves every cached step alone.
     machine: Annotated[Machine | None, Field(exclude=True)] = None
-    """What each task of the step asks Kubeflow or Vertex AI for, such as {cpu: 8, memory_gb: 30, accelerator:
+    """Request of each task of the step to Kubeflow or Vertex AI, such as {cpu: 8, memory_gb: 30, accelerator:
     nvidia-tesla-t4, accelerators: 4}; the keys are in docs/machines.md"""
 
 
 class TuneHardware(TrialHardware, OnMachine):
-    """What the search may use."""
+    """Resources of the search."""
 
 
 class StepHardware(TrainingHardware, OnMachine):
-    """What a step that trains may use."""
+    """Resources of a step that trains."""
 
     @model_validator(mode="after")
     def _several(self) -> Self:
@@ -109,7 +109,7 @@ class StepHardware(TrainingHardware, OnMachine):
 
 
 class HardwareSettings(Section):
-    """What each step may use."""
+    """Resources of each step."""
 
     ingest: Annotated[OnMachine, Field(exclude=True)] = OnMachine()
     tune: TuneHardware = TuneHardware()
@@ -119,7 +119,7 @@ class HardwareSettings(Section):
     evaluate: Annotated[OnMachine, Field(exclude=True)] = OnMachine()
     promote: Annotated[OnMachine, Field(exclude=True)] = OnMachine()
     max_cost: Annotated[float | None, Field(gt=0, exclude_if=lambda most: most is None)] = None
-    """Most that a run on Vertex AI may cost in USD by the guess of `kep submit --dry-run`; beyond it `kep submit` and
+    """Highest estimated cost in USD of a run on Vertex AI (see `kep submit --dry-run`). Beyond it `kep submit` and
     `kep schedule` ask for --yes."""
 
     @model_validator(mode="after")
@@ -136,6 +136,6 @@ class HardwareSettings(Section):
 
     @property
     def machines(self) -> dict[str, Machine]:
-        """Of the steps that name one."""
+        """Machines of the steps that name one."""
         parts = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: part.machine for name, part in parts.items() if isinstance(part, OnMachine) and part.machine}

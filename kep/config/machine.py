@@ -34,7 +34,7 @@ class Toleration(Section):
 
 
 class Alternative(Section):
-    """Where a custom job of Vertex AI goes when there is no room at the place before."""
+    """Next machine of a custom job, when Vertex AI has no room for the one before."""
 
     accelerator: Accelerator | None = None
     accelerators: Count | None = None
@@ -46,7 +46,7 @@ class Alternative(Section):
     reservation: str | None = None
 
     def of(self, machine: "Machine") -> "Machine":
-        """The machine with what is named here; the rest is as there.
+        """Return the machine with the settings that are named here.
 
         Another accelerator comes without the old one's number and topology, and another way to get a machine (spot,
         flex_start, reservation) without the old way.
@@ -71,7 +71,7 @@ _WAYS = {"spot", "flex_start", "reservation"}
 
 
 class Machine(Section):
-    """What each task of a step asks the pipeline engine for; steps on this machine don't look at it."""
+    """Machine that each task of a step requests from Kubeflow or Vertex AI; local runs ignore it."""
 
     cpu: Annotated[int, Field(ge=1, le=96)] | None = None
     """Cores."""
@@ -81,15 +81,15 @@ class Machine(Section):
     accelerators: Count = 1
     """GPUs; or chips of a TPU, which follow from its topology."""
     topology: str | None = None
-    """Of a TPU's chips, such as 2x4."""
+    """Arrangement of a TPU's chips, such as 2x4."""
     spot: Switch = False
     """A cheaper machine that may be taken away; a training is then tried again."""
     machines: Count = 1
-    """Vertex AI: so many of them for each training, which the strategy multi_worker spans."""
+    """Vertex AI: machines of each training, with the strategy multi_worker."""
     type: str | None = None
     """Vertex AI: the machine type, such as a3-highgpu-8g; the smallest that fits when not given."""
     disk_gb: Annotated[int, Field(ge=100, le=64_000)] | None = None
-    """Vertex AI: of the boot disk; 100 when not given."""
+    """Vertex AI: size of the boot disk; 100 when not given."""
     flex_start: Switch = False
     """Vertex AI: wait up to a day until there is a machine, which is then cheaper."""
     reservation: str | None = None
@@ -144,7 +144,7 @@ class Machine(Section):
         return self
 
     def _check_job(self) -> None:
-        """What a custom job of Vertex AI can't be."""
+        """Refuse what a custom job of Vertex AI can't be."""
         ways = sorted(way for way in _WAYS if getattr(self, way))
         if len(ways) > 1:
             raise ValueError(f"{' and '.join(ways)} are different ways to get a machine; keep one of them")
@@ -165,12 +165,12 @@ class Machine(Section):
 
     @property
     def places(self) -> list["Machine"]:
-        """What to ask Vertex AI for, one after the other while there is no room."""
+        """Machines to ask Vertex AI for, one after the other while there is no room."""
         return [self, *(alternative.of(self) for alternative in self.fallback)]
 
     @property
     def for_job(self) -> list[str]:
-        """What it names that on Vertex AI a custom job can have and a task can't; empty where a task will do."""
+        """Settings that need a custom job on Vertex AI; empty where a task will do."""
         named = {key for key in _JOB if getattr(self, key) != type(self).model_fields[key].default}
         return sorted(named | ({"accelerator"} if self.on_tpu else set()))
 
@@ -185,7 +185,7 @@ class Machine(Section):
         return self.accelerator is not None and not self.on_tpu
 
     def idle(self) -> "Machine":
-        """The same for a task that trains nothing."""
+        """Return the machine of a task that trains nothing."""
         left = {"accelerator", "accelerators", "topology", "wait_minutes", *_JOB}
         if self.accelerator is not None:
             left |= {"node_selector", "tolerations"}
@@ -193,9 +193,9 @@ class Machine(Section):
 
 
 def _chips(topology: str) -> int | None:
-    """Of a TPU's topology, such as 8 of 2x4; None where it is none."""
+    """Return the chips of a TPU's topology, such as 8 of 2x4; None for any other text."""
     return prod(map(int, topology.split("x"))) if re.fullmatch(r"\d+(x\d+){1,2}", topology) else None
 
 
 _JOB = {"machines", "spot", "type", "disk_gb", "flex_start", "reservation", "region", "fallback"}
-"""What makes a custom job of a task on Vertex AI, as a TPU does."""
+"""Settings that a task of Vertex AI can't have, so that a custom job runs the step; a TPU needs one too."""

@@ -15,7 +15,7 @@ class Objective(Section):
     """loss (log-loss for classes, mean squared error for regression), a metric that evaluate reports (accuracy,
     roc_auc, pr_auc, f1, calibration_error, mae, rmse, r2), or one that your model was compiled with"""
     direction: Literal["min", "max"] | None = None
-    """Which way is better; needed only for a metric of your model."""
+    """Better direction; needed only for a metric of your model."""
 
 
 class SearchSettings(Section):
@@ -31,7 +31,7 @@ class SearchSettings(Section):
     vizier: Annotated[str | None, Field(exclude_if=lambda parent: parent is None)] = None
     """For tuner: vizier, in a search in rounds, where its studies are: projects/PROJECT/locations/REGION"""
     max_trials: Count = 30
-    """Trials over all families together; what a small space leaves of them goes to further executions."""
+    """Trials over all families together; trials that a small space can't fill become further executions."""
     executions_per_trial: Count = 1
     """Trainings of each configuration, from different seeds; its score is their mean."""
     max_minutes: Annotated[float, Field(gt=0)] | None = None

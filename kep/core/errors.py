@@ -20,14 +20,14 @@ class AwayError(UserError):
 
 
 class RunError(Exception):
-    """What went wrong on the way and is nobody's mistake, such as a full disk: one sentence that says what to do.
+    """A failure that is nobody's mistake, such as a full disk: one sentence that says what to do.
 
     Steps and the command line print the text alone, without a stack trace, and exit with status 1.
     """
 
 
 def nearest(given: str, allowed: Iterable[str]) -> str:
-    """Returns `; did you mean "x"?` for the nearest of the allowed spellings, or nothing if none is near."""
+    """Return `; did you mean "x"?` for the nearest of the allowed spellings, or nothing if none is near."""
     allowed = [str(name) for name in allowed]
     by_case = {name.lower(): name for name in allowed}
     match = difflib.get_close_matches(str(given).lower(), by_case, n=1, cutoff=0.6)

@@ -14,7 +14,7 @@ from typing import Any
 
 
 def finite(value: Any) -> Any:
-    """`value` with every NaN and infinity replaced by None: JSON and KFP metrics have no such numbers."""
+    """Return `value` with every NaN and infinity replaced by None: JSON and KFP metrics have no such numbers."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -29,13 +29,13 @@ def read_json(path: str | Path) -> Any:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Writes `value` as readable JSON with non-finite numbers as null, atomically."""
+    """Write `value` as readable JSON with non-finite numbers as null, atomically."""
     text = json.dumps(finite(value), indent=1, sort_keys=True, allow_nan=False)
     write_file(path, lambda temporary: temporary.write_text(text + "\n"))
 
 
 def write_file(path: str | Path, write: Callable[[Path], Any]) -> None:
-    """Calls `write` with a temporary path beside `path`, syncs what it wrote and renames it to `path`."""
+    """Call `write` with a temporary path beside `path`, syncs what it wrote and renames it to `path`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays: Keras and NumPy choose the format by it.
@@ -109,7 +109,7 @@ def tree_digest(path: str | Path) -> str:
 
 
 def link(path: Path, target: Path) -> None:
-    """Points a symbolic link at `target`, atomically."""
+    """Point a symbolic link at `target`, atomically."""
     temporary = path.with_name(f".{path.name}-new")
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)

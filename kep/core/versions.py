@@ -14,7 +14,7 @@ def version(package: str) -> str | None:
 
 
 def revision() -> str | None:
-    """Of this package's checkout; None for an installed package, or without git."""
+    """Return the git revision of this checkout; None for an installed package, or without git."""
     command = ["git", "describe", "--always", "--dirty"]
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)

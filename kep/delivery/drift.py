@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
-from kep.components.drift.comparison import Comparison, check_comparable, check_threshold, compared
+from kep.components.drift.comparison import DriftComparison, check_comparable, check_threshold, compared
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.core.files import write_file, write_json
@@ -64,7 +64,7 @@ def drift(
 
 def _compare(
     data: str, against: str, place: Path, settings: DataSettings, runs: Path, threshold: float, console: Console
-) -> Comparison:
+) -> DriftComparison:
     ensemble, observed = Ensemble(place), Observed()
     manifest = ensemble.manifest
     check_comparable(manifest, place)
@@ -82,7 +82,7 @@ def _compare(
     if not observed.rows:
         raise UserError(f"{data}: there are no rows to compare")
     shifts = compared(manifest, bins, observed)
-    return Comparison(data, against, manifest, observed.rows, shifts, threshold, known or stored is not None)
+    return DriftComparison(data, against, manifest, observed.rows, shifts, threshold, known or stored is not None)
 
 
 def stored_predictions(model: Path, runs: Path) -> np.ndarray | None:

@@ -88,7 +88,7 @@ def predict(
 
 
 @dataclass(frozen=True)
-class _Model:
+class _Predictor:
     """A model that predicts raw features, on this machine or elsewhere.
 
     Attributes:
@@ -108,16 +108,16 @@ class _Model:
     name: object
 
 
-def _local(model: str, runs: Path, stack: ExitStack) -> _Model:
+def _local(model: str, runs: Path, stack: ExitStack) -> _Predictor:
     folder, settings = stack.enter_context(opened(model, runs))
     ensemble = Ensemble(folder)
     name = model if Location(model).is_cloud else folder
-    return _Model(ensemble.predict, ensemble.manifest.columns, ensemble.manifest.label, settings, None, name)
+    return _Predictor(ensemble.predict, ensemble.manifest.columns, ensemble.manifest.label, settings, None, name)
 
 
-def _remote(served: "Remote | Predictor", name: object) -> _Model:
+def _remote(served: "Remote | Predictor", name: object) -> _Predictor:
     most = min(chunk_rows(served.columns), served.rows)
-    return _Model(served.predict, served.columns, served.label, DataSettings(source=""), most, name)
+    return _Predictor(served.predict, served.columns, served.label, DataSettings(source=""), most, name)
 
 
 def batches(

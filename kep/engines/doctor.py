@@ -15,6 +15,7 @@ from rich.table import Table
 
 from kep.config.run_file import RunFile, load
 from kep.core.errors import UserError
+from kep.core.location import Location
 from kep.engines.costs import tasks
 from kep.engines.preflight import devices, guess, survey
 from kep.pipelines.images import locked
@@ -319,7 +320,7 @@ def _bucket(cloud: Cloud) -> Iterator[Finding]:
     if not cloud.bucket:
         yield Finding("SKIP", "bucket", "none was named", "name it with --bucket or KEP_BUCKET")
         return
-    vertex, name = cloud.vertex, cloud.bucket.removeprefix("gs://").partition("/")[0]
+    vertex, name = cloud.vertex, Location(cloud.bucket).bucket
     client = Client(vertex.project, vertex.credentials)
     try:
         bucket = client.get_bucket(name, timeout=_TIMEOUT)

@@ -51,7 +51,7 @@ def example(source: str, label: str | None, base: Path, folder: Path | None = No
 
 def _seen_from(folder: Path, source: str, base: Path) -> str:
     """A relative path that starts from `base`, as one that starts from `folder`; other sources as they are."""
-    if ":" in source or source.startswith("~") or Path(source).is_absolute():
+    if not Location(source).is_local or source.startswith("~") or Path(source).is_absolute():
         return source
     # The folder without symbolic links: ".." leads up from where it really lies.
     return os.path.relpath((base / source).absolute(), folder.resolve())
@@ -65,16 +65,16 @@ def _columns(source: str, label: str | None, base: Path) -> tuple[list[str], str
     from kep.data.sources.open import format_of, is_sklearn, of_format
     from kep.storage.locations import fetch, list_files
 
-    settings = DataSettings(source=source, label=label)
+    given, settings = Location(source), DataSettings(source=source, label=label)
     if is_sklearn(settings):
-        columns_to_read(arrays.sklearn_source(source.removeprefix("sklearn:")), settings)
+        columns_to_read(arrays.sklearn_source(given.path), settings)
         return [], ","
-    files = list_files(Location(source), base)
-    kind = format_of(Location(source), files, settings)
+    files = list_files(given, base)
+    kind = format_of(given, files, settings)
     if kind not in ("csv", "parquet"):
         return [], ","
     files = of_format(kind, files)
-    location = Location.in_cloud(files[0].path) if Location(source).is_cloud else Location(files[0].path)
+    location = Location.in_cloud(files[0].path) if given.is_cloud else Location(files[0].path)
     with scratch_folder() as scratch:
         system, first = fetch(location, base, scratch)
         if kind == "csv":

@@ -21,7 +21,7 @@ from kep.delivery.serving.instances import SIGNATURE, PredictionRequest, check_c
 _STATUS = {429: grpc.StatusCode.RESOURCE_EXHAUSTED, 503: grpc.StatusCode.UNAVAILABLE}
 
 
-class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):
+class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Takes and gives the tensors of the model that `kep export` writes.
 
     Args:
@@ -114,7 +114,7 @@ async def start(service: Service, address: str) -> grpc.aio.Server:
         # Without the second, another server's port would be shared with it.
         options=[("grpc.max_receive_message_length", service.limits.bytes), ("grpc.so_reuseport", 0)]
     )
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Predictions(service), server)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionServicer(service), server)
     try:
         server.add_insecure_port(address)
     except RuntimeError as error:

@@ -9,7 +9,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from kep.components.predict.plan import Slice, plan
+from kep.components.predict.plan import SourceSlice, plan
 from kep.core.errors import UserError
 from kep.core.files import write_json
 from kep.storage.champions import content_version
@@ -29,7 +29,7 @@ def test_tasks_get_whole_shards_that_follow_each_other(model, many, settings, tm
     ]
     assert {one.version for one in slices} == {content_version(model)}
     assert {one.model for one in slices} == {"."}
-    assert [Slice(**vars(one)).to_json() for one in slices] == [one.to_json() for one in slices]
+    assert [SourceSlice(**vars(one)).to_json() for one in slices] == [one.to_json() for one in slices]
     # More tasks than shards would have nothing to do.
     assert len(plan(model, settings(many, key="account", tasks=8), tmp_path)) == 3
     (alone,) = plan(model, settings(many, key="account", tasks=8, shard_rows=10_000), tmp_path)
