@@ -157,7 +157,7 @@ def example_source(location: str, system: fs.FileSystem, files: list[fs.FileInfo
         units,
         label,
         images or None,
-        frozenset(found.problems),
+        frozenset({*found.problems, *settings.exclude}),
     )
 
 
