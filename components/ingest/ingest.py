@@ -1,7 +1,6 @@
 """A source becomes a records folder: scan, give each row its role, count the categories, write."""
 
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -92,6 +91,7 @@ def ingest(
         if manifest is not None:
             with new_folder(out) as folder:
                 copy_records(settings, base, scratch, manifest, folder)
+                manifest = manifest.with_fingerprint()
                 manifest.save(folder)
             return manifest
         sources = open_sources(settings, base, scratch)
@@ -229,7 +229,7 @@ def finish(survey: Survey, target: Target, settings: DataSettings, workers: Work
             fingerprint=hashlib.sha256("".join(digest for _, digest in mine).encode()).hexdigest(),
         )
     manifest = _manifest(survey, settings, target.seed, target.features, target.template[1], roles)
-    manifest = with_fingerprint(with_statistics(manifest, target.folder))
+    manifest = with_statistics(manifest, target.folder).with_fingerprint()
     manifest.save(target.folder)
     counts = ", ".join(f"{info.rows:,} {role}" for role, info in manifest.roles.items())
     size = sum(shard.bytes for info in manifest.roles.values() for shard in info.shards)
@@ -300,13 +300,6 @@ def _neutral(column: Column, missing: int) -> Column:
     channels = column.shape[-1] if column.shape else None
     mean, std = ([0.0] * channels, [1.0] * channels) if channels else (0.0, 1.0)
     return column.model_copy(update={"missing": missing, "mean": mean, "std": std})
-
-
-def with_fingerprint(manifest: Manifest) -> Manifest:
-    """The manifest with the sha256 over everything in it that a reader of rows depends on."""
-    content = manifest.model_dump(mode="json", exclude={"fingerprint", "source", "ignored", "duplicates", "dropped"})
-    text = json.dumps(content, sort_keys=True)
-    return manifest.model_copy(update={"fingerprint": hashlib.sha256(text.encode()).hexdigest()})
 
 
 def with_vocabularies(survey: Survey, settings: DataSettings, workers: Workers) -> list[Column]:

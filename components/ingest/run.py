@@ -8,13 +8,16 @@ from kep.components.ingest.ingest import ingest
 from kep.components.ingest.tasks import IngestTask, Known
 from kep.config.data import DataSettings
 from kep.data.schema import Manifest
+from kep.data.sources.fingerprint import unchanged
 from kep.runtime.step import Step, entry
 
 
 @entry("ingest")
 def run(step: Step, *, config: str, source: str, seed: int, code: str) -> Manifest:
-    """Ingests by the data section `config`; `code` only tells cached results apart."""
-    return ingest(_settings(config), seed, step.out, scratch=step.work(source))
+    """Ingests by the data section `config`, once its source is known to be the one of the fingerprint `source`."""
+    settings = _settings(config)
+    with unchanged(settings, source):
+        return ingest(settings, seed, step.out, scratch=step.work(source))
 
 
 @entry("ingest")
@@ -26,21 +29,26 @@ def scan(step: Step, *, part: str, config: str, source: str) -> None:
 @entry("ingest")
 def keys(step: Step, *, part: str, config: str, source: str, scans: list[str]) -> None:
     """Reads what decides about the roles of one part's rows."""
-    tasks.keys(_task(step, "keys", part, config, source), _known(scans, config), step.out)
+    task, known = _task(step, "keys", part, config, source), _known(scans, config)
+    with task.reading(known.states[task.part]):
+        tasks.keys(task, known, step.out)
 
 
 @entry("ingest")
 def roles(step: Step, *, config: str, source: str, seed: int, scans: list[str], keys: list[str]) -> None:
     """Gives each row its role."""
     step.label = "roles"
-    tasks.roles(_known(scans, config), _paths(keys), _settings(config), seed, step.work(f"{source}-roles"), step.out)
+    known = _known(scans, config)
+    known.check(source)
+    tasks.roles(known, _paths(keys), _settings(config), seed, step.work(f"{source}-roles"), step.out)
 
 
 @entry("ingest")
 def count(step: Step, *, part: str, config: str, source: str, scans: list[str], roles: str) -> None:
     """Counts the categories of one part's train rows."""
-    given = tasks.read_roles(Path(roles))
-    tasks.count_part(_task(step, "count", part, config, source), _known(scans, config), given, step.out)
+    task, known = _task(step, "count", part, config, source), _known(scans, config)
+    with task.reading(known.states[task.part]):
+        tasks.count_part(task, known, tasks.read_roles(Path(roles)), step.out)
 
 
 @entry("ingest")
@@ -50,7 +58,8 @@ def write(
     """Writes one part's rows as pieces of the shards."""
     task, known = _task(step, "write", part, config, source), _known(scans, config)
     features = tasks.counted(known, _paths(counts), task.settings)
-    tasks.write(task, known, tasks.read_roles(Path(roles)), features, seed, step.out)
+    with task.reading(known.states[task.part]):
+        tasks.write(task, known, tasks.read_roles(Path(roles)), features, seed, step.out)
 
 
 @entry("ingest")

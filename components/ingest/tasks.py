@@ -7,8 +7,9 @@ content, and statistics are those of the finished shards.
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,11 @@ from kep.core.errors import UserError
 from kep.core.files import read_json, write_json
 from kep.core.location import Location
 from kep.data.schema import Column, Manifest
-from kep.data.sources.bigquery import extracted
+from kep.data.sources.bigquery import extracted, look
+from kep.data.sources.fingerprint import CHANGED_BEFORE, combined, is_fingerprint
 from kep.data.sources.open import format_of, is_sklearn, of_format, open_source
 from kep.data.sources.unit import Part, Source
-from kep.storage.locations import list_files
+from kep.storage.locations import digests, list_files, one_listing, stamps
 
 SPLITTABLE = ("csv", "parquet", "images")
 """Formats whose every file can be read without the others."""
@@ -114,6 +116,53 @@ class IngestTask:
             for location, paths in zip(self.settings.locations.values(), files, strict=True)
         ]
 
+    def files(self) -> list[frozenset[str]]:
+        """Paths of the files that the task answers for, of each location.
+
+        The first task also answers for the files that no task reads, such as a README beside the data.
+        """
+        if self.part:
+            return [*files_of_tasks(self.settings, self.base)[self.part]]
+        others = {path for task in files_of_tasks(self.settings, self.base)[1:] for paths in task for path in paths}
+        return [
+            frozenset(info.path for info in list_files(extracted(location, self.settings), self.base)) - others
+            for location in self.settings.locations.values()
+        ]
+
+    def state(self) -> list[Any]:
+        """What changes with the content of these files, without reading it, for each location."""
+        return [
+            look(location).key if location.scheme == "bq" else stamps(location, self.base, paths)
+            for location, paths in zip(self.settings.locations.values(), self.files(), strict=True)
+        ]
+
+    def digests(self) -> list[Any]:
+        """Path, relative name and digest of these files, for each location; what BigQuery says of a table."""
+        return [
+            look(location).key
+            if location.scheme == "bq"
+            else [[path, *one] for path, one in zip(sorted(paths), digests(location, self.base, paths), strict=True)]
+            for location, paths in zip(self.settings.locations.values(), self.files(), strict=True)
+        ]
+
+    @contextmanager
+    def reading(self, before: list[Any] | None = None) -> Iterator[list[Any]]:
+        """Read the task's part in the block; yields its state.
+
+        Args:
+            before: the state when the part was scanned.
+
+        Raises:
+            UserError: the part was changed.
+        """
+        with one_listing():
+            now = self.state()
+            if before is not None and now != before:
+                raise UserError("data.source: the source was changed between two passes over it; start the run again")
+            yield now
+        if self.state() != now:
+            raise UserError("data.source: the source was changed while ingest read it; start the run again")
+
     def workers(self, sources: list[Source]) -> Workers:
         return Workers(worker_count(self.settings, sources))
 
@@ -127,12 +176,29 @@ class Known:
         scans: by task and location.
         scan: of all rows.
         plan: what that means.
+        states: of each task's part when it was scanned.
+        digests: of each task's part.
     """
 
     heads: list[Source]
     scans: list[list[Scan]]
     scan: Scan
     plan: ColumnPlan
+    states: list[Any]
+    digests: list[Any]
+
+    def check(self, given: str) -> None:
+        """Refuse a source that is not the one of the fingerprint that the run was started with.
+
+        Raises:
+            UserError: It is another.
+        """
+        parts = [
+            of_one[0] if isinstance(of_one[0], str) else [one[1:] for one in sorted(chain(*of_one))]
+            for of_one in zip(*self.digests, strict=True)
+        ]
+        if is_fingerprint(given) and combined(parts) != given:
+            raise UserError(CHANGED_BEFORE)
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
@@ -152,6 +218,13 @@ class Known:
 
 def scan(task: IngestTask, out: Path) -> None:
     """The first pass over one part."""
+    with task.reading() as state:
+        content = {"part": task.part, "state": state, "digests": task.digests(), "sources": _scanned(task)}
+    write_json(out / _SCAN, content)
+
+
+def _scanned(task: IngestTask) -> list[dict[str, Any] | None]:
+    """What was found in the part of each location."""
     sources = task.sources()
     present = [source for source in sources if source]
     found: list[dict[str, Any] | None] = []
@@ -163,7 +236,7 @@ def scan(task: IngestTask, out: Path) -> None:
             head = {name: getattr(source, name) for name in ("description", "names", "typed", "bytes", "label")}
             mine = scan_source(source, present[0], task.settings, workers)
             found.append({"head": head | {"images": source.images}, "scan": scanning.to_json(mine)})
-    write_json(out / _SCAN, {"part": task.part, "sources": found})
+    return found
 
 
 def known(folders: list[Path], settings: DataSettings) -> Known:
@@ -186,7 +259,8 @@ def known(folders: list[Path], settings: DataSettings) -> Known:
     for head in heads:
         scanned_columns(head, heads[0], settings)
     merged = scanning.merge_scans(scan for of_one in zip(*scans, strict=True) for scan in of_one)
-    return Known(heads, scans, merged, planning.make_plan(merged, heads[0], settings))
+    plan = planning.make_plan(merged, heads[0], settings)
+    return Known(heads, scans, merged, plan, [one["state"] for one in found], [one["digests"] for one in found])
 
 
 def _joined(one: Source, other: Source) -> Source:

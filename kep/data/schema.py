@@ -1,7 +1,9 @@
 """The manifest of a records folder: what columns mean, how rows were split, and where each byte lies."""
 
+import hashlib
+import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -128,6 +130,22 @@ class RecordLayout(_Model):
     """By feature key: the columns, the label's name, the row's id, and its group where rows were split by one."""
 
 
+_FOR_PEOPLE = ("fingerprint", "source", "ignored", "duplicates", "dropped")
+
+
+def _fingerprint(content: dict[str, Any]) -> str:
+    """sha256 over everything in a manifest that a reader of rows depends on.
+
+    Since version 3 without the shards of test rows, which most readers do not see; the role's own fingerprint is of
+    their content.
+    """
+    kept = {name: value for name, value in content.items() if name not in _FOR_PEOPLE}
+    if content["version"] >= 3:
+        test = {name: value for name, value in content["roles"]["test"].items() if name in ("rows", "fingerprint")}
+        kept["roles"] = content["roles"] | {"test": test}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
 class Manifest(_Model):
     """Everything a reader of the records needs to know."""
 
@@ -137,7 +155,7 @@ class Manifest(_Model):
     roles: dict[str, RoleInfo]
     split: SplitInfo
     fingerprint: str
-    """sha256 over columns, label, roles, split and layout: equal fingerprints are equal records."""
+    """sha256 over columns, label, roles, split, layout and identity: equal fingerprints are equal records."""
     source: str
     """Description of where the rows came from, for people."""
     ignored: list[str] = []
@@ -170,12 +188,24 @@ class Manifest(_Model):
         """Height, width and channels of the image column, if there is one."""
         return None if self.image is None else self.image.shape
 
+    @property
+    def sealed(self) -> "Manifest":
+        """The manifest for those who may not see test rows: without their shards and what is in them."""
+        test = self.roles["test"].model_copy(update={"shards": [], "class_counts": []})
+        return self.model_copy(update={"roles": self.roles | {"test": test}})
+
+    def with_fingerprint(self) -> "Manifest":
+        """The manifest of this version with the fingerprint of its content."""
+        own = self.model_copy(update={"version": VERSION})
+        content = json.loads(own.model_dump_json())
+        return own.model_copy(update={"fingerprint": _fingerprint(content)})
+
     @classmethod
     def load(cls, folder: str | Path) -> "Manifest":
         """Reads `folder`/manifest.json.
 
         Raises:
-            UserError: there is none, or it is not of this version's form.
+            UserError: there is none, it is not of this version's form, or not what ingest wrote.
         """
         path = Path(folder) / FILE
         try:
@@ -189,6 +219,11 @@ class Manifest(_Model):
         if not 1 <= manifest.version <= VERSION:
             raise UserError(
                 f"records: {path} has version {manifest.version}, this code reads up to {VERSION}; run ingest again"
+            )
+        if manifest.fingerprint != _fingerprint(json.loads(text)):
+            raise UserError(
+                f"records: {path} was changed after ingest wrote it: its fingerprint is not that of its content; run "
+                "ingest again, or restore the file"
             )
         return manifest
 

@@ -1,8 +1,10 @@
 """Files at a location: a file, a folder or a glob, local or on Cloud Storage."""
 
-import hashlib
+import os
 import re
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -10,12 +12,24 @@ from typing import TYPE_CHECKING
 from pyarrow import fs
 
 from kep.core.errors import UserError, nearest
+from kep.core.files import tree_digest
 from kep.core.location import Location
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
 
 _GLOB = frozenset("*?[")
+_listed: ContextVar[dict[str, dict[str, "Blob"]] | None] = ContextVar("listed", default=None)
+
+
+@contextmanager
+def one_listing() -> Iterator[None]:
+    """List each location on Cloud Storage once in the block: what is fingerprinted is then what is read."""
+    token = _listed.set({})
+    try:
+        yield
+    finally:
+        _listed.reset(token)
 
 
 def path_of(location: Location, base: Path = Path(".")) -> str:
@@ -27,6 +41,8 @@ def path_of(location: Location, base: Path = Path(".")) -> str:
 
 def list_files(location: Location, base: Path = Path(".")) -> list[fs.FileInfo]:
     """The files that a file, folder or glob means, sorted by path; hidden ones are passed over.
+
+    A file that links lead to in several ways is one file, and a link that leads up is not followed twice.
 
     Raises:
         UserError: there are none, or they cannot be reached.
@@ -52,7 +68,7 @@ def list_files(location: Location, base: Path = Path(".")) -> list[fs.FileInfo]:
     files = [info for info in infos if info.type == fs.FileType.File and not _hidden(info.path, root)]
     if not files:
         raise _holds_nothing(location)
-    return sorted(files, key=lambda info: info.path)
+    return sorted(_once(files), key=lambda info: info.path)
 
 
 def fetch(
@@ -82,6 +98,15 @@ def fetch(
 
 def _objects(location: Location) -> dict[str, "Blob"]:
     """The objects that a location means, by path."""
+    listed = _listed.get()
+    if listed is None:
+        return _list_objects(location)
+    if location.text not in listed:
+        listed[location.text] = _list_objects(location)
+    return listed[location.text]
+
+
+def _list_objects(location: Location) -> dict[str, "Blob"]:
     from kep.google import objects
 
     path = path_of(location)
@@ -130,8 +155,28 @@ def _matches(path: str, pattern: str) -> bool:
 
 
 def _under(system: fs.FileSystem, folder: str) -> list[fs.FileInfo]:
-    found: list[fs.FileInfo] = system.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
+    """The files under a folder; a folder that links lead to again is walked once."""
+    seen: set[tuple[int, int]] = set()
+    paths: list[str] = []
+    for root, folders, names in os.walk(folder, followlinks=True):
+        place = os.stat(root)
+        if (place.st_dev, place.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((place.st_dev, place.st_ino))
+        # What is no link comes first, so that a file keeps the path that it really has.
+        folders.sort(key=lambda name: (os.path.islink(os.path.join(root, name)), name))
+        paths += [os.path.join(root, name) for name in names]
+    found: list[fs.FileInfo] = system.get_file_info(paths)
     return found
+
+
+def _once(files: list[fs.FileInfo]) -> list[fs.FileInfo]:
+    """One path of each file: its own before that of a link."""
+    kept: dict[str, fs.FileInfo] = {}
+    for info in sorted(files, key=lambda info: (os.path.realpath(info.path) != os.path.abspath(info.path), info.path)):
+        kept.setdefault(os.path.realpath(info.path), info)
+    return list(kept.values())
 
 
 def _neighbour(system: fs.FileSystem, path: str) -> str:
@@ -140,21 +185,42 @@ def _neighbour(system: fs.FileSystem, path: str) -> str:
     return nearest(name, [info.base_name for info in system.get_file_info(selector)])
 
 
-def digests(location: Location, base: Path = Path(".")) -> Iterator[tuple[str, str]]:
-    """Yields each file's path under the location, and a digest of its content.
+def digests(
+    location: Location, base: Path = Path("."), only: Collection[str] | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yields each file's path under the location, and a digest of its content, in the order of `list_files`.
 
     The digest is the sha256 of a local file, and what Cloud Storage knows of an object: size and CRC32C.
+
+    Args:
+        location: a file, folder or glob.
+        base: what a local path is relative to.
+        only: paths of the files that are wanted; all when not given.
     """
     if location.is_cloud:
-        for path, blob in _objects(location).items():
-            yield _relative(path, location, base), f"{blob.size} {blob.crc32c}"
-        return
-    for info in list_files(location, base):
-        digest = hashlib.sha256()
-        with open(info.path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        yield _relative(info.path, location, base), digest.hexdigest()
+        found = ((path, f"{blob.size} {blob.crc32c}") for path, blob in _objects(location).items())
+    else:
+        paths = (info.path for info in list_files(location, base) if only is None or info.path in only)
+        found = ((path, tree_digest(path)) for path in paths)
+    for path, digest in found:
+        if only is None or path in only:
+            yield _relative(path, location, base), digest
+
+
+def stamps(location: Location, base: Path = Path("."), only: Collection[str] | None = None) -> list[list[str | int]]:
+    """What changes with the content of each file of a location, without reading it; arguments as of `digests`.
+
+    Returns:
+        for each file its path, and generation on gs://, else size, time of the last change in ns, device and inode.
+    """
+    if location.is_cloud:
+        found: list[list[str | int]] = [[path, int(blob.generation)] for path, blob in _objects(location).items()]
+    else:
+        found = []
+        for info in list_files(location, base):
+            state = os.stat(info.path)
+            found.append([info.path, state.st_size, state.st_mtime_ns, state.st_dev, state.st_ino])
+    return [one for one in found if only is None or one[0] in only]
 
 
 def _relative(path: str, location: Location, base: Path) -> str:
