@@ -32,9 +32,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kep.artifacts.member import TrainedMember
 from kep.components.ingest.ingest import ingest
 from kep.config.data import DataSettings
-from kep.core.files import write_json
 from kep.data.records import Records
 from kep.delivery.export.savedmodel import savedmodel, tensors
 from kep.models import ensemble
@@ -98,6 +98,28 @@ def main() -> None:
             compare(f"{name}: {what}", folder, rows, Path(scratch), seconds)
 
 
+def described(id: str, family: str, weight: float) -> TrainedMember:
+    """Return a member that was trained for three epochs or rounds."""
+    return TrainedMember(
+        id=id,
+        family=family,
+        values={},
+        loss=0.0,
+        best=3,
+        unit="round" if family == "boosted_trees" else "epoch",
+        weight=weight,
+        median_best=3,
+        trained_rows=1,
+        trained_units=3,
+        rule="same",
+        seed=0,
+        roles=["train"],
+        rows=1,
+        spec={"name": family},
+        hardware=None,
+    )
+
+
 def trained(name: str, families: tuple[str, ...], scratch: Path) -> tuple[Path, list[dict]]:
     """An ensemble of members trained for a moment, and rows of the test role as requests have them."""
     ingest(DataSettings(source=f"sklearn:{name}"), 0, scratch / "records")
@@ -107,8 +129,7 @@ def trained(name: str, families: tuple[str, ...], scratch: Path) -> tuple[Path, 
         own, folder = family({"name": chosen}, data.manifest), scratch / f"{chosen}-{place}"
         folder.mkdir()
         own.save(own.refit(own.space().values, train, 3, Settings(3, 3, 64, place), Monitor()), folder)
-        described = {"id": folder.name, "weight": 1 / len(families), "spec": {"name": chosen}}
-        write_json(folder / "member.json", described)
+        described(folder.name, chosen, 1 / len(families)).save(folder)
         members[folder.name] = folder
     (scratch / "ensemble").mkdir()
     ensemble.write(scratch / "ensemble", members, scratch / "records", train.ids, "arithmetic")

@@ -15,9 +15,9 @@ import pytest
 from kep.cli import main, options
 from kep.components.ingest.ingest import ingest
 from kep.config.data import DataSettings
-from kep.core.files import write_json
 from kep.data.records import Records
 from kep.training.monitor import Monitor
+from tests.helpers.artifacts import member
 
 PRINT = print
 pytest_plugins = ["tests.servers.fixtures"]
@@ -79,8 +79,9 @@ def ensembles(records, tmp_path_factory):
                 folder = tmp_path_factory.mktemp("members") / f"{name}-{place}"
                 folder.mkdir()
                 own.save(own.refit(own.space().values, train, 2, Settings(2, 2, 64, place), Monitor()), folder)
-                described = {"id": folder.name, "weight": [0.7, 0.3][place], "spec": {"name": name}}
-                write_json(folder / "member.json", described)
+                unit = "round" if name == "boosted_trees" else "epoch"
+                described = member(folder.name, [0.7, 0.3][place], family=name, unit=unit, spec={"name": name})
+                described.save(folder)
                 members[folder.name] = folder
             ensemble.write(made[key], members, records(source), train.ids, pooling)
         return made[key]

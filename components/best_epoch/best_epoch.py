@@ -1,20 +1,24 @@
 """How long a candidate should train: the median over fresh trainings of the best epoch, and their predictions."""
 
-import json
 import shutil
 import statistics
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kep.artifacts.best_epoch import BestEpoch, HeldOutTraining, Training
+from kep.artifacts.study import Candidate
+from kep.artifacts.trials import Hyperparameters
 from kep.components.best_epoch.folds import Fold, folds
 from kep.config.fit import BestEpochTask
 from kep.core.errors import RunError
-from kep.core.files import new_folder, read_json, write_file, write_json
+from kep.core.files import new_folder, write_file
 from kep.core.seeds import derive, identity
-from kep.data.records import Rows, concat
+from kep.data.records import Rows, StoredRows, concat
 from kep.data.schema import Manifest
 from kep.models.family import Family, Fit, Settings
 from kep.models.placed import Placed, placed
@@ -61,15 +65,15 @@ def run(
         UserError: This machine can't do what `hardware` asks for.
         RunError: A training did not reach a finite validation loss.
     """
-    settings, chosen = BestEpochTask.model_validate_json(config), json.loads(candidate)
-    step.label = chosen["id"]
+    settings, chosen = BestEpochTask.model_validate_json(config), Candidate.from_json(candidate)
+    step.label = chosen.id
     data = step.open(records)
     train, validation = data.open("train"), data.open("validation")
     key = identity(seed, code, candidate, families, config, batch_size, hardware, data.manifest.fingerprint)
     work = step.work(key)
     parts = folds(train, validation, data.manifest, settings.folds, derive(seed, "folds"))
     trainings = [(number, fold) for number in range(settings.seeds) for fold in range(len(parts))]
-    with placed(step, spec_of(chosen["family"], families, data.manifest), data.manifest, hardware, batch_size) as place:
+    with placed(step, spec_of(chosen.family, families, data.manifest), data.manifest, hardware, batch_size) as place:
         for number, fold in trainings:
             if place.agreed((work / f"{number}-{fold}").exists()):
                 continue
@@ -77,69 +81,95 @@ def run(
                 max_epochs=settings.max_epochs,
                 patience=settings.patience,
                 batch_size=place.batch_size,
-                seed=derive(seed, "best_epoch", chosen["id"], number, *([fold] if fold else [])),
+                seed=derive(seed, "best_epoch", chosen.id, number, *([fold] if fold else [])),
             )
             where = f", fold {fold + 1} of {len(parts)}" if settings.folds else ""
             name = f"seed {number + 1} of {settings.seeds}{where}" if len(trainings) > 1 else ""
-            _train(step, place, chosen["values"], parts[fold], training, work / f"{number}-{fold}", name)
+            _train(step, place, chosen.values, parts[fold], training, work / f"{number}-{fold}", name)
         if place.chief:
-            _write(step, place.family, chosen, settings, parts, trainings, work, data.manifest)
+            _write(step, place.family, chosen, settings, _Done(work, trainings, parts), data.manifest)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """The finished trainings of a candidate.
+
+    Attributes:
+        work: Folder of their partial work.
+        trainings: Seed and fold of each, by number: seed after seed, fold after fold.
+        parts: The folds.
+    """
+
+    work: Path
+    trainings: Sequence[tuple[int, int]]
+    parts: Sequence[Fold]
+
+    @property
+    def model(self) -> Path:
+        """Folder of the first training's model."""
+        return self.work / "0-0" / "model"
+
+    def predictions(self) -> list[np.ndarray]:
+        """Return the predictions of the held-out rows, one array a training."""
+        return [np.load(self.work / f"{number}-{fold}" / "predictions.npy") for number, fold in self.trainings]
+
+    def records(self, task: str, predictions: Sequence[np.ndarray]) -> list[HeldOutTraining]:
+        """Return the trainings with the metrics of their predictions."""
+        found = []
+        for (number, fold), predicted in zip(self.trainings, predictions, strict=True):
+            fit = Training.load(self.work / f"{number}-{fold}")
+            measured = metrics(task, self.parts[fold].held.labels, predicted)
+            found.append(HeldOutTraining(**dict(fit), fold=fold, metrics=measured))
+        return found
 
 
 def _write(
-    step: Step,
-    member: Family,
-    chosen: dict,
-    settings: BestEpochTask,
-    parts: list[Fold],
-    trainings: list[tuple[int, int]],
-    work: Path,
-    manifest: Manifest,
+    step: Step, member: Family, chosen: Candidate, settings: BestEpochTask, done: _Done, manifest: Manifest
 ) -> None:
-    """The step's output from the trainings in `work`."""
-    fits, predicted = [], []
-    for number, fold in trainings:
-        predicted.append(np.load(work / f"{number}-{fold}" / "predictions.npy"))
-        measured = metrics(manifest.label.task, parts[fold].held.labels, predicted[-1])
-        fits.append(read_json(work / f"{number}-{fold}" / "fit.json") | {"fold": fold, "metrics": measured})
-    predictions = np.stack([np.concatenate(predicted[i : i + len(parts)]) for i in range(0, len(fits), len(parts))])
-    held = concat([part.held for part in parts])
-    of = np.repeat(np.arange(len(parts)), [len(part.held) for part in parts])
-    write_file(
-        step.out / "predictions.npz",
-        lambda path: np.savez(path, predictions=predictions, labels=held.labels, ids=held.ids, folds=of),
-    )
-    seen = {str(fold): part.train.ids for fold, part in enumerate(parts)}
-    write_file(step.out / "trained_on.npz", lambda path: np.savez(path, **seen))
-    shutil.copytree(work / "0-0" / "model", step.out / "models" / "0")
-    best = median(fits)
-    timed = {}
+    """Write the step's output from the finished trainings."""
+    predictions = done.predictions()
+    fits = done.records(manifest.label.task, predictions)
+    held = concat([part.held for part in done.parts])
+    _save_arrays(step.out, done.parts, predictions, held)
+    shutil.copytree(done.model, step.out / "models" / "0")
+    best, timed = median(fits), None
     if settings.latency_rows is not None:
-        model = member.load(work / "0-0" / "model")
-        timed["latency_ms"] = latency(member, model, held.take(np.arange(settings.latency_rows) % len(held)))
-        step.progress(f"predicts {settings.latency_rows} row(s) in {timed['latency_ms']:.3g} ms")
-    write_json(
-        step.out / "best_epoch.json",
-        timed
-        | {
-            "candidate": chosen,
-            "unit": member.unit,
-            "best": best,
-            "at_cap": any(fit["at_cap"] for fit in fits),
-            "folds": settings.folds,
-            "trained_rows": round(statistics.fmean(len(part.train) for part in parts)),
-            "fingerprints": {role: manifest.roles[role].fingerprint for role in ("train", "validation")},
-            "seeds": fits,
-        },
+        rows = held.take(np.arange(settings.latency_rows) % len(held))
+        timed = latency(member, member.load(done.model), rows)
+        step.progress(f"predicts {settings.latency_rows} row(s) in {timed:.3g} ms")
+    BestEpoch(
+        candidate=chosen,
+        unit=chosen.unit,
+        median_best=best,
+        at_cap=any(fit.at_cap for fit in fits),
+        folds=settings.folds,
+        trained_rows=round(statistics.fmean(len(part.train) for part in done.parts)),
+        fingerprints={role: manifest.roles[role].fingerprint for role in ("train", "validation")},
+        seeds=fits,
+        latency_ms=timed,
+    ).save(step.out)
+    bests = [fit.best for fit in fits]
+    spread = f" (median of {len(fits)} trainings, {min(bests)} to {max(bests)})" if len(fits) > 1 else ""
+    cap = "; stopped by the cap, raise best_epoch.max_epochs" if any(fit.at_cap for fit in fits) else ""
+    step.progress(f"best {member.unit} {best}{spread}{cap}")
+
+
+def _save_arrays(folder: Path, parts: Sequence[Fold], predicted: Sequence[np.ndarray], held: Rows | StoredRows) -> None:
+    """Write `predictions.npz` and `trained_on.npz`."""
+    seeds = range(0, len(predicted), len(parts))
+    predictions = np.stack([np.concatenate(predicted[first : first + len(parts)]) for first in seeds])
+    fold = np.repeat(np.arange(len(parts)), [len(part.held) for part in parts])
+    write_file(
+        folder / "predictions.npz",
+        lambda path: np.savez(path, predictions=predictions, labels=held.labels, ids=held.ids, folds=fold),
     )
-    spread = f" (median of {len(fits)} trainings, {min(f['best'] for f in fits)} to {max(f['best'] for f in fits)})"
-    cap = "; stopped by the cap, raise best_epoch.max_epochs" if any(f["at_cap"] for f in fits) else ""
-    step.progress(f"best {member.unit} {best}{spread if len(fits) > 1 else ''}{cap}")
+    seen = {str(number): part.train.ids for number, part in enumerate(parts)}
+    write_file(folder / "trained_on.npz", lambda path: np.savez(path, **seen))
 
 
-def median(fits: list[dict]) -> int:
-    """Median of the trainings' 1-based best units; half a unit is rounded up."""
-    return int(statistics.median(fit["best"] for fit in fits) + 0.5)
+def median(fits: Sequence[Training]) -> int:
+    """Return the median of the trainings' 1-based best units; half a unit is rounded up."""
+    return int(statistics.median(fit.best for fit in fits) + 0.5)
 
 
 def latency(member: Family, model: Any, rows: Rows) -> float:
@@ -153,7 +183,9 @@ def latency(member: Family, model: Any, rows: Rows) -> float:
     return 1000 * statistics.median(seconds)
 
 
-def _train(step: Step, place: Placed, values: dict, rows: Fold, settings: Settings, done: Path, name: str) -> None:
+def _train(
+    step: Step, place: Placed, values: Hyperparameters, rows: Fold, settings: Settings, done: Path, name: str
+) -> None:
     """One training: `fit.json`, `predictions.npy` and `model/` in the folder `done`."""
     step.progress(name or "training")
     kept = place.checkpoints(done.with_name(f"{done.name}.checkpoints"), identity(done.parent.name, done.name))
@@ -170,14 +202,11 @@ def _store(member: Family, fit: Fit, settings: Settings, folder: Path) -> None:
     np.save(folder / "predictions.npy", fit.predictions)
     (folder / "model").mkdir()
     member.save(fit.model(), folder / "model")
-    write_json(
-        folder / "fit.json",
-        {
-            "seed": settings.seed,
-            "best": fit.best,
-            "loss": fit.loss,
-            "at_cap": fit.at_cap,
-            "train_curve": fit.train_curve,
-            "validation_curve": fit.validation_curve,
-        },
-    )
+    Training(
+        seed=settings.seed,
+        best=fit.best,
+        loss=fit.loss,
+        at_cap=fit.at_cap,
+        train_curve=fit.train_curve,
+        validation_curve=fit.validation_curve,
+    ).save(folder)

@@ -2,27 +2,26 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
+from kep.artifacts.evaluation import CalibrationBin, Difference, Interval, Pictures, Slice
 from kep.data.records import Rows
 from kep.data.schema import Manifest
 from kep.stats.metrics import calibration_bins, metrics, row_losses
 
 MOST_ROWS = 5_000
 """Most rows of one bootstrap resample; above, intervals of this many rows are scaled (m out of n bootstrap)."""
+Value = TypeVar("Value")
 POINTS = 400
 """Points of a scatter plot or a curve that the report keeps."""
 
 
-def intervals(
-    task: str, labels: np.ndarray, predictions: np.ndarray, resamples: int, seed: int
-) -> dict[str, dict[str, float]]:
-    """Every metric with its 95 % percentile bootstrap interval (Efron & Tibshirani 1993), rows resampled with
-    replacement.
+def intervals(task: str, labels: np.ndarray, predictions: np.ndarray, resamples: int, seed: int) -> dict[str, Interval]:
+    """Return every metric with its 95 % percentile bootstrap interval (Efron & Tibshirani 1993), by name.
 
-    Returns:
-        By metric: `value`, `low`, `high`; the limits are NaN where most resamples don't define the metric.
+    Rows are resampled with replacement. An interval has no limits where most resamples don't define the metric.
     """
     values = metrics(task, labels, predictions)
     drawn = resampled(lambda rows: metrics(task, labels[rows], predictions[rows]), len(labels), resamples, seed)
@@ -33,48 +32,41 @@ def intervals(
         draws = value + (draws - value) * np.sqrt(min(len(labels), MOST_ROWS) / len(labels))
         defined = draws[np.isfinite(draws)]
         low, high = np.percentile(defined, [2.5, 97.5]) if len(defined) > resamples / 2 else (np.nan, np.nan)
-        table[name] = {"value": value, "low": float(low), "high": float(high)}
+        table[name] = Interval(value=value, low=float(low), high=float(high))
     return table
 
 
-def resampled(value: Callable[[np.ndarray], object], rows: int, resamples: int, seed: int) -> list:
-    """`value` of each bootstrap resample's row numbers: int [min(rows, MOST_ROWS)]."""
+def resampled(value: Callable[[np.ndarray], Value], rows: int, resamples: int, seed: int) -> list[Value]:
+    """Return `value` of each bootstrap resample's row numbers, int [min(rows, MOST_ROWS)]."""
     rng = np.random.default_rng(seed)
     return [value(rng.integers(0, rows, min(rows, MOST_ROWS))) for _ in range(resamples)]
 
 
 def paired_difference(
     task: str, labels: np.ndarray, ours: np.ndarray, theirs: np.ndarray, resamples: int, seed: int
-) -> dict[str, float]:
-    """Mean of our row losses minus theirs, with its 95 % bootstrap interval; negative: ours is better."""
+) -> Difference:
+    """Return the mean of our row losses minus theirs, with its 95 % bootstrap interval; negative: ours is better."""
     difference = row_losses(task, labels, ours) - row_losses(task, labels, theirs)
     rng = np.random.default_rng(seed)
     draws = [difference[rng.integers(0, len(difference), len(difference))].mean() for _ in range(resamples)]
     low, high = np.percentile(draws, [2.5, 97.5])
+    return Difference(value=float(difference.mean()), low=float(low), high=float(high), rows=len(difference))
+
+
+def slices(manifest: Manifest, rows: Rows, predictions: np.ndarray, columns: list[str]) -> dict[str, list[Slice]]:
+    """Return metrics by column and its values: categories and booleans value by value, numbers by quartile."""
     return {
-        "value": float(difference.mean()),
-        "low": float(low),
-        "high": float(high),
-        "rows": len(difference),
-    }
-
-
-def slices(manifest: Manifest, rows: Rows, predictions: np.ndarray, columns: list[str]) -> dict[str, list[dict]]:
-    """Metrics by value of a column: categories and booleans value by value, numbers by quartile.
-
-    Returns:
-        By column, one dictionary per part with `value`, `rows` and the metrics.
-    """
-    table = {}
-    for name in columns:
-        parts = _parts(manifest, rows, name)
-        table[name] = [
-            {"value": value, "rows": int(mask.sum())}
-            | metrics(manifest.label.task, rows.labels[mask], predictions[mask])
-            for value, mask in parts
+        name: [
+            Slice(
+                value=value,
+                rows=int(mask.sum()),
+                metrics=metrics(manifest.label.task, rows.labels[mask], predictions[mask]),
+            )
+            for value, mask in _parts(manifest, rows, name)
             if mask.any()
         ]
-    return table
+        for name in columns
+    }
 
 
 def _parts(manifest: Manifest, rows: Rows, name: str) -> list[tuple[str, np.ndarray]]:
@@ -102,26 +94,28 @@ def _parts(manifest: Manifest, rows: Rows, name: str) -> list[tuple[str, np.ndar
     return parts
 
 
-def pictures(manifest: Manifest, labels: np.ndarray, predictions: np.ndarray, seed: int) -> dict:
-    """What the report draws of the ensemble's predictions.
+def pictures(manifest: Manifest, labels: np.ndarray, predictions: np.ndarray, seed: int) -> Pictures:
+    """Return the numbers that the report draws of the ensemble's predictions.
 
-    Returns:
-        For classes `confusion` (rows: true class, columns: given class) and `calibration` bins; for two classes
-        `roc`, points of (false positive rate, true positive rate, threshold); for a regression `residuals`, at most
-        `POINTS` pairs of (prediction, label).
+    Of residuals and of the ROC curve at most `POINTS` points are kept.
     """
-    if manifest.label.task == "regression":
+    if manifest.label.classes is None:
         kept = np.random.default_rng(seed).permutation(len(labels))[:POINTS]
-        return {"residuals": [[float(predictions[i]), float(labels[i])] for i in np.sort(kept)]}
+        return Pictures(residuals=[(float(predictions[i]), float(labels[i])) for i in np.sort(kept)])
     classes = len(manifest.label.classes)
     confusion = np.zeros((classes, classes), int)
     np.add.at(confusion, (labels, predictions.argmax(axis=1)), 1)
-    table = {"confusion": confusion.tolist(), "calibration": calibration_bins(labels, predictions)}
-    if classes == 2 and len(np.unique(labels)) == 2:
-        from sklearn.metrics import roc_curve
+    bins = [CalibrationBin.model_validate(bin) for bin in calibration_bins(labels, predictions)]
+    both = classes == 2 and len(np.unique(labels)) == 2
+    roc = _roc(labels, predictions[:, 1]) if both else None
+    return Pictures(confusion=confusion.tolist(), calibration=bins, roc=roc)
 
-        points = np.stack(roc_curve(labels, predictions[:, 1]), axis=1)
-        points[0, 2] = 1.0  # scikit-learn's first threshold is infinite
-        kept = np.unique(np.linspace(0, len(points) - 1, min(POINTS, len(points))).astype(int))
-        table["roc"] = points[kept].tolist()
-    return table
+
+def _roc(labels: np.ndarray, scores: np.ndarray) -> list[tuple[float, float, float]]:
+    """Return points of (false positive rate, true positive rate, threshold)."""
+    from sklearn.metrics import roc_curve
+
+    points = np.stack(roc_curve(labels, scores), axis=1)
+    points[0, 2] = 1.0  # scikit-learn's first threshold is infinite
+    kept = np.unique(np.linspace(0, len(points) - 1, min(POINTS, len(points))).astype(int))
+    return [(float(false), float(true), float(threshold)) for false, true, threshold in points[kept]]

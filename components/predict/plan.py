@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from kep.artifacts.member import EnsembleFile
 from kep.components.predict.read import chunk_rows, chunks, cut, encode_chunk, open_for
 from kep.config.prediction import PredictSettings
 from kep.core.errors import UserError, nearest
@@ -94,7 +95,7 @@ def plan(folder: Path, settings: PredictSettings, scratch: Path) -> list[SourceS
             another type, or the key can't be one.
     """
     model = champions.serving(folder)
-    if not (model / "ensemble.json").is_file():
+    if not (model / EnsembleFile.FILE).is_file():
         raise UserError(f"{folder} holds no ensemble; give the folder that a run calls ensemble, or one of champions")
     manifest = Manifest.load(model)
     source = open_for(manifest.columns, settings.data, scratch)

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from kep.artifacts.evaluation import Comparison, Evaluation
+from kep.artifacts.verdict import Verdict
 from kep.config.promote import PromoteSettings
-from kep.core.files import read_json, write_json
 from kep.runtime.step import Step, entry
 from kep.storage import champions
 from kep.storage.champions import content_version
@@ -26,12 +27,12 @@ def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: st
         UserError: What was promoted can't be written, or the Model Registry refuses it.
     """
     settings = PromoteSettings.model_validate_json(config)
-    evaluated = read_json(Path(evaluation) / "evaluation.json")
+    evaluated = Evaluation.load(evaluation)
     given = champions.Champion.of_parameter(champion)
-    compared = evaluated["champion"]
+    compared = evaluated.champion
     won, reason = decide(compared, settings.margin)
     pointer, own = champions.read(given.folder), content_version(Path(ensemble))
-    against = compared["folder"] if compared else None
+    against = compared.champion if compared else None
     replaced, moved = against and against.rpartition("/")[2], pointer.promotion
     if moved and (moved.version, moved.replaced) == (own, replaced):
         # A retry of a task that was lost after it had moved the pointer.
@@ -52,41 +53,38 @@ def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: st
 
         registered = register(job, champions.version_folder(given.folder, own), given.image, evaluated, reason)
         step.progress(f"registered {registered}" if registered else "not registered: this run is not on Vertex AI")
-    write_json(
-        step.out / "verdict.json",
-        {
-            "promoted": promoted,
-            "won": won,
-            "forced": force and not won,
-            "reason": reason,
-            "margin": settings.margin,
-            "comparison": compared,
-            "version": own,
-            "folder": given.folder,
-            "registered": registered,
-        },
-    )
+    Verdict(
+        promoted=promoted,
+        won=won,
+        forced=force and not won,
+        reason=reason,
+        margin=settings.margin,
+        comparison=compared,
+        version=own,
+        folder=given.folder,
+        registered=registered,
+    ).save(step.out)
 
 
-def decide(compared: dict | None, margin: float) -> tuple[bool, str]:
-    """Whether the challenger wins, and why.
+def decide(compared: Comparison | None, margin: float) -> tuple[bool, str]:
+    """Return whether the challenger wins, and why.
 
     It wins when the whole 95 % interval of the difference of test losses (challenger minus champion, paired by row)
     lies below minus the margin: an ensemble that may be as good as the champion does not replace it.
 
     Args:
-        compared: The `champion` part of evaluation.json.
-        margin: In units of the loss.
+        compared: The comparison with the champion; None where there is none.
+        margin: Margin in units of the loss.
     """
     if compared is None:
         return True, "it is the first champion"
-    if "problem" in compared:
-        return False, compared["problem"]
-    difference = compared["difference"]
-    if None in difference.values():
+    difference = compared.difference
+    if difference is None:
+        return False, compared.problem or "the champion was not compared"
+    if difference.value is None or difference.low is None or difference.high is None:
         return False, "the difference of the losses is not a number: one of the two predicts none for some test rows"
-    interval = f"{difference['value']:+.4f} (95 % interval {difference['low']:+.4f} to {difference['high']:+.4f})"
-    won = difference["high"] < -margin
+    interval = f"{difference.value:+.4f} (95 % interval {difference.low:+.4f} to {difference.high:+.4f})"
+    won = difference.high < -margin
     verdict = "surely lower" if won else "not surely lower"
     by = f" by more than the margin of {margin:g}" if margin else ""
-    return won, f"its loss is {verdict}{by} than the champion's: {interval} on {difference['rows']} test rows"
+    return won, f"its loss is {verdict}{by} than the champion's: {interval} on {difference.rows} test rows"

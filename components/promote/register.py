@@ -1,11 +1,11 @@
 """A champion becomes a version in the Model Registry of Vertex AI."""
 
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions
 
+from kep.artifacts.evaluation import Evaluation
 from kep.data.schema import FILE, Manifest
 from kep.google import objects
 from kep.google.labels import NAME
@@ -28,7 +28,7 @@ _METRICS = {
 """Metrics by their names in Vertex AI's schemas; a classifier's loss is its logLoss."""
 
 
-def register(job: str, folder: str, image: str | None, evaluated: dict, reason: str) -> str | None:
+def register(job: str, folder: str, image: str | None, evaluated: Evaluation, reason: str) -> str | None:
     """Makes an ensemble a version of its run file's model, with the alias `challenger`, test metrics and lineage.
 
     Doing it again, after a lost answer or in a task that is repeated, makes nothing twice.
@@ -37,7 +37,7 @@ def register(job: str, folder: str, image: str | None, evaluated: dict, reason: 
         job: Resource name of the run.
         folder: gs:// path of the ensemble, whose last part is the hash of its files.
         image: That serves it, by digest.
-        evaluated: Content of evaluation.json.
+        evaluated: Its evaluation.
         reason: Why it was promoted.
 
     Returns:
@@ -106,17 +106,18 @@ def _uploaded(vertex: Vertex, parent: str, content: str, described: dict[str, An
     return find() or once(send, find, CHANGE["retry"], unsure)
 
 
-def _evaluate(vertex: Vertex, version: str, content: str, task: str, evaluated: dict) -> None:
+def _evaluate(vertex: Vertex, version: str, content: str, task: str, evaluated: Evaluation) -> None:
     """Adds the test metrics to a version, unless they are there."""
-    scores = evaluated["scores"]["ensemble"]
+    scores = evaluated.ensemble
+    plain = {name: score.model_dump(mode="json") for name, score in scores.items()}
     known = _METRICS if task == "regression" else _METRICS | {"loss": "logLoss"}
     kind = "regression" if task == "regression" else "classification"
     evaluation = {
         "display_name": f"test rows of {content}",
         "metrics_schema_uri": f"{_SCHEMA}/{kind}_metrics_1.0.0.yaml",
-        "metrics": {known[name]: score["value"] for name, score in scores.items() if name in known},
+        "metrics": {known[name]: score.value for name, score in scores.items() if name in known},
         # With all metrics by our names, and their intervals.
-        "metadata": json.loads(json.dumps({"rows": evaluated["rows"], "scores": scores})),
+        "metadata": {"rows": evaluated.rows, "scores": plain},
     }
 
     def find() -> "api.ModelEvaluation | None":

@@ -1,14 +1,17 @@
 """The final training of one member on train and validation rows, for the number of epochs that a rule gives."""
 
-import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
+from kep.artifacts.member import Placement, Rule, TrainedMember
+from kep.artifacts.weights import Member
 from kep.config.fit import RetrainSettings
-from kep.core.files import write_json
 from kep.core.seeds import derive, identity
 from kep.data.records import concat
+from kep.data.schema import Manifest
 from kep.models.family import Settings
 from kep.models.placed import placed
 from kep.models.registry import spec_of
@@ -43,51 +46,62 @@ def run(
         seed: Of the run.
         code: Hash of the code, part of the identity of partial work.
     """
-    settings, chosen = RetrainSettings.model_validate_json(config), json.loads(member)
-    step.label = chosen["id"]
+    settings, chosen = RetrainSettings.model_validate_json(config), Member.from_json(member)
+    step.label = chosen.id
     data = step.open(records)
-    manifest = data.manifest
-    spec = spec_of(chosen["family"], families, manifest)
-    model_seed = derive(seed, "best_epoch", chosen["id"], 0)
-    roles, units = ["train"], float(chosen["best"])
-    placement: dict[str, Any] = {}
-    if settings.enabled:
-        rows = concat([data.open("train"), data.open("validation")])
-        roles = ["train", "validation"]
-        share = chosen["trained_rows"] / len(rows)
-        model_seed = derive(seed, "retrain", chosen["id"])
-        with placed(step, spec, manifest, hardware, batch_size) as place:
-            own = place.family
-            units = length(settings.epochs, chosen["best"], share if own.unit == "epoch" else 1.0)
-            step.progress(
-                f"{units:g} {own.unit}s on {len(rows)} rows (best {own.unit} {chosen['best']}, rule {settings.epochs})"
-            )
-            key = identity(model_seed, code, member, families, config, hardware, batch_size, manifest.fingerprint)
-            kept = place.checkpoints(step.work(key), key)
-            with place.monitor(step, "", kept, units) as monitor:
-                # The limits are those of a training that watches validation rows; this one has a length instead.
-                limits = Settings(0, 0, place.batch_size, model_seed)
-                model = own.refit(chosen["values"], rows, units, limits, monitor)
-                if not place.chief:
-                    return
-                own.save(model, step.out)
-            placement = {"strategy": place.plan.strategy, "devices": place.plan.devices, "batch_size": place.batch_size}
-    else:
+    spec = spec_of(chosen.family, families, data.manifest)
+    if not settings.enabled:
         step.progress("retraining is off: the model that best_epoch trained on the train rows is used as it is")
-        shutil.copytree(Path(weights) / "models" / chosen["id"], step.out, dirs_exist_ok=True)
-    write_json(
-        step.out / "member.json",
-        chosen
-        | {
-            "trained_units": units,
-            "rule": settings.epochs if settings.enabled else "off",
-            "seed": model_seed,
-            "roles": roles,
-            "rows": sum(manifest.roles[role].rows for role in roles),
-            "spec": spec,
-            "hardware": placement,
-        },
-    )
+        shutil.copytree(Path(weights) / "models" / chosen.id, step.out, dirs_exist_ok=True)
+        done = _Done(float(chosen.median_best), "off", derive(seed, "best_epoch", chosen.id, 0), ("train",), None)
+        _write(step.out, chosen, data.manifest, spec, done)
+        return
+    rows = concat([data.open("train"), data.open("validation")])
+    model_seed = derive(seed, "retrain", chosen.id)
+    with placed(step, spec, data.manifest, hardware, batch_size) as place:
+        share = chosen.trained_rows / len(rows) if place.family.unit == "epoch" else 1.0
+        units = length(settings.epochs, chosen.median_best, share)
+        step.progress(
+            f"{units:g} {place.family.unit}s on {len(rows)} rows (best {place.family.unit} {chosen.median_best}, rule "
+            f"{settings.epochs})"
+        )
+        key = identity(model_seed, code, member, families, config, hardware, batch_size, data.manifest.fingerprint)
+        kept = place.checkpoints(step.work(key), key)
+        with place.monitor(step, "", kept, units) as monitor:
+            # The limits are those of a training that watches validation rows; this one has a length instead.
+            limits = Settings(0, 0, place.batch_size, model_seed)
+            model = place.family.refit(chosen.values, rows, units, limits, monitor)
+            if not place.chief:
+                return
+            place.family.save(model, step.out)
+        placement = Placement(strategy=place.plan.strategy, devices=place.plan.devices, batch_size=place.batch_size)
+    done = _Done(units, settings.epochs, model_seed, ("train", "validation"), placement)
+    _write(step.out, chosen, data.manifest, spec, done)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A finished training; the attributes are those of `TrainedMember`."""
+
+    trained_units: float
+    rule: Rule
+    seed: int
+    roles: Sequence[Literal["train", "validation"]]
+    hardware: Placement | None
+
+
+def _write(folder: Path, chosen: Member, manifest: Manifest, spec: dict[str, str], done: _Done) -> None:
+    """Write `member.json`."""
+    TrainedMember(
+        **dict(chosen),
+        trained_units=done.trained_units,
+        rule=done.rule,
+        seed=done.seed,
+        roles=list(done.roles),
+        rows=sum(manifest.roles[role].rows for role in done.roles),
+        spec=spec,
+        hardware=done.hardware,
+    ).save(folder)
 
 
 def length(rule: str, best: int, train_share: float) -> float:

@@ -2,18 +2,21 @@
 
 import dataclasses
 import functools
-import json
 import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from kep.artifacts.best_epoch import BestEpoch
+from kep.artifacts.weights import Correlation, Member, MethodScore, Weights, WithoutMember
 from kep.components.weigh.weights import AVERAGES, BOOK, METHODS, OF_METRICS, Limits, Problem, cross_fitted, excess, fit
 from kep.config.ensemble import EnsembleSettings
 from kep.config.fit import RetrainSettings
 from kep.core.errors import UserError
-from kep.core.files import read_json, write_json
 from kep.core.seeds import derive
+from kep.data.ledger import LedgerLine
 from kep.data.schema import Manifest
 from kep.runtime.step import Step, entry
 from kep.stats.metrics import FLOOR, directions, true_class
@@ -25,20 +28,66 @@ MOST_PROBABILITIES = 20_000_000
 """With more stored probabilities than this `pooling: auto` doesn't try the geometric pool, which holds them all."""
 
 
+@dataclass(frozen=True)
+class Way:
+    """Cross-fitted result of a way to weigh.
+
+    Attributes:
+        losses: Loss of each row under weights that were fitted without it, shape [n].
+        score: Value of the metric; None where that is the loss.
+    """
+
+    losses: np.ndarray
+    score: float | None = None
+
+    @property
+    def loss(self) -> float:
+        """Mean loss."""
+        return float(self.losses.mean())
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean loss."""
+        return _error(self.losses)
+
+    def record(self) -> MethodScore:
+        """Return the figures without the rows'."""
+        return MethodScore(loss=self.loss, error=self.error, score=self.score)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Chosen way to weigh.
+
+    Attributes:
+        method: Name of the method.
+        reason: Why it was chosen.
+        problem: The problem, with the chosen pooling.
+        name: Key in the table of the method with its pooling.
+        pooling_reason: Why the pooling was chosen.
+    """
+
+    method: str
+    reason: str
+    problem: Problem
+    name: str
+    pooling_reason: str
+
+
 @entry("weigh")
 def run(step: Step, *, results: list[str], records: str, config: str, retrain: str, seed: int) -> list[str]:
-    """Fits the weights and writes `weights.json`; without retraining, the members' train-only models too.
+    """Fit the weights and write `weights.json`; without retraining, the members' train-only models too.
 
     Args:
-        step: Of this execution.
+        step: This execution.
         results: Folders that `best_epoch` wrote, one per candidate, in any order.
         records: Folder of the records; only the manifest is read.
         config: JSON of `EnsembleSettings`.
         retrain: JSON of `RetrainSettings`.
-        seed: Of the run.
+        seed: Seed of the run.
 
     Returns:
-        One JSON string per member, the heaviest first: the candidate with `weight` and its best epoch `best`.
+        JSON of one `Member` each, the heaviest first.
 
     Raises:
         UserError: Predictions are not those of this manifest's rows, or come from a model that saw one of them; a
@@ -47,75 +96,82 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
     settings = EnsembleSettings.model_validate_json(config)
     manifest = Manifest.load(Path(records))
     check(settings, manifest.label.task)
-    folders = {read_json(Path(folder) / "best_epoch.json")["candidate"]["id"]: Path(folder) for folder in results}
-    folders = dict(sorted(folders.items()))
-    found = {id: read_json(folder / "best_epoch.json") for id, folder in folders.items()}
+    loaded = [(BestEpoch.load(folder), Path(folder)) for folder in results]
+    loaded.sort(key=lambda pair: pair[0].candidate.id)
+    found = {result.candidate.id: result for result, _ in loaded}
+    folders = {result.candidate.id: folder for result, folder in loaded}
     limits = limits_of(settings, found)
     problem = stack({id: load_predictions(folder, id, manifest) for id, folder in folders.items()}, settings, manifest)
-    step.ledger += stored_rows(manifest, next(iter(found.values()))["folds"])
+    step.ledger += stored_rows(manifest, next(iter(found.values())).folds)
     seeds = "one seed" if len(problem.a) == 1 else f"{len(problem.a)} seeds"
     step.progress(f"{problem.members} candidates, {problem.rows} held-out rows, each predicted from {seeds}")
 
     table = compare(problem, settings, limits, derive(seed, "cross-fit"))
-    method, reason = choose(table, settings, problem.rows)
-    chosen, pooling_reason = method, "as set"
-    if settings.pooling == "auto":
-        chosen, pooling_reason = choose_pooling(method, problem, table, limits, derive(seed, "cross-fit"))
-        problem = problem.with_pooling("arithmetic" if chosen == method else "geometric")
-    for name, way in table.items():
-        score = f", {settings.metric} {way['score']:.4f}" if "score" in way else ""
-        step.progress(
-            f"{name}: cross-fitted validation loss {way['loss']:.4f} (standard error {way['error']:.4f}){score}"
-        )
-    weights = fit(method, problem, limits, derive(seed, "weights"))
-    gap = excess(problem, weights) if settings.metric == "loss" else None
-    step.progress(f"{method}, {reason}; pooling {problem.pooling}, {pooling_reason}")
+    choice = _choose(table, settings, problem, limits, derive(seed, "cross-fit"))
+    _tell(step, table, choice, settings.metric)
+    weights = fit(choice.method, choice.problem, limits, derive(seed, "weights"))
+    gap = excess(choice.problem, weights) if settings.metric == "loss" else None
     if gap is not None:
         step.progress(f"at most {gap:.1e} above the lowest validation loss that any weights of the candidates reach")
-
-    members = []
-    for id, weight in sorted(zip(folders, weights, strict=True), key=lambda pair: (-pair[1], pair[0])):
-        if weight > 0:
-            own = {key: found[id][key] for key in ("best", "trained_rows")}
-            members.append(found[id]["candidate"] | {"weight": float(weight)} | own)
-            step.progress(f"{id}: weight {weight:.3f}")
-            if not RetrainSettings.model_validate_json(retrain).enabled:
-                shutil.copytree(folders[id] / "models" / "0", step.out / "models" / id)
-    write_json(
-        step.out / "weights.json",
-        {
-            "method": method,
-            "reason": reason,
-            "fitted": method not in AVERAGES,
-            "metric": settings.metric,
-            "pooling": problem.pooling,
-            "pooling_reason": pooling_reason,
-            "chosen": chosen,
-            "methods": {name: {k: v for k, v in way.items() if k != "losses"} for name, way in table.items()},
-            "validation_loss": problem.loss(weights),
-            "gap": gap,
-            "correlation": {"ids": list(folders), "matrix": correlation(problem)},
-            "without": without(list(folders), weights, method, problem, limits, table[chosen], seed),
-            "latency_ms": None if limits.latency is None else dict(zip(folders, limits.latency.tolist(), strict=True)),
-            "weights": {id: float(weight) for id, weight in zip(folders, weights, strict=True)},
-            "members": members,
-        },
-    )
-    return [json.dumps(member, sort_keys=True) for member in members]
+    by_id = {id: float(weight) for id, weight in zip(folders, weights, strict=True)}
+    members = members_of(found, by_id)
+    for member in members:
+        step.progress(f"{member.id}: weight {member.weight:.3f}")
+        if not RetrainSettings.model_validate_json(retrain).enabled:
+            shutil.copytree(folders[member.id] / "models" / "0", step.out / "models" / member.id)
+    left_out = without(list(folders), weights, choice, limits, table[choice.name], seed)
+    Weights(
+        method=choice.method,
+        reason=choice.reason,
+        fitted=choice.method not in AVERAGES,
+        metric=settings.metric,
+        pooling=choice.problem.pooling,
+        pooling_reason=choice.pooling_reason,
+        chosen=choice.name,
+        methods={name: way.record() for name, way in table.items()},
+        validation_loss=choice.problem.loss(weights),
+        gap=gap,
+        correlation=Correlation(ids=list(folders), matrix=correlation(choice.problem)),
+        without=left_out,
+        latency_ms=None if limits.latency is None else dict(zip(folders, limits.latency.tolist(), strict=True)),
+        weights=by_id,
+        members=members,
+    ).save(step.out)
+    return [member.to_json() for member in members]
 
 
-def stored_rows(manifest: Manifest, folds: int | None) -> list[dict]:
-    """What weights are fitted on, for the ledger: predictions of validation rows, with folds of train rows too."""
+def members_of(found: Mapping[str, BestEpoch], weights: Mapping[str, float]) -> list[Member]:
+    """Return the candidates with weight, the heaviest first."""
+    ordered = sorted(weights.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [
+        Member(
+            **dict(found[id].candidate),
+            weight=weight,
+            median_best=found[id].median_best,
+            trained_rows=found[id].trained_rows,
+        )
+        for id, weight in ordered
+        if weight > 0
+    ]
+
+
+def _tell(step: Step, table: Mapping[str, Way], choice: Choice, metric: str) -> None:
+    """Log the comparison and the choice."""
+    for name, way in table.items():
+        score = f", {metric} {way.score:.4f}" if way.score is not None else ""
+        step.progress(f"{name}: cross-fitted validation loss {way.loss:.4f} (standard error {way.error:.4f}){score}")
+    step.progress(f"{choice.method}, {choice.reason}; pooling {choice.problem.pooling}, {choice.pooling_reason}")
+
+
+def stored_rows(manifest: Manifest, folds: int | None) -> list[LedgerLine]:
+    """Return the ledger of the weights: predictions of validation rows, with folds of train rows too."""
     roles = {"validation": "validation (stored predictions)"}
     if folds is not None:
         roles = {role: f"{role} (stored out-of-fold predictions)" for role in ("train", "validation")}
     return [
-        {
-            "step": "weigh",
-            "role": name,
-            "rows": manifest.roles[role].rows,
-            "fingerprint": manifest.roles[role].fingerprint,
-        }
+        LedgerLine(
+            step="weigh", role=name, rows=manifest.roles[role].rows, fingerprint=manifest.roles[role].fingerprint
+        )
         for role, name in roles.items()
     ]
 
@@ -137,20 +193,22 @@ def check(settings: EnsembleSettings, task: str) -> None:
         )
 
 
-def limits_of(settings: EnsembleSettings, found: dict[str, dict]) -> Limits:
-    """The limits of the ensemble.
+def limits_of(settings: EnsembleSettings, found: Mapping[str, BestEpoch]) -> Limits:
+    """Return the limits of the ensemble.
 
     Args:
-        settings: Of the ensemble.
-        found: Contents of best_epoch.json by candidate id.
+        settings: Settings of the ensemble.
+        found: Results of best_epoch by candidate id.
 
     Raises:
-        UserError: No candidate alone is within the latency budget.
+        UserError: No candidate alone is within the latency budget, or the time of one was not measured.
     """
     if settings.max_latency_ms is None:
         return Limits(settings.max_members)
-    latency = {id: result["latency_ms"] for id, result in found.items()}
-    fastest = min(latency, key=latency.get)
+    latency = {id: result.latency_ms for id, result in found.items() if result.latency_ms is not None}
+    if missing := [id for id in found if id not in latency]:
+        raise UserError(f"ensemble.max_latency_ms: the latency of {missing[0]} was not measured; run best_epoch again")
+    fastest = min(latency, key=lambda id: latency[id])
     if latency[fastest] > settings.max_latency_ms:
         raise UserError(
             f"ensemble.max_latency_ms: the fastest candidate, {fastest}, takes {latency[fastest]:.3g} ms for "
@@ -169,15 +227,15 @@ def load_predictions(folder: Path, id: str, manifest: Manifest) -> dict[str, np.
         UserError: They have no provenance, are not of this manifest's rows, or a model was trained on a row that it
             predicts.
     """
-    result, roles = read_json(folder / "best_epoch.json"), manifest.roles
+    result, roles = BestEpoch.load(folder), manifest.roles
     try:
         stored, trained_on = dict(np.load(folder / "predictions.npz")), dict(np.load(folder / "trained_on.npz"))
     except FileNotFoundError as error:
         raise UserError(
             f"weigh: {id} has no {Path(error.filename).name}, so nothing says which rows made it"
         ) from error
-    whole = result["folds"] is None and len(stored["ids"]) != roles["validation"].rows
-    if whole or result["fingerprints"] != {role: roles[role].fingerprint for role in ("train", "validation")}:
+    other = result.folds is None and len(stored["ids"]) != roles["validation"].rows
+    if other or result.fingerprints != {role: roles[role].fingerprint for role in ("train", "validation")}:
         raise UserError(f"weigh: the predictions of {id} are not of the rows of these records; run best_epoch again")
     for fold in np.unique(stored["folds"]):
         held = stored["ids"][stored["folds"] == fold]
@@ -225,35 +283,42 @@ def correlation(problem: Problem) -> list[list[float]]:
     """Pairwise correlation of the candidates' losses over rows, [K][K]; NaN where losses are all equal."""
     losses = problem.losses(np.eye(problem.members)).reshape(-1, problem.members)
     with np.errstate(invalid="ignore"):
-        return np.atleast_2d(np.corrcoef(losses.T)).tolist()
+        matrix: list[list[float]] = np.atleast_2d(np.corrcoef(losses.T)).tolist()
+    return matrix
 
 
-def compare(problem: Problem, settings: EnsembleSettings, limits: Limits, seed: int) -> dict[str, dict]:
-    """Cross-fitted loss of the best single candidate and of every method.
-
-    Returns:
-        By name: `loss`, its standard `error`, `losses` of the rows, and the `score` where the metric is not the loss.
-    """
+def compare(problem: Problem, settings: EnsembleSettings, limits: Limits, seed: int) -> dict[str, Way]:
+    """Return the cross-fitted results of the best single candidate and of every method, by name."""
 
     def single(part: Problem) -> np.ndarray:
         alone = np.eye(part.members)
         return alone[min(np.flatnonzero([limits.allow(one > 0) for one in alone]), key=part.values(alone).__getitem__)]
 
-    names = METHODS if settings.metric == "loss" else {*OF_METRICS, settings.method} - {"auto"}
-    table = {"best single": _entry(single, problem, seed)}
+    names = set(METHODS) if settings.metric == "loss" else {*OF_METRICS, settings.method} - {"auto"}
+    table = {"best single": _cross_fitted(single, problem, seed)}
     for name in METHODS:
         if name in names:
-            table[name] = _entry(_way(name, limits, seed), problem, seed)
+            table[name] = _cross_fitted(_fitted(name, limits, seed), problem, seed)
     return table
 
 
-def choose(table: dict[str, dict], settings: EnsembleSettings, rows: int) -> tuple[str, str]:
-    """The method and why.
+def _choose(table: dict[str, Way], settings: EnsembleSettings, problem: Problem, limits: Limits, seed: int) -> Choice:
+    """Choose the method and its pooling; the geometric pool is added to the table where it was tried."""
+    method, reason = choose(table, settings, problem.rows)
+    if settings.pooling != "auto":
+        return Choice(method, reason, problem, method, "as set")
+    name, told = choose_pooling(method, problem, table, limits, seed)
+    pooled = problem.with_pooling("arithmetic" if name == method else "geometric")
+    return Choice(method, reason, pooled, name, told)
+
+
+def choose(table: Mapping[str, Way], settings: EnsembleSettings, rows: int) -> tuple[str, str]:
+    """Return the method, and why.
 
     Args:
-        table: From `compare`.
-        settings: Of the ensemble.
-        rows: Of the validation set.
+        table: Result of `compare`.
+        settings: Settings of the ensemble.
+        rows: Number of validation rows.
     """
     if settings.method != "auto":
         return settings.method, "as set"
@@ -264,32 +329,29 @@ def choose(table: dict[str, dict], settings: EnsembleSettings, rows: int) -> tup
     return simplest(table)
 
 
-def simplest(table: dict[str, dict]) -> tuple[str, str]:
-    """The simplest method that is not worse than the best by more than a standard error of their difference.
+def simplest(table: Mapping[str, Way]) -> tuple[str, str]:
+    """Return the simplest method that is not worse than the best by more than a standard error of their difference.
 
     The one-standard-error rule of Breiman et al. 1984, on paired row losses.
 
     Returns:
-        The method and why.
+        The method, and why.
     """
     names = [name for name in METHODS if name not in BOOK]
-    best = min(names, key=lambda name: table[name]["loss"])
-    for name in names:
-        difference = table[name]["losses"] - table[best]["losses"]
-        if difference.mean() <= _error(difference):
-            break
+    best = min(names, key=lambda name: table[name].loss)
+    name = next(name for name in names if not _surely_above(table[name], table[best]))
     return name, f"the simplest within one standard error of the lowest cross-fitted loss ({best})"
 
 
-def choose_pooling(method: str, problem: Problem, table: dict[str, dict], limits: Limits, seed: int) -> tuple[str, str]:
-    """Whether the geometric pool is surely better for the chosen method.
+def choose_pooling(method: str, problem: Problem, table: dict[str, Way], limits: Limits, seed: int) -> tuple[str, str]:
+    """Choose the geometric pool where it is surely better for the chosen method.
 
     Args:
-        method: The chosen one.
-        problem: With arithmetic pooling.
-        table: From `compare`; the geometric pool is added where it was tried.
-        limits: What the members may cost.
-        seed: Of the assignment to folds, the same as the table's.
+        method: The chosen method.
+        problem: Problem with arithmetic pooling.
+        table: Result of `compare`; the geometric pool is added where it was tried.
+        limits: Limits of the members.
+        seed: Seed of the assignment to folds, the same as the table's.
 
     Returns:
         The key in the table of the method with its pooling, and why.
@@ -301,23 +363,30 @@ def choose_pooling(method: str, problem: Problem, table: dict[str, dict], limits
     if problem.rows < FEW_ROWS:
         return method, f"geometric is not tried on {problem.rows} validation rows, too few to tell"
     name = f"{method}, geometric"
-    table[name] = _entry(_way(method, limits, seed), problem.with_pooling("geometric"), seed)
-    difference = table[name]["losses"] - table[method]["losses"]
+    table[name] = _cross_fitted(_fitted(method, limits, seed), problem.with_pooling("geometric"), seed)
+    difference = table[name].losses - table[method].losses
     told = f"geometric minus arithmetic {difference.mean():+.4f}, standard error {_error(difference):.4f}"
     # Of one member both pools are the same up to rounding.
     return (name if difference.mean() < -max(_error(difference), 1e-9) else method), told
 
 
 def without(
-    ids: list[str], weights: np.ndarray, method: str, problem: Problem, limits: Limits, whole: dict, seed: int
-) -> dict[str, dict]:
-    """What each member adds: the cross-fitted loss when the method does without it, weights fitted again.
+    ids: Sequence[str], weights: np.ndarray, choice: Choice, limits: Limits, whole: Way, seed: int
+) -> dict[str, WithoutMember]:
+    """Return the result without each member, by id: the chosen method weighs all other candidates again.
 
-    Returns:
-        By member id `loss`, `difference` from the whole ensemble's (above 0: the member helps) and its standard
-        `error`, paired by row; empty for a single candidate, and for another metric, whose fits would take too long.
+    It is empty for a single candidate, and for another metric than the loss, whose fits would take too long.
+
+    Args:
+        ids: Ids of the candidates.
+        weights: Their weights, shape [K].
+        choice: The chosen way to weigh.
+        limits: Limits of the members.
+        whole: Result of the chosen way with all candidates.
+        seed: Seed of the run.
     """
-    left_out = {}
+    left_out: dict[str, WithoutMember] = {}
+    problem, folds = choice.problem, derive(seed, "cross-fit")
     if problem.members == 1 or problem.metric != "loss":
         return left_out
     for number in np.flatnonzero(weights > 0):
@@ -325,24 +394,27 @@ def without(
         own = limits.without(number)
         if not any(own.allow(one > 0) for one in np.eye(rest.members)):
             continue
-        entry_ = _entry(_way(method, own, derive(seed, "cross-fit")), rest, derive(seed, "cross-fit"))
-        difference = entry_["losses"] - whole["losses"]
-        left_out[ids[number]] = {
-            "loss": entry_["loss"],
-            "difference": float(difference.mean()),
-            "error": _error(difference),
-        }
+        way = _cross_fitted(_fitted(choice.method, own, folds), rest, folds)
+        difference = way.losses - whole.losses
+        left_out[ids[number]] = WithoutMember(
+            loss=way.loss, difference=float(difference.mean()), error=_error(difference)
+        )
     return left_out
 
 
-def _way(method: str, limits: Limits, seed: int) -> functools.partial:
+def _fitted(method: str, limits: Limits, seed: int) -> Callable[[Problem], np.ndarray]:
+    """Return the function that fits a method's weights to a problem."""
     return functools.partial(fit, method, limits=limits, seed=seed)
 
 
-def _entry(way, problem: Problem, seed: int) -> dict:
-    losses, score = cross_fitted(way, problem, min(FOLDS, problem.rows), seed)
-    entry_ = {"loss": float(losses.mean()), "error": _error(losses), "losses": losses}
-    return entry_ if score is None else entry_ | {"score": score}
+def _cross_fitted(fit_on: Callable[[Problem], np.ndarray], problem: Problem, seed: int) -> Way:
+    return Way(*cross_fitted(fit_on, problem, min(FOLDS, problem.rows), seed))
+
+
+def _surely_above(one: Way, other: Way) -> bool:
+    """Return whether a loss is above another one by more than a standard error of their difference."""
+    difference = one.losses - other.losses
+    return bool(difference.mean() > _error(difference))
 
 
 def _error(values: np.ndarray) -> float:

@@ -7,6 +7,12 @@ from pydantic import Field
 from kep.core.json_model import Figure, JsonFile, JsonModel, is_none
 from kep.data.ledger import LedgerLine
 
+ENSEMBLE = "ensemble"
+AVERAGE = "average of members"
+"""The plain average of the members, whatever their weights: not that of all candidates, which weigh calls uniform."""
+BASELINE = "baseline"
+"""Prediction without a model."""
+
 
 class Interval(JsonModel):
     """A value with its 95 % interval; None where the rows don't define it."""
@@ -96,7 +102,7 @@ class Evaluation(JsonFile):
     rows: int
     """Test rows."""
     scores: dict[str, dict[str, Interval]]
-    """By model and metric; the models are the members' ids, the baseline, the plain average, and `ensemble`."""
+    """By model and metric; the models are the members by id, `BASELINE`, `AVERAGE` and `ENSEMBLE`."""
     pictures: Pictures
     slices: dict[str, list[Slice]]
     """By column."""
@@ -114,4 +120,4 @@ class Evaluation(JsonFile):
     @property
     def ensemble(self) -> dict[str, Interval]:
         """Scores of the ensemble by metric."""
-        return self.scores["ensemble"]
+        return self.scores[ENSEMBLE]

@@ -229,11 +229,11 @@ def export(
             )
         from kep.delivery.export.export import export
         from kep.engines.local import mirror
-        from kep.engines.local.run import report_export
+        from kep.engines.local.results import report_export
 
         measured = export(model, format, variants, output, runs, max_loss, keras_only, console)
         if measured:
-            run = Path(measured["run"])
+            run = Path(measured.run)
             report_export(run, measured)
             mirror.push(run.resolve(), runs)
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from kep.core.errors import UserError, nearest
 from kep.data import columns
+from kep.data.ledger import LedgerLine
 from kep.data.schema import ROLES, Column, Manifest
 from kep.data.shards import AnyRows, Rows, StoredRows, check_memory, concat, decoded_bytes, fits, load_rows, store_rows
 
@@ -56,7 +57,7 @@ class Records:
         self.folder = Path(folder)
         self.step = step
         self.manifest = Manifest.load(folder)
-        self.ledger: list[dict[str, Any]] = []
+        self.ledger: list[LedgerLine] = []
 
     def load(self, role: str) -> Rows:
         """All rows of the role in memory, from shards whose CRC32C matches the manifest, with an entry in the ledger.
@@ -97,7 +98,7 @@ class Records:
 
     def _noted(self, role: str, rows: _Some) -> _Some:
         info = self.manifest.roles[role]
-        self.ledger.append({"step": self.step, "role": role, "rows": info.rows, "fingerprint": info.fingerprint})
+        self.ledger.append(LedgerLine(step=self.step, role=role, rows=info.rows, fingerprint=info.fingerprint))
         return rows
 
 

@@ -5,12 +5,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kep.artifacts.member import EnsembleFile
+from kep.artifacts.run import RunRecord
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
-from kep.core.files import read_json, scratch_folder
+from kep.core.files import scratch_folder
 from kep.core.location import Location
 from kep.engines.local.artifacts import run_of
-from kep.engines.local.run import RECORD, find
+from kep.engines.local.run import find
 from kep.storage import champions
 
 
@@ -35,11 +37,11 @@ def opened(model: str, runs: Path) -> Iterator[tuple[Path, DataSettings]]:
             blobs = found(model)
             if champions.POINTER in blobs:
                 blobs = found(champions.read(model).champion or model)
-            if "ensemble.json" in blobs:
+            if EnsembleFile.FILE in blobs:
                 objects.download(blobs, scratch)
         except UserError as error:
             raise UserError(str(error).removeprefix("data.source: ")) from error
-        if "ensemble.json" not in blobs:
+        if EnsembleFile.FILE not in blobs:
             raise UserError(f'"{model}" holds no ensemble.json; give the folder of an ensemble or of champions')
         yield scratch, _reading(None)
 
@@ -66,7 +68,7 @@ def named(model: str, runs: Path) -> tuple[Path, DataSettings]:
     """
     for folder in (Path(model), runs / "champions" / model):
         ensemble = champions.serving(folder)
-        if (ensemble / "ensemble.json").is_file():
+        if (ensemble / EnsembleFile.FILE).is_file():
             return folder, _reading(run_of(ensemble, runs))
     run = find(model, runs)
     return run / "ensemble", _reading(run)
@@ -76,7 +78,7 @@ def _reading(run: Path | None) -> DataSettings:
     """The run's settings that say how to read a source; the defaults where the run is not known."""
     if run is None:
         return DataSettings(source="")
-    data = DataSettings.model_validate(read_json(run / RECORD)["run_file"]["data"])
+    data = RunRecord.load(run).run_file.data
     return DataSettings(
         source="", **data.model_dump(exclude={"source", "files", "format", "split", "features", "exclude"})
     )

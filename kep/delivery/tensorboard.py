@@ -115,7 +115,7 @@ def collect(run: Path, folder: Path) -> tuple[int, int]:
                 (folder / step / id).symlink_to((artifact / EVENTS).absolute())
                 curves += len(list((artifact / EVENTS).glob("**/events.out.tfevents.*")))
     trials = merged(TrialStore(artifacts.study()).load().values())
-    objective = artifacts.report["study"]["objective"]["name"]
+    objective = artifacts.report.study.objective.name
     for trial in trials:
         writer = EventFileWriter(str(folder / name_of(trial)))
         for event in session(trial, objective):

@@ -2,17 +2,16 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 from rich.console import Group
 from rich.table import Table
 
+from kep.artifacts.report import Report
 from kep.components.ingest.inspect import Inspection, inspect
 from kep.components.tune.objective import resolve
 from kep.components.weigh import weigh as ensembling
-from kep.config.run_file import RunFile, validate
+from kep.config.run_file import RunFile
 from kep.core.errors import UserError, nearest
-from kep.core.files import read_json
 from kep.models.registry import automatic, check_fit, travelling
 from kep.pipelines.steps import STEPS
 from kep.runtime.hardware import global_batch, plan
@@ -83,8 +82,7 @@ def trainings(settings: RunFile) -> dict[str, int]:
 
 def estimate(settings: RunFile, seen: Inspection, runs: Path) -> str:
     """Roughly how long a run takes, and where the figure comes from."""
-    latest = runs / settings.name / "latest" / "report.json"
-    if latest.is_file() and (seconds := _as_last_time(settings, seen, read_json(latest))) is not None:
+    if (seconds := _as_last_time(settings, seen, runs / settings.name / "latest")) is not None:
         return f"{_minutes(seconds)} (from the steps of the last run of {settings.name}; none reused)"
     seconds = sum(guess(settings, seen).values())
     return f"{_minutes(seconds)} (a guess from rows and trainings; GPUs and wide data differ)"
@@ -101,29 +99,29 @@ def guess(settings: RunFile, seen: Inspection) -> dict[str, float]:
     return seconds
 
 
-def _as_last_time(settings: RunFile, seen: Inspection, last: dict[str, Any]) -> float | None:
-    """Seconds from what each training took in an earlier run; None where it trained otherwise.
+def _as_last_time(settings: RunFile, seen: Inspection, latest: Path) -> float | None:
+    """Seconds from what each training took in an earlier run; None where there is none, or it trained otherwise.
 
     The seconds of a step are its own, also where the earlier run reused it.
     """
     try:
-        asked = validate(last["asked"])
-    except UserError:  # of an earlier version of the run file
+        last = Report.load(latest)
+    except UserError:  # There is none, or an earlier version wrote it.
         return None
     number = {"max_trials", "rounds", "parallel_trials", "executions_per_trial", "top_n", "max_per_family"}
     for section, counts in (("search", number), ("best_epoch", {"seeds", "folds"}), ("hardware", {"max_cost"})):
-        ours, theirs = (getattr(one, section).model_dump(exclude=counts) for one in (settings, asked))
+        ours, theirs = (getattr(one, section).model_dump(exclude=counts) for one in (settings, last.asked))
         if ours != theirs:
             return None
     done = {
-        "tune": last["study"]["executions"],
-        "best_epoch": sum(len(one["seeds"]) for one in last["best_epochs"]),
-        "retrain": len(last["members"]),
+        "tune": last.study.executions,
+        "best_epoch": sum(len(one.seeds) for one in last.best_epochs),
+        "retrain": len(last.members),
     }
-    rows = seen.roles["train"] / last["manifest"]["roles"]["train"]["rows"]
+    rows = seen.roles["train"] / last.manifest.roles["train"].rows
     wanted, seconds = trainings(settings), 0.0
-    for step in {entry["step"] for entry in last["steps"]}:
-        took = [entry["seconds"] for entry in last["steps"] if entry["step"] == step]
+    for step in {entry.step for entry in last.steps}:
+        took = [entry.seconds for entry in last.steps if entry.step == step]
         more = rows * wanted[step] / max(1, done[step]) if step in done else rows
         # Two tasks of a loop run at a time, and each task takes some seconds to start.
         seconds += sum(took) * more / min(2, len(took)) + 4 * -(-len(took) // 2)

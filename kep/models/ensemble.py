@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from kep.core.files import read_json, write_file, write_json
+from kep.artifacts.member import EnsembleFile, TrainedMember
+from kep.artifacts.weights import Pooling
+from kep.core.files import write_file
 from kep.data.records import Rows, encode_table
 from kep.data.schema import Manifest
 from kep.models.family import Family
@@ -28,7 +30,7 @@ class Ensemble:
 
     Attributes:
         manifest: Of the records that the members were trained on.
-        members: The members' descriptions, with `id` and `weight`.
+        members: The members.
         models: The members' families and models, in the same order.
         pooling: How `kep.stats.pooling.pool` makes one prediction of theirs.
         train_ids: uint64, sorted ids of the rows that some member was trained on.
@@ -37,16 +39,14 @@ class Ensemble:
     def __init__(self, folder: str | Path, devices: tuple[str, ...] = ()) -> None:
         folder, self._devices = Path(folder), devices
         self.manifest = Manifest.load(folder)
-        described = read_json(folder / "ensemble.json")
-        self.members: list[dict] = described["members"]
-        # Ensembles from before there was a choice have no such key.
-        self.pooling: str = described.get("pooling", "arithmetic")
-        self.train_ids = np.load(folder / "train_ids.npy")
+        described = EnsembleFile.load(folder)
+        self.members, self.pooling = described.members, described.pooling
+        self.train_ids: np.ndarray = np.load(folder / "train_ids.npy")
         self.models: list[tuple[Family, Any]] = []
         for place, member in enumerate(self.members):
-            own = family(member["spec"], self.manifest)
+            own = family(member.spec, self.manifest)
             with self._on(place):
-                self.models.append((own, own.load(folder / "members" / member["id"])))
+                self.models.append((own, own.load(folder / "members" / member.id)))
 
     def predict(self, table: pa.Table | dict[str, list]) -> np.ndarray:
         """Predicts from raw features, as they stood in the source.
@@ -65,8 +65,8 @@ class Ensemble:
     def reweighed(self, weights: dict[str, float]) -> "Ensemble":
         """The ensemble of the members that `weights` names, by id, with these weights."""
         chosen = copy.copy(self)
-        pairs = [pair for pair in zip(self.members, self.models, strict=True) if pair[0]["id"] in weights]
-        chosen.members = [member | {"weight": weights[member["id"]]} for member, _ in pairs]
+        pairs = [pair for pair in zip(self.members, self.models, strict=True) if pair[0].id in weights]
+        chosen.members = [member.model_copy(update={"weight": weights[member.id]}) for member, _ in pairs]
         chosen.models = [model for _, model in pairs]
         return chosen
 
@@ -93,10 +93,10 @@ class Ensemble:
 
     def combine(self, predictions: list[np.ndarray]) -> np.ndarray:
         """The members' predictions, in order of `members`, as the ensemble's, float64."""
-        return pool(predictions, [member["weight"] for member in self.members], self.pooling)
+        return pool(predictions, [member.weight for member in self.members], self.pooling)
 
 
-def write(folder: Path, members: dict[str, Path], records: Path, train_ids: np.ndarray, pooling: str) -> None:
+def write(folder: Path, members: dict[str, Path], records: Path, train_ids: np.ndarray, pooling: Pooling) -> None:
     """Writes an ensemble into the empty `folder`.
 
     Args:
@@ -110,10 +110,10 @@ def write(folder: Path, members: dict[str, Path], records: Path, train_ids: np.n
     for id, source in members.items():
         # Curves for TensorBoard bear the time in their names, and nothing that predicts needs them.
         shutil.copytree(source, folder / "members" / id, ignore=shutil.ignore_patterns("tensorboard"))
-        described.append(read_json(source / "member.json"))
+        described.append(TrainedMember.load(source))
     Manifest.load(records).save(folder)
     write_file(folder / "train_ids.npy", lambda path: np.save(path, np.unique(train_ids)))
-    write_json(folder / "ensemble.json", {"members": described, "pooling": pooling})
+    EnsembleFile(members=described, pooling=pooling).save(folder)
 
 
 def raw_features(manifest: Manifest, rows: Rows) -> dict[str, Any]:

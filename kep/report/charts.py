@@ -8,6 +8,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
@@ -214,27 +215,46 @@ def beside(name: str, alt: str, labels: Sequence[str], sides: dict[str, Sequence
     return chart(name, alt, draw, height=86 + 24 * len(labels))
 
 
-def intervals(name: str, alt: str, lines: Sequence[dict], unit: str) -> Markup:
-    """Points with their intervals, one line each, the first on top.
+@dataclass(frozen=True)
+class Line:
+    """Point with an interval.
+
+    Attributes:
+        label: Its name.
+        value: The point.
+        low: Lower limit; None where there is no interval.
+        high: Upper limit.
+        colour: Its colour.
+        strong: Whether it stands out.
+    """
+
+    label: str
+    value: float | None
+    low: float | None
+    high: float | None
+    colour: str
+    strong: bool = False
+
+
+def intervals(name: str, alt: str, lines: Sequence[Line], unit: str) -> Markup:
+    """Draw points with their intervals, one line each, the first on top.
 
     Args:
-        name: Of the chart.
+        name: Name of the chart.
         alt: Its description.
-        lines: With `label`, `value`, `low`, `high` (None or NaN where there is no interval), `colour`, `strong`.
-        unit: Of the axis.
+        lines: The points.
+        unit: Unit of the axis.
     """
 
     def draw(axes: Axes) -> None:
         for row, line in enumerate(lines):
-            strong = line.get("strong", False)
-            low, high = number(line.get("low")), number(line.get("high"))
+            low, high = number(line.low), number(line.high)
             if np.isfinite(low) and np.isfinite(high):
-                axes.plot([low, high], [row, row], color=line["colour"], lw=3 if strong else 1.4, solid_capstyle="butt")
-            face = line["colour"] if strong else "white"
-            axes.plot(
-                [number(line["value"])], [row], "o", color=line["colour"], ms=8 if strong else 5.5, mfc=face, mew=1.6
-            )
-        axes.set(yticks=range(len(lines)), yticklabels=[short(line["label"], 26) for line in lines], xlabel=unit)
+                width = 3 if line.strong else 1.4
+                axes.plot([low, high], [row, row], color=line.colour, lw=width, solid_capstyle="butt")
+            face, size = (line.colour, 8.0) if line.strong else ("white", 5.5)
+            axes.plot([number(line.value)], [row], "o", color=line.colour, ms=size, mfc=face, mew=1.6)
+        axes.set(yticks=range(len(lines)), yticklabels=[short(line.label, 26) for line in lines], xlabel=unit)
         axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.grid(False, axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(6))
@@ -242,7 +262,7 @@ def intervals(name: str, alt: str, lines: Sequence[dict], unit: str) -> Markup:
             axes.xaxis.set_major_formatter(FuncFormatter(plain))
         axes.tick_params(axis="y", labelcolor=INK)
         for label, line in zip(axes.get_yticklabels(), lines, strict=True):
-            label.set_fontweight("bold" if line.get("strong") else "normal")
+            label.set_fontweight("bold" if line.strong else "normal")
 
     return chart(name, alt, draw, height=66 + 24 * len(lines))
 

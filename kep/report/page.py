@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jinja2
 
+from kep.artifacts.evaluation import Interval
 from kep.report import charts
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -79,8 +80,8 @@ def decimals(width: float | None) -> int:
     return min(6, max(0, 1 - math.floor(math.log10(width))))
 
 
-def interval(value: dict, places: int) -> str:
-    """`low to high` of a value's 95 % interval; a dash where the rows don't define one."""
-    if value.get("low") is None or value.get("high") is None:
+def interval(value: Interval, places: int) -> str:
+    """Return `low to high` of a value's 95 % interval; a dash where the rows don't define one."""
+    if value.low is None or value.high is None:
         return DASH
-    return f"{number(float(value['low']), places)} to {number(float(value['high']), places)}"
+    return f"{number(value.low, places)} to {number(value.high, places)}"

@@ -7,40 +7,42 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from kep.artifacts.best_epoch import BestEpoch
+from kep.artifacts.evaluation import CalibrationBin
 from kep.report.charts import INK, MUTED, ROLES, chart, legend, log_axis, number, short, wide_range
 
 MOST_POINTS = 12_000
 """Of all learning curves of a page together: more make it large, and no one sees them."""
 
 
-def learning_curves(results: Sequence[dict]) -> list[Markup]:
-    """One chart per candidate, all with the same scale of losses.
-
-    Args:
-        results: The contents of best_epoch.json files.
-    """
-    curves = 2 * sum(len(result["seeds"]) for result in results)
+def learning_curves(results: Sequence[BestEpoch]) -> list[Markup]:
+    """Draw one chart per candidate, all with the same scale of losses."""
+    curves = 2 * sum(len(result.seeds) for result in results)
     points = max(30, min(150, MOST_POINTS // max(curves, 1)))
-    losses = [_floats(seed["validation_curve"]) for result in results for seed in result["seeds"]]
+    losses = [_floats(training.validation_curve) for result in results for training in result.seeds]
     seen = np.concatenate([*losses, np.array([])])
     seen = seen[np.isfinite(seen)]
     return [_learning_curve(result, points, seen) for result in results]
 
 
-def _learning_curve(result: dict, points: int, seen: np.ndarray) -> Markup:
-    id, unit, seeds = result["candidate"]["id"], result["unit"], result["seeds"]
-    bests = [seed["best"] for seed in seeds]
+def _learning_curve(result: BestEpoch, points: int, seen: np.ndarray) -> Markup:
+    id, unit, trainings = result.candidate.id, result.unit, result.seeds
+    bests = [training.best for training in trainings]
 
     def draw(axes: Axes) -> None:
         axes.axvspan(min(bests) - 0.5, max(bests) + 0.5, color=MUTED, alpha=0.14, lw=0)
-        for first, seed in enumerate(seeds):
-            for role, style in (("train", {"lw": 0.9, "alpha": 0.45}), ("validation", {"lw": 1.4, "alpha": 0.9})):
-                curve = _floats(seed[f"{role}_curve"])
+        for place, training in enumerate(trainings):
+            for role, values, width, alpha in (
+                ("train", training.train_curve, 0.9, 0.45),
+                ("validation", training.validation_curve, 1.4, 0.9),
+            ):
+                curve = _floats(values)
                 if len(curve):
                     kept = _thinned(curve, points)
-                    label = None if first else role
-                    axes.plot(kept + 1, curve[kept], color=ROLES[role], label=label, **style)
-        axes.axvline(result["best"], color=INK, lw=1.2, ls=(0, (4, 3)), label=f"median {result['best']}")
+                    label = None if place else role
+                    axes.plot(kept + 1, curve[kept], color=ROLES[role], label=label, lw=width, alpha=alpha)
+        best = result.median_best
+        axes.axvline(best, color=INK, lw=1.2, ls=(0, (4, 3)), label=f"median {best}")
         scale = ""
         if len(seen) and wide_range(seen):
             # The tail of a training curve falls far below what the choice is about.
@@ -50,13 +52,13 @@ def _learning_curve(result: dict, points: int, seen: np.ndarray) -> Markup:
             spread = seen.max() - seen.min() or 1.0
             axes.set_ylim(seen.min() - 0.35 * spread, seen.max() + 0.05 * spread)
         axes.set(xlabel=unit, ylabel=f"loss{scale}")
-        axes.set_xlim(0, 1.02 * max([1, *(len(seed["validation_curve"]) for seed in seeds)]))
+        axes.set_xlim(0, 1.02 * max([1, *(len(training.validation_curve) for training in trainings)]))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         legend(axes)
 
     alt = (
-        f"Loss of {id} against {unit} for {len(seeds)} seeds; the lowest validation loss lies at {unit} "
-        f"{min(bests)} to {max(bests)}, median {result['best']}"
+        f"Loss of {id} against {unit} for {len(trainings)} seeds; the lowest validation loss lies at {unit} "
+        f"{min(bests)} to {max(bests)}, median {result.median_best}"
     )
     return chart(f"curve-{id}", alt, draw, height=270, width=380)
 
@@ -107,9 +109,9 @@ def class_sizes(counts: dict[str, list[int]]) -> Markup:
     return chart("classes", "Rows of each class in each role, the largest class first", draw, height=260)
 
 
-def reliability(bins: Sequence[dict]) -> Markup:
-    """Accuracy against confidence of the predicted class, in bins of equal numbers of rows."""
-    confidence, accuracy = [b["confidence"] for b in bins], [b["accuracy"] for b in bins]
+def reliability(bins: Sequence[CalibrationBin]) -> Markup:
+    """Draw accuracy against confidence of the predicted class, in bins of equal numbers of rows."""
+    confidence, accuracy = [one.confidence for one in bins], [one.accuracy for one in bins]
 
     def draw(axes: Axes) -> None:
         low = max(0.0, min([*confidence, *accuracy]) - 0.05)

@@ -23,11 +23,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from kep.artifacts.step import Speed, StepRecord
 from kep.core.code import differs, step_closure
 from kep.core.environment import EVENTS, FAILURE, MOUNT, OWNER, TENSORBOARD, WORK
 from kep.core.errors import AwayError, RunError, UserError
-from kep.core.files import new_folder, write_json
+from kep.core.files import new_folder
 from kep.core.versions import version
+from kep.data.ledger import LedgerLine
 from kep.data.records import Records
 from kep.runtime.hardware import is_chief
 
@@ -52,7 +54,7 @@ class Step:
         label: Which candidate or member it works on; empty for steps without a fan-out.
         out: Folder of the step's main output while it is being written.
         place: Where it will be.
-        ledger: What it read: one dictionary per role with `step`, `role`, `rows`, `fingerprint`.
+        ledger: What it read, role by role.
         speeds: Of each training, what `kep.training.monitor.SPEED` names.
         call: How other processes of the same training call this step: `function` as module:name, and `arguments`.
     """
@@ -62,7 +64,7 @@ class Step:
         self.label = label
         self.out = Path()
         self.place = Path()
-        self.ledger: list[dict[str, Any]] = []
+        self.ledger: list[LedgerLine] = []
         self.call: dict[str, Any] = {}
         self.speeds: list[dict[str, float]] = []
         self._scratch: list[Path] = []
@@ -136,22 +138,25 @@ class Step:
         own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         seconds = time.time() - self._started
-        write_json(
-            folder / "step.json",
-            {
-                "step": self.name,
-                "label": self.label,
-                "started": self._started,
-                "seconds": seconds,
-                "peak_memory_mb": max(own, children) / 1024,
-                "cores": len(os.sched_getaffinity(0)),
-                "seed": seed,
-                "speed": {name: fmean(speed[name] for speed in self.speeds) for name in (self.speeds or [{}])[0]},
-                "ledger": self.ledger,
-                "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-            },
-        )
+        StepRecord(
+            step=self.name,
+            label=self.label,
+            started=self._started,
+            seconds=seconds,
+            peak_memory_mb=max(own, children) / 1024,
+            cores=len(os.sched_getaffinity(0)),
+            seed=seed,
+            speed=self._speed(),
+            ledger=self.ledger,
+            versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        ).save(folder)
         self._event("done", seconds=seconds)
+
+    def _speed(self) -> Speed | None:
+        """Return the mean speed of the trainings that measured one."""
+        if not self.speeds:
+            return None
+        return Speed(**{name: fmean(speed[name] for speed in self.speeds) for name in self.speeds[0]})
 
     def _clean(self) -> None:
         for folder in self._scratch:

@@ -14,8 +14,10 @@ import keras
 import numpy as np
 
 import kep.models.encode  # noqa: F401  (a saved model names its layers)
+from kep.artifacts.weights import Member
 from kep.core.environment import EVENTS, WORK
 from kep.models.registry import travelling
+from tests.helpers.artifacts import candidate
 
 OWN = """
 import keras
@@ -88,10 +90,10 @@ class Retraining:
     ) -> dict[str, Any]:
         """The arguments of a run."""
         (family,) = travelling([f"own.py:{function}"], self.folder)
-        member = {"id": f"{family['name']}-001", "family": family["name"], "values": {}, "best": epochs}
+        member = Member(**dict(candidate(f"{family['name']}-001")), median_best=epochs, trained_rows=1, weight=1.0)
         return {
             "out": str(self.folder / out),
-            "member": json.dumps(member | {"trained_rows": 1, "weight": 1.0}),
+            "member": member.to_json(),
             "records": str(records or self.records),
             "weights": "",
             "families": json.dumps([family]),

@@ -146,7 +146,7 @@ def _pooled(ensemble: Ensemble, given: keras.KerasTensor) -> dict[str, keras.Ker
         # Names are unique in a model, and members of one family share theirs.
         output = keras.Model(network.inputs, network.outputs[0], name=f"member_{place}")(given)
         outputs.append(ops.cast(output, "float32"))
-    weights = [float(member["weight"]) for member in ensemble.members]
+    weights = [member.weight for member in ensemble.members]
     if label.classes is None:
         total = sum(weight * output for weight, output in zip(weights, outputs, strict=True))
         return {"prediction": total * (label.std or 1.0) + label.mean}

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from kep.artifacts.best_epoch import BestEpoch
+from kep.artifacts.export import Export, ExportedMember, Measurement
+from kep.artifacts.run import RunRecord
 from kep.components.weigh.weigh import limits_of, load_predictions, stack
 from kep.components.weigh.weights import fit
-from kep.config.ensemble import EnsembleSettings
-from kep.config.export import ExportSettings
 from kep.core.errors import UserError, nearest
-from kep.core.files import new_folder, read_json, write_json
+from kep.core.files import new_folder, write_json
 from kep.core.seeds import derive
 from kep.data.records import Records, Rows
 from kep.data.schema import Manifest
@@ -25,7 +26,6 @@ from kep.delivery.export import savedmodel as saved
 from kep.delivery.export.runtimes import TIMED, predicted
 from kep.delivery.models import locate
 from kep.engines.local.artifacts import Artifacts, run_of
-from kep.engines.local.run import RECORD
 from kep.models.encode import inputs_of
 from kep.models.ensemble import Ensemble, raw_features
 from kep.report.page import number
@@ -36,31 +36,6 @@ FILE = "export.json"
 VARIANTS = {"tflite": edge.VARIANTS, "tfjs": browser.VARIANTS}
 WHOLE, KERAS = "ensemble", "Keras members"
 """Lines of the table that are no export."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Predictions of test rows beside those that evaluate stored.
-
-    Attributes:
-        name: Of what predicts.
-        bytes: On disk.
-        ms: Milliseconds of one row.
-        score: Accuracy, or the root mean squared error of a regression.
-        lost: Accuracy that is lost, or the relative growth of the error; below 0: it is better.
-        loss: Mean test loss.
-        same: Share of rows that get the class that the ensemble gives; None for a regression.
-        difference: Largest absolute difference of a prediction.
-    """
-
-    name: str
-    bytes: int
-    ms: float
-    score: float
-    lost: float
-    loss: float
-    same: float | None
-    difference: float
 
 
 @dataclass(frozen=True)
@@ -81,7 +56,7 @@ class Reference:
     def metric(self) -> str:
         return "rmse" if self.manifest.label.task == "regression" else "accuracy"
 
-    def measure(self, name: str, bytes: int, ms: float, predictions: np.ndarray) -> Measured:
+    def measure(self, name: str, bytes: int, ms: float, predictions: np.ndarray) -> Measurement:
         """Compares predictions of the test rows."""
         task, labels = self.manifest.label.task, self.test.labels
         score, before = (METRICS[self.metric].value(labels, side) for side in (predictions, self.stored))
@@ -90,7 +65,16 @@ class Reference:
         if task != "regression":
             same = float((predictions.argmax(axis=1) == self.stored.argmax(axis=1)).mean())
         difference = float(np.abs(predictions - self.stored).max())
-        return Measured(name, bytes, ms, score, lost, loss(task, labels, predictions), same, difference)
+        return Measurement(
+            name=name,
+            bytes=bytes,
+            ms=ms,
+            score=score,
+            lost=lost,
+            loss=loss(task, labels, predictions),
+            same=same,
+            difference=difference,
+        )
 
 
 def export(
@@ -102,7 +86,7 @@ def export(
     max_loss: float | None,
     keras_only: bool,
     console: Console,
-) -> dict[str, Any] | None:
+) -> Export | None:
     """Writes an ensemble of Keras networks as a file for other programs, once it has shown there what it loses.
 
     Args:
@@ -111,7 +95,7 @@ def export(
         variants: Some of those that the format has in `VARIANTS`, all of them when not given.
         output: The folder to write.
         runs: Folder of all runs.
-        max_loss: Largest `Measured.lost` of anything that is written; what the run file says when not given.
+        max_loss: Largest `Measurement.lost` of anything that is written; what the run file says when not given.
         keras_only: Leave out members that are no Keras networks, and weigh the others again.
         console: Where to print.
 
@@ -131,7 +115,7 @@ def export(
         _without_run(own, output, console)
         return None
     if max_loss is None:
-        max_loss = ExportSettings.model_validate(Artifacts(run).report["asked"].get("export", {})).max_loss
+        max_loss = Artifacts(run).report.asked.export.max_loss
     records = Records(Artifacts(run).records(), "export")
     reference = Reference(own.manifest, *_tested(run, records))
     rows = [_of_ensemble(WHOLE, own, folder, reference)]
@@ -142,21 +126,24 @@ def export(
     writers = {"savedmodel": _savedmodel, "keras": _keras, "tflite": _tflite, "tfjs": _tfjs}
     write = writers[format]
     with new_folder(output) as target:
-        described, made = write(chosen, reference.test, target, records, wanted, read_json(run / RECORD))
+        described, made = write(chosen, reference.test, target, records, wanted, RunRecord.load(run))
         for name, path, arrays in made:
             done = predicted(format, path, arrays, described)
             rows.append(reference.measure(name, _bytes(path), done.ms, done.predictions))
         console.print(table_of(rows, reference))
         _check(rows, max_loss, reference.metric)
-        content = {
-            "format": format,
-            "run": str(run),
-            **_facts(chosen, reference),
-            "max_loss": max_loss,
-            "measured": [asdict(row) for row in rows],
-            "read": records.ledger,
-        }
-        write_json(target / FILE, content | described)
+        content = Export(
+            format=format,
+            run=str(run),
+            fingerprint=own.manifest.fingerprint,
+            members=[ExportedMember(id=member.id, weight=member.weight) for member in chosen.members],
+            classes=own.manifest.label.classes,
+            metric=reference.metric,
+            max_loss=max_loss,
+            measured=rows,
+            read=records.ledger,
+        )
+        write_json(target / FILE, content.model_dump(mode="json") | described)
     console.print(f"wrote {output}", highlight=False, soft_wrap=True)
     return content
 
@@ -182,16 +169,6 @@ def _variants(format: str, variants: list[str] | None) -> list[str]:
     return wanted
 
 
-def _facts(chosen: Ensemble, reference: Reference) -> dict[str, Any]:
-    """Return what an export says of its ensemble and of the rows that it was compared on."""
-    return {
-        "fingerprint": reference.manifest.fingerprint,
-        "members": [{"id": member["id"], "weight": member["weight"]} for member in chosen.members],
-        "classes": reference.manifest.label.classes,
-        "metric": reference.metric,
-    }
-
-
 def _tested(run: Path, records: Records) -> tuple[Rows, np.ndarray]:
     """The test rows, and the run's stored predictions of them.
 
@@ -207,10 +184,10 @@ def _tested(run: Path, records: Records) -> tuple[Rows, np.ndarray]:
 def _chosen(own: Ensemble, run: Path, format: str, keras_only: bool) -> Ensemble:
     """The ensemble to export: as it is, or of its Keras members alone, weighed again."""
     pairs = list(zip(own.members, own.models, strict=True))
-    others = [member["id"] for member, (_, model) in pairs if not isinstance(model, keras.Model)]
+    others = [member.id for member, (_, model) in pairs if not isinstance(model, keras.Model)]
     if not others:
         return own
-    ids = [member["id"] for member, _ in pairs if member["id"] not in others]
+    ids = [member.id for member, _ in pairs if member.id not in others]
     if not ids:
         raise UserError(f"--format {format}: no member of this ensemble is a Keras network; add mlp to search.families")
     if not keras_only:
@@ -225,16 +202,15 @@ def reweigh(ids: list[str], run: Path, manifest: Manifest) -> dict[str, float]:
     """Weights of some members of a run, by id: its own method on its stored validation predictions of them alone."""
     artifacts = Artifacts(run)
     report, folders = artifacts.report, artifacts.best_epochs()
-    asked = EnsembleSettings.model_validate(report["asked"]["ensemble"])
-    settings = asked.model_copy(update={"pooling": report["weights"]["pooling"]})
-    found = {id: read_json(folders[id] / "best_epoch.json") for id in ids}
+    settings = report.asked.ensemble.model_copy(update={"pooling": report.weights.pooling})
+    found = {id: BestEpoch.load(folders[id]) for id in ids}
     problem = stack({id: load_predictions(folders[id], id, manifest) for id in ids}, settings, manifest)
-    seed = derive(read_json(run / RECORD)["run_file"]["seed"], "weights")
-    weights = fit(report["weights"]["method"], problem, limits_of(settings, found), seed)
+    seed = derive(RunRecord.load(run).run_file.seed, "weights")
+    weights = fit(report.weights.method, problem, limits_of(settings, found), seed)
     return {id: float(weight) for id, weight in zip(ids, weights, strict=True) if weight > 0}
 
 
-def _of_ensemble(name: str, own: Ensemble, folder: Path, reference: Reference) -> Measured:
+def _of_ensemble(name: str, own: Ensemble, folder: Path, reference: Reference) -> Measurement:
     seconds = []
     row = reference.test.take(slice(0, 1))
     predictions = own.combine(own.predict_members(reference.test))
@@ -243,7 +219,7 @@ def _of_ensemble(name: str, own: Ensemble, folder: Path, reference: Reference) -
         started = time.perf_counter()
         own.combine(own.predict_members(row))
         seconds.append(time.perf_counter() - started)
-    size = sum(_bytes(folder / "members" / member["id"]) for member in own.members)
+    size = sum(_bytes(folder / "members" / member.id) for member in own.members)
     return reference.measure(name, size, float(1000 * np.median(seconds)), predictions)
 
 
@@ -268,11 +244,9 @@ def _keras(own: Ensemble, test: Rows, target: Path, *_: object) -> Made:
     return described, [("Keras", path, inputs_of(test))]
 
 
-def _tflite(
-    own: Ensemble, test: Rows, target: Path, records: Records, variants: list[str], run: dict[str, Any]
-) -> Made:
+def _tflite(own: Ensemble, test: Rows, target: Path, records: Records, variants: list[str], run: RunRecord) -> Made:
     train = records.open("train")
-    drawn = np.random.default_rng(derive(run["run_file"]["seed"], "representative"))
+    drawn = np.random.default_rng(derive(run.run_file.seed, "representative"))
     index = np.sort(drawn.permutation(len(train))[: edge.REPRESENTATIVE])
     representative = edge.encoded(own.manifest, train.take(index))
     model = edge.of_features(own)
@@ -313,7 +287,7 @@ def _bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _check(rows: list[Measured], max_loss: float, metric: str) -> None:
+def _check(rows: list[Measurement], max_loss: float, metric: str) -> None:
     """Refuses what loses too much.
 
     Raises:
@@ -331,7 +305,7 @@ def _check(rows: list[Measured], max_loss: float, metric: str) -> None:
     )
 
 
-def table_of(rows: list[Measured], reference: Reference) -> Table:
+def table_of(rows: list[Measurement], reference: Reference) -> Table:
     """The measurements for a terminal."""
     metric, classes = reference.metric, reference.manifest.label.classes is not None
     table = Table(title=f"{len(reference.test)} test rows", title_justify="left", box=None, padding=(0, 2, 0, 0))

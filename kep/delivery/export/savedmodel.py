@@ -33,7 +33,7 @@ class Served(tf.Module):
     def __init__(self, ensemble: Ensemble) -> None:
         super().__init__(name="ensemble")
         self._manifest, self._pooling = ensemble.manifest, ensemble.pooling
-        self._weights = [float(member["weight"]) for member in ensemble.members]
+        self._weights = [member.weight for member in ensemble.members]
         self.members = [model for _, model in ensemble.models]
         self.tables = {column.name: _codes(column) for column in self._manifest.categorical}
 
@@ -125,7 +125,7 @@ def savedmodel(ensemble: Ensemble, target: Path) -> float:
         UserError: A member is no Keras network.
     """
     pairs = zip(ensemble.members, ensemble.models, strict=True)
-    others = [member["id"] for member, (_, model) in pairs if not isinstance(model, keras.Model)]
+    others = [member.id for member, (_, model) in pairs if not isinstance(model, keras.Model)]
     if others:
         raise UserError(
             f"--format savedmodel: {', '.join(others)} can't be in a SavedModel, which holds Keras networks; search "

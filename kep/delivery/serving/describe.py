@@ -2,11 +2,13 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from kep.artifacts.member import TrainedMember
 from kep.data.schema import Column, Label, Manifest
 from kep.delivery.serving.instances import SIGNATURE
 
@@ -24,14 +26,16 @@ def tensor(column: Column) -> tuple[str, tuple[int, ...]]:
     return ("DT_STRING" if column.kind == "categorical" else "DT_FLOAT"), ()
 
 
-def metadata(manifest: Manifest, name: str, version: int, members: list[dict[str, Any]], rows: int) -> dict[str, Any]:
+def metadata(
+    manifest: Manifest, name: str, version: int, members: Sequence[TrainedMember], rows: int
+) -> dict[str, Any]:
     """TensorFlow Serving's answer about a model's signature, with what only an ensemble has under `ensemble`.
 
     Args:
         manifest: Of the records that the model was trained on.
         name: Of the model.
         version: Of the model.
-        members: Their descriptions, with `id` and `weight`.
+        members: The ensemble's members.
         rows: That one request may have.
     """
 
@@ -58,7 +62,7 @@ def metadata(manifest: Manifest, name: str, version: int, members: list[dict[str
                     for column in manifest.columns
                 ],
                 "label": manifest.label.model_dump(include={"name", "task", "classes"}, mode="json"),
-                "members": [{"id": member["id"], "weight": member["weight"]} for member in members],
+                "members": [{"id": member.id, "weight": member.weight} for member in members],
                 "fingerprint": manifest.fingerprint,
                 "max_rows": rows,
             },

@@ -4,33 +4,30 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from kep.config.run_file import RunFile, validate
+from kep.artifacts.run import RunRecord
+from kep.config.run_file import RunFile
 from kep.core.errors import UserError, nearest
-from kep.core.files import link, read_json, write_file, write_json
+from kep.core.files import link, read_json
 from kep.core.versions import revision
 from kep.data.sources.fingerprint import fingerprint, size
 from kep.engines.local import mirror
 from kep.engines.local import runner as local
 from kep.engines.local.docker import Containers, image_ids, sources
+from kep.engines.local.results import finish, results_table
 from kep.engines.preflight import MOST_SURVEYED, devices, survey
 from kep.engines.progress import View
 from kep.pipelines.images import LOCAL
 from kep.pipelines.parameters import arguments, codes, located, versions, whole_code, with_champion
 from kep.pipelines.steps import STEPS
 from kep.storage import champions
-
-TELLING = {"binary": ("accuracy", "roc_auc"), "multiclass": ("accuracy", "f1"), "regression": ("rmse", "r2")}
-"""Metrics of the table at the end of a run, which is to fit on 80 columns; the report has them all."""
-RECORD = "run.json"
-"""File in a run's folder that holds what is needed to do the run again."""
 
 
 def run(
@@ -80,7 +77,7 @@ def run(
         if again_from:
             place.forget(again_from)
         folder = new_folder(place.root)
-        write_json(folder / RECORD, record(settings, base, given, images))
+        record(settings, base, given, images).save(folder)
         containers = _containers(folder, place, settings, base, given) if images else None
         compile_training(folder / "pipeline.yaml", given, LOCAL if images else None)
         started = time.time()
@@ -95,7 +92,7 @@ def run(
 def execute(
     folder: Path,
     place: local.RunsFolder,
-    given: dict,
+    given: Mapping[str, Any],
     console: Console,
     steps: Iterable[str] = STEPS,
     containers: Containers | None = None,
@@ -130,7 +127,9 @@ def execute(
     return _explain(view.failure, folder, console) if status or view.failure else 0
 
 
-def _containers(folder: Path, place: local.RunsFolder, settings: RunFile, base: Path, given: dict) -> Containers:
+def _containers(
+    folder: Path, place: local.RunsFolder, settings: RunFile, base: Path, given: Mapping[str, Any]
+) -> Containers:
     champion = champions.Champion.of_parameter(given["champion"]).folder
     if champion.startswith("gs://"):
         raise UserError(
@@ -172,20 +171,20 @@ def new_folder(root: Path) -> Path:
     return folder
 
 
-def record(settings: RunFile, base: Path, given: dict, images: dict[str, str]) -> dict:
-    """What is needed to do a run again, and what it ran on; `images` are the ids of those that its steps ran in."""
-    return {
-        "run_file": settings.model_dump(mode="json"),
-        "base": str(base.absolute()),
-        "command": shlex.join(["kep", *sys.argv[1:]]),
-        "source": given["source"],
-        "code": whole_code(codes(STEPS)),
-        "images": images,
-        "revision": revision(),
-        "versions": {"python": platform.python_version()} | versions(STEPS),
-        "platform": platform.platform(),
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
+def record(settings: RunFile, base: Path, given: Mapping[str, Any], images: dict[str, str]) -> RunRecord:
+    """Return the record of a run; `images` are the ids of those that its steps run in, by name."""
+    return RunRecord(
+        run_file=settings,
+        base=str(base.absolute()),
+        command=shlex.join(["kep", *sys.argv[1:]]),
+        source=given["source"],
+        code=whole_code(codes(STEPS)),
+        images=images,
+        revision=revision(),
+        versions={"python": platform.python_version()} | versions(STEPS),
+        platform=platform.platform(),
+        started=datetime.now().astimezone().isoformat(timespec="seconds"),
+    )
 
 
 def like(folder: Path, console: Console) -> tuple[RunFile, Path]:
@@ -194,15 +193,15 @@ def like(folder: Path, console: Console) -> tuple[RunFile, Path]:
     Raises:
         UserError: The folder is not of a run, or its run file is not valid any more.
     """
-    if not (folder / RECORD).is_file():
-        raise UserError(
-            f"--like: {folder} has no {RECORD}; give the folder of a run, such as runs/NAME/20260131-120000"
-        )
-    earlier = read_json(folder / RECORD)
-    settings, base = validate(earlier["run_file"]), Path(earlier["base"])
-    now = {"code": whole_code(codes(STEPS)), "source": fingerprint(settings.data, base)}
-    for what, words in (("code", "the code"), ("source", "the data")):
-        if earlier[what] != now[what]:
+    if not (folder / RunRecord.FILE).is_file():
+        raise UserError(f"--like: {folder} has no {RunRecord.FILE}; {RunRecord.REMEDY}")
+    earlier = RunRecord.load(folder)
+    settings, base = earlier.run_file, Path(earlier.base)
+    for before, now, words in (
+        (earlier.code, whole_code(codes(STEPS)), "the code"),
+        (earlier.source, fingerprint(settings.data, base), "the data"),
+    ):
+        if before != now:
             console.print(f"note: {words} changed since {folder.name}; the results can differ", highlight=False)
     return settings, base
 
@@ -227,7 +226,7 @@ def find(name: str, runs: Path) -> Path:
     raise UserError(f"no finished run {name} in {runs}{finished}")
 
 
-def _explain(failure: dict | None, folder: Path, console: Console) -> int:
+def _explain(failure: dict[str, Any] | None, folder: Path, console: Console) -> int:
     log = folder / "log.txt"
     if failure is None:
         console.print(f"error: a step ended without a word, perhaps killed for want of memory; its log is {log}")
@@ -237,69 +236,11 @@ def _explain(failure: dict | None, folder: Path, console: Console) -> int:
     return 2 if failure["user"] else 1
 
 
-def report_export(folder: Path, measured: dict) -> None:
-    """Adds what an export measured to a run's report, in the place of an earlier one in that format."""
-    whole = read_json(folder / "report.json")
-    others = [export for export in whole.get("exports", []) if export["format"] != measured["format"]]
-    _write_report(folder, whole | {"exports": [*others, measured]})
-
-
-def _write_report(folder: Path, whole: dict) -> None:
-    from kep.report.report import render
-
-    page = render(whole, read_json(folder / "verdict.json"))
-    write_json(folder / "report.json", whole)
-    write_file(folder / "report.html", lambda path: path.write_text(page))
-
-
 def _finish(folder: Path, place: local.RunsFolder, console: Console, seconds: float) -> None:
     outcome = {name: Path(path) for name, path in read_json(folder / "outcome.json").items()}
-    whole = read_json(outcome["evaluation"] / "report.json")
-    verdict = read_json(outcome["verdict"] / "verdict.json")
-    whole["steps"] += [read_json(outcome[name] / "step.json") for name in ("evaluation", "verdict")]
-    whole["run"] = read_json(folder / RECORD) | {"folder": str(folder), "seconds": seconds}
-    write_json(folder / "verdict.json", verdict)
-    _write_report(folder, whole)
+    report, verdict = finish(folder, outcome, seconds)
     link(folder / "ensemble", outcome["ensemble"].absolute())
     link(place.root / "latest", Path(folder.name))
-    console.print(results_table(whole))
-    console.print(f"{'promoted' if verdict['promoted'] else 'not promoted'}: {verdict['reason']}", highlight=False)
+    console.print(results_table(report.manifest.label, report.evaluation, report.weights))
+    console.print(f"{'promoted' if verdict.promoted else 'not promoted'}: {verdict.reason}", highlight=False)
     console.print(f"done in {seconds:.0f} s, report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
-
-
-def results_table(whole: dict) -> Table:
-    """The telling test metrics of every member and of the ensemble; the loss with its interval."""
-    from kep.report.report import AVERAGE, BASELINE
-
-    scores = whole["evaluation"]["scores"]
-    weights = whole["weights"]["weights"]
-    label = whole["manifest"]["label"]
-    positive = f", positive class: {label['classes'][1]}" if label["task"] == "binary" else ""
-    table = Table(title=f"{whole['evaluation']['rows']} test rows{positive}", title_justify="left")
-    table.add_column("", no_wrap=True)
-    table.add_column("weight", justify="right")
-    names = ["loss", *TELLING[label["task"]]]
-    for name in names:
-        table.add_column("loss (95 % interval)" if name == "loss" else name, justify="right", no_wrap=True)
-    for model in [BASELINE, *(member["id"] for member in whole["weights"]["members"]), AVERAGE, "ensemble"]:
-        values = scores[model]
-        weight = f"{weights[model]:.3f}" if model in weights else ""
-        cells = [_cell(name, values[name]) for name in names]
-        table.add_row(model, weight, *cells, style="bold" if model == "ensemble" else "")
-    return table
-
-
-def _cell(name: str, score: dict) -> str:
-    if score["value"] is None:
-        return "–"
-    if name == "loss" and score["low"] is not None:
-        return f"{_short(score['value'], 3)} ({_short(score['low'], 2)} to {_short(score['high'], 2)})"
-    return _short(score["value"], 3)
-
-
-def _short(value: float, digits: int) -> str:
-    """A number with so many significant digits, and without an exponent where it is large: 0.0316, 351, 1,070."""
-    rounded = float(f"{value:.{digits}g}")
-    if abs(rounded) < 1:
-        return f"{rounded:.{digits}g}"
-    return f"{rounded:,.{max(0, digits - len(str(abs(int(rounded)))))}f}"

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kep.artifacts.best_epoch import BestEpoch
+from kep.artifacts.study import Candidate
 from kep.components.best_epoch.best_epoch import median, run
 from kep.components.weigh.weigh import load_predictions
 from kep.core.environment import WORK
@@ -14,15 +16,16 @@ from kep.core.seeds import derive
 from kep.data.records import Records, Rows
 from kep.models.boosted_trees import ROUNDS_PER_EPOCH, BoostedTrees
 from kep.stats.metrics import loss, metrics
+from tests.helpers.artifacts import training
 
-CANDIDATE = {
-    "id": "boosted_trees-004",
-    "family": "boosted_trees",
-    "values": {"learning_rate": 0.2, "num_leaves": 8, "feature_fraction": 0.4, "bagging_fraction": 0.6},
-    "loss": 0.1,
-    "best": 9,
-    "unit": "round",
-}
+CANDIDATE = Candidate(
+    id="boosted_trees-004",
+    family="boosted_trees",
+    values={"learning_rate": 0.2, "num_leaves": 8, "feature_fraction": 0.4, "bagging_fraction": 0.6},
+    loss=0.1,
+    best=9,
+    unit="round",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -30,10 +33,10 @@ def work(tmp_path, monkeypatch):
     monkeypatch.setenv(WORK, str(tmp_path / "work"))
 
 
-def best_epoch(records: Path, out: Path, seed: int = 0, code: str = "c", **config) -> dict:
+def best_epoch(records: Path, out: Path, seed: int = 0, code: str = "c", **config) -> BestEpoch:
     run(
         out=str(out),
-        candidate=json.dumps(CANDIDATE),
+        candidate=CANDIDATE.to_json(),
         records=str(records),
         families='[{"name": "boosted_trees"}]',
         config=json.dumps({"max_epochs": 20, "patience": 1, "seeds": 3} | config),
@@ -42,7 +45,7 @@ def best_epoch(records: Path, out: Path, seed: int = 0, code: str = "c", **confi
         seed=seed,
         code=code,
     )
-    return json.loads((out / "best_epoch.json").read_text())
+    return BestEpoch.load(out)
 
 
 @pytest.fixture
@@ -62,18 +65,18 @@ def seen(monkeypatch) -> list[int]:
     ("bests", "expected"), [([9], 9), ([9, 1, 4], 4), ([7, 3], 5), ([8, 3, 6, 4], 5), ([8, 2, 7, 4], 6), ([5, 5, 1], 5)]
 )
 def test_the_median_of_an_even_number_is_rounded_up(bests, expected):
-    assert median([{"best": best} for best in bests]) == expected
+    assert median([training(best=best) for best in bests]) == expected
 
 
 def test_the_best_unit_is_the_median_of_the_seeds_lowest_losses(records, tmp_path, seen):
     result = best_epoch(records("cancer"), tmp_path / "out")
-    lowest = [int(np.argmin(fit["validation_curve"])) + 1 for fit in result["seeds"]]
-    assert [fit["best"] for fit in result["seeds"]] == lowest
+    lowest = [int(np.argmin(fit.validation_curve)) + 1 for fit in result.seeds]
+    assert [fit.best for fit in result.seeds] == lowest
     assert len(set(lowest)) > 1
-    assert result["best"] == sorted(lowest)[1]
-    assert (result["unit"], result["candidate"]) == ("round", CANDIDATE)
-    assert [fit["seed"] for fit in result["seeds"]] == seen
-    assert seen == [derive(0, "best_epoch", CANDIDATE["id"], number) for number in range(3)]
+    assert result.median_best == sorted(lowest)[1]
+    assert (result.unit, result.candidate) == ("round", CANDIDATE)
+    assert [fit.seed for fit in result.seeds] == seen
+    assert seen == [derive(0, "best_epoch", CANDIDATE.id, number) for number in range(3)]
 
 
 def test_predictions_and_provenance_are_of_the_validation_rows_in_order(records, tmp_path):
@@ -86,11 +89,11 @@ def test_predictions_and_provenance_are_of_the_validation_rows_in_order(records,
     np.testing.assert_array_equal(stored["labels"], validation.labels)
     np.testing.assert_array_equal(np.load(tmp_path / "out" / "trained_on.npz")["0"], train.ids)
     roles = data.manifest.roles
-    assert result["fingerprints"] == {role: roles[role].fingerprint for role in ("train", "validation")}
-    assert (result["folds"], result["trained_rows"]) == (None, len(train))
-    for fit, predictions in zip(result["seeds"], stored["predictions"], strict=True):
-        assert fit["metrics"] == pytest.approx(metrics("binary", validation.labels, predictions))
-        assert fit["metrics"]["loss"] == pytest.approx(min(fit["validation_curve"]), rel=1e-5)
+    assert result.fingerprints == {role: roles[role].fingerprint for role in ("train", "validation")}
+    assert (result.folds, result.trained_rows) == (None, len(train))
+    for fit, predictions in zip(result.seeds, stored["predictions"], strict=True):
+        assert fit.metrics == pytest.approx(metrics("binary", validation.labels, predictions))
+        assert fit.metrics["loss"] == pytest.approx(min(fit.validation_curve), rel=1e-5)
 
 
 def test_the_model_is_the_first_seeds_at_its_best_round(records, tmp_path):
@@ -98,7 +101,7 @@ def test_the_model_is_the_first_seeds_at_its_best_round(records, tmp_path):
     data = Records(records("cancer"), "best_epoch")
     member = BoostedTrees(data.manifest)
     model = member.load(tmp_path / "out" / "models" / "0")
-    assert model.num_trees() == result["seeds"][0]["best"]
+    assert model.num_trees() == result.seeds[0].best
     stored = np.load(tmp_path / "out" / "predictions.npz")["predictions"]
     np.testing.assert_array_equal(member.predict(model, data.load("validation")), stored[0])
 
@@ -107,11 +110,11 @@ def test_it_reads_train_and_validation_rows_once(records, tmp_path):
     best_epoch(records("cancer"), tmp_path / "out")
     step = json.loads((tmp_path / "out" / "step.json").read_text())
     assert [line["role"] for line in step["ledger"]] == ["train", "validation"]
-    assert step["label"] == CANDIDATE["id"]
+    assert step["label"] == CANDIDATE.id
 
 
 def test_latency_is_measured_only_where_a_budget_asks_for_it(records, tmp_path, monkeypatch):
-    assert "latency_ms" not in best_epoch(records("cancer"), tmp_path / "none")
+    assert best_epoch(records("cancer"), tmp_path / "none").latency_ms is None
     predict, sizes = BoostedTrees.predict, []
 
     def counted(self, model, rows):
@@ -120,7 +123,7 @@ def test_latency_is_measured_only_where_a_budget_asks_for_it(records, tmp_path, 
 
     monkeypatch.setattr(BoostedTrees, "predict", counted)
     result = best_epoch(records("cancer"), tmp_path / "timed", latency_rows=500)
-    assert 0 < result["latency_ms"] < 1000
+    assert 0 < result.latency_ms < 1000
     # One call before the timed ones; more rows than the validation set has are its rows again.
     assert sizes == [500] * 101
 
@@ -128,8 +131,8 @@ def test_latency_is_measured_only_where_a_budget_asks_for_it(records, tmp_path, 
 @pytest.mark.parametrize(("max_epochs", "at_cap"), [(1, True), (20, False)])
 def test_a_best_round_at_the_cap_is_flagged(records, tmp_path, max_epochs, at_cap, capsys):
     result = best_epoch(records("cancer"), tmp_path / "out", max_epochs=max_epochs)
-    assert result["at_cap"] is at_cap
-    assert any(fit["best"] == max_epochs * ROUNDS_PER_EPOCH for fit in result["seeds"]) is at_cap
+    assert result.at_cap is at_cap
+    assert any(fit.best == max_epochs * ROUNDS_PER_EPOCH for fit in result.seeds) is at_cap
     assert ("raise best_epoch.max_epochs" in capsys.readouterr().out) is at_cap
 
 
@@ -204,14 +207,12 @@ def test_folds_predict_every_train_and_validation_row_by_models_that_did_not_see
         held = stored["ids"][stored["folds"] == fold]
         assert not np.isin(held, seen[str(fold)]).any()
         assert len(held) + len(seen[str(fold)]) == len(rows)
-    assert [fit["fold"] for fit in result["seeds"]] == [0, 1, 2] * 2
-    assert len({fit["seed"] for fit in result["seeds"]}) == 6
+    assert [fit.fold for fit in result.seeds] == [0, 1, 2] * 2
+    assert len({fit.seed for fit in result.seeds}) == 6
     # Each stored prediction is as good as its training said.
-    for place, fit in enumerate(result["seeds"]):
-        own = stored["folds"] == fit["fold"]
-        assert loss("binary", stored["labels"][own], stored["predictions"][place // 3][own]) == pytest.approx(
-            fit["loss"]
-        )
+    for place, fit in enumerate(result.seeds):
+        own = stored["folds"] == fit.fold
+        assert loss("binary", stored["labels"][own], stored["predictions"][place // 3][own]) == pytest.approx(fit.loss)
     # weigh takes them, and would notice a row that its fold had seen.
     manifest = data.manifest
     assert len(load_predictions(tmp_path / "out", "x", manifest)["ids"]) == len(rows)

@@ -6,6 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kep.artifacts.evaluation import Comparison, Evaluation
+from kep.artifacts.step import StepRecord
+from kep.artifacts.verdict import Verdict
+from kep.artifacts.weights import Member, Weights
 from kep.components.best_epoch.best_epoch import run as best_epoch
 from kep.components.evaluate.evaluate import baseline, without
 from kep.components.evaluate.evaluate import run as evaluate
@@ -18,6 +22,7 @@ from kep.models.ensemble import Ensemble
 from kep.stats.metrics import loss
 from kep.stats.observed import travelling
 from kep.stats.pooling import pool
+from tests.helpers.artifacts import candidate, member
 
 # Three that differ much, so that a weight at the wrong member shows.
 VALUES = {
@@ -29,13 +34,13 @@ FAMILIES = '[{"name": "boosted_trees"}]'
 
 
 @pytest.fixture(scope="module")
-def candidates(records, tmp_path_factory) -> list[str]:
+def results(records, tmp_path_factory) -> list[str]:
     """Folders that best_epoch wrote."""
     root, folders = tmp_path_factory.mktemp("candidates"), []
     for id, values in VALUES.items():
         best_epoch(
             out=str(root / id),
-            candidate=json.dumps({"id": id, "family": "boosted_trees", "values": values, "loss": 0.1, "unit": "round"}),
+            candidate=candidate(id, values=values, unit="round").to_json(),
             records=str(records("cancer")),
             families=FAMILIES,
             config='{"max_epochs": 3, "patience": 1, "seeds": 2}',
@@ -48,20 +53,20 @@ def candidates(records, tmp_path_factory) -> list[str]:
     return folders
 
 
-def finish(records: Path, results: list[str], root: Path, order: slice, **settings) -> tuple[dict, Ensemble]:
+def finish(records: Path, results: list[str], root: Path, order: slice, **settings) -> tuple[Evaluation, Ensemble]:
     """weigh, retrain and evaluate, the folders of each in `order`."""
-    write_json(root / "study" / "study.json", {})
-    write_json(root / "study" / "step.json", {"ledger": []})
+    record = {"step": "tune", "label": "", "started": 0, "seconds": 1, "peak_memory_mb": 1, "cores": 1, "seed": 0}
+    StepRecord(**record, ledger=[], versions={}).save(root / "study")
     config = json.dumps({"method": "exact_bagged"} | settings)
-    members = weigh(
+    chosen = weigh(
         out=str(root / "weights"), results=results[order], records=str(records), config=config, retrain="{}", seed=0
     )
     folders = []
-    for member in members[order]:
-        folders.append(str(root / "members" / json.loads(member)["id"]))
+    for item in chosen[order]:
+        folders.append(str(root / "members" / Member.from_json(item).id))
         retrain(
             out=folders[-1],
-            member=member,
+            member=item,
             records=str(records),
             weights=str(root / "weights"),
             families=FAMILIES,
@@ -84,33 +89,32 @@ def finish(records: Path, results: list[str], root: Path, order: slice, **settin
         champion=json.dumps({"folder": str(root / "champions"), "version": None}),
         seed=0,
     )
-    return json.loads((root / "evaluation" / "evaluation.json").read_text()), Ensemble(root / "ensemble")
+    return Evaluation.load(root / "evaluation"), Ensemble(root / "ensemble")
 
 
 @pytest.fixture
 def page(monkeypatch):
     """No report: it shows a search, and there was none."""
-    monkeypatch.setattr("kep.components.evaluate.evaluate._collect", lambda *_: {})
-    monkeypatch.setattr("kep.components.evaluate.evaluate.render", lambda whole: "")
+    monkeypatch.setattr("kep.components.evaluate.evaluate._report", lambda *_: None)
 
 
 @pytest.mark.usefixtures("page")
 @pytest.mark.parametrize("pooling", ["arithmetic", "geometric"])
-def test_weights_stay_with_their_member_whatever_the_order_of_folders(records, candidates, tmp_path, pooling):
+def test_weights_stay_with_their_member_whatever_the_order_of_folders(records, results, tmp_path, pooling):
     told, made = zip(
         *(
-            finish(records("cancer"), candidates, tmp_path / str(step), slice(None, None, step), pooling=pooling)
+            finish(records("cancer"), results, tmp_path / str(step), slice(None, None, step), pooling=pooling)
             for step in (1, -1)
         ),
         strict=True,
     )
-    assert told[0]["scores"] == told[1]["scores"]
-    assert told[0]["without"] == told[1]["without"]
+    assert told[0].scores == told[1].scores
+    assert told[0].without == told[1].without
     assert [one.pooling for one in made] == [pooling] * 2
-    weights = json.loads((tmp_path / "1" / "weights" / "weights.json").read_text())["weights"]
+    weights = Weights.load(tmp_path / "1" / "weights").weights
     assert len(set(weights.values())) > 1
     for one in made:
-        assert {m["id"]: m["weight"] for m in one.members} == {id: w for id, w in weights.items() if w}
+        assert {m.id: m.weight for m in one.members} == {id: w for id, w in weights.items() if w}
     stored = np.load(tmp_path / "-1" / "evaluation" / "predictions.npz")
     expected = pool([stored[id] for id, w in weights.items() if w], [w for w in weights.values() if w], pooling)
     np.testing.assert_allclose(stored["ensemble"], expected, atol=1e-12)
@@ -121,26 +125,26 @@ def test_weights_stay_with_their_member_whatever_the_order_of_folders(records, c
 
 
 @pytest.mark.usefixtures("page")
-def test_the_champion_is_the_one_that_the_pointer_names_at_that_moment(records, candidates, tmp_path):
+def test_the_champion_is_the_one_that_the_pointer_names_at_that_moment(records, results, tmp_path):
     """As on a cluster, where whoever submits the run can't look."""
 
-    def run(order: slice) -> tuple[dict | None, dict]:
-        told, _ = finish(records("cancer"), candidates[order], tmp_path, slice(None))
+    def run(order: slice) -> tuple[Comparison | None, Verdict]:
+        told, _ = finish(records("cancer"), results[order], tmp_path, slice(None))
         champion = json.dumps({"folder": str(tmp_path / "champions"), "version": None})
         places = {"ensemble": str(tmp_path / "ensemble"), "evaluation": str(tmp_path / "evaluation")}
         promote(out=str(tmp_path / "verdict"), config="{}", champion=champion, force=True, **places)
-        return told["champion"], json.loads((tmp_path / "verdict" / "verdict.json").read_text())
+        return told.champion, Verdict.load(tmp_path / "verdict")
 
     (none, first), (compared, second) = run(slice(0, 1)), run(slice(1, 2))
-    assert (none, first["reason"]) == (None, "it is the first champion")
-    assert compared["folder"] == str(tmp_path / "champions" / "versions" / first["version"])
-    assert "difference" in compared
-    assert "than the champion's" in second["reason"]
+    assert (none, first.reason) == (None, "it is the first champion")
+    assert compared.champion == str(tmp_path / "champions" / "versions" / first.version)
+    assert compared.difference
+    assert "than the champion's" in second.reason
 
 
 @pytest.mark.usefixtures("page")
-def test_an_ensemble_without_a_pooling_is_an_arithmetic_one(records, candidates, tmp_path):
-    finish(records("cancer"), candidates, tmp_path, slice(None), pooling="geometric")
+def test_an_ensemble_without_a_pooling_is_an_arithmetic_one(records, results, tmp_path):
+    finish(records("cancer"), results, tmp_path, slice(None), pooling="geometric")
     file = tmp_path / "ensemble" / "ensemble.json"
     described = json.loads(file.read_text())
     del described["pooling"]
@@ -148,7 +152,7 @@ def test_an_ensemble_without_a_pooling_is_an_arithmetic_one(records, candidates,
     old = Ensemble(tmp_path / "ensemble")
     own = [np.full((1, 2), 0.5) for _ in old.members]
     own[0] = np.array([[0.9, 0.1]])
-    expected = sum(member["weight"] * one for member, one in zip(old.members, own, strict=True))
+    expected = sum(member.weight * one for member, one in zip(old.members, own, strict=True))
     np.testing.assert_allclose(old.combine(own), expected)
 
 
@@ -177,10 +181,10 @@ class Own:
     pooling = "arithmetic"
 
     def __init__(self, **weights: float) -> None:
-        self.members = [{"id": id, "weight": weight} for id, weight in weights.items()]
+        self.members = [member(id, weight) for id, weight in weights.items()]
 
     def combine(self, predictions: list[np.ndarray]) -> np.ndarray:
-        return pool(predictions, [member["weight"] for member in self.members], self.pooling)
+        return pool(predictions, [one.weight for one in self.members], self.pooling)
 
 
 def test_what_a_member_adds_is_the_loss_without_it_the_others_renormalised():
@@ -188,7 +192,7 @@ def test_what_a_member_adds_is_the_loss_without_it_the_others_renormalised():
     y = rng.normal(size=200)
     predictions = {"a": y + 1, "b": y - 1, "c": y + 3}
     told = without(predictions, Own(a=0.5, b=0.4, c=0.1), "regression", y, 100, seed=0)
-    assert told["c"]["loss"] == pytest.approx((5 / 9 - 4 / 9) ** 2)
-    assert told["b"]["value"] == pytest.approx((5 / 6 + 3 / 6) ** 2 - (0.5 - 0.4 + 0.3) ** 2)
-    assert told["b"]["low"] > 0
+    assert told["c"].loss == pytest.approx((5 / 9 - 4 / 9) ** 2)
+    assert told["b"].value == pytest.approx((5 / 6 + 3 / 6) ** 2 - (0.5 - 0.4 + 0.3) ** 2)
+    assert told["b"].low > 0
     assert without({"a": y}, Own(a=1.0), "regression", y, 100, seed=0) == {}

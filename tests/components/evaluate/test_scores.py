@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from kep.artifacts.evaluation import Difference, Interval, Slice
 from kep.components.evaluate import scores
 from kep.components.evaluate.scores import intervals, paired_difference, pictures, slices
 from kep.data.records import Records
@@ -16,7 +17,7 @@ def numbers(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def half_widths(table: dict, name: str) -> list[float]:
-    return [table[name]["value"] - table[name]["low"], table[name]["high"] - table[name]["value"]]
+    return [table[name].value - table[name].low, table[name].high - table[name].value]
 
 
 def expected_half_width(labels: np.ndarray, predictions: np.ndarray) -> float:
@@ -28,7 +29,7 @@ def expected_half_width(labels: np.ndarray, predictions: np.ndarray) -> float:
 def test_the_interval_of_a_mean_loss_is_its_standard_error_around_it():
     labels, predictions = numbers(800)
     table = intervals("regression", labels, predictions, 1000, seed=1)
-    assert {name: score["value"] for name, score in table.items()} == metrics("regression", labels, predictions)
+    assert {name: score.value for name, score in table.items()} == metrics("regression", labels, predictions)
     assert half_widths(table, "loss") == pytest.approx([expected_half_width(labels, predictions)] * 2, rel=0.2)
 
 
@@ -46,8 +47,8 @@ def test_intervals_follow_the_seed():
     labels, predictions = numbers(100)
     first, again, other = (intervals("regression", labels, predictions, 100, seed) for seed in (1, 1, 2))
     assert first == again
-    assert first["loss"]["low"] != other["loss"]["low"]
-    assert first["loss"]["value"] == other["loss"]["value"]
+    assert first["loss"].low != other["loss"].low
+    assert first["loss"].value == other["loss"].value
 
 
 def test_resamples_draw_every_row_with_replacement():
@@ -63,10 +64,10 @@ def test_a_metric_that_most_resamples_do_not_define_has_no_interval():
     labels[0] = 1  # about 64 % of the resamples hold this row, so that the AUC is defined in them
     predictions = np.tile([0.6, 0.4], (40, 1))
     table = intervals("binary", labels, predictions, 100, seed=0)
-    assert np.isfinite([table["roc_auc"]["low"], table["roc_auc"]["high"]]).all()
+    assert np.isfinite([table["roc_auc"].low, table["roc_auc"].high]).all()
     table = intervals("binary", np.zeros(40, int), predictions, 100, seed=0)
-    assert np.isnan([table["roc_auc"][key] for key in ("value", "low", "high")]).all()
-    assert table["accuracy"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert table["roc_auc"] == Interval(value=None, low=None, high=None)
+    assert table["accuracy"] == Interval(value=1.0, low=1.0, high=1.0)
 
 
 def test_a_negative_difference_means_that_ours_is_better():
@@ -74,28 +75,28 @@ def test_a_negative_difference_means_that_ours_is_better():
     ours = labels + 0.5 * (theirs - labels)
     difference = paired_difference("regression", labels, ours, theirs, 500, seed=0)
     losses = row_losses("regression", labels, ours) - row_losses("regression", labels, theirs)
-    assert difference["value"] == pytest.approx(losses.mean())
+    assert difference.value == pytest.approx(losses.mean())
     half = 1.96 * losses.std() / np.sqrt(500)
-    assert difference["low"] == pytest.approx(losses.mean() - half, rel=0.1)
-    assert difference["high"] == pytest.approx(losses.mean() + half, rel=0.1)
-    assert difference["high"] < 0
-    assert difference["rows"] == 500
+    assert difference.low == pytest.approx(losses.mean() - half, rel=0.1)
+    assert difference.high == pytest.approx(losses.mean() + half, rel=0.1)
+    assert difference.high < 0
+    assert difference.rows == 500
     swapped = paired_difference("regression", labels, theirs, ours, 500, seed=0)
-    assert [swapped[key] for key in ("value", "low", "high")] == pytest.approx(
-        [-difference[key] for key in ("value", "high", "low")]
+    assert [swapped.value, swapped.low, swapped.high] == pytest.approx(
+        [-difference.value, -difference.high, -difference.low]
     )
 
 
 def test_the_difference_of_equal_predictions_is_surely_zero():
     labels, ours = numbers(100)
     difference = paired_difference("regression", labels, ours, ours.copy(), 100, seed=0)
-    assert difference == {"value": 0, "low": 0, "high": 0, "rows": 100}
+    assert difference == Difference(value=0, low=0, high=0, rows=100)
 
 
 def test_pairing_removes_what_both_share():
     labels, ours = numbers(500)
     difference = paired_difference("regression", labels, ours, ours + 0.001, 200, seed=0)
-    assert difference["high"] - difference["low"] < 0.01 * 2 * expected_half_width(labels, ours)
+    assert difference.high - difference.low < 0.01 * 2 * expected_half_width(labels, ours)
 
 
 @pytest.fixture
@@ -107,8 +108,8 @@ def churn(records):
     return data.manifest, rows, np.stack([1 - positive, positive], axis=1)
 
 
-def by_value(parts: list[dict]) -> dict[str, int]:
-    return {part["value"]: part["rows"] for part in parts}
+def by_value(parts: list[Slice]) -> dict[str, int]:
+    return {part.value: part.rows for part in parts}
 
 
 def test_slices_by_category_are_its_values(churn):
@@ -120,9 +121,9 @@ def test_slices_by_category_are_its_values(churn):
     assert by_value(parts) == {words[code]: int((codes == code).sum()) for code in np.unique(codes)}
     assert "missing" in by_value(parts)
     south = codes == words.index("south")
-    part = next(part for part in parts if part["value"] == "south")
+    part = next(part for part in parts if part.value == "south")
     expected = metrics("binary", rows.labels[south], predictions[south])
-    assert {name: part[name] for name in expected} == pytest.approx(expected, nan_ok=True)
+    assert part.metrics == pytest.approx(expected, nan_ok=True)
 
 
 def column(manifest, name: str) -> int:
@@ -143,14 +144,14 @@ def test_slices_by_number_are_quartiles_and_missing(churn):
     gaps = int(np.isnan(values).sum())
     assert gaps
     parts = slices(manifest, rows, predictions, ["monthly_charge"])["monthly_charge"]
-    assert parts[0]["value"] == "missing"
-    assert parts[0]["rows"] == gaps
+    assert parts[0].value == "missing"
+    assert parts[0].rows == gaps
     assert len(parts) == 5
-    assert sum(part["rows"] for part in parts) == len(rows)
+    assert sum(part.rows for part in parts) == len(rows)
     quarter = (len(rows) - gaps) / 4
-    assert all(abs(part["rows"] - quarter) <= 2 for part in parts[1:])
-    assert parts[1]["value"].startswith(f"{np.nanmin(values):g} to ")
-    assert parts[4]["value"].endswith(f" to {np.nanmax(values):g}")
+    assert all(abs(part.rows - quarter) <= 2 for part in parts[1:])
+    assert parts[1].value.startswith(f"{np.nanmin(values):g} to ")
+    assert parts[4].value.endswith(f" to {np.nanmax(values):g}")
 
 
 @pytest.mark.parametrize("values", [[3.0], [0.0, 0.0, 0.0, 0.0, 0.0, 7.0], [1.0, 2.0], [np.nan], [np.nan, 4.0]])
@@ -158,13 +159,13 @@ def test_slices_of_few_different_numbers_hold_every_row_once(churn, values):
     manifest, rows, predictions = churn
     rows.numeric[:, column(manifest, "months")] = np.resize(values, len(rows))
     parts = slices(manifest, rows, predictions, ["months"])["months"]
-    assert sum(part["rows"] for part in parts) == len(rows)
-    assert all(part["rows"] for part in parts)
+    assert sum(part.rows for part in parts) == len(rows)
+    assert all(part.rows for part in parts)
 
 
 def test_confusion_counts_true_rows_against_given_columns(churn):
     manifest, rows, predictions = churn
-    confusion = np.array(pictures(manifest, rows.labels, predictions, 0)["confusion"])
+    confusion = np.array(pictures(manifest, rows.labels, predictions, 0).confusion)
     given = predictions.argmax(axis=1)
     for true in (0, 1):
         for answer in (0, 1):
@@ -174,7 +175,7 @@ def test_confusion_counts_true_rows_against_given_columns(churn):
 
 def test_the_roc_curve_goes_from_corner_to_corner_with_finite_thresholds(churn):
     manifest, rows, predictions = churn
-    roc = np.array(pictures(manifest, rows.labels, predictions, 0)["roc"])
+    roc = np.array(pictures(manifest, rows.labels, predictions, 0).roc)
     assert roc[0].tolist() == [0, 0, 1]
     assert roc[-1, :2].tolist() == [1, 1]
     assert np.isfinite(roc).all()
@@ -187,23 +188,25 @@ def test_the_roc_curve_goes_from_corner_to_corner_with_finite_thresholds(churn):
 def test_a_long_roc_curve_keeps_its_ends(churn, monkeypatch):
     manifest, rows, predictions = churn
     monkeypatch.setattr(scores, "POINTS", 10)
-    roc = pictures(manifest, rows.labels, predictions, 0)["roc"]
+    roc = pictures(manifest, rows.labels, predictions, 0).roc
     assert len(roc) == 10
-    assert (roc[0][:2], roc[-1][:2]) == ([0, 0], [1, 1])
+    assert (roc[0][:2], roc[-1][:2]) == ((0, 0), (1, 1))
 
 
 def test_rows_of_one_class_have_no_roc_curve(churn):
     manifest, rows, predictions = churn
-    assert set(pictures(manifest, np.zeros(len(rows), int), predictions, 0)) == {"confusion", "calibration"}
+    drawn = pictures(manifest, np.zeros(len(rows), int), predictions, 0)
+    assert drawn.model_fields_set - {"roc"} == {"confusion", "calibration"}
+    assert drawn.roc is None
 
 
 def test_residuals_are_pairs_of_prediction_and_label_and_bounded(records, monkeypatch):
     manifest = Records(records("houses"), "evaluate").manifest
     labels, predictions = numbers(60)
-    pairs = pictures(manifest, labels, predictions, 0)["residuals"]
-    assert pairs == [[p, y] for p, y in zip(predictions, labels, strict=True)]
+    pairs = pictures(manifest, labels, predictions, 0).residuals
+    assert pairs == [(p, y) for p, y in zip(predictions, labels, strict=True)]
     monkeypatch.setattr(scores, "POINTS", 25)
-    fewer = pictures(manifest, labels, predictions, 0)["residuals"]
+    fewer = pictures(manifest, labels, predictions, 0).residuals
     assert len({tuple(pair) for pair in fewer}) == 25
     assert set(map(tuple, fewer)) < set(map(tuple, pairs))
-    assert fewer == pictures(manifest, labels, predictions, 0)["residuals"]
+    assert fewer == pictures(manifest, labels, predictions, 0).residuals

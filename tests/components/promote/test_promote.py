@@ -5,17 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from kep.artifacts.evaluation import Comparison, Difference
+from kep.artifacts.verdict import Verdict
 from kep.components.promote.promote import decide, run
-from kep.core.files import write_json
-from kep.storage.champions import POINTER, content_version, read
-
-WIN = {"folder": "x", "unseen": 100, "difference": {"value": -0.2, "low": -0.3, "high": -0.1, "rows": 100}}
-LOSS = {"folder": "x", "unseen": 100, "difference": {"value": 0.2, "low": 0.1, "high": 0.3, "rows": 100}}
-PROBLEM = {"folder": "x", "unseen": 0, "problem": "the champion predicts another label"}
+from kep.storage.champions import POINTER, Champion, Promotion, content_version, read
+from tests.helpers.artifacts import evaluation as evaluated
 
 
-def difference(value: float | None, low: float | None, high: float | None) -> dict:
-    return {"folder": "x", "unseen": 50, "difference": {"value": value, "low": low, "high": high, "rows": 50}}
+def difference(value: float | None, low: float | None, high: float | None, rows: int = 50) -> Comparison:
+    return Comparison(champion="x", unseen=rows, difference=Difference(value=value, low=low, high=high, rows=rows))
+
+
+WIN, LOSS = difference(-0.2, -0.3, -0.1, 100), difference(0.2, 0.1, 0.3, 100)
+PROBLEM = Comparison(champion="x", problem="the champion predicts another label")
 
 
 @pytest.mark.parametrize(
@@ -57,20 +59,21 @@ class Place:
         (path / "ensemble.json").write_text('{"weights": {"a": 1}}')
         return path
 
-    def promote(self, content: str, compared: dict | None, version: str | None, force=False, margin=0.0) -> dict:
+    def promote(
+        self, content: str, compared: Comparison | None, against: str | None, force=False, margin=0.0
+    ) -> Verdict:
         evaluation = self.folder / "evaluation"
-        compared = compared and compared | {"folder": version}
-        write_json(evaluation / "evaluation.json", {"champion": compared})
+        evaluated(compared and compared.model_copy(update={"champion": against})).save(evaluation)
         out = self.folder / "verdict"
         run(
             out=str(out),
             ensemble=str(self.ensemble(content)),
             evaluation=str(evaluation),
             config=json.dumps({"margin": margin}),
-            champion=json.dumps({"folder": str(self.champions), "version": version}),
+            champion=Champion(folder=str(self.champions), version=None).to_json(),
             force=force,
         )
-        return json.loads((out / "verdict.json").read_text())
+        return Verdict.load(out)
 
     @property
     def current(self) -> str | None:
@@ -94,24 +97,24 @@ def test_there_is_no_champion_before_the_first_promotion(place):
 
 def test_the_first_ensemble_becomes_champion_as_a_copy(place):
     verdict = place.promote("one", None, None)
-    assert verdict["promoted"]
-    assert verdict["won"]
-    assert not verdict["forced"]
-    assert place.versions == {verdict["version"]}
-    assert Path(place.current) == place.champions / "versions" / verdict["version"]
+    assert verdict.promoted
+    assert verdict.won
+    assert not verdict.forced
+    assert place.versions == {verdict.version}
+    assert Path(place.current) == place.champions / "versions" / verdict.version
     assert (Path(place.current) / "members" / "a" / "model.txt").read_text() == "one"
     pointer = json.loads(place.pointer.read_text())
     reason = "it is the first champion"
-    assert pointer == {"version": verdict["version"], "reason": reason, "forced": False, "replaced": None}
+    assert pointer == {"version": verdict.version, "reason": reason, "forced": False, "replaced": None}
 
 
 def test_a_win_moves_the_pointer_and_keeps_the_old_version(place):
     first = place.promote("one", None, None)
     second = place.promote("two", WIN, place.current)
-    assert second["promoted"]
-    assert json.loads(place.pointer.read_text())["version"] == second["version"]
-    assert place.versions == {first["version"], second["version"]}
-    assert second["comparison"]["difference"] == WIN["difference"]
+    assert second.promoted
+    assert Promotion.load(place.champions).version == second.version
+    assert place.versions == {first.version, second.version}
+    assert second.comparison.difference == WIN.difference
 
 
 @pytest.mark.parametrize("compared", [LOSS, PROBLEM])
@@ -119,28 +122,28 @@ def test_without_a_win_nothing_under_the_champion_changes(place, compared):
     place.promote("one", None, None)
     before = place.pointer.read_bytes()
     verdict = place.promote("two", compared, place.current)
-    assert not verdict["promoted"]
-    assert not verdict["won"]
+    assert not verdict.promoted
+    assert not verdict.won
     assert place.pointer.read_bytes() == before
     assert len(place.versions) == 1
 
 
 def test_the_margin_of_the_run_file_counts(place):
     place.promote("one", None, None)
-    assert not place.promote("two", WIN, place.current, margin=0.1)["promoted"]
-    assert place.promote("two", WIN, place.current, margin=0.09)["promoted"]
+    assert not place.promote("two", WIN, place.current, margin=0.1).promoted
+    assert place.promote("two", WIN, place.current, margin=0.09).promoted
 
 
 def test_force_promotes_and_is_recorded(place):
     place.promote("one", None, None)
     verdict = place.promote("two", LOSS, place.current, force=True)
-    assert (verdict["promoted"], verdict["won"], verdict["forced"]) == (True, False, True)
-    assert json.loads(place.pointer.read_text())["forced"]
-    assert json.loads(place.pointer.read_text())["version"] == verdict["version"]
+    assert (verdict.promoted, verdict.won, verdict.forced) == (True, False, True)
+    assert Promotion.load(place.champions).forced
+    assert Promotion.load(place.champions).version == verdict.version
     # A win is not called forced.
     verdict = place.promote("three", WIN, place.current, force=True)
-    assert (verdict["promoted"], verdict["forced"]) == (True, False)
-    assert not json.loads(place.pointer.read_text())["forced"]
+    assert (verdict.promoted, verdict.forced) == (True, False)
+    assert not Promotion.load(place.champions).forced
 
 
 def test_a_champion_that_changed_meanwhile_is_not_replaced_unseen(place):
@@ -149,22 +152,22 @@ def test_a_champion_that_changed_meanwhile_is_not_replaced_unseen(place):
     place.promote("two", WIN, compared_with)
     before = place.pointer.read_bytes()
     verdict = place.promote("three", WIN, compared_with)
-    assert not verdict["promoted"]
-    assert "another ensemble became champion during this run" in verdict["reason"]
+    assert not verdict.promoted
+    assert "another ensemble became champion during this run" in verdict.reason
     assert place.pointer.read_bytes() == before
 
 
 def test_a_champion_that_appeared_meanwhile_is_not_replaced_unseen(place):
     place.promote("one", None, None)
-    assert not place.promote("two", None, None)["promoted"]
+    assert not place.promote("two", None, None).promoted
 
 
 def test_promoting_an_ensemble_twice_makes_one_version(place):
     first = place.promote("one", None, None)
     (place.ensemble("one") / "step.json").write_text('{"seconds": 12.5}')
     second = place.promote("one", WIN, place.current, force=True)
-    assert second["promoted"]
-    assert first["version"] == second["version"]
+    assert second.promoted
+    assert first.version == second.version
     assert len(place.versions) == 1
 
 
@@ -178,8 +181,8 @@ def test_the_champion_itself_is_no_challenger(place):
     place.promote("one", None, None)
     before = place.pointer.read_bytes()
     verdict = place.promote("one", WIN, place.current)
-    assert not verdict["promoted"]
-    assert "this very ensemble is the champion already" in verdict["reason"]
+    assert not verdict.promoted
+    assert "this very ensemble is the champion already" in verdict.reason
     assert place.pointer.read_bytes() == before
 
 

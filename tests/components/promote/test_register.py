@@ -7,10 +7,13 @@ import sys
 import pytest
 import yaml
 
+from kep.artifacts.evaluation import Comparison, Difference, Interval
+from kep.artifacts.verdict import Verdict
 from kep.components.promote.promote import run
-from kep.core.files import read_json, write_json
+from kep.core.files import read_json
 from kep.engines.local.runner import ENTERED
 from kep.storage.champions import Champion
+from tests.helpers.artifacts import evaluation
 from tests.helpers.paths import DATA
 from tests.kep.engines.vertex.test_vertex import BUCKET, job, one_sentence
 from tests.servers.vertex import Frame
@@ -20,9 +23,9 @@ JOB = "projects/shop-ml/locations/europe-west4/pipelineJobs/"
 MODEL = "projects/shop-ml/locations/europe-west4/models/kep-churn"
 IMAGE = f"registry.example/team/serve@sha256:{'e' * 64}"
 SCORES = {
-    "loss": {"value": 0.3, "low": 0.2, "high": 0.4},
-    "accuracy": {"value": 0.9, "low": 0.85, "high": 0.95},
-    "roc_auc": {"value": 0.95, "low": None, "high": None},
+    "loss": Interval(value=0.3, low=0.2, high=0.4),
+    "accuracy": Interval(value=0.9, low=0.85, high=0.95),
+    "roc_auc": Interval(value=0.95, low=None, high=None),
 }
 
 
@@ -42,17 +45,17 @@ def submitted(vertex, kep, churn, tmp_path) -> str:
 def promote(submitted, vertex, churn_versions, tmp_path):
     """Function that runs the step, or `again`, with what that run hands it; returns the verdict."""
 
-    def of(name: str, again: bool = False, **changes: object) -> dict:
+    def of(name: str, again: bool = False, **changes: object) -> Verdict:
         champion = job(vertex).runtime_config.parameter_values["champion"]
         if not again:
             compared = Champion.of_parameter(champion).current
-            won = {"folder": compared, "unseen": 9, "difference": {"value": -0.2, "low": -0.3, "high": -0.1, "rows": 9}}
-            evaluation = {"rows": 120, "scores": {"ensemble": SCORES}, "champion": compared and won}
-            write_json(tmp_path / "evaluation" / "evaluation.json", evaluation)
+            won = Difference(value=-0.2, low=-0.3, high=-0.1, rows=9)
+            against = compared and Comparison(champion=compared, unseen=9, difference=won)
+            evaluation(against, rows=120, scores={"ensemble": SCORES}).save(tmp_path / "evaluation")
         given = {"config": '{"registry": true}', "champion": champion, "force": False, "job": submitted} | changes
         folders = {"ensemble": str(churn_versions[name]), "evaluation": str(tmp_path / "evaluation")}
         run(out=str(tmp_path / "verdict"), **folders, **given)
-        return read_json(tmp_path / "verdict" / "verdict.json")
+        return Verdict.load(tmp_path / "verdict")
 
     return of
 
@@ -66,9 +69,9 @@ def test_the_run_hands_its_name_to_promote_where_vertex_ai_fills_it_in(submitted
 def test_a_winner_is_a_version_with_all_that_is_known_of_it(promote, submitted, vertex, churn_versions):
     verdict = promote("one")
     (version,) = vertex.models.versions[MODEL]
-    assert verdict["registered"] == f"{MODEL}@1"
+    assert verdict.registered == f"{MODEL}@1"
     assert (version.display_name, version.version_description) == ("churn", "it is the first champion")
-    assert version.artifact_uri == f"{FOLDER}/versions/{verdict['version']}"
+    assert version.artifact_uri == f"{FOLDER}/versions/{verdict.version}"
     spec = version.container_spec
     assert (spec.image_uri, spec.predict_route, spec.health_route) == (IMAGE, "/predict", "/health")
     assert [port.container_port for port in spec.ports] == [8080]
@@ -76,7 +79,7 @@ def test_a_winner_is_a_version_with_all_that_is_known_of_it(promote, submitted, 
     fingerprint = read_json(churn_versions["one"] / "manifest.json")["fingerprint"]
     expected = {
         "kep_run": "churn",
-        "kep_version": verdict["version"],
+        "kep_version": verdict.version,
         "kep_job": submitted.rpartition("/")[2],
         "kep_data": fingerprint[:16],
         "kep_image": "e" * 32,
@@ -87,20 +90,20 @@ def test_a_winner_is_a_version_with_all_that_is_known_of_it(promote, submitted, 
     assert evaluation.metrics_schema_uri.endswith("/classification_metrics_1.0.0.yaml")
     assert dict(evaluation.metrics) == {"logLoss": 0.3, "auRoc": 0.95}
     metadata = json.loads(type(evaluation).to_json(evaluation))["metadata"]
-    assert (metadata["rows"], metadata["scores"]) == (120, SCORES)
+    assert (metadata["rows"], metadata["scores"]) == (120, {name: one.model_dump() for name, one in SCORES.items()})
     (task,) = [task for task in job(vertex).job_detail.task_details if task.task_name == "promote"]
     assert vertex.models.lineage == {(task.execution.name, "OUTPUT", version.metadata_artifact)}
 
 
 def test_a_run_without_lineage_gets_its_version_all_the_same(promote, vertex):
     vertex._left[job(vertex).name] = [Frame("RUNNING")]
-    assert promote("one")["registered"] == f"{MODEL}@1"
+    assert promote("one").registered == f"{MODEL}@1"
     assert vertex.models.lineage == set()
 
 
 def test_each_winner_is_a_version_and_the_last_is_the_challenger(promote, vertex):
     promote("one")
-    assert promote("other")["registered"] == f"{MODEL}@2"
+    assert promote("other").registered == f"{MODEL}@2"
     assert [sorted(one.version_aliases) for one in vertex.models.versions[MODEL]] == [["default"], ["challenger"]]
 
 
@@ -130,7 +133,7 @@ def test_an_answer_that_is_lost_makes_nothing_twice(promote, vertex, method, bef
     if before:
         promote("other")
     fault = vertex.fault(method, "UNAVAILABLE", lose=lose)
-    assert promote("one")["registered"] == f"{MODEL}@{1 + before}"
+    assert promote("one").registered == f"{MODEL}@{1 + before}"
     assert fault.hits == 1
     assert len(vertex.models.versions[MODEL]) == 1 + before
     assert "challenger" in vertex.models.versions[MODEL][-1].version_aliases
@@ -142,7 +145,7 @@ def test_an_answer_that_is_lost_makes_nothing_twice(promote, vertex, method, bef
 def test_a_look_that_fails_for_a_while_is_repeated(promote, vertex, method):
     vertex.models.looks = 3
     fault = vertex.fault(method, "UNAVAILABLE", times=3)
-    assert promote("one")["registered"] == f"{MODEL}@1"
+    assert promote("one").registered == f"{MODEL}@1"
     assert fault.hits == 3
 
 
@@ -164,9 +167,9 @@ def test_a_refusal_is_one_sentence(promote, vertex, capsys):
 def test_what_is_not_promoted_is_not_registered(promote, vertex):
     promote("one")
     vertex.journal.clear()
-    assert promote("other", config='{"registry": true, "margin": 9}')["registered"] is None
-    assert promote("other", config="{}")["registered"] is None
-    assert promote("alike", job="training-1")["registered"] is None
+    assert promote("other", config='{"registry": true, "margin": 9}').registered is None
+    assert promote("other", config="{}").registered is None
+    assert promote("alike", job="training-1").registered is None
     assert vertex.journal == []
 
 

@@ -1,6 +1,5 @@
 """What `hardware.retrain` asks for: the same model on one device, on several, and in several processes."""
 
-import json
 import os
 import shutil
 import signal
@@ -8,6 +7,7 @@ import signal
 import numpy as np
 import pytest
 
+from tests.helpers.artifacts import candidate
 from tests.helpers.retraining import Retraining, checkpoints, kill, same
 
 MIRRORED = {"strategy": "mirrored", "device": "cpu"}
@@ -135,6 +135,7 @@ def test_a_bad_shard_is_named_and_the_checkpoints_stay(retraining, tmp_path, dam
 def test_memory_that_runs_out_is_a_sentence(records, tmp_path, monkeypatch, capsys):
     import tensorflow as tf
 
+    from kep.artifacts.weights import Member
     from kep.components.retrain.retrain import run
     from kep.models.keras_family import KerasFamily
 
@@ -142,12 +143,12 @@ def test_memory_that_runs_out_is_a_sentence(records, tmp_path, monkeypatch, caps
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[8192,8192]")
 
     monkeypatch.setattr(KerasFamily, "refit", too_large)
-    member = {"id": "mlp-001", "family": "mlp", "values": {}, "best": 1, "trained_rows": 1, "weight": 1.0}
+    member = Member(**dict(candidate("mlp-001")), median_best=1, trained_rows=1, weight=1.0)
     sections = {"families": '[{"name": "mlp"}]', "config": "{}", "hardware": "{}", "weights": "", "code": "c"}
     with pytest.raises(SystemExit) as ended:
         run(
             out=str(tmp_path / "out"),
-            member=json.dumps(member),
+            member=member.to_json(),
             records=str(records("cancer")),
             batch_size=32,
             seed=0,

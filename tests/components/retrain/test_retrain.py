@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kep.artifacts.member import TrainedMember
+from kep.artifacts.weights import Member
 from kep.components.retrain.retrain import length, run
 from kep.core.seeds import derive
 from kep.data.records import Records, Rows
@@ -13,16 +15,17 @@ from kep.models.boosted_trees import BoostedTrees
 from kep.models.family import Settings
 from kep.training.monitor import Monitor
 
-MEMBER = {
-    "id": "boosted_trees-002",
-    "family": "boosted_trees",
-    "values": {"learning_rate": 0.1, "num_leaves": 8, "bagging_fraction": 0.7},
-    "loss": 0.1,
-    "best": 7,
-    "trained_rows": 300,
-    "unit": "round",
-    "weight": 0.25,
-}
+MEMBER = Member(
+    id="boosted_trees-002",
+    family="boosted_trees",
+    values={"learning_rate": 0.1, "num_leaves": 8, "bagging_fraction": 0.7},
+    loss=0.1,
+    best=9,
+    median_best=7,
+    trained_rows=300,
+    unit="round",
+    weight=0.25,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,17 +54,17 @@ def weights(records, tmp_path) -> Path:
     """What weigh hands on of a candidate's model, trained on train rows."""
     data = Records(records("cancer"), "best_epoch")
     member = BoostedTrees(data.manifest)
-    fit = member.fit(MEMBER["values"], data.load("train"), data.load("validation"), Settings(1, 1, 32, 5), Monitor())
-    folder = tmp_path / "weights" / "models" / MEMBER["id"]
+    fit = member.fit(MEMBER.values, data.load("train"), data.load("validation"), Settings(1, 1, 32, 5), Monitor())
+    folder = tmp_path / "weights" / "models" / MEMBER.id
     folder.mkdir(parents=True)
     member.save(fit.model(), folder)
     return tmp_path / "weights"
 
 
-def retrain(records: Path, weights: Path, out: Path, seed: int = 0, **config) -> dict:
+def retrain(records: Path, weights: Path, out: Path, seed: int = 0, **config) -> TrainedMember:
     run(
         out=str(out),
-        member=json.dumps(MEMBER),
+        member=MEMBER.to_json(),
         records=str(records),
         weights=str(weights),
         families='[{"name": "boosted_trees"}]',
@@ -71,7 +74,7 @@ def retrain(records: Path, weights: Path, out: Path, seed: int = 0, **config) ->
         seed=seed,
         code="c",
     )
-    return json.loads((out / "member.json").read_text())
+    return TrainedMember.load(out)
 
 
 @pytest.mark.parametrize(("rule", "rounds"), [("book", 8), ("same", 7), ("steps", 7)])
@@ -81,16 +84,16 @@ def test_a_member_is_trained_on_train_and_validation_rows_as_long_as_the_rule_sa
     member = retrain(records("cancer"), weights, tmp_path / "out", epochs=rule)
     data = Records(records("cancer"), "retrain")
     rows = Rows.concat([data.load("train"), data.load("validation")])
-    assert MEMBER.items() <= member.items()
-    assert (member["rule"], member["trained_units"]) == (rule, rounds)
-    assert (member["roles"], member["rows"]) == (["train", "validation"], len(rows))
-    assert member["seed"] == derive(0, "retrain", MEMBER["id"])
-    assert member["spec"] == {"name": "boosted_trees"}
+    assert dict(MEMBER).items() <= dict(member).items()
+    assert (member.rule, member.trained_units) == (rule, rounds)
+    assert (member.roles, member.rows) == (["train", "validation"], len(rows))
+    assert member.seed == derive(0, "retrain", MEMBER.id)
+    assert member.spec == {"name": "boosted_trees"}
     ledger = json.loads((tmp_path / "out" / "step.json").read_text())["ledger"]
     assert [line["role"] for line in ledger] == ["train", "validation"]
 
     own = BoostedTrees(data.manifest)
-    expected = own.refit(MEMBER["values"], rows, rounds, Settings(0, 0, 32, member["seed"]), Monitor())
+    expected = own.refit(MEMBER.values, rows, rounds, Settings(0, 0, 32, member.seed), Monitor())
     model = own.load(tmp_path / "out")
     assert model.num_trees() == rounds
     np.testing.assert_array_equal(own.predict(model, rows), own.predict(expected, rows))
@@ -117,14 +120,14 @@ def test_steps_of_a_network_are_fewer_epochs_on_more_rows(records, tmp_path, mon
 
     monkeypatch.setattr("kep.models.boosted_trees.BoostedTrees", Epochs)
     member = retrain(records("cancer"), tmp_path, tmp_path / "out", epochs="steps")
-    assert asked == [(pytest.approx(7 * MEMBER["trained_rows"] / member["rows"]), member["rows"])]
+    assert asked == [(pytest.approx(7 * MEMBER.trained_rows / member.rows), member.rows)]
 
 
 def test_without_retraining_the_train_only_model_is_used_as_it_is(records, weights, tmp_path):
     member = retrain(records("cancer"), weights, tmp_path / "out", enabled=False)
     copied = (tmp_path / "out" / "model.txt").read_bytes()
-    assert copied == (weights / "models" / MEMBER["id"] / "model.txt").read_bytes()
+    assert copied == (weights / "models" / MEMBER.id / "model.txt").read_bytes()
     train = Records(records("cancer"), "retrain").manifest.roles["train"].rows
-    assert (member["rule"], member["roles"], member["rows"]) == ("off", ["train"], train)
-    assert member["trained_units"] == MEMBER["best"]
+    assert (member.rule, member.roles, member.rows) == ("off", ["train"], train)
+    assert member.trained_units == MEMBER.median_best
     assert json.loads((tmp_path / "out" / "step.json").read_text())["ledger"] == []

@@ -6,14 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kep.artifacts.best_epoch import BestEpoch
+from kep.artifacts.weights import Member, Weights
 from kep.components.ingest.ingest import ingest
-from kep.components.weigh.weigh import check, load_predictions, run, simplest
+from kep.components.weigh.weigh import Way, check, load_predictions, run, simplest
 from kep.config.data import DataSettings
 from kep.config.ensemble import EnsembleSettings
 from kep.core.errors import UserError
-from kep.core.files import write_json
 from kep.data.records import Records
 from kep.data.schema import Manifest
+from tests.helpers.artifacts import best_epoch
+from tests.helpers.artifacts import candidate as candidates
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +37,9 @@ def candidate(folder: Path, records: Path, id: str, noise: float, seed: int) -> 
     held = {"labels": validation.labels, "ids": validation.ids, "folds": np.zeros(len(validation), int)}
     np.savez(folder / "predictions.npz", predictions=predictions, **held)
     np.savez(folder / "trained_on.npz", **{"0": train.ids})
-    described = {"id": id, "family": "mlp", "values": {}, "best": 3, "unit": "epoch", "loss": 0.1}
     fingerprints = {role: data.manifest.roles[role].fingerprint for role in ("train", "validation")}
-    told = {"best": 5, "unit": "epoch", "folds": None, "trained_rows": len(train), "fingerprints": fingerprints}
-    write_json(folder / "best_epoch.json", told | {"candidate": described})
+    told = {"median_best": 5, "trained_rows": len(train), "fingerprints": fingerprints}
+    best_epoch(candidates(id), **told).save(folder)
     return folder
 
 
@@ -55,35 +57,35 @@ def weigh(results, records, out, method="exact", **settings):
 
 
 def test_weights_are_bound_to_members_whatever_their_order(results, records, tmp_path):
-    straight = [json.loads(item) for item in weigh(results, records, tmp_path / "a")]
-    shuffled = [json.loads(item) for item in weigh(results[::-1], records, tmp_path / "b")]
+    straight = [Member.from_json(item) for item in weigh(results, records, tmp_path / "a")]
+    shuffled = [Member.from_json(item) for item in weigh(results[::-1], records, tmp_path / "b")]
     assert straight == shuffled
-    assert straight[0]["id"] == "mlp-001"
-    assert straight[0]["best"] == 5
-    assert sum(member["weight"] for member in straight) == pytest.approx(1)
+    assert straight[0].id == "mlp-001"
+    assert (straight[0].best, straight[0].median_best) == (3, 5)
+    assert sum(member.weight for member in straight) == pytest.approx(1)
 
 
 def test_the_correlation_of_losses_is_numpys(results, records, tmp_path):
     weigh(results, records, tmp_path / "w")
-    told = json.loads((tmp_path / "w" / "weights.json").read_text())["correlation"]
+    told = Weights.load(tmp_path / "w").correlation
     stored = [np.load(result / "predictions.npz") for result in sorted(results)]
     losses = [-np.log(s["predictions"][:, np.arange(len(s["labels"])), s["labels"]]).ravel() for s in stored]
-    assert told["ids"] == ["mlp-000", "mlp-001", "mlp-002"]
-    np.testing.assert_allclose(told["matrix"], np.corrcoef(losses), atol=1e-9)
+    assert told.ids == ["mlp-000", "mlp-001", "mlp-002"]
+    np.testing.assert_allclose(told.matrix, np.corrcoef(losses), atol=1e-9)
 
 
-def weights_of(folder: Path) -> dict:
-    return json.loads((folder / "weights.json").read_text())
+def weights_of(folder: Path) -> Weights:
+    return Weights.load(folder)
 
 
 def test_few_rows_get_the_plain_average_of_chosen_members(results, records, tmp_path):
-    members = [json.loads(item) for item in weigh(results, records, tmp_path / "w", "auto")]
+    members = [Member.from_json(item) for item in weigh(results, records, tmp_path / "w", "auto")]
     told = weights_of(tmp_path / "w")
-    assert told["method"] == "greedy_uniform"
-    assert "too few" in told["reason"]
-    assert not told["fitted"]
-    assert [member["weight"] for member in members] == pytest.approx([1 / len(members)] * len(members))
-    assert "mlp-001" in [member["id"] for member in members]
+    assert told.method == "greedy_uniform"
+    assert "too few" in told.reason
+    assert not told.fitted
+    assert [member.weight for member in members] == pytest.approx([1 / len(members)] * len(members))
+    assert "mlp-001" in [member.id for member in members]
 
 
 @pytest.fixture
@@ -96,14 +98,14 @@ def many_rows(monkeypatch):
 def test_what_is_written_says_how_the_weights_came_about(results, records, tmp_path, capsys):
     weigh(results, records, tmp_path / "w")
     told = weights_of(tmp_path / "w")
-    assert told["gap"] <= 1e-6
-    assert (told["metric"], told["pooling"], told["fitted"]) == ("loss", "arithmetic", True)
-    assert told["chosen"] in told["methods"]
-    assert "exact, geometric" in told["methods"]
-    assert "standard error" in told["pooling_reason"]
-    assert set(told["without"]) == {id for id, weight in told["weights"].items() if weight}
+    assert told.gap <= 1e-6
+    assert (told.metric, told.pooling, told.fitted) == ("loss", "arithmetic", True)
+    assert told.chosen in told.methods
+    assert "exact, geometric" in told.methods
+    assert "standard error" in told.pooling_reason
+    assert set(told.without) == {id for id, weight in told.weights.items() if weight}
     # Without the best member the loss is higher.
-    assert told["without"]["mlp-001"]["difference"] > 2 * told["without"]["mlp-001"]["error"]
+    assert told.without["mlp-001"].difference > 2 * told.without["mlp-001"].error
     said = capsys.readouterr().out
     assert "(standard error " in said
     assert "±" not in said
@@ -114,15 +116,15 @@ def test_what_is_written_says_how_the_weights_came_about(results, records, tmp_p
 def test_another_metric_gets_bagged_greedy_and_no_certificate(results, records, tmp_path, metric):
     weigh(results, records, tmp_path / "w", "auto", metric=metric)
     told = weights_of(tmp_path / "w")
-    assert (told["method"], told["metric"], told["gap"]) == ("greedy_bagged", metric, None)
-    assert all(0 <= way["score"] <= 1 for way in told["methods"].values())
+    assert (told.method, told.metric, told.gap) == ("greedy_bagged", metric, None)
+    assert all(0 <= way.score <= 1 for way in told.methods.values())
 
 
 def test_few_rows_do_not_choose_the_pool(results, records, tmp_path):
     weigh(results, records, tmp_path / "w")
     told = weights_of(tmp_path / "w")
-    assert told["pooling"] == "arithmetic"
-    assert "too few" in told["pooling_reason"]
+    assert told.pooling == "arithmetic"
+    assert "too few" in told.pooling_reason
 
 
 @pytest.mark.usefixtures("many_rows")
@@ -138,26 +140,25 @@ def test_the_geometric_pool_is_used_when_it_is_surely_better(results, records, t
         np.savez(result / "predictions.npz", **stored)
     weigh(results[:2], records, tmp_path / "auto")
     told = weights_of(tmp_path / "auto")
-    assert told["pooling"] == "geometric"
-    assert told["chosen"] == "exact, geometric"
-    assert told["methods"]["exact, geometric"]["loss"] < told["methods"]["exact"]["loss"]
+    assert told.pooling == "geometric"
+    assert told.chosen == "exact, geometric"
+    assert told.methods["exact, geometric"].loss < told.methods["exact"].loss
     weigh(results[:2], records, tmp_path / "set", pooling="arithmetic")
-    assert weights_of(tmp_path / "set")["pooling"] == "arithmetic"
-    assert weights_of(tmp_path / "set")["validation_loss"] > told["validation_loss"]
+    assert weights_of(tmp_path / "set").pooling == "arithmetic"
+    assert weights_of(tmp_path / "set").validation_loss > told.validation_loss
 
 
 def with_latency(results, latency):
     for result, value in zip(results, latency, strict=True):
-        told = json.loads((result / "best_epoch.json").read_text())
-        write_json(result / "best_epoch.json", told | {"latency_ms": value})
+        BestEpoch.load(result).model_copy(update={"latency_ms": value}).save(result)
 
 
 def test_members_keep_to_the_latency_budget(results, records, tmp_path):
     with_latency(results, [1.0, 5.0, 2.0])
     weigh(results, records, tmp_path / "w", max_latency_ms=3.0)
     told = weights_of(tmp_path / "w")
-    assert told["weights"]["mlp-001"] == 0
-    assert sum(told["latency_ms"][member["id"]] for member in told["members"]) <= 3.0
+    assert told.weights["mlp-001"] == 0
+    assert sum(told.latency_ms[member.id] for member in told.members) <= 3.0
 
 
 def test_a_budget_that_no_candidate_meets_is_refused(results, records, tmp_path, capsys):
@@ -218,7 +219,7 @@ def test_the_simplest_method_within_one_standard_error_wins():
     rng = np.random.default_rng(0)
     base = rng.normal(1, 0.1, 1000)
     table = {
-        name: {"loss": float(losses.mean()), "losses": losses}
+        name: Way(losses)
         for name, losses in {
             "uniform": base + 0.2,
             "greedy_uniform": base + 0.1,

@@ -13,6 +13,7 @@ from kep.components.ingest.ingest import ingest
 from kep.config.data import DataSettings
 from kep.core.errors import RunError, UserError
 from kep.core.files import write_json
+from kep.data.ledger import LedgerLine
 from kep.data.records import READERS, ROLES, Records, Rows, encode_table
 from kep.data.schema import Manifest
 from tests.helpers.paths import DATA
@@ -48,7 +49,7 @@ def test_who_may_read_what(step: str, role: str, churn: Path):
         rows = records.load(role)
         info = records.manifest.roles[role]
         assert len(rows) == info.rows
-        assert records.ledger == [{"step": step, "role": role, "rows": info.rows, "fingerprint": info.fingerprint}]
+        assert records.ledger == [LedgerLine(step=step, role=role, rows=info.rows, fingerprint=info.fingerprint)]
     else:
         with pytest.raises(UserError, match=f'step "{step}" may not read {role} rows'):
             records.load(role)

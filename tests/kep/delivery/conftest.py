@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kep.artifacts.report import Report
 from kep.artifacts.trials import TrialStore
-from kep.core.files import write_json
 from kep.data.records import Records
 from kep.runtime.step import Step
 from kep.training.monitor import StepMonitor
+from tests.helpers.artifacts import best_epoch, candidate, run_record
+from tests.helpers.reports import whole
 from tests.helpers.trials import recorded
 
 
@@ -39,14 +41,14 @@ def runs(ensembles, records, tmp_path_factory):
                 np.savez(folder / "predictions.npz", predictions=family.predict(model, validation)[None], **held)
                 np.savez(folder / "trained_on.npz", **{"0": train.ids})
                 roles = {role: own.manifest.roles[role].fingerprint for role in ("train", "validation")}
-                result = {"candidate": {"id": member["id"]}, "folds": None, "fingerprints": roles}
-                write_json(folder / "best_epoch.json", result)
+                result = best_epoch(candidate(member.id), fingerprints=roles)
+                result.save(folder)
                 with StepMonitor(Step("best_epoch"), "", scalars=folder / "tensorboard" / "seed-0") as monitor:
                     for epoch in (1, 2, 3):
                         monitor.epoch(epoch, {"loss": 1 / epoch, "val_loss": 2 / epoch})
                 results.append(result)
                 retrained = store / f"m{place}" / "retrain" / "model"
-                shutil.copytree(run / "ensemble" / "members" / member["id"], retrained)
+                shutil.copytree(run / "ensemble" / "members" / member.id, retrained)
                 with StepMonitor(Step("retrain"), "", scalars=retrained / "tensorboard" / "training") as monitor:
                     monitor.epoch(1, {"loss": 0.5})
             # Sorts before the members that it is of.
@@ -55,17 +57,16 @@ def runs(ensembles, records, tmp_path_factory):
             evaluation.mkdir(parents=True)
             predictions = own.combine(own.predict_members(test))
             np.savez(evaluation / "predictions.npz", labels=test.labels, ids=test.ids, ensemble=predictions)
-            report = {
-                "evaluation": {"rows": len(test)},
-                "best_epochs": results,
-                "members": own.members,
-                "manifest": json.loads(own.manifest.model_dump_json()),
-                "weights": {"method": "exact", "pooling": own.pooling},
-                "study": {"objective": {"name": "loss", "direction": "min"}},
-                "asked": {"ensemble": {}},
-            }
-            write_json(evaluation / "evaluation.json", report["evaluation"])
-            write_json(store / "tune" / "study" / "study.json", report["study"])
+            told = Report.from_json(json.dumps(whole(own.manifest)))
+            report = told.model_copy(
+                update={
+                    "best_epochs": results,
+                    "members": own.members,
+                    "weights": told.weights.model_copy(update={"method": "exact", "pooling": own.pooling}),
+                }
+            )
+            report.evaluation.save(evaluation)
+            report.study.save(store / "tune" / "study")
             study = TrialStore(store / "tune" / "study")
             for number, units in enumerate((16, 64)):
                 values = {"units": units, "learning_rate": 0.01, "activation": "relu"}
@@ -73,8 +74,8 @@ def runs(ensembles, records, tmp_path_factory):
                 score = {"score": loss, "loss": loss, "best": 2, "validation_curve": [0.7, loss]}
                 study.save(recorded(number, "mlp", values, number, "complete", **score), None)
             study.save(recorded(2, "mlp", {"units": 8}, 2, "infeasible", reason="no number"), None)
-            write_json(run / "report.json", report)
-            write_json(run / "run.json", {"run_file": {"data": {"source": source}, "seed": 0}})
+            report.save(run)
+            run_record(data={"source": source}).save(run)
             (run / "report.html").touch()
             (root / source / "latest").symlink_to(run.name)
             made[source, names] = root

@@ -18,6 +18,7 @@ from kep.delivery.models import locate
 from kep.delivery.predict import predict
 from kep.pipelines.compile import compile_prediction
 from tests.components.predict.conftest import churn
+from tests.helpers.artifacts import run_record
 from tests.helpers.paths import DATA, ROOT
 from tests.pipelines.test_images import PINNED
 
@@ -133,7 +134,7 @@ def test_the_champion_of_a_name_is_read_as_its_run_read_its_data(runs, tmp_path)
     own = tmp_path / "runs"
     shutil.copytree(runs("churn", "mlp", "boosted_trees"), own, symlinks=True)
     run = own / "churn" / "latest"
-    write_json(run / "run.json", {"run_file": {"data": {"source": "x", "delimiter": ";", "missing": ["?"]}}})
+    run_record(data={"source": "x", "delimiter": ";", "missing": ["?"]}).save(run)
     champions = own / "champions" / "churn"
     shutil.copytree(run / "ensemble", champions / "versions" / "abc")
     write_json(champions / "champion.json", {"version": "abc"})

@@ -9,12 +9,15 @@ import yaml
 from pyarrow import csv
 from rich.console import Console
 
+from kep.artifacts.report import Report
 from kep.cli import main
 from kep.config.run_file import validate
 from kep.core.errors import UserError
-from kep.core.files import write_json
+from kep.data.schema import Manifest
 from kep.engines.preflight import check, trainings
+from tests.helpers.artifacts import best_epoch, candidate, member
 from tests.helpers.paths import DATA
+from tests.helpers.reports import whole
 
 CHURN = {"source": str(DATA / "churn.csv"), "label": "churned"}
 
@@ -92,27 +95,33 @@ def test_trainings_are_counted_as_the_steps_will_do_them(sections, expected):
     assert trainings(settings(**sections)) == expected
 
 
-def last_run(runs, **asked) -> None:
+def last_run(records, runs, **asked) -> None:
     """The report of a run of 10 trials of 6 s, 2 candidates of 3 seeds of 20 s, and 2 members of 30 s."""
     steps = [("ingest", 2.0), ("tune", 60.0), ("best_epoch", 60.0), ("best_epoch", 60.0), ("retrain", 30.0)]
-    report = {
-        "asked": settings(**asked).model_dump(mode="json"),
-        "study": {"executions": 10},
-        "best_epochs": [{"seeds": [{}] * 3}] * 2,
-        "members": [{}] * 2,
-        "manifest": {"roles": {"train": {"rows": ROWS}}},
-        "steps": [{"step": step, "seconds": seconds} for step, seconds in [*steps, ("retrain", 30.0)]],
-        "run": {"seconds": 1.0},
-    }
-    write_json(runs / "demo" / "latest" / "report.json", report)
+    told = Report.from_json(json.dumps(whole(Manifest.load(records("churn")))))
+    role = told.manifest.roles["train"].model_copy(update={"rows": ROWS})
+    step = told.steps[0]
+    told.model_copy(
+        update={
+            "asked": settings(**asked),
+            "study": told.study.model_copy(update={"executions": 10}),
+            "best_epochs": [best_epoch(candidate("mlp-000"))] * 2,
+            "members": [member("mlp-000", 0.5)] * 2,
+            "manifest": told.manifest.model_copy(update={"roles": told.manifest.roles | {"train": role}}),
+            "steps": [
+                step.model_copy(update={"step": name, "seconds": seconds})
+                for name, seconds in [*steps, ("retrain", 30.0)]
+            ],
+        }
+    ).save(runs / "demo" / "latest")
 
 
 ROWS = 360
 """Train rows of churn.csv under the default split."""
 
 
-def test_the_time_follows_from_what_trainings_took_in_the_last_run(tmp_path):
-    last_run(tmp_path, search={"max_trials": 10, "top_n": 2})
+def test_the_time_follows_from_what_trainings_took_in_the_last_run(records, tmp_path):
+    last_run(records, tmp_path, search={"max_trials": 10, "top_n": 2})
     same = screen(tmp_path, search={"max_trials": 10, "top_n": 2})
     # 2 + 60 + 120 / 2 + 60 / 2 seconds, and 4 for each pair of tasks to start.
     assert "train 360" in line(same, "rows")
@@ -122,8 +131,8 @@ def test_the_time_follows_from_what_trainings_took_in_the_last_run(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"search": {"max_epochs": 7}}, {"best_epoch": {"max_epochs": 7}}])
-def test_a_last_run_that_trained_otherwise_says_nothing(tmp_path, change):
-    last_run(tmp_path)
+def test_a_last_run_that_trained_otherwise_says_nothing(records, tmp_path, change):
+    last_run(records, tmp_path)
     assert "a guess" in line(screen(tmp_path, **change), "time")
 
 

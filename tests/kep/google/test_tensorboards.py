@@ -112,7 +112,7 @@ def test_every_seed_is_a_run_of_one_experiment(boards, given, records):
 def test_an_instance_out_of_reach_is_a_warning_and_no_failure(boards, vertex, given, records, capsys):
     vertex.fault("CreateTensorboardExperiment", "UNAVAILABLE", "no route to host", times=float("inf"))
     result = best_epoch(records("cancer"), given / "best-epoch_1" / "result")
-    assert len(result["seeds"]) == 3
+    assert len(result.seeds) == 3
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
     assert line.startswith(
         "boosted_trees-004: warning: TensorBoard does not get the curves, which the event files have"

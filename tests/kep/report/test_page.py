@@ -2,6 +2,7 @@
 
 import pytest
 
+from kep.artifacts.evaluation import Interval
 from kep.report.page import decimals, interval, loss, number, seconds
 
 
@@ -39,8 +40,8 @@ def test_an_interval_shows_two_digits_of_its_half_width():
     assert decimals(0.055) == 3
     assert decimals(4800) == 0
     assert decimals(None) == 4
-    assert interval({"low": 0.03646, "high": 0.14717}, 3) == "0.036 to 0.147"
-    assert interval({"low": None, "high": None}, 3) == "–"
+    assert interval(Interval(value=0.09, low=0.03646, high=0.14717), 3) == "0.036 to 0.147"
+    assert interval(Interval(value=0.09, low=None, high=None), 3) == "–"
 
 
 @pytest.mark.parametrize(

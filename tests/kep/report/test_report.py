@@ -7,14 +7,14 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from kep.components.evaluate.scores import intervals, pictures
+from kep.artifacts.report import Report
+from kep.artifacts.verdict import Verdict
 from kep.components.tune.summary import write_summary
-from kep.config.run_file import validate
 from kep.core.files import write_json
 from kep.data.schema import Manifest
 from kep.report.report import render
+from tests.helpers.reports import whole as invented
 
-MODELS = ("mlp-000", "baseline", "average of members", "ensemble")
 VOID = {"meta", "br", "hr", "img", "input", "link", "path", "use", "rect", "circle", "line", "polyline", "polygon"}
 
 
@@ -44,141 +44,15 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
-def whole(records, source: str, trials: int = 6, candidates: int = 2, epochs: int = 5) -> dict:
+def whole(records, source: str, **sizes: int) -> dict:
     """A report.json as evaluate writes it, of invented trainings on real records."""
-    manifest = Manifest.load(records(source))
-    task, classes = manifest.label.task, len(manifest.label.classes or [])
-    rng, rows = np.random.default_rng(0), manifest.roles["test"].rows
-    if task == "regression":
-        labels = rng.normal(100, 20, rows).astype(np.float32)
-        predicted = {name: labels + rng.normal(0, 5, rows) for name in MODELS}
-    else:
-        labels = rng.integers(0, classes, rows)
-        predicted = {n: rng.dirichlet(np.ones(classes), rows) for n in MODELS}
-    curve = list(np.linspace(1, 0.2, epochs))
-    records_of = [
-        {
-            "number": i,
-            "family": "mlp",
-            "values": {"units": 16 + i, "rate": 0.1 / (i + 1)},
-            "seed": i,
-            "status": "infeasible" if i == 1 else "complete",
-            "reason": "ValueError: <b>no</b>" if i == 1 else "",
-            "score": None if i == 1 else 1.0 / (i + 1),
-            "loss": None if i == 1 else 1.0 / (i + 1),
-            "best": epochs,
-            "unit": "epoch",
-            "metrics": {},
-            "validation_curve": curve,
-            "seconds": 1.5,
-            "worker": 1,
-        }
-        for i in range(trials)
-    ]
-    ids = [f"mlp-{i:03d}" for i in range(candidates)]
-    chosen = [
-        {"id": id, "family": "mlp", "values": {"units": 16}, "loss": 0.3, "best": 3, "unit": "epoch"} for id in ids
-    ]
-    fits = [
-        {
-            "seed": s,
-            "best": 3,
-            "loss": 0.3,
-            "at_cap": False,
-            "train_curve": curve,
-            "validation_curve": curve,
-            "metrics": {},
-        }
-        for s in range(3)
-    ]
-    space = [
-        {"class_name": "Int", "config": {"name": "units", "min_value": 16, "max_value": 300, "sampling": "linear"}},
-        {"class_name": "Float", "config": {"name": "rate", "min_value": 1e-4, "max_value": 1.0, "sampling": "log"}},
-    ]
-    lines = [
-        {"step": step, "role": role, "rows": manifest.roles[role].rows, "fingerprint": "f" * 64, "times": 1}
-        for step, role in (("tune", "train"), ("tune", "validation"), ("evaluate", "test"))
-    ]
-    methods = {name: {"loss": 0.3, "error": 0.01} for name in ("best single", "uniform", "exact", "uniform, geometric")}
-    step = {"label": "", "seconds": 2.0, "peak_memory_mb": 300.0, "cores": 2, "seed": 0, "started": 0.0, "ledger": []}
-    return json.loads(
-        json.dumps(
-            {
-                "asked": validate({"name": "demo", "data": {"source": "x.csv"}}).model_dump(mode="json"),
-                "manifest": manifest.model_dump(mode="json"),
-                "study": {
-                    "identity": "abc",
-                    "objective": {"name": "loss", "direction": "min"},
-                    "tuner": "bayesian",
-                    "spaces": {"mlp": space},
-                    "trials": trials,
-                    "executions": trials,
-                    "distinct": trials,
-                    "infeasible": 1,
-                    "lowest_loss": 0.25,
-                    "corrected_loss": 0.27,
-                    "candidates": chosen,
-                },
-                "trials": records_of,
-                "best_epochs": [
-                    {
-                        "candidate": c,
-                        "unit": "epoch",
-                        "best": 3,
-                        "at_cap": True,
-                        "folds": None,
-                        "seeds": fits,
-                    }
-                    for c in chosen
-                ],
-                "weights": {
-                    "method": "uniform",
-                    "reason": "as set",
-                    "fitted": False,
-                    "metric": "loss",
-                    "pooling": "arithmetic",
-                    "pooling_reason": "geometric minus arithmetic +0.1, standard error 0.1",
-                    "chosen": "uniform",
-                    "latency_ms": None,
-                    "without": {"mlp-000": {"loss": 0.5, "difference": 0.2, "error": 0.1}},
-                    "methods": methods,
-                    "validation_loss": 0.3,
-                    "gap": 1e-3,
-                    "correlation": {"ids": ids, "matrix": np.eye(candidates).tolist()},
-                    "weights": {id: 1.0 if id == "mlp-000" else 0.0 for id in ids},
-                    "members": [chosen[0] | {"weight": 1.0, "best": 3}],
-                },
-                "members": [
-                    chosen[0]
-                    | {"weight": 1.0, "best": 3, "trained_units": 3, "rule": "same", "seed": 1, "rows": 100}
-                    | {"roles": ["train", "validation"], "spec": {"name": "mlp"}}
-                ],
-                "evaluation": {
-                    "rows": rows,
-                    "scores": {n: intervals(task, labels, p, 100, 0) for n, p in predicted.items()},
-                    "pictures": pictures(manifest, labels, predicted["ensemble"], 0),
-                    "slices": {},
-                    "against": {
-                        name: {"value": -0.1, "low": -0.2, "high": 0.1, "rows": rows}
-                        for name in predicted
-                        if name != "ensemble"
-                    },
-                    "without": {},
-                    "reload_difference": 0.0,
-                    "gap": {
-                        "validation_loss": 0.3,
-                        "cross_fitted_loss": 0.31,
-                        "test_loss": {"value": 0.4, "low": 0.3, "high": 0.5},
-                    },
-                    "champion": None,
-                    "ledger": lines,
-                },
-                "steps": [
-                    step | {"step": name, "versions": {"python": "3.11"}}
-                    for name in ("ingest", "tune", "weigh", "evaluate")
-                ],
-            }
-        )
+    return invented(Manifest.load(records(source)), **sizes)
+
+
+def page_of(told: dict, verdict: dict | None = None) -> str:
+    """The page of a report.json and a verdict.json."""
+    return render(
+        Report.from_json(json.dumps(told)), None if verdict is None else Verdict.from_json(json.dumps(verdict))
     )
 
 
@@ -206,13 +80,15 @@ VERDICT = {
     "margin": 0.0,
     "version": "0123456789ab",
     "folder": "champions/demo",
+    "comparison": None,
+    "registered": None,
 }
 SOURCES = ["cancer", "digits", "houses", "churn"]
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_report_is_one_whole_offline_page(source, records):
-    page = render(whole(records, source))
+    page = page_of(whole(records, source))
     read = Page(page)
     assert "script" not in read.tags
     assert all(reference.startswith("#") for reference in read.references)
@@ -227,28 +103,28 @@ def section(page: str, name: str) -> str:
 
 
 def test_a_plain_average_is_not_said_to_be_fitted(records):
-    part = section(render(whole(records, "cancer")), "ensemble")
+    part = section(page_of(whole(records, "cancer")), "ensemble")
     assert "fitted weights" not in part
     assert "uniform (of all) (chosen)" in part
     assert "uniform (of all), geometric" in part
     assert "Pooling" not in part
-    fitted = section(render(of_two(whole(records, "cancer"))), "ensemble")
+    fitted = section(page_of(of_two(whole(records, "cancer"))), "ensemble")
     assert "fitted weights are at most 1.0e-07 above" in fitted
     assert "Pooling: <b>arithmetic</b>" in fitted
 
 
 def test_members_that_were_not_retrained_are_not_said_to_be(records):
     told = whole(records, "cancer")
-    assert "Members, as retrained" in render(told)
+    assert "Members, as retrained" in page_of(told)
     told["members"][0] |= {"rule": "off", "roles": ["train"]}
-    page = render(told)
+    page = page_of(told)
     assert "as retrained" not in page
     assert "as best_epoch trained them on train rows" in page
 
 
 def test_what_each_member_adds_and_costs_is_told(records):
-    assert "What each member adds" not in render(whole(records, "cancer"))
-    part = section(render(of_two(whole(records, "cancer"))), "ensemble")
+    assert "What each member adds" not in page_of(whole(records, "cancer"))
+    part = section(page_of(of_two(whole(records, "cancer"))), "ensemble")
     assert "0.042 <small>0.010 to 0.070</small>" in part
     assert "renormalised" in part
     assert "in 3.75 ms together, of a budget of 4 ms" in part
@@ -259,26 +135,26 @@ def test_weights_for_another_metric_show_its_cross_fitted_scores(records):
     told["weights"] |= {"metric": "roc_auc", "gap": None}
     for way in told["weights"]["methods"].values():
         way["score"] = 0.9876
-    part = section(render(told), "ensemble")
+    part = section(page_of(told), "ensemble")
     assert "The weights are for ROC AUC" in part
     assert "0.9876" in part
 
 
 @pytest.mark.parametrize(("source", "words"), [("cancer", "class shares of train"), ("houses", "mean of train")])
 def test_the_baseline_is_the_last_row_of_the_metrics(records, source, words):
-    part = section(render(whole(records, source)), "test")
+    part = section(page_of(whole(records, source)), "test")
     assert part.index(f"baseline ({words})") > part.index("mlp-000")
     assert ("intervals; positive class: " in part) == (source == "cancer")
 
 
 def test_equal_input_gives_equal_bytes(records):
-    assert render(whole(records, "cancer")) == render(whole(records, "cancer"))
+    assert page_of(whole(records, "cancer")) == page_of(whole(records, "cancer"))
 
 
 def test_a_second_reader_of_the_test_rows_is_said_loudly(records):
     told = whole(records, "cancer")
     told["evaluation"]["ledger"].append(told["evaluation"]["ledger"][-1] | {"step": "tune"})
-    page = render(told)
+    page = page_of(told)
     assert "test was opened once, by evaluate" not in page.lower()
     assert 'class="loud"' in page
 
@@ -286,7 +162,7 @@ def test_a_second_reader_of_the_test_rows_is_said_loudly(records):
 def test_names_are_escaped(records):
     told = whole(records, "cancer")
     told["manifest"]["label"]["classes"] = ["<script>alert(1)</script>", "b&b"]
-    page = render(told)
+    page = page_of(told)
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert "<b>no</b>" not in page
@@ -296,14 +172,14 @@ def test_names_are_escaped(records):
     ("champion", "promoted", "words"),
     [
         (None, True, "no champion"),
-        ({"folder": "c", "unseen": 3, "problem": "the champion predicts another label"}, False, "another label"),
+        ({"champion": "c", "unseen": 3, "problem": "the champion predicts another label"}, False, "another label"),
         (
-            {"folder": "c", "unseen": 99, "difference": {"value": -0.01, "low": -0.03, "high": 0.01, "rows": 99}},
+            {"champion": "c", "unseen": 99, "difference": {"value": -0.01, "low": -0.03, "high": 0.01, "rows": 99}},
             False,
             "99",
         ),
         (
-            {"folder": "c", "unseen": 99, "difference": {"value": None, "low": None, "high": None, "rows": 99}},
+            {"champion": "c", "unseen": 99, "difference": {"value": None, "low": None, "high": None, "rows": 99}},
             False,
             "–",
         ),
@@ -312,7 +188,7 @@ def test_names_are_escaped(records):
 def test_every_verdict_is_told(records, champion, promoted, words):
     told = whole(records, "cancer")
     told["evaluation"]["champion"] = champion
-    page = render(told, VERDICT | {"promoted": promoted, "comparison": champion})
+    page = page_of(told, VERDICT | {"promoted": promoted, "comparison": champion})
     Page(page)
     text = page[page.index('id="champion"') :]
     assert words in text[: text.index("</section>")]
@@ -324,12 +200,12 @@ def test_missing_numbers_are_a_dash(records):
         for score in values.values():
             score.update(low=None, high=None)
     told["evaluation"]["scores"]["mlp-000"]["roc_auc"]["value"] = None
-    Page(render(told))
+    Page(page_of(told))
 
 
 def test_a_long_search_stays_a_small_page(records):
     told = whole(records, "cancer", trials=200, candidates=20, epochs=200)
-    assert len(render(told)) < 2_000_000
+    assert len(page_of(told)) < 2_000_000
 
 
 def test_many_classes_and_columns_fit(records, tmp_path):
@@ -340,7 +216,7 @@ def test_many_classes_and_columns_fit(records, tmp_path):
     for info in told["manifest"]["roles"].values():
         info["class_counts"] = list(range(1, 101))
     told["evaluation"]["pictures"]["confusion"] = np.eye(100, dtype=int).tolist()
-    page = render(told)
+    page = page_of(told)
     Page(page)
     assert "30 more" in page
 

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from kep.artifacts.evaluation import Comparison, Difference
+from kep.artifacts.verdict import Verdict
 from kep.components.promote.promote import run
 from kep.core.errors import UserError
-from kep.core.files import write_json
 from kep.google import objects
 from kep.storage import champions
+from tests.helpers.artifacts import evaluation
 
 FOLDER = "gs://data/champions/demo"
-WIN = {"unseen": 100, "difference": {"value": -0.2, "low": -0.3, "high": -0.1, "rows": 100}}
+WIN = Difference(value=-0.2, low=-0.3, high=-0.1, rows=100)
 POINTER = "champions/demo/champion.json"
 
 
@@ -25,14 +27,15 @@ def _without_pauses(monkeypatch):
 def promote(gcs, tmp_path):
     """A run of the step for an ensemble of this content, after evaluate compared it with the champion of the moment."""
 
-    def of(content: str, force: bool = False) -> dict:
+    def of(content: str, force: bool = False) -> Verdict:
         folder = tmp_path / content[:20]
         (folder / "ensemble" / "members").mkdir(parents=True)
         (folder / "ensemble" / "ensemble.json").write_text("{}")
         (folder / "ensemble" / "members" / "a b.bin").write_text(content)
         asked = json.dumps({"folder": FOLDER, "version": None})
         champion = champions.Champion.of_parameter(asked).current
-        write_json(folder / "evaluation" / "evaluation.json", {"champion": champion and WIN | {"folder": champion}})
+        compared = champion and Comparison(champion=champion, unseen=100, difference=WIN)
+        evaluation(compared).save(folder / "evaluation")
         run(
             out=str(folder / "verdict"),
             ensemble=str(folder / "ensemble"),
@@ -41,7 +44,7 @@ def promote(gcs, tmp_path):
             champion=asked,
             force=force,
         )
-        return json.loads((folder / "verdict" / "verdict.json").read_text())
+        return Verdict.load(folder / "verdict")
 
     return of
 
@@ -52,13 +55,13 @@ def contents(gcs) -> dict[str, bytes]:
 
 def test_each_win_is_a_version_and_the_pointer_names_the_last(gcs, promote):
     first, second = promote("one"), promote("two")
-    assert (first["reason"], second["promoted"]) == ("it is the first champion", True)
+    assert (first.reason, second.promoted) == ("it is the first champion", True)
     pointer = json.loads(contents(gcs)["champion.json"])
-    assert (pointer["version"], pointer["replaced"]) == (second["version"], first["version"])
+    assert (pointer["version"], pointer["replaced"]) == (second.version, first.version)
     kept = {name: data for name, data in contents(gcs).items() if name.endswith("a b.bin")}
     assert kept == {
-        f"versions/{first['version']}/members/a b.bin": b"one",
-        f"versions/{second['version']}/members/a b.bin": b"two",
+        f"versions/{first.version}/members/a b.bin": b"one",
+        f"versions/{second.version}/members/a b.bin": b"two",
     }
     with champions.opened(champions.read(FOLDER).champion) as folder:
         assert (folder / "members" / "a b.bin").read_bytes() == b"two"
@@ -85,17 +88,17 @@ def test_a_writer_that_comes_between_is_told_apart(gcs, promote, monkeypatch):
 
     monkeypatch.setattr(objects, "upload", slow)
     verdict = promote("two")
-    assert (verdict["promoted"], verdict["won"]) == (False, False)
-    assert "became champion at the same moment" in verdict["reason"]
+    assert (verdict.promoted, verdict.won) == (False, False)
+    assert "became champion at the same moment" in verdict.reason
     assert champions.read(FOLDER).version == "other"
 
 
 @pytest.mark.parametrize("kind", ["lose", "reset", "status"])
 def test_an_answer_that_is_lost_is_no_other_writer(gcs, promote, kind):
     fault = gcs.fault(r"POST /upload.*ifGenerationMatch", kind, 503)
-    assert promote("one")["promoted"]
+    assert promote("one").promoted
     assert fault.hits == 1
-    assert promote("two")["promoted"]
+    assert promote("two").promoted
 
 
 def test_nothing_is_promoted_of_what_has_not_arrived(gcs, promote, capsys):
@@ -119,8 +122,8 @@ def test_nothing_is_promoted_of_what_has_not_arrived(gcs, promote, capsys):
         ]
     ]
     large = "large" * 2_000_000  # more than one request takes
-    assert promote("one")["promoted"]
-    assert promote(large)["promoted"]
+    assert promote("one").promoted
+    assert promote(large).promoted
     with champions.opened(champions.read(FOLDER).champion) as folder:
         assert (folder / "members" / "a b.bin").read_text() == large
     assert sum(fault.hits for fault in faults) == sum(fault.times for fault in faults) == 30
@@ -139,7 +142,7 @@ def test_an_upload_that_fails_for_good_starts_anew_twice(gcs, promote, failures,
     """Of two files each time, with an answer that the client does not repeat."""
     gcs.fault(r"POST /upload.*multipart(?!.*ifGen)", "status", 400, 2 * failures)
     if failures == 2:
-        assert promote("one")["promoted"]
+        assert promote("one").promoted
         return
     with pytest.raises(SystemExit):
         promote("one")

@@ -45,7 +45,7 @@ def test_predictions_are_the_ensembles_own(served, source):
     if classes is not None:
         labels = [classes[best] for best in expected.argmax(axis=1)]
         assert [row["label"] for row in predictions] == by_column["label"] == labels
-    members = [[row["members"][m["id"]] for row in predictions] for m in server.ensemble.members]
+    members = [[row["members"][m.id] for row in predictions] for m in server.ensemble.members]
     close(server.ensemble.combine([np.array(values) for values in members]), expected)
     assert "members" not in by_column
 

@@ -5,11 +5,16 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from kep.artifacts.evaluation import Interval
+from kep.artifacts.weights import Weights
 from kep.config.run_file import validate
 from kep.core.errors import UserError
 from kep.core.files import write_json
 from kep.core.versions import revision
-from kep.engines.local.run import _note_champion, _short, find, new_folder, results_table
+from kep.data.schema import Label
+from kep.engines.local.results import _short, results_table
+from kep.engines.local.run import _note_champion, find, new_folder
+from tests.helpers.artifacts import UNKNOWN, evaluation, member
 
 
 @pytest.mark.parametrize(
@@ -34,20 +39,18 @@ def test_numbers_are_short_and_without_an_exponent_where_they_are_large(value, d
     [("binary", ["accuracy", "roc_auc"]), ("multiclass", ["accuracy", "f1"]), ("regression", ["rmse", "r2"])],
 )
 def test_the_table_of_results_fits_on_80_columns_members_first(task, metrics):
-    score = {"value": 1070.123456, "low": 630.123456, "high": 1700.123456}
+    score = Interval(value=1070.123456, low=630.123456, high=1700.123456)
     names = ["baseline", "boosted_trees-000", "mlp-001", "average of members", "ensemble"]
-    unknown = {"value": None, "low": None, "high": None}
-    scores = {name: {"loss": score, metrics[0]: score, metrics[1]: unknown, "other": score} for name in names}
-    whole = {
-        "manifest": {"label": {"task": task, "classes": ["no", "yes"]}},
-        "evaluation": {"rows": 359, "scores": dict(sorted(scores.items()))},
-        "weights": {
-            "members": [{"id": "boosted_trees-000"}, {"id": "mlp-001"}],
-            "weights": {"boosted_trees-000": 0.75, "mlp-001": 0.25},
-        },
-    }
+    scores = {name: {"loss": score, metrics[0]: score, metrics[1]: UNKNOWN, "other": score} for name in names}
+    label = Label(name="y", task=task, classes=["no", "yes"])
+    weighed = Weights.model_construct(
+        members=[member("boosted_trees-000", 0.75), member("mlp-001", 0.25)],
+        weights={"boosted_trees-000": 0.75, "mlp-001": 0.25},
+    )
     out = StringIO()
-    Console(file=out, width=80).print(results_table(whole))
+    Console(file=out, width=80).print(
+        results_table(label, evaluation(rows=359, scores=dict(sorted(scores.items()))), weighed)
+    )
     lines = out.getvalue().splitlines()
     rows = [line for line in lines if line.startswith("│")]
     assert [next(name for name in names if name in row) for row in rows] == names
