@@ -65,9 +65,9 @@ def pieces(
 
 
 def ingested(tasks: int, config: Any, source: Any, seed: Any, code: Any) -> Any:
-    """The records, from one task or from passes of `tasks` tasks each."""
+    """The task that gives records and sealed test rows: the one, or the last after passes of `tasks` tasks each."""
     if tasks == 1:
-        return ingest(config=config, source=source, seed=seed, code=code).outputs["records"]
+        return ingest(config=config, source=source, seed=seed, code=code)
     reading = {"parts": [json.dumps({"part": part}) for part in range(tasks)], "config": config, "source": source}
     scanned = scans(**reading, code=code).output
     read = keys(**reading, code=code, scans=scanned).output
@@ -75,4 +75,4 @@ def ingested(tasks: int, config: Any, source: Any, seed: Any, code: Any) -> Any:
     counted = counts(**reading, code=code, scans=scanned, roles=roles).output
     known = {"scans": scanned, "roles": roles, "counts": counted}
     written = pieces(**reading, seed=seed, code=code, **known).output
-    return ingest_join(config=config, seed=seed, code=code, pieces=written, **known).outputs["records"]
+    return ingest_join(config=config, seed=seed, code=code, pieces=written, **known)

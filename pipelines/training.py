@@ -147,7 +147,8 @@ def training(rounds: int | None = None, ingest_tasks: int = 1) -> Any:
         force: bool = False,
     ) -> Outcome:
         """The whole flow; each section of the run file is one JSON string (pipelines/parameters.py)."""
-        records = ingested(ingest_tasks, data, source, seed, ingest_code)
+        rows = ingested(ingest_tasks, data, source, seed, ingest_code)
+        records = rows.outputs["records"]
         tuned = search(rounds, families, search_config, tune_hardware, seed, tune_code, records)
         results = best_epochs(
             candidates=tuned.outputs["Output"],
@@ -180,6 +181,7 @@ def training(rounds: int | None = None, ingest_tasks: int = 1) -> Any:
             seed=seed,
             code=evaluate_code,
             records=records,
+            test=rows.outputs["test"],  # which no other step gets
             study=tuned.outputs["study"],
             results=results.output,
             weights=weighed.outputs["weights"],

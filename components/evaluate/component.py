@@ -15,6 +15,7 @@ def evaluate(
     seed: int,
     code: str,
     records: Input[Dataset],
+    test: Input[Dataset],
     study: Input[Artifact],
     results: Input[List[Artifact]],
     weights: Input[Artifact],
@@ -33,7 +34,8 @@ def evaluate(
         champion: JSON: the champion's folder, and the version to compare with or null.
         seed: Of the run.
         code: Hash of the code that runs, part of the cache key.
-        records: Folder with manifest.json and the shards; test is opened here alone.
+        records: Folder with manifest.json and the shards of train and validation rows.
+        test: The sealed test rows, opened here alone.
         study: What tune wrote.
         results: What best_epoch wrote, one folder per candidate.
         weights: What weigh wrote.
@@ -50,6 +52,7 @@ def evaluate(
     done = run(
         out=evaluation.path,
         records=records.path,
+        test=test.path,
         study=study.path,
         results=[result.path for result in results],
         weights=weights.path,

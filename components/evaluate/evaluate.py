@@ -34,7 +34,7 @@ from kep.core.files import new_folder, write_file
 from kep.core.seeds import derive
 from kep.data.ledger import LedgerLine
 from kep.data.records import Rows
-from kep.data.schema import Manifest
+from kep.data.schema import Identity, Manifest
 from kep.models import ensemble as ensembles
 from kep.models.ensemble import Ensemble
 from kep.report.charts import number
@@ -43,7 +43,7 @@ from kep.runtime.step import Step, entry
 from kep.stats.metrics import loss
 from kep.stats.observed import save_predicted
 from kep.stats.pooling import pool
-from kep.storage.champions import Champion, opened
+from kep.storage.champions import Champion, content_version, note_opening, opened
 
 SAME = 1e-5
 """Largest difference between a reloaded ensemble's predictions and the evaluated ones: float32 rounding."""
@@ -71,7 +71,8 @@ class _Inputs:
     """Folders that the steps before wrote.
 
     Attributes:
-        records: What ingest wrote.
+        records: The train and validation rows that ingest wrote.
+        test: The sealed test rows that ingest wrote, with the whole manifest.
         study: What tune wrote.
         results: What best_epoch wrote, by candidate id.
         weights: What weigh wrote.
@@ -79,6 +80,7 @@ class _Inputs:
     """
 
     records: Path
+    test: Path
     study: Path
     results: list[Path]
     weights: Path
@@ -112,6 +114,7 @@ def run(
     step: Step,
     *,
     records: str,
+    test: str,
     study: str,
     results: list[str],
     weights: str,
@@ -127,6 +130,7 @@ def run(
     Args:
         step: This execution.
         records: Folder of the records.
+        test: Folder of the sealed test rows.
         study: Folder that `tune` wrote.
         results: Folders that `best_epoch` wrote.
         weights: Folder that `weigh` wrote.
@@ -141,9 +145,12 @@ def run(
         UserError: A slice column does not exist, or the reloaded ensemble predicts something else than was evaluated.
     """
     settings = EvaluateSettings.model_validate_json(config)
-    against = Champion.of_parameter(champion).current
-    data = step.open(records)
-    manifest = data.manifest
+    place = Champion.of_parameter(champion)
+    place.check_lasting()
+    against = place.current
+    manifest = Manifest.load(test)
+    if manifest.fingerprint != Manifest.load(records).fingerprint:
+        raise UserError(f"evaluate: the test rows of {test} are not those of {records}; run ingest again")
     _check_slices(settings.slices, manifest)
     weighed = Weights.load(weights)
     by_id = {TrainedMember.load(folder).id: Path(folder) for folder in members}
@@ -151,7 +158,10 @@ def run(
     with new_folder(ensemble) as folder:
         ensembles.write(folder, ordered, Path(records), _trained_on(results), weighed.pooling)
 
-    tested = _test(Ensemble(ensemble), data.load("test"))
+    with step.open_test(test) as data:
+        tested = _test(Ensemble(ensemble), data.load("test"))
+    opened_in = note_opening(place.folder, manifest.roles["test"].fingerprint, content_version(Path(ensemble)))
+    step.progress(f"these test rows have been opened in {opened_in} run{'s' * (opened_in > 1)}")
     difference = _check_reloaded(ensemble, manifest, tested.rows, tested.pooled)
     save_predicted(manifest, tested.pooled, Path(ensemble))
     step.progress(
@@ -180,6 +190,7 @@ def run(
         ),
         champion=_against(against, tested, settings.bootstrap, seed),
         ledger=ledger([study, *results, weights, *members], step.ledger),
+        openings=opened_in,
     )
     for line in evaluation.ledger:
         step.progress(f"{line.step} read {line.rows} {line.role} rows ({line.fingerprint[:12]})")
@@ -188,6 +199,7 @@ def run(
     write_file(step.out / "predictions.npz", lambda path: np.savez(path, **arrays))
     sources = _Inputs(
         Path(records),
+        Path(test),
         Path(study),
         sorted(map(Path, results), key=lambda folder: BestEpoch.load(folder).candidate.id),
         Path(weights),
@@ -299,11 +311,25 @@ def _check_reloaded(folder: str, manifest: Manifest, test: Rows, evaluated: np.n
     return difference
 
 
+def _other_identity(theirs: Identity | None, ours: Identity | None) -> str:
+    """Return why nobody can tell which of these rows the champion was trained on."""
+    if theirs is None:
+        return "the champion is of a version without identities of rows: its train rows can't be told from these"
+    if ours and (theirs.by, ours.by) == ("row", "row"):
+        changed = sorted(set(theirs.columns) ^ set(ours.columns))
+        return (
+            f"the source's columns changed (\"{changed[0]}\"), so the champion's train rows can't be told from these; "
+            "name a key of the rows in data.id"
+        )
+    return "data.id changed, so the champion's train rows can't be told from these"
+
+
 def _against(champion: str | None, tested: _Tested, resamples: int, seed: int) -> Comparison | None:
     """Score the champion on this run's test rows that it was not trained on; None without a champion."""
     if champion is None:
         return None
-    label, test = tested.ensemble.manifest.label, tested.rows
+    manifest = tested.ensemble.manifest
+    label, test = manifest.label, tested.rows
     unseen = np.zeros(len(test), bool)
 
     def problem(words: str) -> Comparison:
@@ -315,11 +341,13 @@ def _against(champion: str | None, tested: _Tested, resamples: int, seed: int) -
             own = theirs.manifest.label
             if (own.task, own.classes) != (label.task, label.classes):
                 return problem("the champion predicts another label")
+            if theirs.manifest.identity != manifest.identity:
+                return problem(_other_identity(theirs.manifest.identity, manifest.identity))
             unseen = ~np.isin(test.ids, theirs.train_ids)
             if unseen.sum() < min(FEWEST_UNSEEN, len(test)):
                 return problem(f"the champion was trained on all but {unseen.sum()} of {len(test)} test rows")
             rows = test.take(unseen)
-            predicted = theirs.predict(ensembles.raw_features(tested.ensemble.manifest, rows))
+            predicted = theirs.predict(ensembles.raw_features(manifest, rows))
     except UserError as error:
         return problem(f"the champion can't predict these rows: {error}")
     difference = paired_difference(
@@ -333,7 +361,7 @@ def _report(inputs: _Inputs, evaluation: Evaluation, asked: str, out: Path) -> N
     steps = [inputs.records, inputs.study, *inputs.results, inputs.weights, *inputs.members]
     report = Report(
         asked=RunFile.model_validate_json(asked),
-        manifest=Manifest.load(inputs.records),
+        manifest=Manifest.load(inputs.test),
         study=Study.load(inputs.study),
         trials=merged(TrialStore(inputs.study).load().values()),
         best_epochs=[BestEpoch.load(folder) for folder in inputs.results],

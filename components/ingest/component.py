@@ -8,7 +8,7 @@ from kep.runtime.component import step
 
 
 @step
-def ingest(config: str, source: str, seed: int, code: str, records: Output[Dataset]) -> None:
+def ingest(config: str, source: str, seed: int, code: str, records: Output[Dataset], test: Output[Dataset]) -> None:
     """Reads the source, gives each row its role, and writes TFRecord shards with their manifest.
 
     Args:
@@ -16,11 +16,12 @@ def ingest(config: str, source: str, seed: int, code: str, records: Output[Datas
         source: Fingerprint of the source's content, part of the cache key.
         seed: Of the run.
         code: Hash of the code that runs, part of the cache key.
-        records: Folder with manifest.json and the shards.
+        records: Folder with manifest.json and the shards of train and validation rows.
+        test: Folder with manifest.json and the test rows, sealed for evaluate.
     """
     from kep.components.ingest.run import run
 
-    run(out=records.path, config=config, source=source, seed=seed, code=code)
+    run(out=records.path, config=config, source=source, seed=seed, code=code, test=test.path)
 
 
 @step
@@ -200,6 +201,7 @@ def ingest_join(
     counts: Input[List[Artifact]],
     pieces: Input[List[Artifact]],
     records: Output[Dataset],
+    test: Output[Dataset],
 ) -> None:
     """Makes the records of the pieces of all parts.
 
@@ -211,7 +213,8 @@ def ingest_join(
         roles: Of all rows.
         counts: Of all parts.
         pieces: Of all parts.
-        records: Folder with manifest.json and the shards.
+        records: Folder with manifest.json and the shards of train and validation rows.
+        test: Folder with manifest.json and the test rows, sealed for evaluate.
     """
     from kep.components.ingest.run import join
 
@@ -224,4 +227,5 @@ def ingest_join(
         counts=[one.path for one in counts],
         pieces=[one.path for one in pieces],
         code=code,
+        test=test.path,
     )

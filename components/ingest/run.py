@@ -7,17 +7,24 @@ from kep.components.ingest import tasks
 from kep.components.ingest.ingest import ingest
 from kep.components.ingest.tasks import IngestTask, Known
 from kep.config.data import DataSettings
+from kep.core.files import new_folder
 from kep.data.schema import Manifest
+from kep.data.sealed import seal
 from kep.data.sources.fingerprint import unchanged
 from kep.runtime.step import Step, entry
 
 
 @entry("ingest")
-def run(step: Step, *, config: str, source: str, seed: int, code: str) -> Manifest:
-    """Ingests by the data section `config`, once its source is known to be the one of the fingerprint `source`."""
+def run(step: Step, *, config: str, source: str, seed: int, code: str, test: str) -> Manifest:
+    """Ingest by the data section `config`; the sealed test rows go to the folder `test`.
+
+    The source is refused where it is not the one of the fingerprint `source`.
+    """
     settings = _settings(config)
     with unchanged(settings, source):
-        return ingest(settings, seed, step.out, scratch=step.work(source))
+        ingest(settings, seed, step.out, scratch=step.work(source))
+    with new_folder(test) as sealed:
+        return seal(step.out, sealed)
 
 
 @entry("ingest")
@@ -64,13 +71,15 @@ def write(
 
 @entry("ingest")
 def join(
-    step: Step, *, config: str, seed: int, scans: list[str], roles: str, counts: list[str], pieces: list[str]
+    step: Step, *, config: str, seed: int, scans: list[str], roles: str, counts: list[str], pieces: list[str], test: str
 ) -> Manifest:
     """Makes the records of all pieces."""
     step.label = "join"
     known, settings = _known(scans, config), _settings(config)
     features = tasks.counted(known, _paths(counts), settings)
-    return tasks.join(known, tasks.read_roles(Path(roles)), features, _paths(pieces), settings, seed, step.out)
+    tasks.join(known, tasks.read_roles(Path(roles)), features, _paths(pieces), settings, seed, step.out)
+    with new_folder(test) as sealed:
+        return seal(step.out, sealed)
 
 
 def _settings(config: str) -> DataSettings:

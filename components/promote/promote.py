@@ -29,6 +29,7 @@ def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: st
     settings = PromoteSettings.model_validate_json(config)
     evaluated = Evaluation.load(evaluation)
     given = champions.Champion.of_parameter(champion)
+    given.check_lasting()
     compared = evaluated.champion
     won, reason = decide(compared, settings.margin)
     pointer, own = champions.read(given.folder), content_version(Path(ensemble))

@@ -116,6 +116,8 @@ class Evaluation(JsonFile):
     champion: Comparison | None
     """None where there is no champion."""
     ledger: list[LedgerTotal]
+    openings: int = 1
+    """Runs beside this champion that have opened these very test rows, this one included."""
 
     @property
     def ensemble(self) -> dict[str, Interval]:

@@ -1,6 +1,7 @@
 """Reading records: the rows of a role for the steps that may see them, verified and counted."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,31 @@ READERS = {
 }
 """Which step may read which roles; whoever is not named here may read none. An export chooses nothing by test rows:
 it says how far a file's predictions of them are from those that evaluate stored."""
+
+
+_running: str | None = None
+"""The step that this process executes."""
+
+
+@contextmanager
+def running(step: str) -> Iterator[None]:
+    """Hold this process, and those that it forks, to what a step may read."""
+    global _running
+    before, _running = _running, step
+    try:
+        yield
+    finally:
+        _running = before
+
+
+def check_reader(step: str) -> None:
+    """Refuse to read as another step than the one that this process executes.
+
+    Raises:
+        UserError: This process executes another step.
+    """
+    if _running not in (None, step):
+        raise UserError(f"records: this is {_running}, which may not read what {step} may")
 
 
 def blank_row(manifest: Manifest) -> Rows:
@@ -54,6 +80,7 @@ class Records:
     def __init__(self, folder: str | Path, step: str):
         if step not in READERS:
             raise UserError(f'records: step "{step}" may not read rows; the steps that may are {", ".join(READERS)}')
+        check_reader(step)
         self.folder = Path(folder)
         self.step = step
         self.manifest = Manifest.load(folder)
@@ -67,6 +94,7 @@ class Records:
             RunError: a shard is missing or damaged.
         """
         self._check(role)
+        self._check_open(role)
         check_memory(role, self._bytes([role]))
         return self._noted(role, load_rows(self.folder, self.manifest, role))
 
@@ -92,6 +120,11 @@ class Records:
             raise UserError(
                 f'records: step "{self.step}" may not read {role} rows; it may read {" and ".join(READERS[self.step])}'
             )
+
+    def _check_open(self, role: str) -> None:
+        info = self.manifest.roles[role]
+        if info.rows and not info.shards:
+            raise UserError(f"records: the {role} rows of {self.folder} are sealed in a folder of their own")
 
     def _bytes(self, roles: Iterable[str]) -> int:
         return decoded_bytes(self.manifest) * sum(self.manifest.roles[role].rows for role in roles)

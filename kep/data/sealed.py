@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
-from kep.core.errors import RunError
+from kep.core.errors import RunError, UserError
+from kep.data.records import READERS, check_reader
 from kep.data.schema import Manifest
 
 ENDING = ".sealed"
@@ -41,13 +42,20 @@ def seal(records: Path, test: Path) -> Manifest:
 
 
 @contextmanager
-def unsealed(test: Path) -> Iterator[Path]:
+def unsealed(test: Path, step: str) -> Iterator[Path]:
     """Yield a folder with the test rows in the clear, which is removed when the block ends.
 
+    Args:
+        test: What `seal` wrote.
+        step: The step that reads it.
+
     Raises:
-        UserError: The manifest is damaged.
+        UserError: The manifest is damaged, or the step may not read test rows.
         RunError: A shard is missing.
     """
+    check_reader(step)
+    if "test" not in READERS.get(step, ()):
+        raise UserError(f"records: {step} may not read test rows")
     manifest = Manifest.load(test)
     with tempfile.TemporaryDirectory(prefix="kep-") as folder:
         for shard in manifest.roles["test"].shards:

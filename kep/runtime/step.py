@@ -16,8 +16,8 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -30,7 +30,8 @@ from kep.core.errors import AwayError, RunError, UserError
 from kep.core.files import new_folder
 from kep.core.versions import version
 from kep.data.ledger import LedgerLine
-from kep.data.records import Records
+from kep.data.records import Records, running
+from kep.data.sealed import unsealed
 from kep.runtime.hardware import is_chief
 
 if TYPE_CHECKING:
@@ -76,6 +77,12 @@ class Step:
         records = Records(folder, self.name)
         records.ledger = self.ledger
         return records
+
+    @contextmanager
+    def open_test(self, folder: str | Path) -> Iterator[Records]:
+        """Open the sealed test rows for this step; what it reads of them lands in the ledger."""
+        with unsealed(Path(folder), self.name) as clear:
+            yield self.open(clear)
 
     def progress(self, text: str, done: int | None = None, total: int | None = None) -> None:
         """Says how far the step is, in the log and to whoever follows the run."""
@@ -196,7 +203,7 @@ def entry(name: str) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
                 # Of the processes that train one model together only the chief leaves anything.
                 with new_folder(out) if is_chief() else tempfile.TemporaryDirectory() as folder:
                     step.out = Path(folder)
-                    with step._opened:
+                    with step._opened, running(name):
                         result = run(step, **arguments)
                     if _source(name) != source:
                         raise UserError(_CHANGED.format(step=name))

@@ -9,14 +9,19 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
 
-from kep.core.files import new_folder, scratch_folder
+from kep.core.errors import UserError
+from kep.core.files import new_folder, read_json, scratch_folder, write_json
 from kep.core.json_model import JsonFile, JsonModel, is_none
+from kep.core.location import Location
 
+OPENINGS = "openings.json"
+"""File in the champions' folder: by fingerprint of test rows, the versions that were scored on them."""
 POINTER = "champion.json"
 """File in the champions' folder whose `version` names the folder under `versions/` that serves."""
 _WHERE = "promote.champion"
@@ -63,6 +68,19 @@ class Champion(JsonModel):
             UserError: The text is not a champion.
         """
         return cls.from_json(text, "the parameter champion")
+
+    def check_lasting(self) -> None:
+        """Refuse a folder that would be lost with the task, as in a pipeline that `kep` did not start.
+
+        Raises:
+            UserError: The folder is neither absolute nor on Cloud Storage.
+        """
+        location = Location(self.folder)
+        if location.is_local and not Path(self.folder).is_absolute():
+            raise UserError(
+                f'promote.champion: "{self.folder}" would be lost with this task; start the run with `kep submit`, or '
+                "give the pipeline's input champion a folder on gs:// or on a volume"
+            )
 
     @property
     def current(self) -> str | None:
@@ -153,7 +171,7 @@ def move(pointer: Pointer, promotion: Promotion, ensemble: Path) -> bool:
         ensemble: Folder of the version's files.
 
     Returns:
-        Whether it became the champion: on gs:// another writer may have been first. Then the version stays.
+        Whether it became the champion: another writer may have been first. Then the version stays.
 
     Raises:
         UserError: It can't be written.
@@ -176,7 +194,10 @@ def point(pointer: Pointer, promotion: Promotion) -> bool:
 
         text = json.dumps(promotion.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
         return objects.replace(f"{pointer.folder}/{POINTER}", text.encode(), pointer.generation, _WHERE)
-    promotion.save(pointer.folder)
+    with locked(pointer.folder):
+        if read(pointer.folder).promotion != pointer.promotion:
+            return False
+        promotion.save(pointer.folder)
     return True
 
 
@@ -205,3 +226,49 @@ def content_version(ensemble: Path) -> str:
             digest.update(f"{path.relative_to(ensemble)}\0".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def note_opening(folder: str, fingerprint: str, by: str) -> int:
+    """Note beside the champions that test rows were opened, and count by how many.
+
+    Args:
+        folder: The champions' folder.
+        fingerprint: Fingerprint of the test rows.
+        by: Version of the ensemble that was scored on them; the same one again is one opening.
+
+    Returns:
+        Number of ensembles that were ever scored on these rows, this one included.
+
+    Raises:
+        UserError: It can't be written.
+    """
+    location = Location(folder.rstrip("/"))
+    if location.is_cloud:
+        from kep.google import objects
+
+        place = (location / OPENINGS).text
+        while True:
+            text, generation = objects.read(place, _WHERE)
+            openings = json.loads(text or "{}")
+            content = _with_opening(openings, fingerprint, by)
+            written = json.dumps(content, indent=1, sort_keys=True).encode()
+            if content == openings or objects.replace(place, written, generation, _WHERE):
+                return len(content[fingerprint])
+    with locked(folder):
+        path = Path(folder) / OPENINGS
+        content = _with_opening(read_json(path) if path.exists() else {}, fingerprint, by)
+        write_json(path, content)
+    return len(content[fingerprint])
+
+
+def _with_opening(openings: dict[str, list[str]], fingerprint: str, by: str) -> dict[str, list[str]]:
+    return openings | {fingerprint: sorted({*openings.get(fingerprint, []), by})}
+
+
+@contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Hold a local folder of champions alone, whichever run file names it; the lock goes with the process."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with open(Path(folder) / ".lock", "w") as file:
+        flock(file, LOCK_EX)
+        yield

@@ -21,6 +21,7 @@ from kep.core.files import new_folder, write_json
 from kep.core.seeds import derive
 from kep.data.records import Records, Rows
 from kep.data.schema import Manifest
+from kep.data.sealed import unsealed
 from kep.delivery.export import browser, edge
 from kep.delivery.export import savedmodel as saved
 from kep.delivery.export.runtimes import TIMED, predicted
@@ -116,8 +117,9 @@ def export(
         return None
     if max_loss is None:
         max_loss = Artifacts(run).report.asked.export.max_loss
-    records = Records(Artifacts(run).records(), "export")
-    reference = Reference(own.manifest, *_tested(run, records))
+    artifacts = Artifacts(run)
+    records = Records(artifacts.records(), "export")
+    reference = Reference(own.manifest, *_tested(artifacts, records))
     rows = [_of_ensemble(WHOLE, own, folder, reference)]
     chosen = _chosen(own, run, format, keras_only)
     if chosen is not own:
@@ -169,15 +171,21 @@ def _variants(format: str, variants: list[str] | None) -> list[str]:
     return wanted
 
 
-def _tested(run: Path, records: Records) -> tuple[Rows, np.ndarray]:
-    """The test rows, and the run's stored predictions of them.
+def _tested(artifacts: Artifacts, records: Records) -> tuple[Rows, np.ndarray]:
+    """The test rows, and the run's stored predictions of them; the reading lands in the ledger of `records`.
 
     Raises:
         UserError: The predictions are of other rows.
     """
-    rows, stored = records.load("test"), np.load(Artifacts(run).evaluation() / "predictions.npz")
+    with unsealed(artifacts.test(), "export") as folder:
+        tested = Records(folder, "export")
+        rows = tested.load("test")
+    records.ledger += tested.ledger
+    stored = np.load(artifacts.evaluation() / "predictions.npz")
     if not np.array_equal(rows.ids, stored["ids"]):
-        raise UserError(f"{run}: the stored test predictions are not of the test rows of its records; run it again")
+        raise UserError(
+            f"{artifacts.run}: the stored test predictions are not of the test rows of its records; run it again"
+        )
     return rows, stored["ensemble"]
 
 

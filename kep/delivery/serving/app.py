@@ -122,7 +122,7 @@ class _Routes:
         request.scope["kep.rows"] = len(asked.rows)
         members = None
         if asked.members:
-            members = {m.id: values for m, values in zip(self._model.loaded.members, found[1:], strict=True)}
+            members = {m.id: values for m, values in zip(self._model.served.members, found[1:], strict=True)}
         return _json(answer(manifest.label, found[0], members, asked.columnar))
 
     async def status(self) -> Response:

@@ -52,12 +52,12 @@ class Model:
 
     def predict(self, rows: Rows) -> list[np.ndarray]:
         """The ensemble's predictions, then each member's, as `kep.models.ensemble.Ensemble` gives them."""
-        ensemble = self.loaded
+        ensemble = self.served
         members = ensemble.predict_members(rows)
         return [ensemble.combine(members), *members]
 
     @property
-    def loaded(self) -> Ensemble:
+    def served(self) -> Ensemble:
         """The ensemble; `load` has read it.
 
         Raises:

@@ -62,10 +62,26 @@ class Artifacts:
         return {member.id: self._one(member, is_original) for member in self.report.members}
 
     def records(self) -> Path:
-        """Return the folder of the manifest and the shards."""
-        manifest = self.report.manifest
-        shard = manifest.roles["train"].shards[0].file
-        return self._holding(FILE, _text(manifest), lambda folder: (folder / shard).is_file())
+        """Return the folder of the manifest and the shards of train and validation rows."""
+        return self._rows("train")
+
+    def test(self) -> Path:
+        """Return the folder of the sealed test rows."""
+        return self._rows("test")
+
+    def _rows(self, role: str) -> Path:
+        """Return the folder in the store with this run's rows of a role.
+
+        Raises:
+            UserError: There is none any more.
+        """
+        store, wanted = self.run.resolve().parent / "store", self.report.manifest.fingerprint
+        for path in sorted(store.glob(f"**/{FILE}")):
+            content = read_json(path)
+            shards = content["roles"][role]["shards"]
+            if content["fingerprint"] == wanted and shards and any(path.parent.glob(f"{shards[0]['file']}*")):
+                return path.parent
+        raise UserError(f"{self.run}: the {role} rows of this run are not in {store} any more; run it again")
 
     def _one(self, content: JsonFile, also: Callable[[Path], bool] = lambda folder: True) -> Path:
         return self._holding(content.FILE, _text(content), also)

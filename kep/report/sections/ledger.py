@@ -36,5 +36,6 @@ def ledger(report: Report) -> View:
         "once": [(line.step, line.times) for line in opened] == [("evaluate", 1)],
         "readers": [f"{line.step} ({plural(line.times, 'time', 'times')})" for line in opened],
         "exported": bool(exported),
+        "openings": report.evaluation.openings,
         "foreign": [row for row in rows if not row["same"]],
     }
