@@ -13,6 +13,7 @@ from kep.core.errors import UserError
 from kep.core.files import read_json
 from kep.core.json_model import JsonFile
 from kep.data.schema import FILE, Manifest
+from kep.data.sealed import ENDING
 
 
 def run_of(model: Path, runs: Path) -> Path | None:
@@ -63,14 +64,14 @@ class Artifacts:
 
     def records(self) -> Path:
         """Return the folder of the manifest and the shards of train and validation rows."""
-        return self._rows("train")
+        return self._rows("train", "")
 
     def test(self) -> Path:
         """Return the folder of the sealed test rows."""
-        return self._rows("test")
+        return self._rows("test", ENDING)
 
-    def _rows(self, role: str) -> Path:
-        """Return the folder in the store with this run's rows of a role.
+    def _rows(self, role: str, ending: str) -> Path:
+        """Return the folder in the store with this run's rows of a role, in shards with an ending.
 
         Raises:
             UserError: There is none any more.
@@ -79,7 +80,7 @@ class Artifacts:
         for path in sorted(store.glob(f"**/{FILE}")):
             content = read_json(path)
             shards = content["roles"][role]["shards"]
-            if content["fingerprint"] == wanted and shards and any(path.parent.glob(f"{shards[0]['file']}*")):
+            if content["fingerprint"] == wanted and shards and (path.parent / f"{shards[0]['file']}{ending}").is_file():
                 return path.parent
         raise UserError(f"{self.run}: the {role} rows of this run are not in {store} any more; run it again")
 

@@ -23,6 +23,7 @@ from kep.stats.metrics import loss
 from kep.stats.observed import travelling
 from kep.stats.pooling import pool
 from tests.helpers.artifacts import candidate, member
+from tests.helpers.records import sealed
 
 # Three that differ much, so that a weight at the wrong member shows.
 VALUES = {
@@ -76,9 +77,11 @@ def finish(records: Path, results: list[str], root: Path, order: slice, **settin
             seed=0,
             code="c",
         )
+    own, test = sealed(records, root / "ingest")
     evaluate(
         out=str(root / "evaluation"),
-        records=str(records),
+        records=str(own),
+        test=str(test),
         study=str(root / "study"),
         results=results[order],
         weights=str(root / "weights"),

@@ -13,6 +13,7 @@ from kep.data.records import Records
 from kep.runtime.step import Step
 from kep.training.monitor import StepMonitor
 from tests.helpers.artifacts import best_epoch, candidate, run_record
+from tests.helpers.records import sealed
 from tests.helpers.reports import whole
 from tests.helpers.trials import recorded
 
@@ -29,7 +30,7 @@ def runs(ensembles, records, tmp_path_factory):
             root = tmp_path_factory.mktemp("runs")
             run, store = root / source / "20260101-000000", root / source / "store" / "training-1"
             shutil.copytree(ensembles(source, *names), run / "ensemble")
-            shutil.copytree(records(source), store / "ingest" / "records")
+            sealed(records(source), store / "ingest")
             own = Ensemble(run / "ensemble")
             data = [Records(records(source), step) for step in ("tune", "evaluate")]
             train, validation, test = data[0].load("train"), data[0].load("validation"), data[1].load("test")

@@ -303,10 +303,10 @@ def test_the_step_goes_on_from_what_it_downloaded(gcs, tmp_path, monkeypatch, ca
     config = DataSettings(source="gs://data/*.csv", label="churned").to_json()
     gcs.fault("b.csv.*alt=media", "status", 403)
     with pytest.raises(SystemExit, match="2"):
-        run(out=str(tmp_path / "out"), config=config, source="abc", seed=1, code="")
+        run(out=str(tmp_path / "out"), config=config, source="abc", seed=1, code="", test=str(tmp_path / "test"))
     assert 'error: data.source: "gs://data/b.csv" may not be read' in capsys.readouterr().out
     assert list((tmp_path / "work").rglob("*.csv"))
-    run(out=str(tmp_path / "out"), config=config, source="abc", seed=1, code="")
+    run(out=str(tmp_path / "out"), config=config, source="abc", seed=1, code="", test=str(tmp_path / "test"))
     assert not list((tmp_path / "work").rglob("*.csv"))
     assert Manifest.load(tmp_path / "out").source == "gs://data/*.csv"
 
