@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kep.artifacts.predictions import OBSERVED, TOLD
+from kep.artifacts.predictions import OBSERVED, PredictionSet
 from kep.components.drift.comparison import DriftComparison, check_comparable, compared
 from kep.config.prediction import DriftSettings
 from kep.core.errors import RunError
@@ -31,15 +31,15 @@ def run(step: Step, *, model: str, predictions: str, config: str) -> dict[str, f
         UserError: The model does not know how its train rows were distributed.
     """
     settings = DriftSettings.model_validate_json(config)
-    told = read_json(Path(predictions) / TOLD)
-    folder = Path(model) / told["model"]["folder"]
+    told = PredictionSet.load(predictions)
+    folder = Path(model) / told.model.folder
     manifest = Manifest.load(folder)
     check_comparable(manifest, folder)
     observed, bins = Observed.from_json(read_json(Path(predictions) / OBSERVED)), travelling(manifest, folder)
     shifts = compared(manifest, bins, observed)
-    version = f"model {told['model']['version']}"
+    version = f"model {told.model.version}"
     stored = (folder / FILE).is_file()
-    comparison = DriftComparison(told["data"], version, manifest, observed.rows, shifts, settings.threshold, stored)
+    comparison = DriftComparison(told.data, version, manifest, observed.rows, shifts, settings.threshold, stored)
     write_json(step.out / RECORD, comparison.to_json())
     write_file(step.out / PAGE, lambda path: path.write_text(comparison.page(), encoding="utf-8"))
     step.progress(comparison.sentence())

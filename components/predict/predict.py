@@ -5,13 +5,20 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kep.artifacts.predictions import OBSERVED, SHARDS, TOLD
+from kep.artifacts.predictions import (
+    OBSERVED,
+    SHARDS,
+    PredictedColumn,
+    PredictedShard,
+    PredictingModel,
+    PredictionSet,
+)
 from kep.components.predict.plan import ROW, VERSION, SourceSlice, prediction_columns
 from kep.components.predict.read import chunk_rows, chunks, encode_chunk, open_for
 from kep.config.prediction import PredictSettings
@@ -138,16 +145,13 @@ def shard_names(number: int, total: int) -> tuple[str, str]:
     return f"{name}.parquet", f"{name}.json"
 
 
-def join(folders: list[Path], settings: PredictSettings, out: Path) -> dict[str, Any]:
-    """Makes one data set of all slices: the shards, what they are, and counts of the rows that were predicted.
+def join(folders: list[Path], settings: PredictSettings, out: Path) -> PredictionSet:
+    """Make one data set of all slices: the shards, what they are, and counts of the rows that were predicted.
 
     Args:
         folders: What `predict_slice` wrote, in any order.
         settings: What is predicted.
         out: Empty folder.
-
-    Returns:
-        What `TOLD` holds.
 
     Raises:
         RunError: A shard is missing.
@@ -161,20 +165,24 @@ def join(folders: list[Path], settings: PredictSettings, out: Path) -> dict[str,
         if folder is None:
             raise RunError(f"{name} is missing in what the tasks wrote; run the prediction again")
         shutil.copyfile(folder / name, out / SHARDS / name)
-        shards.append({"file": name, "rows": pq.read_metadata(out / SHARDS / name).num_rows})
+        shards.append(PredictedShard(file=name, rows=pq.read_metadata(out / SHARDS / name).num_rows))
         if (folder / counts).is_file():
             observed.merge(Observed.from_json(read_json(folder / counts)))
     if observed.rows:
         write_json(out / OBSERVED, observed.to_json())
-    schema = pq.read_schema(out / SHARDS / shards[0]["file"])
-    told = {
-        "model": {"folder": slices[0]["model"], "version": slices[0]["version"]},
-        "data": settings.data.source,
-        "source": slices[0]["source"],
-        "key": settings.key,
-        "rows": sum(shard["rows"] for shard in shards),
-        "columns": [{"name": field.name, "type": str(field.type)} for field in schema],
-        "shards": shards,
-    }
-    write_json(out / TOLD, told)
-    return told
+    made = PredictionSet(
+        model=PredictingModel(folder=slices[0]["model"], version=slices[0]["version"]),
+        data=settings.data.source or "",
+        source=slices[0]["source"],
+        key=settings.key,
+        rows=sum(shard.rows for shard in shards),
+        columns=columns_of(pq.read_schema(out / SHARDS / shards[0].file)),
+        shards=shards,
+    )
+    made.save(out)
+    return made
+
+
+def columns_of(schema: pa.Schema) -> list[PredictedColumn]:
+    """Return the columns of a table of predictions."""
+    return [PredictedColumn(name=field.name, type=str(field.type)) for field in schema]

@@ -49,8 +49,8 @@ def join(step: Step, *, slices: list[str], config: str) -> None:
     """Makes one data set of what the tasks predicted."""
     step.label = "join"
     settings = PredictSettings.model_validate_json(config)
-    told = predicting.join([Path(folder) for folder in slices], settings, step.out)
-    step.progress(f"{told['rows']:,} rows (shards: {len(told['shards'])})")
+    made = predicting.join([Path(folder) for folder in slices], settings, step.out)
+    step.progress(f"{made.rows:,} rows (shards: {len(made.shards)})")
 
 
 def _digest(*texts: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from kep.artifacts.predictions import SHARDS, TOLD
+from kep.artifacts.predictions import SHARDS, PredictionSet
 from kep.components.drift.comparison import check_comparable
 from kep.components.drift.run import PAGE, RECORD
 from kep.config.data import DataSettings
@@ -120,10 +120,10 @@ def batch(given: dict[str, str], output: Path, runs: Path, console: Console) -> 
             return status
         outcome = {name: Path(path) for name, path in read_json(folder / "outcome.json").items()}
         deliver(outcome, output)
-    told = read_json(output / TOLD)
-    by = f"by model {told['model']['version']} ({given['model']})"
-    files, seconds = len(told["shards"]), time.time() - started
-    say(console, f"wrote {output}: {told['rows']:,} rows in {files} file{'s' * (files > 1)} in {seconds:.0f} s, {by}")
+    told = PredictionSet.load(output)
+    by = f"by model {told.model.version} ({given['model']})"
+    files, seconds = len(told.shards), time.time() - started
+    say(console, f"wrote {output}: {told.rows:,} rows in {files} file{'s' * (files > 1)} in {seconds:.0f} s, {by}")
     if "comparison" not in outcome:
         return 0
     found = read_json(output / RECORD)
@@ -136,7 +136,11 @@ def check_output(output: Path) -> None:
     """Raises:
     UserError: The folder can't be written, or holds something else than predictions.
     """
-    if output.exists() and not (output / TOLD).is_file() and not (output.is_dir() and not any(output.iterdir())):
+    if (
+        output.exists()
+        and not (output / PredictionSet.FILE).is_file()
+        and not (output.is_dir() and not any(output.iterdir()))
+    ):
         raise UserError(
             f"--output: {output} exists, and `kep batch` did not write it; name another folder, or remove it"
         )
@@ -153,7 +157,7 @@ def deliver(outcome: dict[str, Path], output: Path) -> None:
     """Copies what a run made to where the user wants it: all of it, or nothing."""
     with new_folder(output) as folder:
         shutil.copytree(outcome["predictions"] / SHARDS, folder / SHARDS)
-        shutil.copyfile(outcome["predictions"] / TOLD, folder / TOLD)
+        shutil.copyfile(outcome["predictions"] / PredictionSet.FILE, folder / PredictionSet.FILE)
         if "comparison" in outcome:
             for name in (RECORD, PAGE):
                 shutil.copyfile(outcome["comparison"] / name, folder / name)

@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 from pydantic_core import to_json
 from rich.console import Console
 
-from kep.artifacts.predictions import SHARDS, TOLD
+from kep.artifacts.predictions import SHARDS, PredictedShard, PredictingModel, PredictionSet
 from kep.components.predict.plan import ROW, VERSION, check_columns
-from kep.components.predict.predict import as_table, shard_names
+from kep.components.predict.predict import as_table, columns_of, shard_names
 from kep.components.predict.read import chunk_rows, chunks, open_for
 from kep.config.data import DataSettings
 from kep.config.prediction import PredictSettings
 from kep.core.errors import UserError
-from kep.core.files import new_folder, scratch_folder, write_json
+from kep.core.files import new_folder, scratch_folder
 from kep.data.columns import plain
 from kep.data.schema import Label, Manifest
 from kep.data.sources.fingerprint import fingerprint
@@ -137,13 +137,16 @@ def batch(vertex: VertexEngine, options: Options, request: JobRequest, output: P
             return CANCELLED if state == "CANCELLED" else 1
         predictions = _gathered(job, manifest.label, len(asked.names), scratch / "predictions")
     content = chosen.labels.get(model_registry.CONTENT) or chosen.version_id
-    told = {
-        "model": {"folder": name, "version": content},
-        "data": request.data,
-        "source": fingerprint(source),
-        "key": request.key,
-    }
-    _deliver(manifest.label, predictions, asked.names, settings, told, output)
+    predicted = PredictionSet(
+        model=PredictingModel(folder=name, version=content),
+        data=request.data,
+        source=fingerprint(source),
+        key=request.key,
+        rows=len(predictions),
+        columns=[],
+        shards=[],
+    )
+    _deliver(manifest.label, predictions, asked.names, settings, predicted, output)
     rows, by = len(predictions), f"version {chosen.version_id} of {chosen.display_name} ({content})"
     say(console, f"wrote {output}: {rows:,} rows by {by}")
     return 0
@@ -279,7 +282,7 @@ def _deliver(
     predictions: np.ndarray,
     names: pa.ChunkedArray,
     settings: PredictSettings,
-    told: dict[str, Any],
+    described: PredictionSet,
     output: Path,
 ) -> None:
     """Writes the folder that `kep batch` writes, without the comparison."""
@@ -291,12 +294,11 @@ def _deliver(
             part = slice(number * size, min((number + 1) * size, rows))
             named = names[part].combine_chunks()
             table = as_table(label, predictions[part]).add_column(0, settings.key or ROW, named)
-            table = table.append_column(VERSION, pa.array([told["model"]["version"]] * table.num_rows))
+            table = table.append_column(VERSION, pa.array([described.model.version] * table.num_rows))
             name, _ = shard_names(number, total)
             pq.write_table(table, folder / SHARDS / name)
-            shards.append({"file": name, "rows": table.num_rows})
-        columns = [{"name": field.name, "type": str(field.type)} for field in table.schema]
-        write_json(folder / TOLD, told | {"rows": rows, "columns": columns, "shards": shards})
+            shards.append(PredictedShard(file=name, rows=table.num_rows))
+        described.model_copy(update={"columns": columns_of(table.schema), "shards": shards}).save(folder)
 
 
 def _state(job: "api.BatchPredictionJob") -> str:

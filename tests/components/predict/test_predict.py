@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from kep.artifacts.predictions import PredictionSet
 from kep.components.predict import run as steps
 from kep.components.predict.plan import plan
 from kep.components.predict.predict import join, predict_slice
@@ -114,11 +115,11 @@ def test_any_number_of_tasks_writes_the_rows_of_kep_predict(
     assert table["row"].to_pylist() == list(range(len(expected)))
     assert rows in (None, len(expected))
     assert set(table["model_version"].to_pylist()) == {content_version(folder)}
-    told = read_json(three / "predictions.json")
-    assert told["rows"] == len(expected) == sum(shard["rows"] for shard in told["shards"])
-    assert told["model"] == {"folder": ".", "version": content_version(folder)}
-    assert [shard["file"] for shard in told["shards"]] == list(shards(one))
-    assert [column["name"] for column in told["columns"]] == table.column_names
+    told = PredictionSet.load(three)
+    assert told.rows == len(expected) == sum(shard.rows for shard in told.shards)
+    assert (told.model.folder, told.model.version) == (".", content_version(folder))
+    assert [shard.file for shard in told.shards] == list(shards(one))
+    assert [column.name for column in told.columns] == table.column_names
     assert read_json(one / "observed.json") == read_json(three / "observed.json")
 
 
