@@ -61,6 +61,25 @@ def compile_prediction(target: Path, parameters: dict[str, Any], images: Mapping
     _compile(prediction("drift_config" in parameters), target, parameters, images)
 
 
+def cache_ingest(spec: dict[str, Any], known: bool) -> None:
+    """Let an engine answer ingest from earlier runs, or not.
+
+    It must not where the source's fingerprint is no input: nothing would tell that the data are others by now.
+
+    Args:
+        spec: The compiled pipeline, changed in place.
+        known: Whether the fingerprint is an input.
+    """
+    dags = [spec["root"], *(component for component in spec["components"].values() if "dag" in component)]
+    for dag in dags:
+        for task in dag["dag"]["tasks"].values():
+            if task["componentRef"]["name"].startswith("comp-ingest"):
+                if known:
+                    task["cachingOptions"] = {"enableCache": True}
+                else:
+                    task.pop("cachingOptions", None)
+
+
 def _compile(
     pipeline: Any,
     target: Path,
@@ -82,6 +101,10 @@ def _compile(
     if images:
         further = place(spec, machines or {}, engine)
         assign(spec, images, machines or {})
+        if "asked" in parameters:
+            # By its name a run is found in the console and a template in its repository, and the cache goes by it too.
+            spec["pipelineInfo"]["name"] = json.loads(parameters["asked"])["name"]
+        cache_ingest(spec, bool(parameters.get("source")))
         text = extract_comments_from_pipeline_spec(spec, pipeline.description) + yaml.dump_all(
             [spec, *further], sort_keys=True
         )

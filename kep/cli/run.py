@@ -71,6 +71,11 @@ def compile(
     else:
         named = locked(images)
         defaults = with_server(defaults, named, target)
+        console.print(
+            "note: `kep submit` names the data and the champion's folder; started another way, the pipeline ingests each "
+            "time and needs its input champion",
+            soft_wrap=True,
+        )
         spec = compile_training(output, defaults, named, settings.hardware.machines, target)
         if target == "kubeflow" and (given := on_kubernetes(spec)):
             console.print("note: `kep submit` starts it with these inputs; do so where you start it another way")

@@ -17,6 +17,7 @@ from kep.core.errors import UserError
 from kep.core.location import Location
 from kep.engines.rehearsal import rehearse
 from kep.google.retries import STORAGE
+from kep.pipelines.compile import cache_ingest
 from kep.pipelines.images import unpinned, with_server
 from kep.pipelines.machines import Target
 from kep.pipelines.parameters import arguments, codes, kfp_safe, whole_code
@@ -118,8 +119,6 @@ def of_run_file(
         path = Path(folder) / "pipeline.yaml"
         compile_training(path, given, images, machines, target)
         spec, *platform = yaml.safe_load_all(path.read_text())
-    # By its name a run is found in the console and a template in its repository, and the cache goes by it too.
-    spec["pipelineInfo"]["name"] = settings.name
     template = Template(spec, platform=platform[0] if platform else {})
     if template.data_in_reach:
         rehearse(settings, file.parent)
@@ -227,6 +226,15 @@ def check_source(data: DataSettings, volumes: Mapping[str, str] | None = None, t
             f'{key}: "{source}" is on this machine, where no step on Kubeflow can read it; give its path on a volume '
             f"of hardware.ingest.machine.volumes, or run {command}"
         )
+
+
+def with_cache(spec: dict[str, Any], cache: bool) -> dict[str, Any]:
+    """Return a compiled pipeline for a run with a known source: its steps answered from earlier runs, or never."""
+    if not cache:
+        return uncached(spec)
+    spec = json.loads(json.dumps(spec))
+    cache_ingest(spec, known=True)
+    return spec
 
 
 def uncached(spec: dict[str, Any]) -> dict[str, Any]:

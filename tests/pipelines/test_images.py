@@ -30,8 +30,10 @@ def test_the_cloud_gets_every_image_by_digest(lock, tmp_path, target):
     used = {label: executor["container"].pop("image") for label, executor in executors.items()}
     glue = {"exec-ingest", "exec-weigh", "exec-promote"}
     assert used == {label: PINNED["glue" if label in glue else "cpu"] for label in used}
-    # Nothing else differs from what runs locally.
+    # Nothing else differs from what runs locally, but that without the source's fingerprint ingest has no cache.
     golden = yaml.safe_load(GOLDEN.read_text())
+    golden["pipelineInfo"]["name"] = "digits"
+    assert golden["root"]["dag"]["tasks"]["ingest"].pop("cachingOptions") == {"enableCache": True}
     for executor in golden["deploymentSpec"]["executors"].values():
         del executor["container"]["image"]
     assert compiled == golden

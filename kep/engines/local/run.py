@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from kep.artifacts.run import RunRecord
+from kep.artifacts.verdict import Verdict
 from kep.config.run_file import RunFile
 from kep.core.errors import UserError, nearest
 from kep.core.files import link, read_json
@@ -76,6 +77,8 @@ def run(
     with place.locked():
         if again_from:
             place.forget(again_from)
+        else:
+            given |= _as_interrupted(place, given)
         folder = new_folder(place.root)
         record(settings, base, given, images).save(folder)
         containers = _containers(folder, place, settings, base, given) if images else None
@@ -87,6 +90,21 @@ def run(
             if there := mirror.push(folder, runs):
                 console.print(f"uploaded to {there}", highlight=False, soft_wrap=True)
         return status
+
+
+def _as_interrupted(place: local.RunsFolder, given: Mapping[str, Any]) -> dict[str, str]:
+    """Return the champion of the last run, where that one was cut short in promote and this is the same run again.
+
+    What it promoted is not compared with itself then: promote says again what it said.
+    """
+    folders = sorted(path.parent for path in place.root.glob(f"*/{local.JOB_FILE}"))
+    if not folders or (folders[-1] / Verdict.FILE).exists():
+        return {}
+    before: dict[str, Any] = read_json(folders[-1] / local.JOB_FILE)["arguments"]
+    if {**before, "champion": None} != {**given, "champion": None}:
+        return {}
+    events = (folders[-1] / local.EVENTS_FILE).read_text(encoding="utf-8")
+    return {"champion": before["champion"]} if '"step": "promote"' in events else {}
 
 
 def execute(

@@ -31,6 +31,8 @@ from kep.runtime.step import end_with_owner
 if TYPE_CHECKING:
     from kep.engines.local.docker import Containers
 
+JOB_FILE = "job.json"
+"""File in a run's folder with what the runner was started with."""
 EVENTS_FILE = "events.jsonl"
 """File in a run's folder that its steps append their events to."""
 ENTERED = "KEP_ENTERED"
@@ -144,7 +146,7 @@ def start(
         "outcome": str(folder.absolute() / "outcome.json"),
         "containers": asdict(containers) if containers else None,
     }
-    write_json(folder / "job.json", job)
+    write_json(folder / JOB_FILE, job)
     events = folder / EVENTS_FILE
     events.touch()
     environment = step_environment() | {
@@ -155,7 +157,7 @@ def start(
     }
     with open(folder / "log.txt", "wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "kep.engines.local.runner", str(folder / "job.json")],
+            [sys.executable, "-m", "kep.engines.local.runner", str(folder / JOB_FILE)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -8,7 +8,7 @@ from google.protobuf import json_format
 from kep.core.errors import UserError
 from kep.core.versions import revision
 from kep.engines.base import Options, Run, Task
-from kep.engines.template import Template, uncached
+from kep.engines.template import Template, with_cache
 from kep.google import tensorboard_instances
 from kep.google.labels import NAME
 from kep.google.vertex import moment
@@ -58,7 +58,7 @@ def job_of(template: Template, options: Options, given: dict[str, str]) -> "api.
     """What is sent to Vertex AI."""
     from google.cloud import aiplatform_v1 as api
 
-    spec = template.spec if options.cache else uncached(template.spec)
+    spec = with_cache(template.spec, options.cache)
     if options.tensorboard:
         spec = tensorboard_instances.written_to(spec, options.tensorboard)
     policy = api.PipelineFailurePolicy
