@@ -72,8 +72,8 @@ def compile(
         named = locked(images)
         defaults = with_server(defaults, named, target)
         console.print(
-            "note: `kep submit` names the data and the champion's folder; started another way, the pipeline ingests each "
-            "time and needs its input champion",
+            "note: `kep submit` names the data and the champion's folder; started another way, the pipeline ingests "
+            "each time and needs its input champion",
             soft_wrap=True,
         )
         spec = compile_training(output, defaults, named, settings.hardware.machines, target)

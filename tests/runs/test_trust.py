@@ -1,0 +1,158 @@
+"""What a run may believe: its source, its code, its champion; and what nobody sees before evaluate."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers.paths import DATA
+from tests.runs.conftest import command, environment, kep, write_run
+
+PEEK = """
+import glob, os
+import keras
+
+FOUND = {found!r}
+
+def look():
+    store = os.path.join(os.environ["KEP_WORK"], "..", "store")
+    told = []
+    for folder in glob.glob(os.path.join(store, "**"), recursive=True):
+        if not os.path.isfile(os.path.join(folder, "manifest.json")):
+            continue
+        from kep.data.records import Records
+        from kep.data.sealed import unsealed
+        for step in ("evaluate", "export"):
+            try:
+                told.append(("records", len(Records(folder, step).load("test"))))
+            except Exception as error:
+                told.append((type(error).__name__, 0))
+            try:
+                from pathlib import Path
+                with unsealed(Path(folder), step) as clear:
+                    told.append(("unsealed", len(os.listdir(clear))))
+            except Exception as error:
+                told.append((type(error).__name__, 0))
+        import tensorflow as tf
+        for file in glob.glob(os.path.join(folder, "test*")):
+            try:
+                told.append(("tensorflow", sum(1 for _ in tf.data.TFRecordDataset(file))))
+            except Exception as error:
+                told.append((type(error).__name__, 0))
+    with open(FOUND, "a") as file:
+        for how, rows in told:
+            file.write(f"{{how}} {{rows}}\\n")
+
+def build(hp):
+    look()
+    model = keras.Sequential([keras.layers.Dense(hp.Int("units", 4, 8), "relu"), keras.layers.Dense(1, "sigmoid")])
+    model.compile(keras.optimizers.Adam(0.01), "binary_crossentropy")
+    return model
+"""
+
+
+def churn(folder: Path, name: str = "churn", **sections: object) -> Path:
+    """A run file over a copy of the rows of churn, with trees alone unless the sections say otherwise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "churn.csv").exists():
+        shutil.copyfile(DATA / "churn.csv", folder / "churn.csv")
+    data = {"source": "churn.csv", "label": "churned", "id": "customer"}
+    trees = {"families": ["boosted_trees"], "max_trials": 2, "max_epochs": 2, "top_n": 1}
+    given = {"data": data, "search": trees, "best_epoch": {"max_epochs": 2, "patience": 1, "seeds": 1}} | sections
+    return write_run(folder, name, **given)
+
+
+def test_a_family_that_looks_for_test_rows_finds_none(tmp_path):
+    found = tmp_path / "found.txt"
+    (tmp_path / "peek.py").write_text(PEEK.format(found=str(found)))
+    file = churn(tmp_path, search={"families": ["peek.py:build"], "max_trials": 1, "max_epochs": 1, "workers": 1})
+    done = kep("run", file, "--runs", tmp_path / "runs")
+    assert done.returncode == 0, done.stdout
+    looked = [line.split() for line in found.read_text().splitlines()]
+    assert len(looked) > 10
+    assert [line for line in looked if line[1] != "0"] == []
+    compiled = (next((tmp_path / "runs").glob("churn/*/pipeline.yaml"))).read_text()
+    assert compiled.count("outputArtifactKey: test") == 1
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_champion_is_compared_on_rows_that_it_never_saw_whatever_columns_it_knew(tmp_path, named):
+    data = {"source": "churn.csv", "label": "churned"} | ({"id": "customer"} if named else {})
+    for more in ({}, {"exclude": ["region"]}):
+        done = kep("run", churn(tmp_path, data=data | more), "--runs", tmp_path / "runs")
+        assert done.returncode == 0, done.stdout
+    folders = sorted((tmp_path / "runs" / "churn").glob("2*"))
+    reports = [json.loads((folder / "report.json").read_text()) for folder in folders]
+    names = [{column["name"] for column in report["manifest"]["columns"]} for report in reports]
+    assert names[0] - names[1] == {"region"}
+    roles = ("train", "validation", "test")
+    rows = [[report["manifest"]["roles"][role]["rows"] for role in roles] for report in reports]
+    assert rows[0] == rows[1]
+    # What the first run trained on, from the arrays that it stored; what the second one was tested on, likewise.
+    outcomes = [json.loads((folder / "outcome.json").read_text()) for folder in folders]
+    seen = np.load(Path(outcomes[0]["ensemble"]) / "train_ids.npy")
+    tested = np.load(Path(outcomes[1]["evaluation"]) / "predictions.npz")["ids"]
+    assert len(seen) == sum(rows[0][:2])
+    assert reports[1]["evaluation"]["champion"]["unseen"] == int((~np.isin(tested, seen)).sum()) == rows[1][2]
+
+
+def test_openings_of_the_same_test_rows_are_counted(tmp_path):
+    outputs = [
+        kep("run", churn(tmp_path, ensemble={"max_members": 1}, retrain={"epochs": how}), "--runs", tmp_path / "runs")
+        for how in ("same", "book", "steps")
+    ]
+    assert [done.returncode for done in outputs] == [0, 0, 0], outputs[-1].stdout
+    report = json.loads((tmp_path / "runs" / "churn" / "latest" / "report.json").read_text())
+    assert report["evaluation"]["openings"] > 1
+    page = (tmp_path / "runs" / "churn" / "latest" / "report.html").read_text()
+    assert f"have been opened in {report['evaluation']['openings']} runs" in page
+
+
+def test_a_run_killed_after_promote_says_again_what_it_said(tmp_path):
+    file = churn(tmp_path)
+    process = subprocess.Popen(
+        command("run", file, "--runs", tmp_path / "runs"),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    for line in process.stdout:
+        if "promote: done" in line:
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(timeout=60)
+    (folder,) = (tmp_path / "runs" / "churn").glob("2*")
+    if (folder / "verdict.json").exists():
+        (folder / "verdict.json").unlink()  # as if the kill had come a moment earlier
+    time_out = time.monotonic() + 60
+    while True:  # the runner of the killed command ends soon after it
+        done = kep("run", file, "--runs", tmp_path / "runs")
+        if "another run is going on" not in done.stdout or time.monotonic() > time_out:
+            break
+    assert done.returncode == 0, done.stdout
+    assert "promoted: it is the first champion" in done.stdout
+    assert "not promoted" not in done.stdout
+    # And a run of the day after is another one.
+    assert (
+        "not promoted: this very ensemble is the champion already"
+        in kep("run", file, "--runs", tmp_path / "runs").stdout
+    )
+
+
+@pytest.mark.parametrize("name", ["runs", "moved"])
+def test_a_runs_folder_can_be_moved(tmp_path, name):
+    file = churn(tmp_path)
+    assert kep("run", file, "--runs", tmp_path / "runs").returncode == 0
+    (tmp_path / "runs").rename(tmp_path / name)
+    done = kep("run", file, "--runs", tmp_path / name)
+    assert done.returncode == 0, done.stdout
+    assert "tune: reused from an earlier run" in done.stdout
+    assert kep("report", "churn", "--runs", tmp_path / name).returncode == 0
