@@ -18,7 +18,7 @@ from kep.config.fit import BestEpochTask
 from kep.core.errors import RunError
 from kep.core.files import new_folder, write_file
 from kep.core.seeds import derive, identity
-from kep.data.records import Rows, StoredRows, concat
+from kep.data.records import AnyRows, Rows, concat
 from kep.data.schema import Manifest
 from kep.models.family import Family, Fit, Settings
 from kep.models.placed import Placed, placed
@@ -154,7 +154,7 @@ def _write(
     step.progress(f"best {member.unit} {best}{spread}{cap}")
 
 
-def _save_arrays(folder: Path, parts: Sequence[Fold], predicted: Sequence[np.ndarray], held: Rows | StoredRows) -> None:
+def _save_arrays(folder: Path, parts: Sequence[Fold], predicted: Sequence[np.ndarray], held: AnyRows) -> None:
     """Write `predictions.npz` and `trained_on.npz`."""
     seeds = range(0, len(predicted), len(parts))
     predictions = np.stack([np.concatenate(predicted[first : first + len(parts)]) for first in seeds])
@@ -163,7 +163,7 @@ def _save_arrays(folder: Path, parts: Sequence[Fold], predicted: Sequence[np.nda
         folder / "predictions.npz",
         lambda path: np.savez(path, predictions=predictions, labels=held.labels, ids=held.ids, folds=fold),
     )
-    seen = {str(number): part.train.ids for number, part in enumerate(parts)}
+    seen: dict[str, Any] = {str(number): part.train.ids for number, part in enumerate(parts)}
     write_file(folder / "trained_on.npz", lambda path: np.savez(path, **seen))
 
 

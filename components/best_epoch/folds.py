@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from kep.core.errors import UserError
-from kep.data.records import Rows, concat
+from kep.data.records import AnyRows, concat
 from kep.data.schema import Manifest
 
 
@@ -19,11 +19,15 @@ class Fold:
         held: Rows to watch and to predict; none has the features of a train row.
     """
 
-    train: Rows
-    held: Rows
+    train: AnyRows
+    held: AnyRows
 
 
-def folds(train: Rows, validation: Rows, manifest: Manifest, count: int | None, seed: int) -> list[Fold]:
+Pair = tuple[np.ndarray, np.ndarray]
+"""Numbers of the rows to fit on, and of those to hold out."""
+
+
+def folds(train: AnyRows, validation: AnyRows, manifest: Manifest, count: int | None, seed: int) -> list[Fold]:
     """The folds of a candidate, the same for every candidate.
 
     Without `count` it is one: train rows to fit on, validation rows held out. Otherwise the two roles are pooled, and
@@ -45,14 +49,12 @@ def folds(train: Rows, validation: Rows, manifest: Manifest, count: int | None, 
         return [Fold(train, validation)]
     rows = concat([train, validation])
     rule = manifest.split.rule
-    if rule in ("group", "time") and rows.groups is None:
+    groups = rows.groups if rule in ("group", "time") else rows.alike
+    if groups is None:
         raise UserError(
             f"best_epoch.folds: these records do not hold what their rows were split by ({rule}); run ingest again"
         )
-    if rule == "time":
-        pairs = _forward(rows.groups, count)
-    else:
-        pairs = _crosswise(rows, rows.groups if rule == "group" else rows.alike, manifest, count, seed)
+    pairs = _forward(groups, count) if rule == "time" else _crosswise(rows, groups, manifest, count, seed)
     parts = []
     for fitted, held in pairs:
         # Equal features in two groups, or at two times, would be known already.
@@ -61,7 +63,7 @@ def folds(train: Rows, validation: Rows, manifest: Manifest, count: int | None, 
     return parts
 
 
-def _crosswise(rows: Rows, groups: np.ndarray, manifest: Manifest, count: int, seed: int) -> list[tuple]:
+def _crosswise(rows: AnyRows, groups: np.ndarray, manifest: Manifest, count: int, seed: int) -> list[Pair]:
     classes = manifest.label.classes
     distinct = len(np.unique(groups))
     if distinct < count:
@@ -78,7 +80,7 @@ def _crosswise(rows: Rows, groups: np.ndarray, manifest: Manifest, count: int, s
     return list(splitter.split(groups, rows.labels, groups))
 
 
-def _forward(times: np.ndarray, count: int) -> list[tuple]:
+def _forward(times: np.ndarray, count: int) -> list[Pair]:
     """Parts of about equal numbers of rows, cut between times: the first is only learnt from."""
     distinct, sizes = np.unique(times, return_counts=True)
     if len(distinct) <= count:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -195,7 +196,7 @@ def run(
     for line in evaluation.ledger:
         step.progress(f"{line.step} read {line.rows} {line.role} rows ({line.fingerprint[:12]})")
     evaluation.save(step.out)
-    arrays = {"labels": tested.rows.labels, "ids": tested.rows.ids} | tested.named
+    arrays: dict[str, Any] = {"labels": tested.rows.labels, "ids": tested.rows.ids} | tested.named
     write_file(step.out / "predictions.npz", lambda path: np.savez(path, **arrays))
     sources = _Inputs(
         Path(records),

@@ -72,11 +72,9 @@ def slices(manifest: Manifest, rows: Rows, predictions: np.ndarray, columns: lis
 def _parts(manifest: Manifest, rows: Rows, name: str) -> list[tuple[str, np.ndarray]]:
     categorical = [column.name for column in manifest.categorical]
     if name in categorical:
-        codes, column = (
-            rows.categorical[:, categorical.index(name)],
-            manifest.categorical[categorical.index(name)],
-        )
-        return [(value, codes == i) for i, value in enumerate(["missing", "other", *column.vocabulary])]
+        place = categorical.index(name)
+        codes, vocabulary = rows.categorical[:, place], manifest.categorical[place].vocabulary or []
+        return [(value, codes == i) for i, value in enumerate(["missing", "other", *vocabulary])]
     index = [column.name for column in manifest.numeric].index(name)
     values = rows.numeric[:, index]
     parts = [("missing", np.isnan(values))]

@@ -134,7 +134,9 @@ def _evaluate(vertex: Vertex, version: str, content: str, task: str, evaluated: 
 
 def _trace(vertex: Vertex, version: "api.Model", run: "api.PipelineJob") -> None:
     """Makes a version an output of the run's task `promote`, whose inputs lead back to the records; it is one once."""
+    from google.cloud.aiplatform_v1 import Event
+
     tasks = [task for task in run.job_detail.task_details if task.task_name == "promote" and task.execution.name]
     if tasks and version.metadata_artifact:
-        event = {"artifact": version.metadata_artifact, "type_": "OUTPUT"}
+        event = Event(artifact=version.metadata_artifact, type_=Event.Type.OUTPUT)
         vertex.metadata.add_execution_events(execution=tasks[-1].execution.name, events=[event], **CHANGE)

@@ -12,7 +12,7 @@ from kep.components.tune.objective import check_reported
 from kep.config.search import SearchSettings
 from kep.core.arrays import Floats
 from kep.core.errors import UserError
-from kep.data.records import Rows
+from kep.data.records import AnyRows
 from kep.models.family import Family, Settings, reason
 from kep.stats.metrics import metrics
 from kep.training.monitor import Monitor
@@ -40,8 +40,8 @@ class Executor:
 
     members: dict[str, Family]
     task: str
-    train: Rows
-    validation: Rows
+    train: AnyRows
+    validation: AnyRows
     settings: SearchSettings
     seed: int
 

@@ -40,7 +40,7 @@ class _Worker:
     slot: int
     process: BaseProcess
     connection: Connection
-    key: int | None = None
+    key: int = -1
     job: Any = None
     attempts: int = 0
     started: float = 0.0

@@ -51,14 +51,16 @@ def suggest(
         train = data.open("train")
         with Pool(Executor(members, task, train, train, settings, seed), workers=1) as pool:
             found = spaces(pool, list(members), step)
-        orders, ended = [], []
+        orders: list[Order] = []
+        ended: list[Trial] = []
     else:
         found = load_spaces(searched)
         orders, ended = gather(searched, trials, step.out)
         for trial in ended[-len(trials) :]:
             step.progress(told(trial, settings.objective.name), len(ended), settings.trainings)
         check_failures(ended, settings.max_failures)
-    plan, known, new = Plan(found, settings, seed, data.manifest.fingerprint), dict(enumerate(ended)), []
+    plan, known = Plan(found, settings, seed, data.manifest.fingerprint), dict(enumerate(ended))
+    new: list[Order] = []
     while len(new) < settings.parallel_trials:
         order = plan.next([*orders, *new], known)
         if isinstance(order, No):

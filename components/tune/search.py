@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import keras_tuner
 
+from kep.artifacts.study import Direction
 from kep.artifacts.trials import Order, Trial, TrialStore, merge
 from kep.components.tune.execute import Check
 from kep.components.tune.pool import Died, Pool
@@ -114,12 +115,17 @@ class Plan:
             reasons.add(found)
         return No.YET if No.YET in reasons else self._again(orders, trials)
 
+    @property
+    def _direction(self) -> Direction:
+        """Which scores are better; `objective.load` has filled it in."""
+        return self._settings.objective.direction or "min"
+
     def _suggested(self, name: str, trials: list[Trial]) -> Suggestion | No:
         space, settings = self._spaces[name], self._settings
         if settings.tuner == "vizier":
             return self._vizier.suggest(name, space, trials)
         seed = derive(self._seed, name)
-        return suggest(settings.tuner, space, trials, settings.objective.direction, seed, settings.max_epochs)
+        return suggest(settings.tuner, space, trials, self._direction, seed, settings.max_epochs)
 
     @cached_property
     def _vizier(self) -> "Vizier":
@@ -130,7 +136,7 @@ class Plan:
         spaces = {name: space.get_config() for name, space in self._spaces.items()}
         parts = json.dumps([own, spaces, self._data, self._seed], sort_keys=True)
         search = hashlib.sha256(parts.encode()).hexdigest()[:16]
-        return Vizier(self._settings.vizier, search, self._settings.objective.direction)
+        return Vizier(self._settings.vizier or "", search, self._direction)
 
     def _trials(self, orders: list[Order], known: dict[int, Trial]) -> list[Trial]:
         """The trials as far as they are known; one of which no training has ended is running."""
@@ -150,7 +156,7 @@ class Plan:
         times = [0] * len(trials)
         for order in orders:
             times[order.number] += 1
-        sign = 1 if self._settings.objective.direction == "min" else -1
+        sign = 1 if self._direction == "min" else -1
         most = self._settings.max_epochs
         longest = [trial for trial in trials if trial.epochs(most) == most]
         ready = [trial for trial in longest if trial.complete]

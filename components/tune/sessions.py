@@ -23,8 +23,9 @@ def session(trial: Trial, objective: str) -> list[Event]:
     """
     # Without a group of its own a trial would be hidden behind one with the same values.
     started = hparams_pb({"family": trial.family} | trial.values, trial_id=trial.id, start_time_secs=0)
+    curve: list[tuple[int, dict[str, float | None]]]
     curve = [(step, {"val_loss": value}) for step, value in enumerate(trial.validation_curve, 1)]
-    scores = {} if trial.score is None else {f"validation {objective}": trial.score}
+    scores: dict[str, float | None] = {} if trial.score is None else {f"validation {objective}": trial.score}
     events = []
     for step, values in [*curve, (trial.best, scores)]:
         scalars = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items() if value is not None]

@@ -5,17 +5,19 @@ from collections.abc import Iterator
 import keras_tuner
 from keras_tuner.engine.hyperparameters import HyperParameter
 
+from kep.artifacts.trials import Hyperparameters
+
 ENUMERABLE = 2000
 """Configurations up to which a space is listed whole; in a larger one untried configurations are drawn at random."""
 
 
-def configurations(space: keras_tuner.HyperParameters) -> Iterator[dict]:
+def configurations(space: keras_tuner.HyperParameters) -> Iterator[Hyperparameters]:
     """Every configuration of a space in the order of its hyperparameters; conditions are followed.
 
     A float without a step, or an integer on a log scale without one, ends the iteration before it starts: see `size`.
     """
 
-    def extend(values: dict, rest: list) -> Iterator[dict]:
+    def extend(values: Hyperparameters, rest: list[HyperParameter]) -> Iterator[Hyperparameters]:
         if not rest:
             yield values
             return
@@ -41,14 +43,14 @@ def size(space: keras_tuner.HyperParameters, most: int = 1_000_000) -> int | Non
     return count
 
 
-def untried(space: keras_tuner.HyperParameters, tried: list[dict]) -> list[dict] | None:
+def untried(space: keras_tuner.HyperParameters, tried: list[Hyperparameters]) -> list[Hyperparameters] | None:
     """The configurations that are not among `tried`; None for a space that is too large to be listed."""
     if size(space, ENUMERABLE) is None:
         return None
     return [values for values in configurations(space) if values not in tried]
 
 
-def active(hp: HyperParameter, values: dict) -> bool:
+def active(hp: HyperParameter, values: Hyperparameters) -> bool:
     """Whether a hyperparameter has a meaning beside the values of those before it."""
     return all(condition.is_active(values) for condition in hp.conditions)
 

@@ -8,6 +8,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import keras_tuner
 import numpy as np
@@ -33,15 +34,25 @@ FACTOR = 3
 """Hyperband keeps one of so many trials of a rung, and trains it so many times longer."""
 
 
+Answer = dict[str, Any]
+"""KerasTuner's answer to a request for a trial: its `status` and its `values`."""
+
+
 class _Exhaustive:
     """Searches a small space to its end, where KerasTuner gives up after some random draws that were tried before.
 
     It draws the values that KerasTuner draws, a tenth of the time: KerasTuner copies the space for each of them.
     """
 
-    def _random_values(self) -> dict | None:
+    hyperparameters: keras_tuner.HyperParameters
+    trials: dict[str, OracleTrial]
+    _max_collisions: int
+    _seed_state: int
+    _duplicate: Callable[[Hyperparameters], bool]
+
+    def _random_values(self) -> Hyperparameters | None:
         for _ in range(1 + self._max_collisions):
-            values: dict = {}
+            values: Hyperparameters = {}
             for hp in self.hyperparameters.space:
                 if active(hp, values):
                     values[hp.name] = hp.random_sample(self._seed_state)
@@ -51,7 +62,7 @@ class _Exhaustive:
         left = self._untried()
         return left[self._seed_state % len(left)] if left else None
 
-    def _untried(self) -> list[dict] | None:
+    def _untried(self) -> list[Hyperparameters] | None:
         return untried(self.hyperparameters, [trial.hyperparameters.values for trial in self.trials.values()])
 
 
@@ -66,14 +77,15 @@ class BayesianOracle(_Exhaustive, keras_tuner.oracles.BayesianOptimizationOracle
     suggestion and lands on configurations that were tried before. Here one vectorised prediction does.
     """
 
-    def __init__(self, **arguments) -> None:
+    def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.gpr.set_params(n_restarts_optimizer=0, optimizer=_length_scale)
 
-    def populate_space(self, trial_id: str) -> dict:
+    def populate_space(self, trial_id: str) -> Answer:
         scores = [trial.score for trial in self.trials.values() if trial.status == TrialStatus.COMPLETED]
         if len(scores) < max(5, len(self._nonfixed_space())):
-            return self._random_populate_space()
+            drawn: Answer = self._random_populate_space()
+            return drawn
         pool = self._untried()
         if pool is None:
             pool = [values for _ in range(CANDIDATES) if (values := self._random_values()) is not None]
@@ -86,14 +98,14 @@ class BayesianOracle(_Exhaustive, keras_tuner.oracles.BayesianOptimizationOracle
             mean, deviation = self.gpr.predict(np.array([self._vector(values) for values in pool]), return_std=True)
         return {"status": TrialStatus.RUNNING, "values": pool[int(np.argmin(mean - self.beta * deviation))]}
 
-    def _vector(self, values: dict) -> list[float]:
+    def _vector(self, values: Hyperparameters) -> list[float]:
         return [
             hp.value_to_prob(values[hp.name] if hp.name in values and active(hp, values) else hp.default)
             for hp in self._nonfixed_space()
         ]
 
 
-def _length_scale(loss: Callable, initial: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, float]:
+def _length_scale(loss: Callable[..., Any], initial: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, float]:
     """The kernel's one parameter by a grid over the unit cube's lengths, then Brent's method between its neighbours.
 
     A twentieth of the evaluations of KerasTuner's 20 restarts, and it can't end in a local minimum far away.
@@ -123,11 +135,11 @@ class EvolutionOracle(RandomOracle):
     Age, not score, decides who leaves the population, so a configuration that was lucky once is forgotten.
     """
 
-    def populate_space(self, trial_id: str) -> dict:
+    def populate_space(self, trial_id: str) -> Answer:
         trials = [self.trials[id] for id in self.end_order]
         population = [trial for trial in trials if trial.status == TrialStatus.COMPLETED][-POPULATION:]
         if len(population) < POPULATION:
-            return super().populate_space(trial_id)
+            return self._drawn(trial_id)
         rng = np.random.default_rng(self.seed)
         better = min if self.objective.direction == "min" else max
         for _ in range(MUTATIONS):
@@ -136,13 +148,18 @@ class EvolutionOracle(RandomOracle):
             values = self._mutate(parent.hyperparameters.values, rng)
             if not self._duplicate(values):
                 return {"status": TrialStatus.RUNNING, "values": values}
-        return super().populate_space(trial_id)
+        return self._drawn(trial_id)
 
-    def _mutate(self, parent: dict, rng: np.random.Generator) -> dict:
+    def _drawn(self, trial_id: str) -> Answer:
+        """Return a random configuration."""
+        answer: Answer = super().populate_space(trial_id)
+        return answer
+
+    def _mutate(self, parent: Hyperparameters, rng: np.random.Generator) -> Hyperparameters:
         """The parent's values, one of them drawn again, and drawn ones for what that makes active."""
         free = [hp.name for hp in self.hyperparameters.space if active(hp, parent) and not isinstance(hp, Fixed)]
         changed = rng.choice(free) if free else None
-        child: dict = {}
+        child: Hyperparameters = {}
         for hp in self.hyperparameters.space:
             if hp.name in child or not active(hp, child):
                 continue
@@ -172,8 +189,8 @@ class HyperbandOracle(_Exhaustive, keras_tuner.oracles.HyperbandOracle):
         bracket = next(bracket for bracket in self._brackets if bracket["number"] == rung.bracket)
         bracket["rounds"][rung.round].append({"past_id": rung.trial_id, "id": trial_id})
 
-    def populate_space(self, trial_id: str) -> dict:
-        answer = super().populate_space(trial_id)
+    def populate_space(self, trial_id: str) -> Answer:
+        answer: Answer = super().populate_space(trial_id)
         if answer.get("values"):
             # KerasTuner gives the bracket that was started last, which need not be the trial's own.
             own = (b for b in self._brackets for r in b["rounds"] for info in r if info["id"] == trial_id)
@@ -275,5 +292,5 @@ def _show(oracle: keras_tuner.Oracle, space: keras_tuner.HyperParameters, trial:
         oracle._populate_next = [shown.trial_id]
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value

@@ -5,7 +5,7 @@ client the same trial, so that a suggestion whose answer was lost, or a search t
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -19,15 +19,15 @@ from google.cloud.aiplatform_v1 import Study as Theirs
 from google.cloud.aiplatform_v1 import Trial as TheirTrial
 from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed, Float, HyperParameter, Int
 
-from kep.artifacts.trials import Trial
+from kep.artifacts.trials import Hyperparameters, Trial
 from kep.components.tune.space import active
 from kep.components.tune.suggest import No, Suggestion
 from kep.core.errors import AwayError, UserError
-from kep.google.retries import AGAIN
+from kep.google.retries import AGAIN, Call
 
 MOST_VALUES = 1000
 """Of a parameter that Vizier is given as a list."""
-RETRY = {"retry": Retry(predicate=AGAIN, initial=1, maximum=30, timeout=600), "timeout": 60}
+RETRY: Call = {"retry": Retry(predicate=AGAIN, initial=1, maximum=30, timeout=600), "timeout": 60}
 """Of every call: each may be done twice."""
 SUGGESTED = 600.0
 """Seconds for a suggestion."""
@@ -178,9 +178,9 @@ def specification(family: str, free: list[HyperParameter], direction: str) -> St
     )
 
 
-def values(space: keras_tuner.HyperParameters, theirs: dict[str, float | str]) -> dict:
+def values(space: keras_tuner.HyperParameters, theirs: Mapping[str, Any]) -> Hyperparameters:
     """Vizier's values as those of the space; what they leave inactive is left out."""
-    found: dict[str, Any] = {}
+    found: Hyperparameters = {}
     for hp in space.space:
         if hp.name in found or not active(hp, found):
             continue
@@ -191,7 +191,7 @@ def values(space: keras_tuner.HyperParameters, theirs: dict[str, float | str]) -
     return found
 
 
-def _value(hp: HyperParameter, value: float | str) -> Any:
+def _value(hp: HyperParameter, value: Any) -> Any:
     if isinstance(hp, Boolean | Choice):
         return next(one for one in hp.values if str(one) == value)
     if hp.step is not None:
@@ -218,9 +218,8 @@ def _parameter(family: str, hp: HyperParameter) -> _Parameter:
     if not isinstance(hp, Int | Float):
         raise UserError(f"search.tuner: {family}: Vizier can't say {hp.name}, a {type(hp).__name__}")
     scale = _Parameter.ScaleType
-    spec.scale_type = {"log": scale.UNIT_LOG_SCALE, "reverse_log": scale.UNIT_REVERSE_LOG_SCALE}.get(
-        hp.sampling, scale.UNIT_LINEAR_SCALE
-    )
+    scales = {"log": scale.UNIT_LOG_SCALE, "reverse_log": scale.UNIT_REVERSE_LOG_SCALE}
+    spec.scale_type = scale(scales.get(hp.sampling, scale.UNIT_LINEAR_SCALE))
     if hp.step is not None:
         listed = [float(value) for value in hp.values]
         if len(listed) > MOST_VALUES:
@@ -236,7 +235,7 @@ def _parameter(family: str, hp: HyperParameter) -> _Parameter:
     return spec
 
 
-def _condition(parent: HyperParameter, theirs: _Parameter, wanted: list) -> dict[str, Any]:
+def _condition(parent: HyperParameter, theirs: _Parameter, wanted: list[Any]) -> dict[str, Any]:
     """The values of its parent that make a parameter active."""
     if isinstance(parent, Boolean | Choice):
         return {"parent_categorical_values": _Conditional.CategoricalValueCondition(values=[str(v) for v in wanted])}

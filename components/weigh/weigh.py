@@ -292,7 +292,9 @@ def compare(problem: Problem, settings: EnsembleSettings, limits: Limits, seed: 
 
     def single(part: Problem) -> np.ndarray:
         alone = np.eye(part.members)
-        return alone[min(np.flatnonzero([limits.allow(one > 0) for one in alone]), key=part.values(alone).__getitem__)]
+        allowed = np.flatnonzero([limits.allow(one > 0) for one in alone])
+        best: np.ndarray = alone[min(allowed, key=part.values(alone).__getitem__)]
+        return best
 
     names = set(METHODS) if settings.metric == "loss" else {*OF_METRICS, settings.method} - {"auto"}
     table = {"best single": _cross_fitted(single, problem, seed)}
@@ -389,7 +391,7 @@ def without(
     problem, folds = choice.problem, derive(seed, "cross-fit")
     if problem.members == 1 or problem.metric != "loss":
         return left_out
-    for number in np.flatnonzero(weights > 0):
+    for number in np.flatnonzero(weights > 0).tolist():
         rest = problem.only(np.delete(np.arange(problem.members), number))
         own = limits.without(number)
         if not any(own.allow(one > 0) for one in np.eye(rest.members)):

@@ -63,11 +63,11 @@ class Problem:
 
     @property
     def members(self) -> int:
-        return self.a.shape[-1]
+        return int(self.a.shape[-1])
 
     @property
     def rows(self) -> int:
-        return self.a.shape[1]
+        return int(self.a.shape[1])
 
     def take(self, rows: np.ndarray) -> "Problem":
         """The problem of some rows, each with all its trainings."""
@@ -86,15 +86,18 @@ class Problem:
     def losses(self, weights: np.ndarray) -> np.ndarray:
         """Loss of every prediction under every column of `weights` [K, M], shape [S, n, M]."""
         if self._regression:
-            return np.square(self._errors @ weights)
-        if self.pooling == "arithmetic":
-            return -np.log(self.a @ weights)
-        # Logarithms lie between log(FLOOR) and 0, and so do their averages: their powers need no care.
-        return np.log(np.exp(self._logs @ weights).sum(axis=2)) - np.log(self.a) @ weights
+            losses: np.ndarray = np.square(self._errors @ weights)
+        elif self.pooling == "arithmetic":
+            losses = -np.log(self.a @ weights)
+        else:
+            # Logarithms lie between log(FLOOR) and 0, and so do their averages: their powers need no care.
+            losses = np.log(np.exp(self._logs @ weights).sum(axis=2)) - np.log(self.a) @ weights
+        return losses
 
     def row_losses(self, weights: np.ndarray) -> np.ndarray:
         """Loss of each row under `weights` [K], the mean over its trainings, shape [n]."""
-        return self.losses(weights[:, None])[..., 0].mean(axis=0)
+        losses: np.ndarray = self.losses(weights[:, None])[..., 0].mean(axis=0)
+        return losses
 
     def loss(self, weights: np.ndarray) -> float:
         return float(np.mean(self.row_losses(weights)))
@@ -105,19 +108,20 @@ class Problem:
         Shape [M].
         """
         if self.metric == "loss":
-            return self.losses(weights).mean(axis=(0, 1))
+            losses: np.ndarray = self.losses(weights).mean(axis=(0, 1))
+            return losses
         sign = 1 if METRICS[self.metric].direction == "min" else -1
         found = np.array([sign * self.score(self.pooled(one)) for one in weights.T])
         return np.where(np.isnan(found), np.inf, found)
 
     def pooled(self, weights: np.ndarray) -> np.ndarray:
         """The ensemble's predictions, [S, n, C] or [S, n]; of classes they need `full`."""
-        members = self.a if self._regression else self.full
-        return pool(np.moveaxis(members, -1, 0), weights, self.pooling)
+        members = self.a if self._regression else self._probabilities
+        return pool(list(np.moveaxis(members, -1, 0)), weights.tolist(), self.pooling)
 
     def score(self, predictions: np.ndarray) -> float:
         """The metric of predictions, the mean over the trainings: rows of two trainings are not ranked together."""
-        return float(np.mean([METRICS[self.metric].value(self.y, own) for own in predictions]))
+        return float(np.mean([METRICS[self.metric].value(self._labels, own) for own in predictions]))
 
     def derivatives(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Gradient [K] and Hessian [K, K] of `loss`, up to a constant that no step on the simplex sees."""
@@ -153,14 +157,28 @@ class Problem:
     def _regression(self) -> bool:
         return self.y is not None and self.full is None
 
+    @property
+    def _labels(self) -> np.ndarray:
+        if self.y is None:
+            raise ValueError("this problem holds no labels")
+        return self.y
+
+    @property
+    def _probabilities(self) -> np.ndarray:
+        if self.full is None:
+            raise ValueError("this problem does not hold the probabilities of all classes")
+        return self.full
+
     # Kept, since a fit asks for them at every step.
     @functools.cached_property
     def _errors(self) -> np.ndarray:
-        return self.a - self.y[:, None]
+        errors: np.ndarray = self.a - self._labels[:, None]
+        return errors
 
     @functools.cached_property
     def _logs(self) -> np.ndarray:
-        return np.log(self.full)
+        logs: np.ndarray = np.log(self._probabilities)
+        return logs
 
 
 @dataclass(frozen=True)
@@ -242,15 +260,17 @@ def exact_bagged(problem: Problem, seed: int) -> np.ndarray:
     """Mean of the optima on `BAGS` bootstrap samples of the rows: less sure of single rows than the optimum itself."""
     rng = np.random.default_rng(seed)
     rows = [rng.integers(0, problem.rows, problem.rows) for _ in range(BAGS)]
-    return np.mean([exact(problem.take(bag), seed) for bag in rows], axis=0)
+    mean: np.ndarray = np.mean([exact(problem.take(bag), seed) for bag in rows], axis=0)
+    return mean
 
 
 def nelder_mead(problem: Problem, seed: int) -> np.ndarray:
     """SciPy's Nelder-Mead with its defaults, on weights scaled to sum to 1, as in the book."""
 
     def scaled(free: np.ndarray) -> np.ndarray:
-        positive = np.abs(free)
-        return positive / max(positive.sum(), 1e-12)
+        positive: np.ndarray = np.abs(free)
+        weights: np.ndarray = positive / max(positive.sum(), 1e-12)
+        return weights
 
     found = optimize.minimize(
         lambda free: problem.values(scaled(free)[:, None])[0], uniform(problem, seed), method="Nelder-Mead"
@@ -264,7 +284,8 @@ def random_search(problem: Problem, seed: int) -> np.ndarray:
     draws = np.vstack([uniform(problem, seed), draws])
     # In parts, since the losses of all draws on all rows may not fit in memory.
     values = np.concatenate([problem.values(part.T) for part in np.array_split(draws, 50)])
-    return draws[values.argmin()]
+    best: np.ndarray = draws[values.argmin()]
+    return best
 
 
 METHODS: dict[str, Callable[[Problem, int], np.ndarray]] = {
@@ -331,7 +352,7 @@ def members_within(problem: Problem, limits: Limits, weighted: bool) -> np.ndarr
         return problem.loss(weights), weights
 
     lowest, slack = solved(tuple(np.flatnonzero(best)))[0], SLACK * problem.tolerance / GAP
-    waiting: list[tuple[frozenset, frozenset]] = [(frozenset(range(problem.members)), frozenset())]
+    waiting: list[tuple[frozenset[int], frozenset[int]]] = [(frozenset(range(problem.members)), frozenset())]
     while waiting and solved.cache_info().misses < NODES:
         open_, sure = waiting.pop()
         open_ = frozenset(k for k in open_ if limits.allow(np.isin(np.arange(problem.members), [*sure, k])))
@@ -344,7 +365,7 @@ def members_within(problem: Problem, limits: Limits, weighted: bool) -> np.ndarr
         if limits.allow(support):
             lowest, best = value, support
             continue
-        heaviest = max(set(np.flatnonzero(support)) - sure, key=lambda k: weights[k])
+        heaviest = max(set(np.flatnonzero(support).tolist()) - sure, key=lambda k: weights[k])
         waiting += [(open_ - {heaviest}, sure), (open_, sure | {heaviest})]
     return np.flatnonzero(best)
 
@@ -447,4 +468,5 @@ def _quadratic(gradient: np.ndarray, hessian: np.ndarray, weights: np.ndarray) -
     points = root + offset[:, None]
     points = points / np.linalg.norm(points, axis=0).mean()
     found, _ = optimize.nnls(np.vstack([points, np.ones(size)]), np.append(np.zeros(size), 1.0))
-    return found / found.sum()
+    nearest: np.ndarray = found / found.sum()
+    return nearest

@@ -11,7 +11,7 @@ import lightgbm
 import numpy as np
 
 from kep.core.files import write_file
-from kep.data.records import Rows
+from kep.data.records import AnyRows
 from kep.data.schema import Manifest
 from kep.models.family import Fit, Settings, Values
 from kep.stats.metrics import loss
@@ -50,11 +50,11 @@ class BoostedTrees:
         values = ", ".join(f"{name} {value:g}" for name, value in self.space().values.items())
         return f"LightGBM, objective {self._label.task}: {values}"
 
-    def check(self, train: Rows) -> dict[str, float]:
+    def check(self, train: AnyRows) -> dict[str, float]:
         """Every table and image fits."""
         return {}
 
-    def fit(self, values: Values, train: Rows, validation: Rows, settings: Settings, monitor: Monitor) -> Fit:
+    def fit(self, values: Values, train: AnyRows, validation: AnyRows, settings: Settings, monitor: Monitor) -> Fit:
         patience = settings.patience * ROUNDS_PER_EPOCH
         cap = settings.max_epochs * ROUNDS_PER_EPOCH
         data = self._dataset(train)
@@ -87,15 +87,15 @@ class BoostedTrees:
             model=lambda: lightgbm.Booster(model_str=booster.model_to_string(num_iteration=best)),
         )
 
-    def refit(self, values: Values, rows: Rows, best: float, settings: Settings, monitor: Monitor) -> Any:
+    def refit(self, values: Values, rows: AnyRows, best: float, settings: Settings, monitor: Monitor) -> Any:
         rounds = max(1, round(best))
         parameters = self._parameters(values, settings, len(rows))
         return lightgbm.train(parameters, self._dataset(rows), rounds, callbacks=[_told(monitor)])
 
-    def predict(self, model: Any, rows: Rows) -> np.ndarray:
+    def predict(self, model: Any, rows: AnyRows) -> np.ndarray:
         return self._predict(model, rows, None)
 
-    def reported(self, model: Any, rows: Rows) -> dict[str, float]:
+    def reported(self, model: Any, rows: AnyRows) -> dict[str, float]:
         return {}
 
     def save(self, model: Any, folder: Path) -> None:
@@ -104,16 +104,16 @@ class BoostedTrees:
     def load(self, folder: Path) -> Any:
         return lightgbm.Booster(model_str=(folder / "model.txt").read_text())
 
-    def _predict(self, booster: Any, rows: Rows, rounds: int | None) -> np.ndarray:
+    def _predict(self, booster: Any, rows: AnyRows, rounds: int | None) -> np.ndarray:
         outputs = booster.predict(self._matrix(rows), num_iteration=rounds).astype(np.float32)
         return np.stack([1 - outputs, outputs], axis=1) if self._label.task == "binary" else outputs
 
-    def _dataset(self, rows: Rows) -> lightgbm.Dataset:
+    def _dataset(self, rows: AnyRows) -> lightgbm.Dataset:
         return lightgbm.Dataset(
             self._matrix(rows), rows.labels, categorical_feature=self._categorical, free_raw_data=True
         )
 
-    def _matrix(self, rows: Rows) -> np.ndarray:
+    def _matrix(self, rows: AnyRows) -> np.ndarray:
         rows = rows.take(slice(None))  # all of them in memory, also where they were on disk
         if rows.image is not None:
             return rows.image.reshape(len(rows), -1).astype(np.float32)

@@ -48,7 +48,7 @@ class Ensemble:
             with self._on(place):
                 self.models.append((own, own.load(folder / "members" / member.id)))
 
-    def predict(self, table: pa.Table | dict[str, list]) -> np.ndarray:
+    def predict(self, table: pa.Table | dict[str, Any]) -> np.ndarray:
         """Predicts from raw features, as they stood in the source.
 
         Args:
@@ -83,13 +83,14 @@ class Ensemble:
         with ThreadPoolExecutor(len(self._devices)) as threads:
             return list(threads.map(predicted, range(len(self.models))))
 
-    def _on(self, place: int) -> AbstractContextManager:
+    def _on(self, place: int) -> AbstractContextManager[Any]:
         """The device of a member."""
         if not self._devices:
             return nullcontext()
         import tensorflow as tf
 
-        return tf.device(self._devices[place % len(self._devices)])
+        device: AbstractContextManager[Any] = tf.device(self._devices[place % len(self._devices)])
+        return device
 
     def combine(self, predictions: list[np.ndarray]) -> np.ndarray:
         """The members' predictions, in order of `members`, as the ensemble's, float64."""
@@ -132,6 +133,6 @@ def raw_features(manifest: Manifest, rows: Rows) -> dict[str, Any]:
         table[column.name] = values
     for i, column in enumerate(manifest.categorical):
         # Any text outside the vocabulary has code 1; this one can't be in it by accident.
-        names = [None, "\N{REPLACEMENT CHARACTER} not in the vocabulary", *column.vocabulary]
+        names = [None, "\N{REPLACEMENT CHARACTER} not in the vocabulary", *(column.vocabulary or [])]
         table[column.name] = [names[code] for code in rows.categorical[:, i]]
     return table

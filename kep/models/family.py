@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kep.data.records import Rows
+from kep.data.records import AnyRows
 from kep.training.monitor import Monitor
 
 Values = dict[str, Any]
@@ -101,7 +101,7 @@ class Family(Protocol):
     def sample(self) -> str:
         """The default model, as a text for people."""
 
-    def check(self, train: Rows) -> dict[str, float]:
+    def check(self, train: AnyRows) -> dict[str, float]:
         """Builds the default model and trains it on one batch.
 
         Returns:
@@ -111,16 +111,16 @@ class Family(Protocol):
             UserError: The family can't be used with this data, with the reason.
         """
 
-    def fit(self, values: Values, train: Rows, validation: Rows, settings: Settings, monitor: Monitor) -> Fit:
+    def fit(self, values: Values, train: AnyRows, validation: AnyRows, settings: Settings, monitor: Monitor) -> Fit:
         """Fits on `train` and watches `validation`."""
 
-    def refit(self, values: Values, rows: Rows, best: float, settings: Settings, monitor: Monitor) -> Any:
+    def refit(self, values: Values, rows: AnyRows, best: float, settings: Settings, monitor: Monitor) -> Any:
         """Fits for `best` units, without validation. A fraction of an epoch is trained as its share of the steps."""
 
-    def predict(self, model: Any, rows: Rows) -> np.ndarray:
+    def predict(self, model: Any, rows: AnyRows) -> np.ndarray:
         """Predicts: float32 of shape [n, classes], or [n] in label units for a regression."""
 
-    def reported(self, model: Any, rows: Rows) -> dict[str, float]:
+    def reported(self, model: Any, rows: AnyRows) -> dict[str, float]:
         """Values of the metrics that the model was compiled with, by name; empty where it has none."""
 
     def save(self, model: Any, folder: Path) -> None:

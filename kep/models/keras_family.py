@@ -14,7 +14,7 @@ import numpy as np
 
 from kep.core.errors import RunError, UserError
 from kep.core.files import write_file
-from kep.data.records import Rows, blank_row
+from kep.data.records import AnyRows, blank_row
 from kep.data.schema import Manifest
 from kep.models.encode import Encode, encoding, inputs_of
 from kep.models.family import Build, Fit, Settings, Values, reason
@@ -101,7 +101,7 @@ class KerasFamily:
         model.summary(print_fn=lines.append, expand_nested=True, line_length=80)
         return "\n".join(lines)
 
-    def check(self, train: Rows) -> dict[str, float]:
+    def check(self, train: AnyRows) -> dict[str, float]:
         try:
             batch = train.take(np.arange(min(32, len(train))))
             training, feed = self._start({}, batch, Settings(1, 1, len(batch), seed=0), 1)
@@ -116,7 +116,7 @@ class KerasFamily:
         except Exception as error:
             raise UserError(f"search.families: {self.name} fails on one batch: {reason(error)}") from error
 
-    def fit(self, values: Values, train: Rows, validation: Rows, settings: Settings, monitor: Monitor) -> Fit:
+    def fit(self, values: Values, train: AnyRows, validation: AnyRows, settings: Settings, monitor: Monitor) -> Fit:
         training, feed = self._start(values, train, settings, settings.max_epochs)
         callbacks = self._own_callbacks(values, training.network)
         fit = Fit(0, np.inf, False, [], [], np.empty(0), lambda: self._with(course.best, values, settings.seed))
@@ -147,7 +147,7 @@ class KerasFamily:
         callbacks.on_train_end()
         return fit
 
-    def refit(self, values: Values, rows: Rows, best: float, settings: Settings, monitor: Monitor) -> keras.Model:
+    def refit(self, values: Values, rows: AnyRows, best: float, settings: Settings, monitor: Monitor) -> keras.Model:
         training, feed = self._start(values, rows, settings, best)
         callbacks = self._own_callbacks(values, training.network, watched=False)
         steps = max(1, round(best * feed.steps_per_epoch))
@@ -164,13 +164,13 @@ class KerasFamily:
         callbacks.on_train_end()
         return self._with(training.synchronised(), values, settings.seed)
 
-    def predict(self, model: keras.Model, rows: Rows) -> np.ndarray:
+    def predict(self, model: keras.Model, rows: AnyRows) -> np.ndarray:
         # Compiling takes much longer than predicting: once per model.
         if self._compiled is None or self._compiled[0] is not model:
             self._compiled = (model, predictor(model))
         return self._predicted(self._compiled[1], rows)
 
-    def reported(self, model: keras.Model, rows: Rows) -> dict[str, float]:
+    def reported(self, model: keras.Model, rows: AnyRows) -> dict[str, float]:
         network = next(layer for layer in model.layers if isinstance(layer, keras.Model))
         rows = rows.take(slice(None))
         return reported(network, _encode_of(model), inputs_of(rows), self._targets(rows))
@@ -224,7 +224,7 @@ class KerasFamily:
             network.set_weights(weights)
         return model
 
-    def _start(self, values: Values, rows: Rows, settings: Settings, epochs: float) -> "tuple[KerasTraining, Feed]":
+    def _start(self, values: Values, rows: AnyRows, settings: Settings, epochs: float) -> "tuple[KerasTraining, Feed]":
         """An untrained model and what trains it for at most so many epochs: compiled before, where a model of the same
         structure was trained.
         """
@@ -259,20 +259,20 @@ class KerasFamily:
             made = [one for one in self._callbacks(hp) if watched or not _watches_validation(one)]
         return keras.callbacks.CallbackList(made, add_history=False, add_progbar=False, model=network)
 
-    def _gather(self, rows: Rows) -> Gather:
+    def _gather(self, rows: AnyRows) -> Gather:
         def gather(index: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
             part = rows.take(index)
             return inputs_of(part), self._targets(part)
 
         return gather
 
-    def _targets(self, rows: Rows) -> np.ndarray:
+    def _targets(self, rows: AnyRows) -> np.ndarray:
         """What the network learns: class indices [n], or standardised numbers [n, 1]."""
         if self._label.task != "regression":
             return rows.labels
         return ((rows.labels - self._label.mean) / (self._label.std or 1)).astype(np.float32)[:, None]
 
-    def _predicted(self, predict: Predict, rows: Rows) -> np.ndarray:
+    def _predicted(self, predict: Predict, rows: AnyRows) -> np.ndarray:
         """Predictions in label units, for rows that may be on disk."""
         parts = (rows.take(slice(start, start + PREDICTED)) for start in range(0, len(rows), PREDICTED))
         return self._in_label_units(np.concatenate([predict(inputs_of(part)) for part in parts]))

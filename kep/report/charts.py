@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,6 +17,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
 INK, MUTED, GRID = "#1f2a35", "#5f6c79", "#dfe3e8"
@@ -82,12 +84,13 @@ def chart(name: str, alt: str, draw: Callable[[Axes], None], height: int = 280, 
         height: In the same units as `WIDTH`.
         width: Of the chart.
     """
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": name}), warnings.catch_warnings():
+    style: Any = _STYLE | {"svg.hashsalt": name}
+    with matplotlib.rc_context(style), warnings.catch_warnings():
         # A character that matplotlib's font lacks only makes its width a guess: the browser draws it with a font
         # that has it.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure = Figure(figsize=(width / 72, height / 72), layout="constrained", facecolor="none")
-        figure.get_layout_engine().set(w_pad=4 / 72, h_pad=4 / 72)
+        layout = ConstrainedLayoutEngine(w_pad=4 / 72, h_pad=4 / 72)
+        figure = Figure(figsize=(width / 72, height / 72), layout=layout, facecolor="none")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot(facecolor="none")
         draw(axes)
@@ -99,7 +102,7 @@ def chart(name: str, alt: str, draw: Callable[[Axes], None], height: int = 280, 
 def _inline(svg: str, alt: str) -> Markup:
     """A stand-alone SVG as part of a page: no prolog, no ids without a use, the page's font and colours."""
     svg = svg[svg.index("<svg") :]
-    box = re.search(r'viewBox="([^"]*)"', svg).group(1)
+    box = svg.partition('viewBox="')[2].partition('"')[0]
     body = svg[svg.index(">") + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>", "", body, flags=re.S)
     body = re.sub(r' id="[a-zA-Z0-9.]+_[0-9]+"', "", body)

@@ -50,8 +50,8 @@ def test_weights_members_and_models_carry_the_same_ids(churn):
     for member in churn.report["members"]:
         assert member["roles"] == ["train", "validation"]
         result = next(b for b in churn.report["best_epochs"] if b["candidate"]["id"] == member["id"])
-        assert member["trained_units"] == result["best"]
-        assert result["best"] == int(np.median([seed["best"] for seed in result["seeds"]]) + 0.5)
+        assert member["trained_units"] == result["median_best"]
+        assert result["median_best"] == int(np.median([seed["best"] for seed in result["seeds"]]) + 0.5)
 
 
 def test_the_ensemble_pools_its_members_by_their_weights(churn):
@@ -295,7 +295,7 @@ def test_a_folder_of_images(finished):
     )
     assert run.report["manifest"]["label"]["classes"] == ["circle", "square"]
     for member in run.report["members"]:
-        best = next(b["best"] for b in run.report["best_epochs"] if b["candidate"]["id"] == member["id"])
+        best = next(b["median_best"] for b in run.report["best_epochs"] if b["candidate"]["id"] == member["id"])
         assert member["trained_units"] == max(1, int(best * 1.2))
     for max_loss in ("1", "0.5"):
         output = run.folder / f"exported-{max_loss}"

@@ -12,6 +12,7 @@ from typing import Any
 
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
+from kep.core.location import Location
 from kep.pipelines.images import LOCAL
 from kep.pipelines.parameters import source_hash
 
@@ -131,10 +132,10 @@ def sources(data: DataSettings) -> list[str]:
     Raises:
         UserError: A source is not on this machine.
     """
-    located = list(data.files.model_dump().values()) if data.files else [data.source]
-    if far := next((source for source in located if source.startswith(("gs://", "bq://"))), None):
-        raise UserError(f"data.source: {far} can't be read by containers without a network; copy it here first")
-    return sorted({_visible(source) for source in located if ":" not in source})
+    located = [Location(source) for source in (data.files.model_dump().values() if data.files else [data.source or ""])]
+    if far := next((source for source in located if source.scheme in ("gs", "bq")), None):
+        raise UserError(f"data.source: {far.text} can't be read by containers without a network; copy it here first")
+    return sorted({_visible(source.text) for source in located if source.is_local})
 
 
 def _visible(source: str) -> str:

@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
@@ -127,8 +127,12 @@ def enter_step_environment() -> None:
 
 
 def start(
-    folder: Path, place: RunsFolder, template: Path, arguments: dict[str, Any], containers: "Containers | None" = None
-) -> subprocess.Popen:
+    folder: Path,
+    place: RunsFolder,
+    template: Path,
+    arguments: Mapping[str, Any],
+    containers: "Containers | None" = None,
+) -> subprocess.Popen[bytes]:
     """Starts the pipeline; its log goes to `folder`/log.txt, its steps' events to `folder`/events.jsonl.
 
     Args:
@@ -140,7 +144,7 @@ def start(
     """
     job = {
         "template": str(template),
-        "arguments": arguments,
+        "arguments": dict(arguments),
         "store": str(place.store.absolute()),
         "cache": str(place.cache.absolute()),
         "outcome": str(folder.absolute() / "outcome.json"),
@@ -166,7 +170,7 @@ def start(
         )
 
 
-def stop(process: subprocess.Popen) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     """Ends the pipeline and everything it started."""
     for how in (signal.SIGTERM, signal.SIGKILL):
         try:
@@ -176,7 +180,9 @@ def stop(process: subprocess.Popen) -> None:
             continue
 
 
-def follow(process: subprocess.Popen, folder: Path, show: Callable[[dict], None], pause: float = 0.1) -> int:
+def follow(
+    process: subprocess.Popen[bytes], folder: Path, show: Callable[[dict[str, Any]], None], pause: float = 0.1
+) -> int:
     """Calls `show` with each event until the pipeline has ended; returns its exit status.
 
     A mistake of the user's ends the pipeline at once: kfp.local would try the task again, and fail as often.
@@ -237,7 +243,7 @@ def _main(job_file: str) -> None:
     write_json(job["outcome"], {name: artifact.path for name, artifact in task.outputs.items()})
 
 
-def _runner(containers: dict | None) -> Any:
+def _runner(containers: dict[str, Any] | None) -> Any:
     from kfp import local
 
     if containers is None:

@@ -139,7 +139,7 @@ def _confusion(matrix: Sequence[Sequence[int]], names: Sequence[bool | int | str
     if len(names) <= MOST_CLASSES_MATRIX:
         found["small"] = len(names) <= 10
         found["matrix"] = {"names": names, "rows": [_matrix_row(names, row, i) for i, row in enumerate(matrix)]}
-    pairs = [
+    pairs: list[View] = [
         {"rows": n, "true": names[i], "given": names[j], "share": 100 * n / sum(row)}
         for i, row in enumerate(matrix)
         for j, n in enumerate(row)
