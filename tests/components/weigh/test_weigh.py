@@ -133,7 +133,7 @@ def test_the_geometric_pool_is_used_when_it_is_surely_better(results, records, t
     data = Records(records, "best_epoch").load("validation")
     rng, sign = np.random.default_rng(0), 2 * data.labels - 1
     for result in results[:2]:
-        evidence = 0.5 * rng.normal(sign * 2.0, 2.0, (2, len(sign)))
+        evidence = 0.5 * rng.normal(sign * 2.0, 2.0, (8, len(sign)))
         positive = 1 / (1 + np.exp(-4 * evidence))
         stored = dict(np.load(result / "predictions.npz"))
         stored["predictions"] = np.stack([1 - positive, positive], axis=-1)
