@@ -87,6 +87,16 @@ class _Inputs:
     weights: Path
     members: list[Path]
 
+    @classmethod
+    def ordered(
+        cls, records: str, test: str, study: str, results: list[str], weights: str, members: list[str]
+    ) -> "_Inputs":
+        """Return the folders in order, in whichever order they were given."""
+        by_candidate = sorted(map(Path, results), key=lambda folder: BestEpoch.load(folder).candidate.id)
+        by_id = {TrainedMember.load(folder).id: Path(folder) for folder in members}
+        by_weight = [by_id[member.id] for member in Weights.load(weights).members]
+        return cls(Path(records), Path(test), Path(study), by_candidate, Path(weights), by_weight)
+
 
 @dataclass(frozen=True)
 class _Tested:
@@ -153,11 +163,11 @@ def run(
     if manifest.fingerprint != Manifest.load(records).fingerprint:
         raise UserError(f"evaluate: the test rows of {test} are not those of {records}; run ingest again")
     _check_slices(settings.slices, manifest)
+    inputs = _Inputs.ordered(records, test, study, results, weights, members)
     weighed = Weights.load(weights)
-    by_id = {TrainedMember.load(folder).id: Path(folder) for folder in members}
-    ordered = {member.id: by_id[member.id] for member in weighed.members}
     with new_folder(ensemble) as folder:
-        ensembles.write(folder, ordered, Path(records), _trained_on(results), weighed.pooling)
+        by_id = {member.id: place for member, place in zip(weighed.members, inputs.members, strict=True)}
+        ensembles.write(folder, by_id, inputs.records, _trained_on(inputs.results[0]), weighed.pooling)
 
     with step.open_test(test) as data:
         tested = _test(Ensemble(ensemble), data.load("test"))
@@ -166,29 +176,11 @@ def run(
     difference = _check_reloaded(ensemble, manifest, tested.rows, tested.pooled)
     save_predicted(manifest, tested.pooled, Path(ensemble))
     step.progress(
-        f"ensemble of {len(ordered)} reloaded: raw features give the evaluated predictions within {difference:.1e}"
+        f"ensemble of {len(by_id)} reloaded: raw features give the evaluated predictions within {difference:.1e}"
     )
-    scores = _scores(step, tested, settings.bootstrap, seed)
     evaluation = Evaluation(
-        rows=len(tested.rows),
-        scores=scores,
-        pictures=pictures(manifest, tested.rows.labels, tested.pooled, derive(seed, "pictures")),
-        slices=slices(manifest, tested.rows, tested.pooled, settings.slices),
-        against=_differences(tested, settings.bootstrap, derive(seed, "against")),
-        without=without(
-            tested.members,
-            tested.ensemble,
-            manifest.label.task,
-            tested.rows.labels,
-            settings.bootstrap,
-            derive(seed, "without"),
-        ),
+        **_measured(step, tested, weighed, settings, seed),
         reload_difference=difference,
-        gap=Gap(
-            validation_loss=weighed.validation_loss,
-            cross_fitted_loss=weighed.cross_fitted.loss,
-            test_loss=scores[ENSEMBLE]["loss"],
-        ),
         champion=_against(against, tested, settings.bootstrap, seed),
         ledger=ledger([study, *results, weights, *members], step.ledger),
         openings=opened_in,
@@ -198,20 +190,32 @@ def run(
     evaluation.save(step.out)
     arrays: dict[str, Any] = {"labels": tested.rows.labels, "ids": tested.rows.ids} | tested.named
     write_file(step.out / "predictions.npz", lambda path: np.savez(path, **arrays))
-    sources = _Inputs(
-        Path(records),
-        Path(test),
-        Path(study),
-        sorted(map(Path, results), key=lambda folder: BestEpoch.load(folder).candidate.id),
-        Path(weights),
-        list(ordered.values()),
-    )
-    _report(sources, evaluation, asked, step.out)
+    _report(inputs, evaluation, asked, step.out)
     return Evaluated(
         metrics={name: score.value for name, score in evaluation.ensemble.items() if score.value is not None},
         classes=[str(name) for name in manifest.label.classes or []],
         pictures=evaluation.pictures,
     )
+
+
+def _measured(step: Step, tested: _Tested, weighed: Weights, settings: EvaluateSettings, seed: int) -> dict[str, Any]:
+    """Return the fields of `Evaluation` that follow from the predictions of the test rows."""
+    manifest, labels = tested.ensemble.manifest, tested.rows.labels
+    task, resamples = manifest.label.task, settings.bootstrap
+    scores = _scores(step, tested, resamples, seed)
+    return {
+        "rows": len(tested.rows),
+        "scores": scores,
+        "pictures": pictures(manifest, labels, tested.pooled, derive(seed, "pictures")),
+        "slices": slices(manifest, tested.rows, tested.pooled, settings.slices),
+        "against": _differences(tested, resamples, derive(seed, "against")),
+        "without": without(tested.members, tested.ensemble, task, labels, resamples, derive(seed, "without")),
+        "gap": Gap(
+            validation_loss=weighed.validation_loss,
+            cross_fitted_loss=weighed.cross_fitted.loss,
+            test_loss=scores[ENSEMBLE]["loss"],
+        ),
+    }
 
 
 def _test(own: Ensemble, test: Rows) -> _Tested:
@@ -294,10 +298,9 @@ def _check_slices(columns: list[str], manifest: Manifest) -> None:
             raise UserError(f'evaluate.slices: "{name}" is not a feature column{nearest(name, known)}')
 
 
-def _trained_on(results: list[str]) -> np.ndarray:
+def _trained_on(result: Path) -> np.ndarray:
     """Return the ids of the train and validation rows, which a retrained member may have seen."""
-    first = Path(results[0])
-    return np.concatenate([*np.load(first / "trained_on.npz").values(), np.load(first / "predictions.npz")["ids"]])
+    return np.concatenate([*np.load(result / "trained_on.npz").values(), np.load(result / "predictions.npz")["ids"]])
 
 
 def _check_reloaded(folder: str, manifest: Manifest, test: Rows, evaluated: np.ndarray) -> float:

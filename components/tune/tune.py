@@ -2,9 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras_tuner
+import numpy as np
 
 from kep.artifacts.study import Candidate, Goal, Hyperparameter, Study
-from kep.artifacts.trials import TrialStore, merged
+from kep.artifacts.trials import Trial, TrialStore, merged
 from kep.components.tune import candidates
 from kep.components.tune.execute import Executor
 from kep.components.tune.objective import load
@@ -21,6 +26,21 @@ from kep.runtime.hardware import Share
 from kep.runtime.step import Step, entry
 
 
+@dataclass(frozen=True)
+class _Searched:
+    """A finished search.
+
+    Attributes:
+        store: Holds the validation predictions.
+        executions: All trainings, in order.
+        spaces: Search space by family.
+    """
+
+    store: TrialStore
+    executions: list[Trial]
+    spaces: dict[str, keras_tuner.HyperParameters]
+
+
 @entry("tune")
 def run(
     step: Step,
@@ -34,15 +54,15 @@ def run(
     searched: str | None = None,
     trials: list[str] | None = None,
 ) -> list[str]:
-    """Searches and writes the study; a search that was killed goes on from its records.
+    """Search and write the study; a search that was killed goes on from its records.
 
     Args:
-        step: Of this execution.
+        step: This execution.
         records: Folder of the records.
         families: JSON list made by `kep.models.registry.travelling`.
         config: JSON of `SearchSettings`.
         hardware: JSON of `TrialHardware`.
-        seed: Of the run.
+        seed: Seed of the run.
         code: Hash of the code, part of the study's identity.
         searched: Folder of the last round, when the trials were tasks of their own (`rounds`): then nothing is left to
             search.
@@ -62,59 +82,102 @@ def run(
     share = Share.of_machine(settings.workers, device)
     identity = _identity(settings, share.workers, device, families, data.manifest.fingerprint, seed, code)
     if searched:
-        study, found = TrialStore(step.out), load_spaces(searched)
         _, executions = gather(searched, trials or [], step.out)
+        done = _Searched(TrialStore(step.out), executions, load_spaces(searched))
     else:
-        step.progress(f"{share.workers} workers: {share.reason}")
-        # A search with a larger budget goes on from these records.
-        study = TrialStore(step.work(identity, keep=True))
         members = {spec["name"]: family(spec, data.manifest, on(device)) for spec in specs(families, data.manifest)}
         executor = Executor(members, label.task, train, validation, settings, seed)
-        limit = settings.trial_minutes and 60 * settings.trial_minutes
-        with Pool(executor, share.workers, limit, share.take) as pool:
-            found = spaces(pool, list(members), step)
-            executions = Search(step, study, Plan(found, settings, seed), settings, seed, pool).run()
-        for execution in executions:
-            study.copy(execution, step.out)
-    whole = merged(executions)
-    if step.sender is not None:
-        # Which imports TensorFlow.
-        from kep.components.tune.sessions import name_of, session
-
-        for trial in whole:
-            step.sender.add(name_of(trial), *session(trial, settings.objective.name))
-    distinct, infeasible = len({trial.configuration for trial in whole}), sum(not trial.complete for trial in whole)
+        # A search with a larger budget goes on from these records.
+        done = _search(step, TrialStore(step.work(identity, keep=True)), executor, share)
+    whole = merged(done.executions)
+    _send(step, whole, settings.objective.name)
     step.progress(
-        f"{len(whole)} trials: {distinct} distinct configurations, {len(executions) - len(whole)} replicates, "
-        f"{infeasible} infeasible"
+        f"{len(whole)} trials: {_distinct(whole)} distinct configurations, {len(done.executions) - len(whole)} "
+        f"replicates, {_infeasible(whole)} infeasible"
     )
-    chosen = candidates.choose(study, whole, validation.labels, label.task, settings.top_n, settings.max_per_family)
+    chosen = _chosen(step, done.store, whole, validation.labels, label.task, settings)
+    corrected = candidates.corrected_loss(done.store, whole, validation.labels, label.task, derive(seed, "corrected"))
+    study = _study(identity, settings, done, whole, corrected, chosen)
+    study.save(step.out)
+    write_summary(step.out)
+    return [candidate.to_json() for candidate in study.candidates]
+
+
+def _search(step: Step, store: TrialStore, executor: Executor, share: Share) -> _Searched:
+    """Search on this machine, and copy the records into the step's output."""
+    step.progress(f"{share.workers} workers: {share.reason}")
+    settings, seed = executor.settings, executor.seed
+    limit = settings.trial_minutes and 60 * settings.trial_minutes
+    with Pool(executor, share.workers, limit, share.take) as pool:
+        found = spaces(pool, list(executor.members), step)
+        executions = Search(step, store, Plan(found, settings, seed), settings, seed, pool).run()
+    for execution in executions:
+        store.copy(execution, step.out)
+    return _Searched(store, executions, found)
+
+
+def _send(step: Step, trials: Sequence[Trial], objective: str) -> None:
+    """Send the trials to TensorBoard, where an instance is given."""
+    if step.sender is None:
+        return
+    from kep.components.tune.sessions import name_of, session  # TensorFlow, which no other search needs here
+
+    for trial in trials:
+        step.sender.add(name_of(trial), *session(trial, objective))
+
+
+def _chosen(
+    step: Step, store: TrialStore, trials: list[Trial], labels: np.ndarray, task: str, settings: SearchSettings
+) -> list[Trial]:
+    """Return the trials that become candidates.
+
+    Raises:
+        UserError: No trial was feasible.
+    """
+    chosen = candidates.choose(store, trials, labels, task, settings.top_n, settings.max_per_family)
     if not chosen:
-        reason = f"; the last reason: {whole[-1].reason}" if whole else ""
-        raise UserError(f"search: none of {len(whole)} trials was feasible, so there is no candidate{reason}")
+        reason = f"; the last reason: {trials[-1].reason}" if trials else ""
+        raise UserError(f"search: none of {len(trials)} trials was feasible, so there is no candidate{reason}")
     if len(chosen) < settings.top_n:
         few = "no more configurations were feasible" if settings.max_per_family is None else "no more may be taken"
         step.progress(f"{len(chosen)} candidates, fewer than top_n ({settings.top_n}): {few}")
-    items = [
-        Candidate(id=t.id, family=t.family, values=t.values, loss=t.scores.loss, best=t.best, unit=t.unit)
-        for t in chosen
-    ]
-    corrected = candidates.corrected_loss(study, whole, validation.labels, label.task, derive(seed, "corrected"))
-    Study(
+    return chosen
+
+
+def _study(
+    identity: str,
+    settings: SearchSettings,
+    done: _Searched,
+    trials: Sequence[Trial],
+    corrected: float | None,
+    chosen: Sequence[Trial],
+) -> Study:
+    """Return the result of the search."""
+    spaces = {name: space.get_config()["space"] for name, space in done.spaces.items()}
+    return Study(
         identity=identity,
         objective=Goal(**settings.objective.model_dump()),
         tuner=settings.tuner,
-        spaces={name: [Hyperparameter(**one) for one in space.get_config()["space"]] for name, space in found.items()},
-        trials=len(whole),
-        executions=len(executions),
-        distinct=distinct,
-        infeasible=infeasible,
-        lowest_loss=min(trial.scores.loss for trial in whole if trial.complete),
+        spaces={name: [Hyperparameter(**entry) for entry in space] for name, space in spaces.items()},
+        trials=len(trials),
+        executions=len(done.executions),
+        distinct=_distinct(trials),
+        infeasible=_infeasible(trials),
+        lowest_loss=min(trial.scores.loss for trial in trials if trial.complete),
         corrected_loss=corrected,
-        candidates=items,
-    ).save(step.out)
-    write_summary(step.out)
-    return [item.to_json() for item in items]
+        candidates=[
+            Candidate(id=t.id, family=t.family, values=t.values, loss=t.scores.loss, best=t.best, unit=t.unit)
+            for t in chosen
+        ],
+    )
+
+
+def _distinct(trials: Sequence[Trial]) -> int:
+    return len({trial.configuration for trial in trials})
+
+
+def _infeasible(trials: Sequence[Trial]) -> int:
+    return sum(not trial.complete for trial in trials)
 
 
 def _identity(
@@ -126,7 +189,10 @@ def _identity(
     seed: int,
     code: str,
 ) -> str:
-    """Of everything that a trial depends on: a search with a larger budget goes on with the same trials."""
+    """Return the hash of everything that a trial depends on.
+
+    The budget is not part of it: a search with a larger one goes on with the same trials.
+    """
     budget = {"max_trials", "max_minutes", "top_n", "max_per_family", "max_failures", "trial_minutes"}
     budget |= {"families", "workers"}
     own = settings.model_dump(mode="json", exclude=budget)
