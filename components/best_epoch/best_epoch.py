@@ -1,4 +1,4 @@
-"""How long a candidate should train: the median over fresh trainings of the best epoch, and their predictions."""
+"""The length of a candidate's training: the median over fresh trainings of the best epoch; and their predictions."""
 
 import shutil
 import statistics
@@ -51,14 +51,14 @@ def run(
     best epoch. A killed step goes on after the trainings that were finished.
 
     Args:
-        step: Of this execution.
+        step: This execution.
         candidate: JSON of the candidate that `tune` chose.
         records: Folder of the records.
         families: JSON list made by `kep.models.registry.travelling`.
         config: JSON of `BestEpochTask`.
         batch_size: Rows of one optimiser step.
         hardware: JSON of `TrainingHardware`.
-        seed: Of the run.
+        seed: Seed of the run.
         code: Hash of the code, part of the identity of partial work.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Which rows a candidate trains on, and which ones it then predicts."""
+"""Folds: the rows that a candidate trains on, and those that it then predicts."""
 
 from dataclasses import dataclass
 
@@ -38,9 +38,9 @@ def folds(train: AnyRows, validation: AnyRows, manifest: Manifest, count: int | 
     Args:
         train: Rows of the train role.
         validation: Rows of the validation role.
-        manifest: Of the records.
+        manifest: Manifest of the records.
         count: Number of folds.
-        seed: Of the assignment.
+        seed: Seed of the assignment.
 
     Raises:
         UserError: There are fewer groups, times or rows of a class than folds.

@@ -72,12 +72,12 @@ class _Inputs:
     """Folders that the steps before wrote.
 
     Attributes:
-        records: The train and validation rows that ingest wrote.
-        test: The sealed test rows that ingest wrote, with the whole manifest.
-        study: What tune wrote.
-        results: What best_epoch wrote, by candidate id.
-        weights: What weigh wrote.
-        members: What retrain wrote, in order of weight.
+        records: Train and validation rows from ingest.
+        test: Sealed test rows from ingest, with the whole manifest.
+        study: Output of tune.
+        results: Outputs of best_epoch, by candidate id.
+        weights: Output of weigh.
+        members: Outputs of retrain, in order of weight.
     """
 
     records: Path

@@ -1,4 +1,4 @@
-"""Whether the new ensemble becomes the champion, and the move of the pointer if it does."""
+"""The decision whether the new ensemble becomes champion, and the move of the pointer if it does."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: st
     """Writes `verdict.json` and, on a win, copies the ensemble beside the champion and moves the pointer to it.
 
     Args:
-        step: Of this execution.
+        step: This execution.
         ensemble: Folder of the challenger.
         evaluation: Folder that `evaluate` wrote.
         config: JSON of `PromoteSettings`.
@@ -24,7 +24,7 @@ def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: st
         job: Resource name of the run, by which Vertex AI's Model Registry is found.
 
     Raises:
-        UserError: What was promoted can't be written, or the Model Registry refuses it.
+        UserError: The version can't be written, or the Model Registry refuses it.
     """
     settings = PromoteSettings.model_validate_json(config)
     evaluated = Evaluation.load(evaluation)

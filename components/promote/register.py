@@ -36,7 +36,7 @@ def register(job: str, folder: str, image: str | None, evaluated: Evaluation, re
     Args:
         job: Resource name of the run.
         folder: gs:// path of the ensemble, whose last part is the hash of its files.
-        image: That serves it, by digest.
+        image: Image that serves it, by digest.
         evaluated: Its evaluation.
         reason: Why it was promoted.
 

@@ -35,7 +35,7 @@ def run(
     """Trains one member and writes it with `member.json`.
 
     Args:
-        step: Of this execution.
+        step: This execution.
         member: JSON of the member that `weigh` chose.
         records: Folder of the records.
         weights: Folder that `weigh` wrote, for the train-only models when retraining is off.
@@ -43,7 +43,7 @@ def run(
         config: JSON of `RetrainSettings`.
         batch_size: Rows of one optimiser step.
         hardware: JSON of `TrainingHardware`.
-        seed: Of the run.
+        seed: Seed of the run.
         code: Hash of the code, part of the identity of partial work.
     """
     settings, chosen = RetrainSettings.model_validate_json(config), Member.from_json(member)

@@ -1,4 +1,4 @@
-"""Which trials go on: not the N best scores, but those that add most to an ensemble; and how much the best flatters."""
+"""The candidates are not the N best scores, but the trials that add most to an ensemble."""
 
 import numpy as np
 
@@ -16,9 +16,9 @@ def choose(
     Args:
         study: Holds the validation predictions.
         trials: All trials; infeasible ones are never chosen.
-        labels: Of the validation rows, shape [n].
+        labels: Labels of the validation rows, shape [n].
         task: binary, multiclass or regression.
-        top_n: How many to choose.
+        top_n: Number of candidates.
         max_per_family: Most of one family; None for no limit.
 
     Returns:
@@ -43,7 +43,7 @@ RESAMPLES = 500
 
 
 def corrected_loss(study: TrialStore, trials: list[Trial], labels: np.ndarray, task: str, seed: int) -> float | None:
-    """What the lowest validation loss would be, had the trial not been picked by the rows that score it.
+    """Return the lowest validation loss as if the trial had not been picked by the rows that score it.
 
     Bootstrap bias correction (Tsamardinos et al. 2018): the trial that is best on a sample of the rows is scored on
     the rows outside the sample; the mean over samples. It tends to the pessimistic side, since a sample holds fewer
@@ -52,9 +52,9 @@ def corrected_loss(study: TrialStore, trials: list[Trial], labels: np.ndarray, t
     Args:
         study: Holds the validation predictions.
         trials: All trials.
-        labels: Of the validation rows, shape [n].
+        labels: Labels of the validation rows, shape [n].
         task: binary, multiclass or regression.
-        seed: Of the samples.
+        seed: Seed of the samples.
 
     Returns:
         The corrected loss; None without a complete trial.

@@ -1,4 +1,4 @@
-"""What a worker does: check a family with one batch, or train one trial."""
+"""The jobs of a worker: check a family with one batch, or train one trial."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""What a search may optimise."""
+"""The objective of a search."""
 
 from kep.config.search import Objective, SearchSettings
 from kep.core.errors import UserError, nearest
@@ -36,7 +36,7 @@ def check_reported(objective: Objective, task: str, family: str, reported: dict[
     """Refuses an objective that neither the product measures nor the model reports.
 
     Args:
-        objective: Of the search.
+        objective: Objective of the search.
         task: binary, multiclass or regression.
         family: Whose model it is.
         reported: Values of the metrics that the model was compiled with, after one batch.

@@ -26,10 +26,10 @@ _FORK = multiprocessing.get_context("fork")
 
 @dataclass
 class Died:
-    """What a job gives when its worker ended without an answer.
+    """Result of a job whose worker ended without an answer.
 
     Attributes:
-        reason: For people.
+        reason: Reason for people.
     """
 
     reason: str
@@ -128,7 +128,7 @@ class Pool:
             self.submit(worker.key, worker.job, worker.attempts + 1)
             return []
         how = f"killed by {signal.Signals(-code).name}" if code and code < 0 else f"ended with status {code}"
-        hint = ", perhaps for want of memory" if code == -signal.SIGKILL else ""
+        hint = ", perhaps because the memory ran out" if code == -signal.SIGKILL else ""
         return [(worker.key, Died(f"the worker was {how}{hint}, {ATTEMPTS} times"))]
 
     def _put_back(self, worker: _Worker) -> None:

@@ -29,11 +29,11 @@ def suggest(
     """Gathers the last round's records and suggests the next round's trainings.
 
     Args:
-        step: Of this execution; its folder gets all records so far.
+        step: This execution; its folder gets all records so far.
         records: Folder of the records.
         families: JSON list made by `kep.models.registry.travelling`.
         config: JSON of `SearchSettings`.
-        seed: Of the run.
+        seed: Seed of the run.
         searched: Folder of the round before; None for the first round, which checks the families with one batch.
         trials: Folders of the trials that the round before suggested.
 
@@ -80,13 +80,13 @@ def trial(step: Step, *, order: str, records: str, families: str, config: str, h
     A training that kills its process is infeasible, as in the search on one machine.
 
     Args:
-        step: Of this execution.
+        step: This execution.
         order: JSON of `Order`.
         records: Folder of the records.
         families: JSON list made by `kep.models.registry.travelling`.
         config: JSON of `SearchSettings`.
         hardware: JSON of `TrialHardware`.
-        seed: Of the run.
+        seed: Seed of the run.
     """
     device = TrialHardware.model_validate_json(hardware)
     limit_threads(device, not visible_gpus())
@@ -111,7 +111,7 @@ def gather(searched: str, trials: list[str], folder: Path) -> tuple[list[Order],
     Args:
         searched: Folder that `suggest` wrote.
         trials: Folders of the trials that it suggested, in any order.
-        folder: Of the study that is to hold all of them.
+        folder: Folder of the study that is to hold all of them.
 
     Returns:
         All trainings in order, and what became of each.

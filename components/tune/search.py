@@ -76,7 +76,7 @@ def told(trial: Trial, objective: str) -> str:
 
 
 class Plan:
-    """Which training comes next: a function of the trainings so far and of what is known of them.
+    """The next training, as a function of the trainings so far and of their known results.
 
     New configurations come first, one family after the other, each with `executions_per_trial` trainings. When the
     spaces hold no more, the rest of the budget goes to further executions of the trials that have the fewest, so that
@@ -84,8 +84,8 @@ class Plan:
 
     Args:
         spaces: Search space by family, in the order of the turns.
-        settings: Of the search, the objective with its direction.
-        seed: Of the run.
+        settings: Settings of the search, the objective with its direction.
+        seed: Seed of the run.
         data: Fingerprint of the records, which tells a search in Vizier from others.
     """
 
@@ -117,7 +117,7 @@ class Plan:
 
     @property
     def _direction(self) -> Direction:
-        """Which scores are better; `objective.load` has filled it in."""
+        """Direction of better scores, which `objective.load` has filled in."""
         return self._settings.objective.direction or "min"
 
     def _suggested(self, name: str, trials: list[Trial]) -> Suggestion | No:
@@ -181,10 +181,10 @@ class Search:
 
     Args:
         step: For progress.
-        study: Where the records are.
-        plan: What comes next.
-        settings: Of the search.
-        seed: Of the run.
+        study: Holds the records.
+        plan: Says which training comes next.
+        settings: Settings of the search.
+        seed: Seed of the run.
         pool: Trains the trials.
     """
 
@@ -253,11 +253,11 @@ class Search:
         check_failures([self._done[place] for place in sorted(self._done)], self._settings.max_failures)
 
     def _horizon(self) -> int:
-        """How many of the first trainings the next suggestion knows."""
+        """Return the number of first trainings that the next suggestion knows."""
         return max(self._awaited, len(self._orders) - self._lag + 1, 0)
 
     def _is_known(self) -> bool:
-        """Whether every training whose score the next suggestion is to know has ended."""
+        """Return whether every training has ended whose score the next suggestion is to know."""
         return all(place in self._done for place in range(self._horizon()))
 
     def _end(self, reason: str) -> None:

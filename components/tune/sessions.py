@@ -10,16 +10,16 @@ from kep.artifacts.trials import Trial
 
 
 def name_of(trial: Trial) -> str:
-    """What a trial is called among the runs of TensorBoard."""
+    """Return the name of a trial among the runs of TensorBoard."""
     return f"trials/{trial.id}"
 
 
 def session(trial: Trial, objective: str) -> list[Event]:
-    """A trial's values, its validation loss by epoch and the objective.
+    """Return a trial's values, its validation loss by epoch and the objective.
 
     Args:
-        trial: Of the search.
-        objective: What its score is called.
+        trial: A trial of the search.
+        objective: Name of its score.
     """
     # Without a group of its own a trial would be hidden behind one with the same values.
     started = hparams_pb({"family": trial.family} | trial.values, trial_id=trial.id, start_time_secs=0)

@@ -1,4 +1,4 @@
-"""What a search space holds: its size, and every configuration where they can be counted."""
+"""The size of a search space, and every configuration where they can be counted."""
 
 from collections.abc import Iterator
 
@@ -51,7 +51,7 @@ def untried(space: keras_tuner.HyperParameters, tried: list[Hyperparameters]) ->
 
 
 def active(hp: HyperParameter, values: Hyperparameters) -> bool:
-    """Whether a hyperparameter has a meaning beside the values of those before it."""
+    """Return whether a hyperparameter has a meaning beside the values of those before it."""
     return all(condition.is_active(values) for condition in hp.conditions)
 
 

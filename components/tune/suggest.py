@@ -1,4 +1,4 @@
-"""What to try next: a function of the records alone, so that resuming a search is reading them again.
+"""Suggestions are a function of the records alone, so that resuming a search is reading them again.
 
 The search-space language and the suggestions are KerasTuner's. Its oracles keep state; here one is made for each
 suggestion, shown the trials so far, and asked once.
@@ -221,7 +221,7 @@ class Suggestion:
 
 
 class No(Enum):
-    """Why there is no suggestion."""
+    """Reason why there is no suggestion."""
 
     MORE = "the space holds no other configuration"
     YET = "trials that are running decide what comes next"
@@ -237,7 +237,7 @@ def suggest(
         space: The family's search space.
         trials: The family's trials so far, in order.
         direction: "min" or "max": which scores are better.
-        seed: Of the family's search.
+        seed: Seed of the family's search.
         max_epochs: Longest training of a trial, which the rungs of Hyperband lead up to.
 
     Returns:

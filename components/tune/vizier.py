@@ -43,7 +43,7 @@ class Vizier:
 
     Args:
         parent: projects/P/locations/R.
-        search: What tells this search from others: data, settings, families and seed.
+        search: Hash of data, settings, families and seed, which tells this search from others.
         direction: "min" or "max": which scores are better.
     """
 
@@ -201,7 +201,7 @@ def _value(hp: HyperParameter, value: Any) -> Any:
 
 
 def _apart(one: HyperParameter, other: HyperParameter) -> bool:
-    """Whether two hyperparameters can't be active together: they hang below different values of one parent."""
+    """Return whether two hyperparameters can't be active together: they hang below different values of one parent."""
     if not (one.conditions and other.conditions) or one.conditions[:-1] != other.conditions[:-1]:
         return False
     last, mine = one.conditions[-1], other.conditions[-1]

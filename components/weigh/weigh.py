@@ -255,9 +255,9 @@ def stack(stored: dict[str, dict[str, np.ndarray]], settings: EnsembleSettings, 
     loss of an average over seeds that nobody deploys.
 
     Args:
-        stored: What `load_predictions` returned, by candidate id.
-        settings: Of the ensemble; they say whether the probabilities of all classes are needed.
-        manifest: Of the records.
+        stored: Results of `load_predictions` by candidate id.
+        settings: Settings of the ensemble, which say whether the probabilities of all classes are needed.
+        manifest: Manifest of the records.
 
     Raises:
         UserError: The candidates' predictions are of different rows.

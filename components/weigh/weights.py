@@ -51,7 +51,7 @@ class Problem:
             least `FLOOR`, since cutting their average off instead would make the loss non-convex.
         y: [n]: labels of a regression, or class indices beside `full`.
         full: float64 [S, n, C, K]: probabilities of all classes, at least `FLOOR`.
-        metric: What the weights are for: `loss`, or one of `METRICS`.
+        metric: Metric that the weights are for: `loss`, or one of `METRICS`.
         pooling: `arithmetic` or `geometric`.
     """
 
@@ -103,7 +103,7 @@ class Problem:
         return float(np.mean(self.row_losses(weights)))
 
     def values(self, weights: np.ndarray) -> np.ndarray:
-        """What is to be minimised, for every column of `weights` [K, M]: the loss, or the metric where less is better.
+        """Return the value to minimise for every column of `weights` [K, M]: the loss, or a metric as less is better.
 
         Shape [M].
         """
@@ -183,7 +183,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Limits:
-    """What an ensemble may cost.
+    """Limits of an ensemble.
 
     Attributes:
         members: Most members.
@@ -196,7 +196,7 @@ class Limits:
     budget: float = np.inf
 
     def allow(self, members: np.ndarray) -> bool:
-        """Whether the members [K] that are true may form an ensemble."""
+        """Return whether the members [K] that are true may form an ensemble."""
         spent = 0.0 if self.latency is None else self.latency[members].sum()
         return bool(members.sum() <= self.members and spent <= self.budget)
 
@@ -333,9 +333,9 @@ def members_within(problem: Problem, limits: Limits, weighted: bool) -> np.ndarr
     can reach. The result is the best choice up to `SLACK`, unless `NODES` problems did not suffice to prove it.
 
     Args:
-        problem: Of all candidates.
+        problem: Problem of all candidates.
         limits: At least one candidate alone is within them.
-        weighted: Whether the members will get weights of their own.
+        weighted: True if the members will get weights of their own.
 
     Returns:
         Indices of the members, ascending.
@@ -383,9 +383,9 @@ def cross_fitted(
 
     Args:
         fit_on: Weights from a problem.
-        problem: Of all rows.
+        problem: Problem of all rows.
         folds: Number of folds; a row is in one fold with all its trainings.
-        seed: Of the assignment to folds.
+        seed: Seed of the assignment to folds.
 
     Returns:
         Loss of each row (mean over its trainings), shape [n], and the metric where that is not the loss.
@@ -410,10 +410,10 @@ def _forward(
     """Forward selection: weights and their value after each addition.
 
     Args:
-        problem: Of all candidates.
+        problem: Problem of all candidates.
         steps: Most additions.
-        again: Whether a member may be added more than once.
-        limits: What the members may cost.
+        again: Allow a member to be added more than once.
+        limits: Limits of the members.
     """
     counts, lowest, since = np.zeros(problem.members), np.inf, 0
     for size in range(1, steps + 1):

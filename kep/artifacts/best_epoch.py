@@ -1,4 +1,4 @@
-"""How long a candidate should train, as measured by fresh trainings."""
+"""The best epoch of a candidate, as measured by fresh trainings."""
 
 from typing import ClassVar
 

@@ -24,15 +24,15 @@ class Ensemble:
     """Members whose predictions are pooled with weights.
 
     Args:
-        folder: What `write` wrote.
+        folder: Folder that `write` wrote.
         devices: Names of TensorFlow's devices that members are laid on in turn, and predict on side by side; none for
             TensorFlow's own choice.
 
     Attributes:
-        manifest: Of the records that the members were trained on.
+        manifest: Manifest of the records that the members were trained on.
         members: The members.
         models: The members' families and models, in the same order.
-        pooling: How `kep.stats.pooling.pool` makes one prediction of theirs.
+        pooling: Way of `kep.stats.pooling.pool` to make one prediction of theirs.
         train_ids: uint64, sorted ids of the rows that some member was trained on.
     """
 
@@ -63,7 +63,7 @@ class Ensemble:
         return self.combine(self.predict_members(encode_table(self.manifest, table)))
 
     def reweighed(self, weights: dict[str, float]) -> "Ensemble":
-        """The ensemble of the members that `weights` names, by id, with these weights."""
+        """Return the ensemble of the members that `weights` names, by id, with these weights."""
         chosen = copy.copy(self)
         pairs = [pair for pair in zip(self.members, self.models, strict=True) if pair[0].id in weights]
         chosen.members = [member.model_copy(update={"weight": weights[member.id]}) for member, _ in pairs]
@@ -71,7 +71,7 @@ class Ensemble:
         return chosen
 
     def predict_members(self, rows: Rows) -> list[np.ndarray]:
-        """Each member's predictions, in order of `members`."""
+        """Return each member's predictions, in order of `members`."""
 
         def predicted(place: int) -> np.ndarray:
             own, model = self.models[place]
@@ -84,7 +84,7 @@ class Ensemble:
             return list(threads.map(predicted, range(len(self.models))))
 
     def _on(self, place: int) -> AbstractContextManager[Any]:
-        """The device of a member."""
+        """Return the device of a member."""
         if not self._devices:
             return nullcontext()
         import tensorflow as tf
@@ -93,7 +93,7 @@ class Ensemble:
         return device
 
     def combine(self, predictions: list[np.ndarray]) -> np.ndarray:
-        """The members' predictions, in order of `members`, as the ensemble's, float64."""
+        """Pool the members' predictions, in order of `members`; float64."""
         return pool(predictions, [member.weight for member in self.members], self.pooling)
 
 
@@ -101,7 +101,7 @@ def write(folder: Path, members: dict[str, Path], records: Path, train_ids: np.n
     """Writes an ensemble into the empty `folder`.
 
     Args:
-        folder: Where to.
+        folder: The folder.
         members: Folder of each member by id, in order of weight.
         records: Holds the manifest of the records.
         train_ids: uint64 ids of all rows that members were trained on.
@@ -118,7 +118,7 @@ def write(folder: Path, members: dict[str, Path], records: Path, train_ids: np.n
 
 
 def raw_features(manifest: Manifest, rows: Rows) -> dict[str, Any]:
-    """`rows` as raw features, the inverse of `encode_table` up to categories outside the vocabulary.
+    """Return `rows` as raw features, the inverse of `encode_table` up to categories outside the vocabulary.
 
     Returns:
         Columns by name, for `Ensemble.predict`.

@@ -39,7 +39,7 @@ _DARK = {
 }
 _NAMES = {colour: f"--c{number}" for number, colour in enumerate(_DARK)}
 WIDTH = 460
-"""Of a chart in its own units: half a desktop page, and still readable when it is scaled down to a phone."""
+"""Width of a chart in its own units: half a desktop page, and still readable when it is scaled down to a phone."""
 _STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": MUTED,
@@ -75,14 +75,14 @@ _STYLE = {
 
 
 def chart(name: str, alt: str, draw: Callable[[Axes], None], height: int = 280, width: int = WIDTH) -> Markup:
-    """One chart as an `<svg>` element.
+    """Draw one chart as an `<svg>` element.
 
     Args:
         name: Unique on the page; part of the ids inside.
-        alt: What the chart shows, for those who don't see it.
+        alt: Description of the chart, for those who don't see it.
         draw: Fills the axes.
         height: In the same units as `WIDTH`.
-        width: Of the chart.
+        width: Width of the chart.
     """
     style: Any = _STYLE | {"svg.hashsalt": name}
     with matplotlib.rc_context(style), warnings.catch_warnings():
@@ -100,7 +100,7 @@ def chart(name: str, alt: str, draw: Callable[[Axes], None], height: int = 280, 
 
 
 def _inline(svg: str, alt: str) -> Markup:
-    """A stand-alone SVG as part of a page: no prolog, no ids without a use, the page's font and colours."""
+    """Turn a stand-alone SVG into part of a page: no prolog, no ids without a use, the page's font and colours."""
     svg = svg[svg.index("<svg") :]
     box = svg.partition('viewBox="')[2].partition('"')[0]
     body = svg[svg.index(">") + 1 :]
@@ -116,7 +116,7 @@ def _inline(svg: str, alt: str) -> Markup:
 
 
 def palette() -> Markup:
-    """CSS that defines the charts' colours, and `--ROLE` for each role, in both schemes."""
+    """Return CSS that defines the charts' colours, and `--ROLE` for each role, in both schemes."""
     light = "".join(f"{variable}:{colour};" for colour, variable in _NAMES.items())
     roles = "".join(f"--{role}:var({_NAMES[colour]});" for role, colour in ROLES.items())
     dark = "".join(f"{_NAMES[colour]}:{other};" for colour, other in _DARK.items())
@@ -125,33 +125,33 @@ def palette() -> Markup:
 
 
 def family_colours(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each family, the same wherever the same families occur."""
+    """Return a colour for each family, the same wherever the same families occur."""
     return {name: _FAMILIES[number % len(_FAMILIES)] for number, name in enumerate(sorted(set(names)))}
 
 
 def swatch(colour: str) -> Markup:
-    """A dot in a chart's colour, to tie a table's line to a chart."""
+    """Return a dot in a chart's colour, to tie a table's line to a chart."""
     return Markup('<span class="dot" style="background:var({})"></span>').format(_NAMES[colour])
 
 
 def short(text: object, most: int = 24) -> str:
-    """One line of at most `most` characters."""
+    """Return one line of at most `most` characters."""
     line = " ".join(str(text).split())
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def brief(value: float, digits: int = 3) -> str:
-    """A number in little room: 0.001, 20, 1.2e9."""
+    """Return a number in little room: 0.001, 20, 1.2e9."""
     return re.sub(r"e([+-])0*", lambda e: "e-" if e[1] == "-" else "e", f"{value:.{digits}g}")
 
 
 def plain(value: float, _: object = None) -> str:
-    """A tick as people write it: all its digits unless they are many."""
+    """Return a tick as people write it: all its digits unless they are many."""
     return f"{value:.10g}" if 1e-4 <= abs(value) < 1e6 or value == 0 else brief(value)
 
 
 def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
-    """A logarithmic axis from `low` to `high` with at least two labelled ticks."""
+    """Set a logarithmic axis from `low` to `high` with at least two labelled ticks."""
     axis = getattr(axes, f"{which}axis")
     getattr(axes, f"set_{which}scale")("log")
     getattr(axes, f"set_{which}lim")(low, high)
@@ -162,12 +162,12 @@ def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
 
 
 def wide_range(values: np.ndarray) -> bool:
-    """Whether positive values spread so far that only a logarithmic axis shows them all."""
+    """Return whether positive values spread so far that only a logarithmic axis shows them all."""
     return len(values) > 1 and values.min() > 0 and values.max() / values.min() > 5
 
 
 def legend(axes: Axes) -> None:
-    """A legend above the axes, where it hides nothing; in one line if it fits."""
+    """Draw a legend above the axes, where it hides nothing; in one line if it fits."""
     _, labels = axes.get_legend_handles_labels()
     fits = sum(len(label) + 5 for label in labels) <= 66
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.02), ncols=len(labels) if fits else 3)
@@ -182,7 +182,7 @@ def bars(
     unit: str,
     texts: Sequence[str],
 ) -> Markup:
-    """Horizontal bars from zero, the first on top, each with its value as text."""
+    """Draw horizontal bars from zero, the first on top, each with its value as text."""
 
     def draw(axes: Axes) -> None:
         rows = np.arange(len(labels))
@@ -201,7 +201,7 @@ def bars(
 
 
 def beside(name: str, alt: str, labels: Sequence[str], sides: dict[str, Sequence[float]]) -> Markup:
-    """Shares of rows as horizontal bars of two sides beside each other, the first on top."""
+    """Draw shares of rows as horizontal bars of two sides beside each other, the first on top."""
 
     def draw(axes: Axes) -> None:
         rows, colours = np.arange(len(labels)), (ROLES["train"], ROLES["test"])
@@ -228,7 +228,7 @@ class Line:
         low: Lower limit; None where there is no interval.
         high: Upper limit.
         colour: Its colour.
-        strong: Whether it stands out.
+        strong: True for a point that stands out.
     """
 
     label: str
@@ -271,5 +271,5 @@ def intervals(name: str, alt: str, lines: Sequence[Line], unit: str) -> Markup:
 
 
 def number(value: float | None) -> float:
-    """`value`, NaN for None: JSON has no NaN."""
+    """Return `value`, NaN for None: JSON has no NaN."""
     return float("nan") if value is None else float(value)

@@ -1,4 +1,4 @@
-"""What the product's HTML pages have in common: the template environment, and how numbers are written."""
+"""The template environment of the HTML pages, and how they write numbers."""
 
 import math
 from pathlib import Path
@@ -13,11 +13,11 @@ DASH = "–"
 
 
 def render_page(template: str, **values: object) -> str:
-    """Fills a template; everything in it is escaped unless it is a chart.
+    """Fill a template; everything in it is escaped unless it is a chart.
 
     Args:
         template: File in `templates`.
-        values: What the template names.
+        values: Values by the template's names.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -31,7 +31,7 @@ def render_page(template: str, **values: object) -> str:
 
 
 def number(value: object, decimals: int | None = None) -> str:
-    """A number for people: `decimals` places, or four significant digits; a dash for None and NaN."""
+    """Return a number for people: `decimals` places, or four significant digits; a dash for None and NaN."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return DASH
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -51,7 +51,7 @@ def number(value: object, decimals: int | None = None) -> str:
 
 
 def loss(value: float | None) -> str:
-    """A loss or another score in a table that has no intervals: four decimal places, fewer for a large one."""
+    """Return a loss or another score in a table that has no intervals: four decimal places, fewer for a large one."""
     if value is None or not math.isfinite(value):
         return number(value)
     digits = math.floor(math.log10(abs(value))) if value else 0
@@ -59,12 +59,12 @@ def loss(value: float | None) -> str:
 
 
 def count(value: int) -> str:
-    """A whole number with thousands separated."""
+    """Return a whole number with thousands separated."""
     return f"{value:,}".replace("-", "−")
 
 
 def seconds(value: float) -> str:
-    """A duration: 0.03 s, 18.5 s, 1 min 47 s, 2 h 05 min."""
+    """Return a duration: 0.03 s, 18.5 s, 1 min 47 s, 2 h 05 min."""
     if round(value, 1) < 60:
         return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
     whole = round(value)
@@ -74,7 +74,7 @@ def seconds(value: float) -> str:
 
 
 def decimals(width: float | None) -> int:
-    """Decimal places that show two significant digits of an interval's half width."""
+    """Return the decimal places that show two significant digits of an interval's half width."""
     if width is None or not math.isfinite(width) or width <= 0:
         return 4
     return min(6, max(0, 1 - math.floor(math.log10(width))))

@@ -12,7 +12,7 @@ from kep.artifacts.evaluation import CalibrationBin
 from kep.report.charts import INK, MUTED, ROLES, chart, legend, log_axis, number, short, wide_range
 
 MOST_POINTS = 12_000
-"""Of all learning curves of a page together: more make it large, and no one sees them."""
+"""Most points of all learning curves of a page together: more make it large, and no one sees them."""
 
 
 def learning_curves(results: Sequence[BestEpoch]) -> list[Markup]:
@@ -68,7 +68,7 @@ def _floats(values: Sequence[float | None]) -> np.ndarray:
 
 
 def _thinned(curve: np.ndarray, points: int) -> np.ndarray:
-    """Indices of at most `points` + 1 values, the lowest among them; denser at the start, where a curve is steep."""
+    """Return the indices of at most `points` + 1 values, the lowest among them; denser where a curve is steep."""
     if len(curve) <= points:
         return np.arange(len(curve))
     spread = np.linspace(0, 1, points) ** 1.5 * (len(curve) - 1)
@@ -77,7 +77,7 @@ def _thinned(curve: np.ndarray, points: int) -> np.ndarray:
 
 
 def class_balance(classes: Sequence[object], shares: dict[str, list[float]]) -> Markup:
-    """Share of each class in each role."""
+    """Draw the share of each class in each role."""
 
     def draw(axes: Axes) -> None:
         rows = np.arange(len(classes))
@@ -95,7 +95,7 @@ def class_balance(classes: Sequence[object], shares: dict[str, list[float]]) -> 
 
 
 def class_sizes(counts: dict[str, list[int]]) -> Markup:
-    """Rows of each class in each role, the largest class first: for more classes than bars have room."""
+    """Draw the rows of each class in each role, the largest class first: for more classes than bars have room."""
 
     def draw(axes: Axes) -> None:
         for role, values in counts.items():
@@ -124,7 +124,7 @@ def reliability(bins: Sequence[CalibrationBin]) -> Markup:
 
 
 def roc(points: Sequence[Sequence[float]], positive: object) -> Markup:
-    """Receiver operating characteristic."""
+    """Draw the receiver operating characteristic."""
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=(0, (4, 3)), label="by chance")
@@ -136,7 +136,7 @@ def roc(points: Sequence[Sequence[float]], positive: object) -> Markup:
 
 
 def predicted_against_true(pairs: Sequence[Sequence[float]], label: str) -> Markup:
-    """Each test row's prediction and its label, with the line on which both are equal."""
+    """Draw each test row's prediction and its label, with the line on which both are equal."""
     values = np.array(pairs, float).reshape(-1, 2)
 
     def draw(axes: Axes) -> None:
@@ -151,7 +151,7 @@ def predicted_against_true(pairs: Sequence[Sequence[float]], label: str) -> Mark
 
 
 def residuals(pairs: Sequence[Sequence[float]], label: str) -> Markup:
-    """Histogram of label minus prediction."""
+    """Draw a histogram of label minus prediction."""
     values = np.array(pairs, float).reshape(-1, 2)
     errors = values[:, 1] - values[:, 0]
 

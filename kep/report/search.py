@@ -30,7 +30,7 @@ class FamilyView:
         median: Median score.
         candidates: Number of its candidates.
         seconds: Time of its trainings.
-        winner: Whether no family reached a better score.
+        winner: True where no family reached a better score.
     """
 
     name: str

@@ -55,7 +55,7 @@ class _Scale:
         name: Name of the hyperparameter.
         low: Text at the left end.
         high: Text at the right end.
-        log: Whether it is logarithmic.
+        log: True for a logarithmic scale.
         place: Position of a value between 0 and 1.
     """
 

@@ -29,7 +29,7 @@ _HARDENED: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Containers:
-    """What the containers of one run see.
+    """Files and folders that the containers of one run see.
 
     Attributes:
         run: The run's folder, for the label.
@@ -60,7 +60,7 @@ class Containers:
                 path.chmod(0o777)
 
     def options(self, environment: dict[str, str]) -> dict[str, Any]:
-        """How every container is started: the options of kfp.local's DockerRunner."""
+        """Return the options of kfp.local's DockerRunner for every container."""
         from docker.types import Mount
 
         # kfp.local mounts the store itself.

@@ -39,7 +39,7 @@ def folder_of(runs: str | Path) -> Path:
 
 
 def address_of(runs: Path) -> str | None:
-    """Where the runs of a local folder are; None of one that is no copy."""
+    """Return the address of the runs in a local folder; None where the folder is no copy."""
     file = runs / _ADDRESS
     return file.read_text() if file.is_file() else None
 

@@ -52,7 +52,7 @@ def run(
         console: Where to write.
         again_from: Step that runs again with all after it, whatever is kept of them.
         force: Promote whatever the comparison with the champion says.
-        runner: What a step runs as: `subprocess`, or `docker` for a container.
+        runner: `subprocess`, or `docker` for steps in containers.
 
     Returns:
         Exit status: 0 done, 1 a step failed, 2 the user's mistake, 130 interrupted.
@@ -118,12 +118,12 @@ def execute(
     """Runs `pipeline.yaml` of a run's folder, shows its progress, and says so if it fails or is interrupted.
 
     Args:
-        folder: Of the run.
-        place: Of the runs of the same name; its lock is held.
+        folder: Folder of the run.
+        place: Folder of the runs of the same name; its lock is held.
         given: Arguments of the pipeline.
         console: Where to write.
-        steps: Of the pipeline, in order of the flow.
-        containers: What the steps see as containers; None for processes.
+        steps: Steps of the pipeline, in order of the flow.
+        containers: Containers of the steps; None for processes.
 
     Returns:
         Exit status, as `run`.
@@ -247,7 +247,7 @@ def find(name: str, runs: Path) -> Path:
 def _explain(failure: dict[str, Any] | None, folder: Path, console: Console) -> int:
     log = folder / "log.txt"
     if failure is None:
-        console.print(f"error: a step ended without a word, perhaps killed for want of memory; its log is {log}")
+        console.print(f"error: a step ended without an error message; see {log}. It may have run out of memory")
         return 1
     task = f"{failure['step']} {failure['label']}".strip()
     console.print(f"error: {task} failed: {failure['message']} (log: {log})", highlight=False, soft_wrap=True)

@@ -41,7 +41,7 @@ ENTERED = "KEP_ENTERED"
 
 @dataclass(frozen=True)
 class RunsFolder:
-    """Where the runs of one run file keep their things: `runs/<name>/`.
+    """Folder of the runs of one run file: `runs/<name>/`.
 
     `store` holds the artifacts and kfp.local's cache, `work` the partial work of killed steps; both are shared by the
     runs of one name, so that a run goes on where another stopped.
@@ -136,11 +136,11 @@ def start(
     """Starts the pipeline; its log goes to `folder`/log.txt, its steps' events to `folder`/events.jsonl.
 
     Args:
-        folder: Of the run.
-        place: Of the runs of the same name.
+        folder: Folder of the run.
+        place: Folder of the runs of the same name.
         template: The compiled pipeline.
-        arguments: Of the pipeline.
-        containers: What the steps see as containers; None for processes.
+        arguments: Arguments of the pipeline.
+        containers: Containers of the steps; None for processes.
     """
     job = {
         "template": str(template),

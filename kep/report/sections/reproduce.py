@@ -1,4 +1,4 @@
-"""What it takes to do the run again, in the report."""
+"""Reproduction of the run in the report."""
 
 from pathlib import PurePath
 

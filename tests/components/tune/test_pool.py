@@ -49,7 +49,7 @@ def test_a_killed_worker_is_started_once_more_before_its_job_is_given_up():
         workers.submit(7, "die")
         ((key, died),) = workers.results()
         assert key == 7
-        assert died == Died("the worker was killed by SIGKILL, perhaps for want of memory, 2 times")
+        assert died == Died("the worker was killed by SIGKILL, perhaps because the memory ran out, 2 times")
         workers.submit(8, "fine")
         assert workers.results()[0][1][0] == "fine"
 

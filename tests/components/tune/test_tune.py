@@ -444,7 +444,7 @@ def test_a_worker_that_dies_or_hangs_costs_its_trial_alone(records, tmp_path):
     )
     reasons = {how: {t.reason for t in trials(tmp_path / "out") if t.values["how"] == how} for how in HOW}
     assert reasons["works"] == {""}
-    assert reasons["dies"] == {"the worker was killed by SIGKILL, perhaps for want of memory, 2 times"}
+    assert reasons["dies"] == {"the worker was killed by SIGKILL, perhaps because the memory ran out, 2 times"}
     assert reasons["hangs"] == {"over the limit of 20 s"}
     assert reasons["exits"] == {"SystemExit in line 13 of own.py: 3"}
 
