@@ -74,13 +74,14 @@ def ensembles(records, tmp_path_factory):
             made[key] = tmp_path_factory.mktemp("ensemble")
             data, members = Records(records(source), "tune"), {}
             train = data.load("train")
+            weights = [1.0] if len(names) == 1 else [0.7, 0.3]
             for place, name in enumerate(names):
                 own = family({"name": name}, data.manifest)
                 folder = tmp_path_factory.mktemp("members") / f"{name}-{place}"
                 folder.mkdir()
                 own.save(own.refit(own.space().values, train, 2, Settings(2, 2, 64, place), Monitor()), folder)
                 unit = "round" if name == "boosted_trees" else "epoch"
-                described = member(folder.name, [0.7, 0.3][place], family=name, unit=unit, spec={"name": name})
+                described = member(folder.name, weights[place], family=name, unit=unit, spec={"name": name})
                 described.save(folder)
                 members[folder.name] = folder
             ensemble.write(made[key], members, records(source), train.ids, pooling)

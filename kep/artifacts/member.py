@@ -2,6 +2,8 @@
 
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from kep.artifacts.weights import Member, Pooling
 from kep.core.json_model import JsonFile, JsonModel
 
@@ -49,3 +51,8 @@ class EnsembleFile(JsonFile):
     """The heaviest first."""
     pooling: Pooling = "arithmetic"
     """Ensembles of before there was a choice don't name it."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """sha256 of each other file by relative path; empty in ensembles of before there were any.
+
+    Two kinds of files are not here. A member's step.json holds times, and nothing that predicts reads it. Evaluate
+    writes predicted.json when the ensemble is already whole; that file has a fingerprint of its own."""

@@ -7,10 +7,12 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from kep.core.errors import UserError
 
 
 def finite(value: Any) -> Any:
@@ -106,6 +108,31 @@ def tree_digest(path: str | Path) -> str:
     for name in sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()):
         total.update(f"{name}\0{tree_digest(path / name)}\n".encode())
     return total.hexdigest()
+
+
+def file_digests(folder: Path, leave: Collection[str] = ()) -> dict[str, str]:
+    """Return the sha256 of each file under a folder by relative path, without files of the names in `leave`."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in leave)
+    return {path.relative_to(folder).as_posix(): tree_digest(path) for path in found}
+
+
+def check_files(folder: Path, digests: Mapping[str, str], remedy: str) -> None:
+    """Verify files that `file_digests` was called for.
+
+    Args:
+        folder: Folder of the files.
+        digests: The sha256 of each file, or of a folder as `tree_digest` gives it, by relative path.
+        remedy: Advice for the message.
+
+    Raises:
+        UserError: A file is missing, or is not what was written.
+    """
+    for name, digest in digests.items():
+        path = folder / name
+        if not path.exists():
+            raise UserError(f"{path} is missing; {remedy}")
+        if tree_digest(path) != digest:
+            raise UserError(f"{path} is damaged: it is not what was written there; {remedy}")
 
 
 def link(path: Path, target: Path) -> None:

@@ -1,5 +1,6 @@
 """Typed JSON: what one step writes and another reads, in a file or in a parameter of the pipeline."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -61,14 +62,33 @@ class JsonModel(BaseModel):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
 
+FINGERPRINT = "fingerprint"
+"""Key in the JSON of a file: sha256 over the rest of it. Files of before there were fingerprints have none."""
+
+
 class JsonFile(JsonModel):
-    """A value that lies in a file of its own.
+    """A value that lies in a file of its own, with the fingerprint of its content.
 
     Attributes:
         FILE: Name of the file in its folder.
     """
 
     FILE: ClassVar[str]
+
+    @classmethod
+    def from_json(cls, text: str | bytes, source: str = "the parameter") -> Self:
+        """Parse the content of a file, once its fingerprint is verified; arguments and errors as of `JsonModel`.
+
+        Raises:
+            UserError: The content was changed after it was written.
+        """
+        try:
+            content = json.loads(text)
+        except ValueError:
+            return super().from_json(text, source)
+        if isinstance(content, dict) and FINGERPRINT in content:
+            text = json.dumps(unsealed(content, source, cls.REMEDY))
+        return super().from_json(text, source)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -94,7 +114,41 @@ class JsonFile(JsonModel):
 
     def write(self, path: Path) -> None:
         """Write a file of any name, as `save` does."""
-        write_json(path, self.model_dump(mode="json"))
+        write_json(path, self.sealed())
+
+    def sealed(self) -> dict[str, Any]:
+        """Return the content of the file: the value with its fingerprint."""
+        return sealed(self.model_dump(mode="json"))
+
+
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a JSON file with its fingerprint, in place of the one that it may have."""
+    plain = {key: value for key, value in finite(content).items() if key != FINGERPRINT}
+    return plain | {FINGERPRINT: fingerprint(plain)}
+
+
+def unsealed(content: dict[str, Any], source: str, remedy: str) -> dict[str, Any]:
+    """Return what `sealed` was given.
+
+    Args:
+        content: Content of a file with its fingerprint.
+        source: Name of the file in messages.
+        remedy: Advice in messages.
+
+    Raises:
+        UserError: The content was changed after it was written.
+    """
+    plain = {key: value for key, value in content.items() if key != FINGERPRINT}
+    if content.get(FINGERPRINT) != fingerprint(plain):
+        raise UserError(
+            f"{source} was changed after kep wrote it: its fingerprint is not that of its content; {remedy}"
+        )
+    return plain
+
+
+def fingerprint(content: dict[str, Any]) -> str:
+    """Return the sha256 over the content of a JSON file without its fingerprint."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def is_none(value: Any) -> bool:

@@ -1,6 +1,8 @@
 """An ensemble as one folder: members in their families' formats, their weights, and what raw features mean."""
 
 import copy
+import functools
+import logging
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -11,20 +13,28 @@ import numpy as np
 import pyarrow as pa
 
 from kep.artifacts.member import EnsembleFile, TrainedMember
+from kep.artifacts.step import StepRecord
 from kep.artifacts.weights import Pooling
-from kep.core.files import write_file
+from kep.core.errors import UserError
+from kep.core.files import check_files, file_digests, write_file
 from kep.data.records import Rows, encode_table
 from kep.data.schema import Manifest
 from kep.models.family import Family
 from kep.models.registry import family
 from kep.stats.pooling import pool
 
+_LEFT_OUT = (EnsembleFile.FILE, StepRecord.FILE)
+"""Names of files without a fingerprint in `EnsembleFile.files`: its own, and times, in which equal ensembles differ."""
+_REMEDY = "restore the ensemble's folder from a copy, or run the pipeline again"
+_ROUNDING = 1e-6
+log = logging.getLogger("kep")
+
 
 class Ensemble:
     """Members whose predictions are pooled with weights.
 
     Args:
-        folder: Folder that `write` wrote.
+        folder: Folder that `write` wrote; every file is verified before a library loads it.
         devices: Names of TensorFlow's devices that members are laid on in turn, and predict on side by side; none for
             TensorFlow's own choice.
 
@@ -34,12 +44,15 @@ class Ensemble:
         models: The members' families and models, in the same order.
         pooling: Way of `kep.stats.pooling.pool` to make one prediction of theirs.
         train_ids: uint64, sorted ids of the rows that some member was trained on.
+
+    Raises:
+        UserError: A file is missing or damaged, or the weights are none.
     """
 
     def __init__(self, folder: str | Path, devices: tuple[str, ...] = ()) -> None:
         folder, self._devices = Path(folder), devices
+        described = verified(folder)
         self.manifest = Manifest.load(folder)
-        described = EnsembleFile.load(folder)
         self.members, self.pooling = described.members, described.pooling
         self.train_ids: np.ndarray = np.load(folder / "train_ids.npy")
         self.models: list[tuple[Family, Any]] = []
@@ -97,6 +110,39 @@ class Ensemble:
         return pool(predictions, [member.weight for member in self.members], self.pooling)
 
 
+def verified(folder: Path) -> EnsembleFile:
+    """Return the description of an ensemble, once its files are what `write` wrote.
+
+    An ensemble of before there were fingerprints is verified as far as its description goes.
+
+    Raises:
+        UserError: A file is missing or damaged, or the weights are not those of an ensemble.
+    """
+    described = EnsembleFile.load(folder)
+    if described.files:
+        check_files(folder, described.files, _REMEDY)
+    else:
+        _note_unverified(folder)
+    weights = [member.weight for member in described.members]
+    if not (np.isfinite(weights).all() and min(weights, default=0.0) >= 0 and abs(sum(weights) - 1) <= _ROUNDING):
+        raise UserError(
+            f"{folder / EnsembleFile.FILE}: the members' weights are {weights}, which don't sum to 1; {_REMEDY}"
+        )
+    for name in ["train_ids.npy", *(f"members/{member.id}" for member in described.members)]:
+        if not (folder / name).exists():
+            raise UserError(f"{folder / name} is missing; {_REMEDY}")
+    return described
+
+
+@functools.cache
+def _note_unverified(folder: Path) -> None:
+    """Say once that an ensemble has no fingerprints."""
+    log.warning(
+        "note: %s has no fingerprints of its files, so damage to them would not be noticed; a new run writes them",
+        folder / EnsembleFile.FILE,
+    )
+
+
 def write(folder: Path, members: dict[str, Path], records: Path, train_ids: np.ndarray, pooling: Pooling) -> None:
     """Writes an ensemble into the empty `folder`.
 
@@ -114,7 +160,7 @@ def write(folder: Path, members: dict[str, Path], records: Path, train_ids: np.n
         described.append(TrainedMember.load(source))
     Manifest.load(records).save(folder)
     write_file(folder / "train_ids.npy", lambda path: np.save(path, np.unique(train_ids)))
-    EnsembleFile(members=described, pooling=pooling).save(folder)
+    EnsembleFile(members=described, pooling=pooling, files=file_digests(folder, leave=_LEFT_OUT)).save(folder)
 
 
 def raw_features(manifest: Manifest, rows: Rows) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from kep.core.files import read_json, write_json
+from kep.core.json_model import sealed, unsealed
 from kep.data import columns
 from kep.data.histograms import binned, brightness, quantile_edges
 from kep.data.records import Rows
@@ -83,13 +84,16 @@ def travelling(manifest: Manifest, model: Path) -> list[PredictionBins]:
     """What is compared of predictions by what travels with a model; ensembles of before there was `FILE` have none."""
     if not (model / FILE).is_file():
         return predicted_bins(manifest)
-    return [PredictionBins.from_json(one) for one in read_json(model / FILE)]
+    content = read_json(model / FILE)
+    if isinstance(content, dict):  # without a fingerprint it is a list
+        content = unsealed(content, str(model / FILE), "restore the file, or run the pipeline again")["bins"]
+    return [PredictionBins.from_json(one) for one in content]
 
 
 def save_predicted(manifest: Manifest, stored: np.ndarray, model: Path) -> None:
     """Lets the distribution of predictions of the test rows travel with a model: a model does not predict each class
     as often as it occurs, so that the labels of the train rows are no fair comparison."""
-    write_json(model / FILE, [one.to_json() for one in predicted_bins(manifest, stored)])
+    write_json(model / FILE, sealed({"bins": [one.to_json() for one in predicted_bins(manifest, stored)]}))
 
 
 def can_observe(manifest: Manifest) -> bool:

@@ -192,7 +192,7 @@ def point(pointer: Pointer, promotion: Promotion) -> bool:
     if pointer.folder.startswith(_CLOUD):
         from kep.google import objects
 
-        text = json.dumps(promotion.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
+        text = json.dumps(promotion.sealed(), indent=1, sort_keys=True) + "\n"
         return objects.replace(f"{pointer.folder}/{POINTER}", text.encode(), pointer.generation, _WHERE)
     with locked(pointer.folder):
         if read(pointer.folder).promotion != pointer.promotion:

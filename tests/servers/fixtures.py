@@ -1,6 +1,5 @@
 """Local stand-ins for Google's services, as fixtures of all tests."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.helpers.files import edited
 from tests.helpers.paths import DATA
 from tests.servers import gcs as storage
 from tests.servers.tunnel import Tunnel
@@ -159,10 +159,9 @@ def churn_versions(ensembles, tmp_path_factory) -> dict[str, Path]:
     one = ensembles("churn", "mlp", "boosted_trees")
     alike = tmp_path_factory.mktemp("alike") / "ensemble"
     shutil.copytree(one, alike)
-    content = json.loads((alike / "ensemble.json").read_text())
-    for member, weight in zip(content["members"], (0.699, 0.301), strict=True):
-        member["weight"] = weight
-    (alike / "ensemble.json").write_text(json.dumps(content))
+    with edited(alike / "ensemble.json") as content:
+        for member, weight in zip(content["members"], (0.699, 0.301), strict=True):
+            member["weight"] = weight
     return {"one": one, "alike": alike, "other": ensembles("churn", "boosted_trees")}
 
 

@@ -1,6 +1,5 @@
 """The artifacts of a finished run: steps that were answered from the cache left theirs in folders of earlier runs."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,7 @@ from kep.artifacts.run import RunRecord
 from kep.core.errors import UserError
 from kep.core.files import read_json
 from kep.core.json_model import JsonFile
-from kep.data.schema import FILE, Manifest
+from kep.data.schema import FILE
 from kep.data.sealed import ENDING
 
 
@@ -85,20 +84,21 @@ class Artifacts:
         raise UserError(f"{self.run}: the {role} rows of this run are not in {store} any more; run it again")
 
     def _one(self, content: JsonFile, also: Callable[[Path], bool] = lambda folder: True) -> Path:
-        return self._holding(content.FILE, _text(content), also)
-
-    def _holding(self, name: str, wanted: str, also: Callable[[Path], bool]) -> Path:
-        """Return the folder in the store whose file `name` has this content.
+        """Return the folder in the store whose file holds this content.
 
         Raises:
             UserError: There is none any more.
         """
         store = self.run.resolve().parent / "store"
-        for path in sorted(store.glob(f"**/{name}")):
-            if json.dumps(read_json(path), sort_keys=True) == wanted and also(path.parent):
+        for path in sorted(store.glob(f"**/{content.FILE}")):
+            if _holds(path, content) and also(path.parent):
                 return path.parent
-        raise UserError(f"{self.run}: the {name} of this run is not in {store} any more; run it again")
+        raise UserError(f"{self.run}: the {content.FILE} of this run is not in {store} any more; run it again")
 
 
-def _text(content: JsonFile | Manifest) -> str:
-    return json.dumps(content.model_dump(mode="json"), sort_keys=True)
+def _holds(path: Path, content: JsonFile) -> bool:
+    """Return whether a file holds this content; damaged files hold none."""
+    try:
+        return type(content).read(path) == content
+    except UserError:
+        return False

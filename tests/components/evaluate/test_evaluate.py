@@ -16,13 +16,13 @@ from kep.components.evaluate.evaluate import run as evaluate
 from kep.components.promote.promote import run as promote
 from kep.components.retrain.retrain import run as retrain
 from kep.components.weigh.weigh import run as weigh
-from kep.core.files import write_json
 from kep.data.records import Records
 from kep.models.ensemble import Ensemble
 from kep.stats.metrics import loss
 from kep.stats.observed import travelling
 from kep.stats.pooling import pool
 from tests.helpers.artifacts import candidate, member
+from tests.helpers.files import edited
 from tests.helpers.records import sealed
 
 # Three that differ much, so that a weight at the wrong member shows.
@@ -148,10 +148,8 @@ def test_the_champion_is_the_one_that_the_pointer_names_at_that_moment(records, 
 @pytest.mark.usefixtures("page")
 def test_an_ensemble_without_a_pooling_is_an_arithmetic_one(records, results, tmp_path):
     finish(records("cancer"), results, tmp_path, slice(None), pooling="geometric")
-    file = tmp_path / "ensemble" / "ensemble.json"
-    described = json.loads(file.read_text())
-    del described["pooling"]
-    write_json(file, described)
+    with edited(tmp_path / "ensemble" / "ensemble.json") as described:
+        del described["pooling"]
     old = Ensemble(tmp_path / "ensemble")
     own = [np.full((1, 2), 0.5) for _ in old.members]
     own[0] = np.array([[0.9, 0.1]])
