@@ -43,6 +43,8 @@ def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: st
             won, reason = False, "another ensemble became champion during this run; run again to compare with it"
         if pointer.version == own:
             won, reason = False, "this very ensemble is the champion already"
+            if champions.add(pointer.folder, own, Path(ensemble)):
+                reason += "; its files there were gone or damaged, and are written again"
         promotion = champions.Promotion(version=own, reason=reason, forced=force and not won, replaced=replaced)
         promoted = (won or force) and champions.move(pointer, promotion, Path(ensemble))
         if won and not promoted:

@@ -87,7 +87,7 @@ class JsonFile(JsonModel):
         except ValueError:
             return super().from_json(text, source)
         if isinstance(content, dict) and FINGERPRINT in content:
-            text = json.dumps(unsealed(content, source, cls.REMEDY))
+            text = json.dumps(without_fingerprint(content, source, cls.REMEDY))
         return super().from_json(text, source)
 
     @classmethod
@@ -114,21 +114,21 @@ class JsonFile(JsonModel):
 
     def write(self, path: Path) -> None:
         """Write a file of any name, as `save` does."""
-        write_json(path, self.sealed())
+        write_json(path, self.with_fingerprint())
 
-    def sealed(self) -> dict[str, Any]:
+    def with_fingerprint(self) -> dict[str, Any]:
         """Return the content of the file: the value with its fingerprint."""
-        return sealed(self.model_dump(mode="json"))
+        return with_fingerprint(self.model_dump(mode="json"))
 
 
-def sealed(content: dict[str, Any]) -> dict[str, Any]:
+def with_fingerprint(content: dict[str, Any]) -> dict[str, Any]:
     """Return the content of a JSON file with its fingerprint, in place of the one that it may have."""
     plain = {key: value for key, value in finite(content).items() if key != FINGERPRINT}
     return plain | {FINGERPRINT: fingerprint(plain)}
 
 
-def unsealed(content: dict[str, Any], source: str, remedy: str) -> dict[str, Any]:
-    """Return what `sealed` was given.
+def without_fingerprint(content: dict[str, Any], source: str, remedy: str) -> dict[str, Any]:
+    """Return what `with_fingerprint` was given.
 
     Args:
         content: Content of a file with its fingerprint.

@@ -1,7 +1,7 @@
 """Which ensemble a name means, and how the run that made it read its data."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +32,19 @@ def opened(model: str, runs: Path) -> Iterator[tuple[Path, DataSettings]]:
         prefix = Location(folder).object_name.rstrip("/") + "/"
         return {blob.name.removeprefix(prefix): blob for blob in objects.find(folder, None)}
 
-    with scratch_folder() as scratch:
+    with ExitStack() as stack:
+        folder = stack.enter_context(scratch_folder())
         try:
             blobs = found(model)
             if champions.POINTER in blobs:
-                blobs = found(champions.read(model).champion or model)
-            if EnsembleFile.FILE in blobs:
-                objects.download(blobs, scratch)
+                folder = stack.enter_context(champions.opened(champions.read(model).champion or model))
+            elif EnsembleFile.FILE in blobs:
+                objects.download(blobs, folder)
         except UserError as error:
             raise UserError(str(error).removeprefix("data.source: ")) from error
-        if EnsembleFile.FILE not in blobs:
+        if not (folder / EnsembleFile.FILE).is_file():
             raise UserError(f'"{model}" holds no ensemble.json; give the folder of an ensemble or of champions')
-        yield scratch, _reading(None)
+        yield folder, _reading(None)
 
 
 def locate(model: str, runs: Path) -> tuple[Path, DataSettings]:

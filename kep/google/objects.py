@@ -181,7 +181,7 @@ def replace(location: str, content: bytes, generation: int, where: str) -> bool:
     return True
 
 
-def upload(folder: Path, location: str, where: str) -> None:
+def upload(folder: Path, location: str, where: str) -> bool:
     """Uploads the files of a folder to objects of the same relative names, and verifies what has arrived.
 
     Args:
@@ -189,12 +189,15 @@ def upload(folder: Path, location: str, where: str) -> None:
         location: gs://bucket/folder. Objects with a file's name and content are not written again.
         where: it stands in the run file, for messages.
 
+    Returns:
+        Whether anything had to be written.
+
     Raises:
         UserError: one can't be written.
     """
     bucket, prefix = Location(location).bucket, Location(location).object_name.rstrip("/")
     paths = {f"{prefix}/{p.relative_to(folder).as_posix()}": p for p in sorted(folder.rglob("*")) if p.is_file()}
-    client, problem = _client(), None
+    client, problem, attempt = _client(), None, 0
     for attempt in range(_ATTEMPTS + 1):
         with _explained(location, where, written=True):
             try:
@@ -203,7 +206,7 @@ def upload(folder: Path, location: str, where: str) -> None:
                 raise _no_bucket(bucket, location, where) from error
             left = {n: path for n, path in paths.items() if n not in there or not _intact(path, there[n])}
             if not left:
-                return
+                break
             if attempt == _ATTEMPTS:
                 raise problem or OSError("other checksums than the files have")
             pairs = [(str(path), client.bucket(bucket).blob(name)) for name, path in left.items()]
@@ -217,6 +220,7 @@ def upload(folder: Path, location: str, where: str) -> None:
             problem = next((answer for answer in answers if isinstance(answer, Exception)), None)
             if isinstance(problem, Forbidden | Unauthorized | GoogleAuthError):
                 raise problem
+    return attempt > 0
 
 
 def _download(where: str, path: Path, blob: Blob, start: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from kep.core.files import read_json, write_json
-from kep.core.json_model import sealed, unsealed
+from kep.core.json_model import with_fingerprint, without_fingerprint
 from kep.data import columns
 from kep.data.histograms import binned, brightness, quantile_edges
 from kep.data.records import Rows
@@ -86,14 +86,14 @@ def travelling(manifest: Manifest, model: Path) -> list[PredictionBins]:
         return predicted_bins(manifest)
     content = read_json(model / FILE)
     if isinstance(content, dict):  # without a fingerprint it is a list
-        content = unsealed(content, str(model / FILE), "restore the file, or run the pipeline again")["bins"]
+        content = without_fingerprint(content, str(model / FILE), "restore the file, or run the pipeline again")["bins"]
     return [PredictionBins.from_json(one) for one in content]
 
 
 def save_predicted(manifest: Manifest, stored: np.ndarray, model: Path) -> None:
     """Lets the distribution of predictions of the test rows travel with a model: a model does not predict each class
     as often as it occurs, so that the labels of the train rows are no fair comparison."""
-    write_json(model / FILE, sealed({"bins": [one.to_json() for one in predicted_bins(manifest, stored)]}))
+    write_json(model / FILE, with_fingerprint({"bins": [one.to_json() for one in predicted_bins(manifest, stored)]}))
 
 
 def can_observe(manifest: Manifest) -> bool:

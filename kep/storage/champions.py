@@ -5,6 +5,7 @@ The pointer is moved in one piece and last, so that a reader finds a whole versi
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ POINTER = "champion.json"
 """File in the champions' folder whose `version` names the folder under `versions/` that serves."""
 _WHERE = "promote.champion"
 _CLOUD = "gs://"
+_VERSION = re.compile("[0-9a-f]{12}")
+"""Names of versions as `content_version` makes them."""
 
 
 class Promotion(JsonFile):
@@ -139,8 +142,16 @@ def read(folder: str | Path) -> Pointer:
 
 
 def serving(folder: Path) -> Path:
-    """The ensemble that a local folder of champions serves; a folder without a pointer is one itself."""
-    return Path(read(folder).champion or folder)
+    """Return the ensemble that a local folder of champions serves; a folder without a pointer is one itself.
+
+    Raises:
+        UserError: The pointer can't be read, or the version that it names is gone or damaged.
+    """
+    champion = read(folder).champion
+    if champion is None:
+        return folder
+    _check(champion, Path(champion))
+    return Path(champion)
 
 
 @contextmanager
@@ -148,18 +159,47 @@ def opened(champion: str) -> Iterator[Path]:
     """A version as a local folder: itself, or a download that is removed when the block ends.
 
     Raises:
-        UserError: It can't be read.
+        UserError: It can't be read, is gone, or is damaged.
     """
     if not champion.startswith(_CLOUD):
+        _check(champion, Path(champion))
         yield Path(champion)
         return
     from kep.google import objects
 
     with scratch_folder() as scratch:
         prefix = champion.partition("//")[2].partition("/")[2].rstrip("/") + "/"
-        found = objects.find(champion, None, _WHERE)
+        found = objects.find(f"{champion.rstrip('/')}/", lambda name: True, _WHERE)
         objects.download({blob.name.removeprefix(prefix): blob for blob in found}, scratch, _WHERE)
+        _check(champion, scratch)
         yield scratch
+
+
+def _check(champion: str, files: Path) -> None:
+    """Verify the files of a version against the hash that names its folder.
+
+    Args:
+        champion: Folder of the version.
+        files: The folder, or a download of it.
+
+    Raises:
+        UserError: They are gone or damaged.
+    """
+    if not files.is_dir() or not any(files.iterdir()):
+        state = "gone"
+    elif not _is_whole(files, champion.rstrip("/").rpartition("/")[2]):
+        state = "damaged"
+    else:
+        return
+    raise UserError(
+        f"the files of the champion in {champion} are {state}; restore them from a copy, or remove the {POINTER} that "
+        "names it: `kep run … --from evaluate --force` then writes a champion again"
+    )
+
+
+def _is_whole(files: Path, version: str) -> bool:
+    """Return whether files are those of a version; the name of one that kep did not write says nothing."""
+    return _VERSION.fullmatch(version) is None or content_version(files) == version
 
 
 def move(pointer: Pointer, promotion: Promotion, ensemble: Path) -> bool:
@@ -167,7 +207,7 @@ def move(pointer: Pointer, promotion: Promotion, ensemble: Path) -> bool:
 
     Args:
         pointer: The pointer as it was when the promotion was decided.
-        promotion: The new content; a version that is there already is not written again.
+        promotion: The new content; a version that is there already, and whole, is not written again.
         ensemble: Folder of the version's files.
 
     Returns:
@@ -176,15 +216,34 @@ def move(pointer: Pointer, promotion: Promotion, ensemble: Path) -> bool:
     Raises:
         UserError: It can't be written.
     """
-    target = version_folder(pointer.folder, promotion.version)
-    if pointer.folder.startswith(_CLOUD):
+    add(pointer.folder, promotion.version, ensemble)
+    return point(pointer, promotion)
+
+
+def add(folder: str, version: str, ensemble: Path) -> bool:
+    """Write the files of a version where they are not there, or are damaged.
+
+    Args:
+        folder: The champions' folder.
+        version: Name of the version.
+        ensemble: Folder of its files.
+
+    Returns:
+        Whether anything had to be written.
+
+    Raises:
+        UserError: It can't be written.
+    """
+    target = version_folder(folder, version)
+    if folder.startswith(_CLOUD):
         from kep.google import objects
 
-        objects.upload(ensemble, target, _WHERE)
-    elif not Path(target).exists():
-        with new_folder(target) as copy:
-            shutil.copytree(ensemble, copy, dirs_exist_ok=True)
-    return point(pointer, promotion)
+        return objects.upload(ensemble, target, _WHERE)
+    if Path(target).is_dir() and _is_whole(Path(target), version):
+        return False
+    with new_folder(target) as copy:
+        shutil.copytree(ensemble, copy, dirs_exist_ok=True)
+    return True
 
 
 def point(pointer: Pointer, promotion: Promotion) -> bool:
@@ -192,7 +251,7 @@ def point(pointer: Pointer, promotion: Promotion) -> bool:
     if pointer.folder.startswith(_CLOUD):
         from kep.google import objects
 
-        text = json.dumps(promotion.sealed(), indent=1, sort_keys=True) + "\n"
+        text = json.dumps(promotion.with_fingerprint(), indent=1, sort_keys=True) + "\n"
         return objects.replace(f"{pointer.folder}/{POINTER}", text.encode(), pointer.generation, _WHERE)
     with locked(pointer.folder):
         if read(pointer.folder).promotion != pointer.promotion:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kep.core.files import read_json, write_json
-from kep.core.json_model import sealed
+from kep.core.json_model import with_fingerprint
 
 
 @contextmanager
@@ -14,7 +14,7 @@ def edited(path: Path) -> Iterator[dict[str, Any]]:
     """The content of a JSON file, which is written back with the fingerprint of what it became."""
     content = read_json(path)
     yield content
-    write_json(path, sealed(content))
+    write_json(path, with_fingerprint(content))
 
 
 def flip(path: Path) -> None:

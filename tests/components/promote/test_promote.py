@@ -1,6 +1,7 @@
 """A champion is replaced on a sure win alone, by one atomic move of a pointer."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ import pytest
 from kep.artifacts.evaluation import Comparison, Difference
 from kep.artifacts.verdict import Verdict
 from kep.components.promote.promote import decide, run
-from kep.storage.champions import POINTER, Champion, Promotion, content_version, read
+from kep.core.errors import UserError
+from kep.storage.champions import POINTER, Champion, Promotion, content_version, opened, read, serving
 from tests.helpers.artifacts import evaluation as evaluated
+from tests.helpers.files import flip
 
 
 def difference(value: float | None, low: float | None, high: float | None, rows: int = 50) -> Comparison:
@@ -212,3 +215,44 @@ def test_a_promotion_that_fails_half_way_leaves_the_champion(place, monkeypatch)
     assert place.pointer.read_bytes() == before
     assert version not in place.versions
     assert len(place.versions) == 1
+
+
+@pytest.mark.parametrize("damage", [shutil.rmtree, lambda version: flip(version / "members" / "a" / "model.txt")])
+def test_the_champion_itself_is_written_again_where_its_files_are_gone_or_damaged(place, damage):
+    verdict = place.promote("one", None, None)
+    version = Path(place.current)
+    damage(version)
+    again = place.promote("one", PROBLEM, place.current)
+    assert not again.promoted
+    assert again.reason == (
+        "this very ensemble is the champion already; its files there were gone or damaged, and are written again"
+    )
+    assert content_version(version) == verdict.version
+    assert (version / "members" / "a" / "model.txt").read_text() == "one"
+
+
+@pytest.mark.parametrize(
+    ("damage", "state"),
+    [(shutil.rmtree, "gone"), (lambda version: flip(version / "members" / "a" / "model.txt"), "damaged")],
+)
+def test_a_champion_that_is_gone_or_damaged_is_one_sentence(place, damage, state):
+    place.promote("one", None, None)
+    damage(Path(place.current))
+    for read_it in (serving, lambda folder: opened(place.current).__enter__()):
+        with pytest.raises(UserError) as refused:
+            read_it(place.champions)
+        assert str(refused.value) == (
+            f"the files of the champion in {place.current} are {state}; restore them from a copy, or remove the "
+            "champion.json that names it: `kep run … --from evaluate --force` then writes a champion again"
+        )
+
+
+@pytest.mark.parametrize("damage", [shutil.rmtree, lambda version: flip(version / "members" / "a" / "model.txt")])
+def test_the_way_out_of_a_lost_champion(place, damage):
+    """Without its pointer the next run promotes, and writes the files again though their folder is there."""
+    place.promote("one", None, None)
+    version = Path(place.current)
+    damage(version)
+    place.pointer.unlink()
+    assert place.promote("one", None, None, force=True).promoted
+    assert serving(place.champions) == version

@@ -29,7 +29,7 @@ def promote(gcs, tmp_path):
 
     def of(content: str, force: bool = False) -> Verdict:
         folder = tmp_path / content[:20]
-        (folder / "ensemble" / "members").mkdir(parents=True)
+        (folder / "ensemble" / "members").mkdir(parents=True, exist_ok=True)
         (folder / "ensemble" / "ensemble.json").write_text("{}")
         (folder / "ensemble" / "members" / "a b.bin").write_text(content)
         asked = json.dumps({"folder": FOLDER, "version": None})
@@ -153,3 +153,27 @@ def test_an_upload_that_fails_for_good_starts_anew_twice(gcs, promote, failures,
 def test_a_bucket_that_does_not_exist(gcs):
     with pytest.raises(UserError, match=r'promote\.champion: bucket "none" does not exist; check "gs://none/demo'):
         champions.read("gs://none/demo")
+
+
+def test_files_on_gs_that_are_gone_or_damaged(gcs, promote):
+    """A download is verified against the version's name; promoting the same ensemble again writes its files."""
+    first = promote("one")
+    champion = champions.read(FOLDER).champion
+    place = ("data", f"champions/demo/versions/{first.version}/members/a b.bin")
+    for damage in (lambda: gcs.put(*place, b"two"), lambda: gcs.objects.pop(place)):
+        damage()
+        with (
+            pytest.raises(UserError, match=f"the champion in {champion} are damaged; restore them from a copy"),
+            champions.opened(champion),
+        ):
+            pass
+        assert "written again" in promote("one").reason
+        assert gcs.objects[place].data == b"one"
+    for name in [name for name in gcs.objects if "/versions/" in name[1]]:
+        del gcs.objects[name]
+    with (
+        pytest.raises(UserError, match=f"the champion in {champion} are gone; restore them from a copy"),
+        champions.opened(champion),
+    ):
+        pass
+    assert "written again" in promote("one").reason
