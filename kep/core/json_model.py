@@ -85,10 +85,14 @@ class JsonFile(JsonModel):
         try:
             content = json.loads(text)
         except ValueError:
+            content = None
+        if not isinstance(content, dict) or FINGERPRINT not in content:
             return super().from_json(text, source)
-        if isinstance(content, dict) and FINGERPRINT in content:
-            text = json.dumps(without_fingerprint(content, source, cls.REMEDY))
-        return super().from_json(text, source)
+        plain = {key: value for key, value in content.items() if key != FINGERPRINT}
+        value = super().from_json(json.dumps(plain), source)
+        # After what does not fit, whose message says more.
+        without_fingerprint(content, source, cls.REMEDY)
+        return value
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
