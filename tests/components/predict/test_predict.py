@@ -25,7 +25,7 @@ from kep.core.environment import EVENTS, WORK
 from kep.core.errors import RunError, UserError
 from kep.core.files import read_json
 from kep.data.columns import pixels
-from kep.data.schema import Column, Manifest
+from kep.data.schema import Column, Manifest, _fingerprint
 from kep.delivery.predict import predict
 from kep.models.ensemble import Ensemble
 from kep.runtime.step import Step
