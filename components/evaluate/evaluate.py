@@ -25,7 +25,7 @@ from kep.artifacts.member import TrainedMember
 from kep.artifacts.report import Report
 from kep.artifacts.step import StepRecord
 from kep.artifacts.study import Study
-from kep.artifacts.trials import TrialStore, merged
+from kep.artifacts.trials import TrialStore
 from kep.artifacts.weights import Weights
 from kep.components.evaluate.scores import intervals, paired_difference, pictures, slices
 from kep.config.evaluate import EvaluateSettings
@@ -363,11 +363,12 @@ def _against(champion: str | None, tested: _Tested, resamples: int, seed: int) -
 def _report(inputs: _Inputs, evaluation: Evaluation, asked: str, out: Path) -> None:
     """Write `report.json` and `report.html`."""
     steps = [inputs.records, inputs.study, *inputs.results, inputs.weights, *inputs.members]
+    study = Study.load(inputs.study)
     report = Report(
         asked=RunFile.model_validate_json(asked),
         manifest=Manifest.load(inputs.test),
-        study=Study.load(inputs.study),
-        trials=merged(TrialStore(inputs.study).load().values()),
+        study=study,
+        trials=TrialStore(inputs.study).finished(study.executions),
         best_epochs=[BestEpoch.load(folder) for folder in inputs.results],
         weights=Weights.load(inputs.weights),
         members=[TrainedMember.load(folder) for folder in inputs.members],

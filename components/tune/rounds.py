@@ -117,18 +117,19 @@ def gather(searched: str, trials: list[str], folder: Path) -> tuple[list[Order],
         All trainings in order, and what became of each.
 
     Raises:
-        UserError: A record is missing.
+        UserError: A record is missing or damaged.
     """
-    records = {}
+    records, damage = {}, list[str]()
     for source in [searched, *trials]:
         study = TrialStore(Path(source))
-        for key, one in study.load().items():
+        for key, one in study.whole(damage.append).items():
             study.copy(one, folder)
             records[key] = one
     orders = Round.load(searched).orders
     missing = [order for order in orders if (order.number, order.execution) not in records]
     if missing:
-        raise UserError(f"tune: {missing[0].id} left no record; run the step again")
+        reason = f" ({damage[0]})" if damage else ""
+        raise UserError(f"tune: {missing[0].id} left no whole record{reason}; run the step again")
     return orders, [records[order.number, order.execution] for order in orders]
 
 

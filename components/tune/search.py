@@ -208,7 +208,7 @@ class Search:
         Raises:
             UserError: Too many trials in a row were infeasible.
         """
-        recorded = self._study.whole()
+        recorded = self._study.whole(self._step.progress)
         if recorded:
             self._step.progress(f"going on after {len(recorded)} recorded trials")
         started = time.monotonic()

@@ -88,7 +88,8 @@ def run(
         members = {spec["name"]: family(spec, data.manifest, on(device)) for spec in specs(families, data.manifest)}
         executor = Executor(members, label.task, train, validation, settings, seed)
         # A search with a larger budget goes on from these records.
-        done = _search(step, TrialStore(step.work(identity, keep=True)), executor, share)
+        shape = (len(validation), len(label.classes)) if label.classes else (len(validation),)
+        done = _search(step, TrialStore(step.work(identity, keep=True), shape), executor, share)
     whole = merged(done.executions)
     _send(step, whole, settings.objective.name)
     step.progress(

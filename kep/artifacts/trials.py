@@ -3,7 +3,7 @@
 import json
 import shutil
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
@@ -12,9 +12,10 @@ from pydantic import Field
 
 from kep.core.arrays import Floats
 from kep.core.errors import UserError
-from kep.core.files import write_file
-from kep.core.json_model import Figure, JsonFile, JsonModel
+from kep.core.files import tree_digest, write_file
+from kep.core.json_model import Figure, JsonFile, JsonModel, is_none
 from kep.core.seeds import derive
+from kep.stats.metrics import problem, problem_of_probabilities
 
 Unit = Literal["epoch", "round"]
 """Unit of a training's length: an epoch of a network, a boosting round of trees."""
@@ -102,6 +103,8 @@ class Trial(Execution, JsonFile):
     """Id of the process that ran it."""
     executions: int = 1
     """Number of trainings behind the figures."""
+    predicted: str | None = Field(default=None, exclude_if=is_none)
+    """sha256 of the file of its predictions; None where there are none."""
 
     @property
     def complete(self) -> bool:
@@ -180,24 +183,34 @@ def merged(executions: Iterable[Trial]) -> list[Trial]:
 class TrialStore:
     """The trials of one search in a folder.
 
-    Each execution is `trials/NNNN-E.json`, with `predictions/NNNN-E.npy` where it is complete.
+    Each execution is `trials/NNNN-E.json`, with `predictions/NNNN-E.npy` where it is complete. A record carries the
+    fingerprint of its content and the digest of its predictions.
+
+    Args:
+        folder: Folder of the search.
+        shape: Shape of each execution's predictions, [n, classes] or [n]; None where the reader does not know it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, shape: tuple[int, ...] | None = None) -> None:
+        self.folder, self._shape = folder, shape
 
-    def load(self) -> dict[tuple[int, int], Trial]:
+    def load(self, tell: Callable[[str], None] = lambda text: None) -> dict[tuple[int, int], Trial]:
         """Return all records by trial and execution.
 
-        A torn or foreign file is not a record, and that execution runs again.
+        A torn, edited or foreign file is not a record, and that execution runs again.
+
+        Args:
+            tell: Called with one sentence for each file that is not a record.
         """
         records = {}
-        for path in (self.folder / "trials").glob("[0-9]*-[0-9]*.json"):
+        for path in sorted((self.folder / "trials").glob("[0-9]*-[0-9]*.json")):
             try:
                 trial = Trial.read(path)
-            except UserError:
-                continue
-            if path == self._trial(trial):
+                if path != self._trial(trial):
+                    raise UserError(f"{path} is the record of another training")
+            except UserError as error:
+                tell(f"{error}; that training runs again")
+            else:
                 records[trial.number, trial.execution] = trial
         return records
 
@@ -205,12 +218,41 @@ class TrialStore:
         """Write the predictions (float32 [n, classes] or [n]) first: a record without them can't exist."""
         if predictions is not None:
             write_file(self._predictions(trial), lambda temporary: np.save(temporary, predictions))
+            trial = trial.model_copy(update={"predicted": tree_digest(self._predictions(trial))})
         trial.write(self._trial(trial))
 
-    def whole(self) -> dict[tuple[int, int], Trial]:
-        """Return the records that a search can go on from: not complete ones whose predictions are gone."""
-        found = self.load().items()
-        return {key: trial for key, trial in found if not trial.complete or self._predictions(trial).is_file()}
+    def whole(self, tell: Callable[[str], None] = lambda text: None) -> dict[tuple[int, int], Trial]:
+        """Return the records that a search can go on from: not complete ones without their predictions.
+
+        Args:
+            tell: Called with one sentence for each execution that has to run again, with the reason.
+        """
+        found = {}
+        for key, trial in self.load(tell).items():
+            if trial.complete and (damage := self._damage(trial)):
+                tell(f"{self._predictions(trial)} {damage}; {trial.id} runs again")
+            else:
+                found[key] = trial
+        return found
+
+    def finished(self, executions: int) -> list[Trial]:
+        """Return the trials of a search that has ended.
+
+        Args:
+            executions: Number of its records.
+
+        Raises:
+            UserError: A record is missing or damaged.
+        """
+        damage: list[str] = []
+        records = self.load(damage.append)
+        if damage or len(records) != executions:
+            told = f" ({damage[0].removesuffix('; that training runs again')})" if damage else ""
+            raise UserError(
+                f"{self.folder / 'trials'} holds {len(records)} whole records instead of {executions}{told}; run tune "
+                "again"
+            )
+        return merged(records.values())
 
     def predictions(self, trial: Trial) -> Floats:
         """Return the validation predictions of a complete execution, float32 [n, classes] or [n]."""
@@ -224,6 +266,21 @@ class TrialStore:
             target = folder / path.relative_to(self.folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
+
+    def _damage(self, trial: Trial) -> str | None:
+        """Return why the predictions of a complete execution can't be used, as the end of a sentence."""
+        path = self._predictions(trial)
+        if not path.is_file():
+            return "is missing"
+        if trial.predicted != tree_digest(path):
+            return "is damaged: these are not the predictions that were recorded"
+        if self._shape is None:
+            return None
+        predictions = self.predictions(trial)
+        wrong = problem(predictions, self._shape)
+        if wrong is None and len(self._shape) > 1:
+            wrong = problem_of_probabilities(predictions)
+        return wrong and f"can't be predictions of the validation rows: {wrong}"
 
     def _predictions(self, trial: Trial) -> Path:
         return self.folder / "predictions" / f"{trial.number:04d}-{trial.execution}.npy"

@@ -12,6 +12,10 @@ FLOOR = 1e-7
 """Smallest probability that a log-loss counts: one float32 step away from certainty."""
 
 
+_LOOSE = 0.02
+"""Deviation of a sum of probabilities from 1 that rounding explains, of bfloat16 too."""
+
+
 def row_losses(task: str, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     """Loss of each row: log-loss in nats for classes, squared error in squared label units for regression.
 
@@ -34,6 +38,27 @@ def true_class(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     """Probability that each row's own class was given, float64 of shape [n]."""
     given: np.ndarray = predictions[np.arange(len(labels)), labels]
     return given.astype(np.float64)
+
+
+def problem(predictions: np.ndarray, shape: tuple[int, ...]) -> str | None:
+    """Return why an array can't be predictions, in words; None where it can.
+
+    Args:
+        predictions: The array.
+        shape: Expected shape: [n, classes] or [n], perhaps after further axes.
+    """
+    if predictions.shape != shape:
+        return f"they have shape {list(predictions.shape)} instead of {list(shape)}"
+    if predictions.dtype.kind != "f" or not np.isfinite(predictions).all():
+        return "some are not finite numbers"
+    return None
+
+
+def problem_of_probabilities(probabilities: np.ndarray) -> str | None:
+    """Return why numbers of shape [..., classes] can't be probabilities, in words; None where they can."""
+    if probabilities.min(initial=0) < -_LOOSE or np.abs(probabilities.sum(axis=-1) - 1).max(initial=0) > _LOOSE:
+        return "the probabilities of some rows don't sum to 1"
+    return None
 
 
 def loss(task: str, labels: np.ndarray, predictions: np.ndarray) -> float:

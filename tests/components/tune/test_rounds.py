@@ -34,5 +34,5 @@ def test_records_are_bound_to_their_trial_not_to_their_place(last_round, tmp_pat
 
 def test_a_trial_without_a_record_is_named(last_round, tmp_path):
     searched, trials, _ = last_round
-    with pytest.raises(UserError, match="f-001 left no record"):
+    with pytest.raises(UserError, match="f-001 left no whole record"):
         gather(searched, trials[:1], tmp_path / "out")
