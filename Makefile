@@ -45,6 +45,7 @@ lint: setup  ## Check style, format, floors, types and Dockerfiles
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports --no-cache
+	.venv/bin/mypy
 	.venv/bin/hadolint containers/Dockerfile
 
 format: setup  ## Format the code

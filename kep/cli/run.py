@@ -40,12 +40,12 @@ def run(
         raise UserError(
             f"--from: {again_from} is not a step{nearest(again_from, STEPS)}; the steps are {', '.join(STEPS)}"
         )
+    if file is not None:
+        settings, base = load(file, overrides), file.parent
     if like is not None:
         if overrides:
             raise UserError("--like does an earlier run again as it was; it takes no --set")
         settings, base = running.like(like, console)
-    else:
-        settings, base = load(file, overrides), file.parent
     raise typer.Exit(running.run(settings, base, runs, console, again_from if cache else "ingest", force, runner))
 
 

@@ -106,7 +106,7 @@ def doctor(
     """Look at what a run needs, here, on Google Cloud or on Kubeflow; exit status 1 if something is missing."""
     from kep.engines import doctor as checking
 
-    place = None
+    place: checking.Cloud | checking.Cluster | None = None
     if target == "vertex":
         place = checking.Cloud(Destination(target, project, region).vertex, bucket.rstrip("/"), service_account, images)
     elif target == "kubeflow":
