@@ -4,6 +4,8 @@ import builtins
 import logging
 import os
 
+from tests.helpers.commands import Run, write_run
+from tests.helpers.commands import kep as run_kep
 from tests.helpers.paths import DATA
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -101,5 +103,19 @@ def kep(tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit) as ended:
             main.main()
         return ended.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """Function that runs a run file in a runs folder of its own and expects success."""
+
+    def run(name: str, *options: str, **sections) -> Run:
+        root = tmp_path_factory.mktemp(name)
+        file = write_run(root, name, **sections)
+        done = run_kep("run", file, "--runs", root / "runs", *options)
+        assert done.returncode == 0, done.stdout
+        return Run(root / "runs", name, done.stdout)
 
     return run

@@ -5,14 +5,15 @@ import shutil
 import socket
 import subprocess
 import time
+from contextlib import suppress
 
 import pytest
 import yaml
 
 from kep.pipelines.images import locked
 from tests.containers.cloudbuild import problems, substitute
+from tests.helpers.commands import kep
 from tests.helpers.paths import ROOT
-from tests.runs.conftest import kep
 
 FILES = ("cloudbuild.yaml", "cloudbuild-pr.yaml")
 TEXT = (ROOT / "cloudbuild.yaml").read_text()
@@ -65,8 +66,12 @@ def registry(tmp_path):
     (tmp_path / "registry.yml").write_text(yaml.safe_dump(config))
     with open(tmp_path / "registry.log", "w") as log:
         process = subprocess.Popen([program, "serve", tmp_path / "registry.yml"], stdout=log, stderr=log)
-    time.sleep(1)
-    assert process.poll() is None, (tmp_path / "registry.log").read_text()
+    host, port = address.split(":")
+    deadline = time.monotonic() + 30
+    while True:
+        assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "registry.log").read_text()
+        with suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+            break
     yield address
     process.kill()
     process.wait()

@@ -13,15 +13,10 @@ import pytest
 from kep.core.errors import UserError
 from kep.engines.local import docker as containers
 from kep.pipelines.images import LOCAL
-from tests.runs.conftest import Run, command, environment, heed_interrupts, write_run
+from tests.helpers.commands import Run, command, environment, heed_interrupts, write_run
+from tests.helpers.containers import IRIS, docker
 
 pytestmark = pytest.mark.containers
-
-IRIS = {"data": {"source": "sklearn:iris"}, "search": {"families": ["mlp", "boosted_trees"], "max_per_family": 1}}
-
-
-def docker(*arguments: str) -> str:
-    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout
 
 
 def in_image(name: str, *command: str) -> str:

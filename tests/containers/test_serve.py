@@ -10,7 +10,7 @@ import requests
 
 from kep.data.records import Records
 from kep.models.ensemble import raw_features
-from tests.containers.test_demo import IRIS, docker
+from tests.helpers.containers import IRIS, docker
 
 pytestmark = pytest.mark.containers
 IMAGE = "keras-ensemble-pipelines/serve"

@@ -140,3 +140,14 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+MIRRORED = {"strategy": "mirrored", "device": "cpu"}
+
+
+WAYS = {
+    "single": {},
+    "mirrored 2": MIRRORED | {"devices": 2},
+    "mirrored 4": MIRRORED | {"devices": 4, "steps_per_execution": 3},
+    "2 workers": {"strategy": "multi_worker", "devices": 2},
+}

@@ -11,10 +11,8 @@ from kep.config.run_file import load, validate
 from kep.core.errors import UserError
 from kep.pipelines.compile import compile_training
 from kep.pipelines.parameters import arguments, kfp_safe
+from tests.helpers.compiled import CONFIG, GOLDEN
 from tests.helpers.paths import ROOT
-
-GOLDEN = Path(__file__).with_name("digits.golden.yaml")
-CONFIG = ROOT / "pipelines" / "configs" / "digits.yaml"
 
 
 def compiled(target: Path) -> str:

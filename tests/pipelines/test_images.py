@@ -6,9 +6,8 @@ import yaml
 from kep.cli.main import app
 from kep.core.errors import UserError
 from kep.pipelines.images import assign, locked
-from tests.pipelines.test_compile import CONFIG, GOLDEN
-
-PINNED = {name: f"registry.example/team/{name}@sha256:{letter * 64}" for name, letter in (("cpu", "a"), ("glue", "b"))}
+from tests.helpers.compiled import CONFIG, GOLDEN
+from tests.helpers.images import PINNED
 
 
 @pytest.fixture

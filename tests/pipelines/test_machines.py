@@ -19,7 +19,7 @@ from kep.pipelines.lint import lint
 from kep.pipelines.machines import asked_of, on_kubernetes
 from kep.pipelines.parameters import arguments
 from kep.runtime.component import step
-from tests.pipelines.test_images import PINNED
+from tests.helpers.images import PINNED
 
 IMAGES = PINNED | {name: f"registry.example/team/{name}@sha256:{'c' * 64}" for name in ("gpu", "tpu")}
 GPUS = {"cpu": 16, "memory_gb": 60, "accelerator": "nvidia-tesla-t4", "accelerators": 4}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.runs.conftest import TINY, command, environment, kep
+from tests.helpers.commands import TINY, command, environment, kep
 
 FAMILY = """
 import keras

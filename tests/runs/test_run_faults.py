@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from kep.storage.champions import POINTER, opened, read
+from tests.helpers.commands import Run, kep, write_run
 from tests.helpers.paths import DATA
-from tests.runs.conftest import Run, kep, write_run
 from tests.servers import gcs as storage
 
 PARTS = 12

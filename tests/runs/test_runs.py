@@ -19,8 +19,8 @@ import pytest
 
 from kep.models.ensemble import Ensemble
 from kep.stats.pooling import pool
+from tests.helpers.commands import Run, command, environment, heed_interrupts, kep, write_run
 from tests.helpers.paths import DATA
-from tests.runs.conftest import Run, command, environment, heed_interrupts, kep, write_run
 
 
 def test_every_step_ends_and_the_run_ends_with_the_report(churn):
@@ -237,9 +237,10 @@ def test_a_killed_command_leaves_nothing_running(tmp_path):
     process = subprocess.Popen(
         command("run", file, "--runs", tmp_path / "runs"), env=environment(), stdout=subprocess.DEVNULL
     )
-    events = None
+    events, deadline = None, time.monotonic() + 120
     while events is None or "start" not in events.read_text():
         assert process.poll() is None
+        assert time.monotonic() < deadline
         events = next(iter((tmp_path / "runs").glob("digits/2*/events.jsonl")), None)
         time.sleep(0.05)
     children = psutil.Process(process.pid).children(recursive=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.commands import command, environment, kep, write_run
 from tests.helpers.paths import DATA
-from tests.runs.conftest import command, environment, kep, write_run
 
 PEEK = """
 import glob, os

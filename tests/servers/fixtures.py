@@ -171,7 +171,7 @@ def registered(vertex, gcs, churn_versions):
     from google.cloud import aiplatform_v1 as api
 
     from kep.storage.champions import content_version
-    from tests.kep.data.sources.test_gcs import upload
+    from tests.helpers.storage import upload
 
     def of(*names: str) -> list[api.Model]:
         for name in names:

@@ -21,7 +21,7 @@ from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
 from google.rpc import code_pb2, status_pb2
 
-from tests.runs.conftest import command, environment
+from tests.helpers.commands import command, environment
 from tests.servers.tunnel import Tunnel
 from tests.servers.vertex import STORE, RefusedError, Server, _find
 

@@ -1,14 +1,11 @@
 """The best epoch is a median over fresh seeds, and a killed step goes on after the seeds that were finished."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kep.artifacts.best_epoch import BestEpoch
-from kep.artifacts.study import Candidate
-from kep.components.best_epoch.best_epoch import median, run
+from kep.components.best_epoch.best_epoch import median
 from kep.components.weigh.weigh import load_predictions
 from kep.core.environment import WORK
 from kep.core.errors import UserError
@@ -17,35 +14,12 @@ from kep.data.records import Records, Rows
 from kep.models.boosted_trees import ROUNDS_PER_EPOCH, BoostedTrees
 from kep.stats.metrics import loss, metrics
 from tests.helpers.artifacts import training
-
-CANDIDATE = Candidate(
-    id="boosted_trees-004",
-    family="boosted_trees",
-    values={"learning_rate": 0.2, "num_leaves": 8, "feature_fraction": 0.4, "bagging_fraction": 0.6},
-    loss=0.1,
-    best=9,
-    unit="round",
-)
+from tests.helpers.best_epochs import CANDIDATE, best_epoch
 
 
 @pytest.fixture(autouse=True)
 def work(tmp_path, monkeypatch):
     monkeypatch.setenv(WORK, str(tmp_path / "work"))
-
-
-def best_epoch(records: Path, out: Path, seed: int = 0, code: str = "c", **config) -> BestEpoch:
-    run(
-        out=str(out),
-        candidate=CANDIDATE.to_json(),
-        records=str(records),
-        families='[{"name": "boosted_trees"}]',
-        config=json.dumps({"max_epochs": 20, "patience": 1, "seeds": 3} | config),
-        batch_size=32,
-        hardware="{}",
-        seed=seed,
-        code=code,
-    )
-    return BestEpoch.load(out)
 
 
 @pytest.fixture

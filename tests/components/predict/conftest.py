@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.csv
 import pytest
 
@@ -12,14 +11,7 @@ from kep.components.predict.predict import join, predict_slice
 from kep.config.data import DataSettings
 from kep.config.prediction import PredictSettings
 from kep.stats.observed import can_observe, predicted_bins
-from tests.helpers.paths import DATA
-
-
-def churn(rows: int = 3000) -> pa.Table:
-    """Rows of churn again and again, with a column that names each."""
-    table = pyarrow.csv.read_csv(DATA / "churn.csv")
-    table = pa.concat_tables([table] * -(-rows // len(table))).slice(0, rows)
-    return table.add_column(0, "account", pa.array([f"a{number}" for number in range(rows)]))
+from tests.helpers.predictions import churn
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from kep.components.predict.plan import SourceSlice, plan
 from kep.core.errors import UserError
 from kep.core.files import write_json
 from kep.storage.champions import content_version
-from tests.components.predict.conftest import churn
+from tests.helpers.predictions import churn
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_a_key_has_one_type_in_all_files(model, settings, tmp_path):
 
 
 def test_an_image_is_no_key(ensembles, settings, tmp_path):
-    from tests.conftest import DATA
+    from tests.helpers.paths import DATA
 
     with pytest.raises(UserError, match='key: column "image" holds images'):
         plan(ensembles("shapes", "mlp"), settings(DATA / "shapes", key="image"), tmp_path)

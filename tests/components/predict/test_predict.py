@@ -31,11 +31,11 @@ from kep.models.ensemble import Ensemble
 from kep.runtime.step import Step
 from kep.stats.observed import predicted_bins
 from kep.storage.champions import content_version
-from tests.components.predict.conftest import churn
+from tests.helpers.commands import environment
 from tests.helpers.examples import write_examples
 from tests.helpers.files import edited
 from tests.helpers.paths import DATA
-from tests.runs.conftest import environment
+from tests.helpers.predictions import churn
 
 
 def shards(joined: Path) -> dict[str, bytes]:

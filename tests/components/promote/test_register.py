@@ -14,8 +14,8 @@ from kep.core.files import read_json
 from kep.engines.local.runner import ENTERED
 from kep.storage.champions import Champion
 from tests.helpers.artifacts import evaluation
+from tests.helpers.cloud import BUCKET, job, one_sentence
 from tests.helpers.paths import DATA
-from tests.kep.engines.vertex.test_vertex import BUCKET, job, one_sentence
 from tests.servers.vertex import Frame
 
 FOLDER = "gs://data/team/champions/churn"

@@ -8,15 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.artifacts import candidate
-from tests.helpers.retraining import Retraining, checkpoints, kill, same
-
-MIRRORED = {"strategy": "mirrored", "device": "cpu"}
-WAYS = {
-    "single": {},
-    "mirrored 2": MIRRORED | {"devices": 2},
-    "mirrored 4": MIRRORED | {"devices": 4, "steps_per_execution": 3},
-    "2 workers": {"strategy": "multi_worker", "devices": 2},
-}
+from tests.helpers.retraining import MIRRORED, WAYS, Retraining, checkpoints, kill, same
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.components.retrain.test_hardware import WAYS
-from tests.helpers.retraining import Retraining, checkpoints, kill, same
+from tests.helpers.retraining import WAYS, Retraining, checkpoints, kill, same
 
 KILLS = 10
 LONG = {"epochs": 60, "steps_per_execution": 1, "checkpoint_minutes": 1e-9}

@@ -17,10 +17,10 @@ from kep.delivery import batch
 from kep.delivery.models import locate
 from kep.delivery.predict import predict
 from kep.pipelines.compile import compile_prediction
-from tests.components.predict.conftest import churn
 from tests.helpers.artifacts import run_record
+from tests.helpers.images import PINNED
 from tests.helpers.paths import DATA, ROOT
-from tests.pipelines.test_images import PINNED
+from tests.helpers.predictions import churn
 
 GOLDEN = ROOT / "tests" / "pipelines" / "prediction.golden.yaml"
 CLOUD = ("batch", "gs://shop-data/new/*.parquet", "--model", "gs://shop-data/champions/churn", "--key", "account")

@@ -15,8 +15,8 @@ from kep.delivery import batch_job
 from kep.delivery.predict import predict
 from kep.google import objects
 from kep.storage.champions import content_version
+from tests.helpers.cloud import BUCKET, one_sentence
 from tests.helpers.paths import DATA
-from tests.kep.engines.vertex.test_vertex import BUCKET, one_sentence
 
 ASK = ("batch", str(DATA / "churn.csv"), "--on", "vertex", "--model", "churn", *BUCKET)
 

@@ -11,9 +11,9 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 from kep.core.errors import UserError
 from kep.delivery.tensorboard import collect
-from tests.runs.conftest import command, environment, heed_interrupts, kep
+from tests.helpers.boards import NAMES
+from tests.helpers.commands import command, environment, heed_interrupts, kep
 
-NAMES = ("mlp", "mlp")
 TRAININGS = (("best_epoch/mlp", "seed-0"), ("retrain/mlp", "training"))
 
 

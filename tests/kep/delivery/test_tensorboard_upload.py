@@ -4,16 +4,14 @@ import pytest
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from kep.engines.local.runner import ENTERED
-from tests.kep.delivery.conftest import runs  # noqa: F401
-from tests.kep.delivery.test_tensorboard import NAMES
-from tests.kep.engines.vertex.test_vertex import one_sentence
-from tests.kep.google.test_tensorboards import INSTANCE, assert_sessions
+from tests.helpers.boards import NAMES
+from tests.helpers.cloud import INSTANCE, assert_sessions, one_sentence
 
 EXPERIMENT = "kep-churn-20260101-000000"
 
 
 @pytest.fixture
-def upload(boards, kep, runs, monkeypatch):  # noqa: F811
+def upload(boards, kep, runs, monkeypatch):
     """Function that uploads the run to an instance."""
     monkeypatch.setenv(ENTERED, "1")
 

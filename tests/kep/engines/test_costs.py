@@ -11,8 +11,7 @@ from kep.config.run_file import validate
 from kep.engines import submit
 from kep.engines.costs import load, tasks
 from kep.google.machine_types import DEFAULT_MACHINE, SHAPES
-from tests.kep.engines.test_template import PUBLISH, REPOSITORY
-from tests.kep.engines.vertex.test_vertex import BUCKET, PLACE, SUBMIT, job, one_sentence, short
+from tests.helpers.cloud import BUCKET, PLACE, PUBLISH, REPOSITORY, SUBMIT, job, one_sentence, short
 
 pytestmark = pytest.mark.usefixtures("churn")
 DRY = (*SUBMIT, "--dry-run")

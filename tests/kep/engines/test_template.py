@@ -6,12 +6,10 @@ import sys
 import pytest
 import yaml
 
+from tests.helpers.cloud import BUCKET, PLACE, PUBLISH, REPOSITORY, SUBMIT, job, one_sentence
 from tests.helpers.paths import ROOT
-from tests.kep.engines.vertex.test_vertex import BUCKET, PLACE, SUBMIT, job, one_sentence
 
 PREDICTION = ROOT / "tests" / "pipelines" / "prediction.golden.yaml"
-REPOSITORY = "https://europe-west4-kfp.pkg.dev/shop/ml"
-PUBLISH = ("publish", "churn.yaml", "--repository", REPOSITORY)
 
 pytestmark = pytest.mark.usefixtures("churn")
 

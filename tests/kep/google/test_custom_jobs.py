@@ -15,11 +15,11 @@ from google.cloud import aiplatform_v1 as api
 from kep.core.environment import WORK
 from kep.google import launch
 from kep.google.custom_jobs import MODULE, RUN, MachineRequest, worker_pools
+from tests.helpers.cloud import ACCOUNT, SUBMIT
+from tests.helpers.jobs import GPU, arguments, only
 from tests.helpers.retraining import Retraining
-from tests.kep.engines.vertex.test_vertex import ACCOUNT, SUBMIT, job
 from tests.servers.vertex_jobs import Fate
 
-GPU = "{accelerator: nvidia-tesla-t4, accelerators: 2, spot: true}"
 TWO = "{accelerator: nvidia-l4, fallback: [{accelerator: nvidia-tesla-t4, region: us-central1}]}"
 SUBMITTED: dict[tuple, dict] = {}
 """Runs by what they were submitted with: compiling one takes longer than its test."""
@@ -45,13 +45,6 @@ def task(vertex, jobs, kep, capsys):
     return run
 
 
-def arguments(vertex) -> list[str]:
-    """Of the task, with the placeholder that Vertex AI fills in."""
-    container = type(job(vertex)).to_dict(job(vertex))["pipeline_spec"]["deploymentSpec"]["executors"]["exec-retrain"]
-    assert container["container"]["command"] == ["python3", "-m", MODULE]
-    return [word.replace(RUN, job(vertex).name) for word in container["container"]["args"]]
-
-
 def started_by_kfp(words: list[str], given: dict, folder: str) -> list[str]:
     """The command of a task's job that retrains with the arguments `given` and writes to `folder`."""
     names = ("member", "families", "config", "batch_size", "hardware", "seed", "code")
@@ -74,11 +67,6 @@ def started_by_kfp(words: list[str], given: dict, folder: str) -> list[str]:
     }
     command = words[words.index("--") + 1 :]
     return [json.dumps(executor_input) if word == "{{$}}" else word for word in command]
-
-
-def only(jobs):
-    (made,) = jobs.jobs.values()
-    return made
 
 
 def once_running(act):

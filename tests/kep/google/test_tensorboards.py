@@ -11,18 +11,17 @@ import numpy as np
 import pytest
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.plugins.hparams import plugin_data_pb2
 
 from kep.core.environment import TENSORBOARD, WORK
 from kep.google import tensorboards
 from kep.google.tensorboards import Board, Sender
 from kep.runtime.step import Step, entry
 from kep.training.monitor import StepMonitor
-from tests.components.best_epoch.test_best_epoch import best_epoch
-from tests.components.tune.test_tune import tune
+from tests.helpers.best_epochs import best_epoch
+from tests.helpers.cloud import INSTANCE, assert_sessions
 from tests.helpers.retraining import Retraining
+from tests.helpers.searches import tune
 
-INSTANCE = "projects/shop-ml/locations/europe-west4/tensorboards/42"
 RUN = "kep-churn-0123456789ab"
 METHODS = (
     "CreateTensorboardExperiment",
@@ -214,23 +213,3 @@ def test_the_search_has_a_session_for_each_trial(boards, given, records):
         assert own["val_loss"] == pytest.approx(dict(enumerate(trial["validation_curve"], 1)))
     assert_sessions(boards, {f"trials/boosted_trees-{trial['number']:03d}": trial["values"] for trial in trials})
     assert once(boards)
-
-
-def assert_sessions(boards, values: dict[str, dict]) -> None:
-    """That the hyperparameters plugin finds these values, by run, and the end of each session."""
-    for run, wanted in values.items():
-        own = {
-            one.display_name: one for name, one in boards.series.items() if boards.runs[_run(name)].display_name == run
-        }
-        start, end = (own[f"_hparams_/session_{when}_info"] for when in ("start", "end"))
-        for one in (start, end):
-            assert (one.plugin_name, one.value_type.name, list(boards.points[one.name])) == ("hparams", "TENSOR", [0])
-        info = plugin_data_pb2.HParamsPluginData.FromString(start.plugin_data).session_start_info
-        for name, value in wanted.items():
-            told = info.hparams[name]
-            assert (told.string_value if isinstance(value, str) else told.number_value) == pytest.approx(value)
-        assert plugin_data_pb2.HParamsPluginData.FromString(end.plugin_data).session_end_info.status
-
-
-def _run(series: str) -> str:
-    return series.rpartition("/timeSeries/")[0]

@@ -12,7 +12,7 @@ from kep.models.family import Settings
 from kep.runtime.step import Step
 from kep.training.checkpoints import Checkpoints
 from kep.training.monitor import Monitor, StepMonitor
-from tests.kep.models.test_families import made
+from tests.helpers.families import made
 
 OWN = """
 import os

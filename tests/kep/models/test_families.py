@@ -1,7 +1,6 @@
 """Every family keeps the one contract: fit, best unit, refit, predict, save, load; and gives the same bits twice."""
 
 import base64
-import json
 import zlib
 
 import numpy as np
@@ -15,6 +14,7 @@ from kep.models.family import Settings
 from kep.models.registry import check_fit, family, specs, travelling
 from kep.stats.metrics import loss
 from kep.training.monitor import Monitor
+from tests.helpers.families import defaults, made
 
 SETTINGS = Settings(max_epochs=15, patience=4, batch_size=32, seed=5)
 CASES = [
@@ -26,10 +26,6 @@ CASES = [
     ("boosted_trees", "houses"),
     ("boosted_trees", "digits"),
 ]
-
-
-def defaults(member) -> dict:
-    return dict(member.space().values)
 
 
 @pytest.mark.parametrize(("name", "source"), CASES)
@@ -136,11 +132,6 @@ class Hyper(keras_tuner.HyperModel):
 def own(tmp_path):
     (tmp_path / "own.py").write_text(OWN)
     return tmp_path
-
-
-def made(own, function, manifest):
-    (spec,) = travelling([f"own.py:{function}"], own)
-    return family(json.loads(json.dumps(spec)), manifest)
 
 
 @pytest.mark.parametrize("function", ["build", "Hyper"])

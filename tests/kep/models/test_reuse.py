@@ -7,7 +7,7 @@ from kep.data.records import Records
 from kep.models.family import Settings
 from kep.models.registry import family
 from kep.training.monitor import Monitor
-from tests.kep.models.test_families import defaults, made
+from tests.helpers.families import defaults, made
 
 OWN = """
 import keras

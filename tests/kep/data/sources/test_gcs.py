@@ -26,21 +26,14 @@ from kep.google import objects
 from kep.storage.locations import digests, list_files
 from tests.helpers.examples import write_examples
 from tests.helpers.paths import DATA
+from tests.helpers.storage import upload
 from tests.helpers.tasks import in_tasks
-from tests.servers.gcs import Server
 
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch):
     """Retries as in use, with shorter pauses."""
     monkeypatch.setattr(objects, "_RETRY", objects._RETRY.with_delay(initial=0.05, maximum=0.2))
-
-
-def upload(server: Server, folder: Path, prefix: str = "set/") -> None:
-    """Puts the files of a folder into the bucket "data"."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            server.put("data", prefix + path.relative_to(folder).as_posix(), path.read_bytes())
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -14,13 +14,12 @@ from kep.delivery.predict import predict
 from kep.delivery.rollout import endpoints
 from kep.engines.local.runner import ENTERED
 from kep.google.vertex import Vertex
+from tests.helpers.cloud import one_sentence
+from tests.helpers.endpoints import NAME, PLACE
 from tests.helpers.paths import DATA
-from tests.kep.data.sources.test_gcs import upload
-from tests.kep.engines.vertex.test_vertex import one_sentence
+from tests.helpers.storage import upload
 
-PLACE = ("--project", "shop-ml", "--region", "europe-west4")
 ASK = ("predict", str(DATA / "churn.csv"), "--endpoint", "churn", *PLACE)
-NAME = "projects/shop-ml/locations/europe-west4/endpoints/churn"
 
 
 @pytest.fixture(autouse=True)

@@ -15,10 +15,10 @@ from kep.delivery.rollout.rollout import stages
 from kep.engines.local.runner import ENTERED
 from kep.storage import champions
 from kep.storage.champions import content_version
+from tests.helpers.cloud import one_sentence
+from tests.helpers.endpoints import NAME, PLACE
 from tests.helpers.paths import DATA
-from tests.kep.delivery.rollout.test_endpoints import NAME, PLACE
-from tests.kep.delivery.serving.conftest import until
-from tests.kep.engines.vertex.test_vertex import one_sentence
+from tests.helpers.serving import until
 
 CHECK = ("--check-data", str(DATA / "churn.csv"), "--check-rows", "200")
 PATIENT = ("--max-slowdown", "1000")

@@ -19,9 +19,9 @@ from kep.delivery import remote
 from kep.delivery.predict import predict
 from kep.delivery.remote import Remote
 from kep.delivery.serving.app import ServerLimits
+from tests.helpers.commands import command, environment, kep
 from tests.helpers.paths import DATA
-from tests.kep.delivery.serving.conftest import running, until
-from tests.runs.conftest import command, environment, kep
+from tests.helpers.serving import running, until
 
 
 def test_the_command_serves_until_it_is_told_to_end(ensembles):

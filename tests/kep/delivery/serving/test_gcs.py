@@ -11,8 +11,8 @@ from kep.core.errors import UserError
 from kep.delivery.serving.app import ServerLimits
 from kep.delivery.serving.command import serve
 from kep.delivery.serving.server import Address
-from tests.kep.data.sources.test_gcs import upload
-from tests.runs.conftest import command, environment
+from tests.helpers.commands import command, environment
+from tests.helpers.storage import upload
 
 
 def test_an_ensemble_is_downloaded_and_served(gcs, ensembles):

@@ -10,7 +10,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from kep.delivery.export.savedmodel import Served, drawn, tensors
 from kep.models.ensemble import Ensemble
-from tests.kep.delivery.serving.conftest import running
+from tests.helpers.serving import running
 
 
 @pytest.fixture

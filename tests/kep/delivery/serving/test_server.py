@@ -15,7 +15,7 @@ import requests
 from kep.delivery.serving.app import ServerLimits
 from kep.delivery.serving.observe import JsonFormatter
 from kep.models.ensemble import Ensemble
-from tests.kep.delivery.serving.conftest import Running, running, until
+from tests.helpers.serving import Running, running, until
 
 ROW = {"months": 3, "plan": "basic", "monthly_charge": 20.5, "paperless": True, "support_calls": 1, "region": "east"}
 ONE = {"instances": [ROW]}

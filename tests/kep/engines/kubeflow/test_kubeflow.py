@@ -9,7 +9,7 @@ import typer
 import yaml
 
 from kep.engines import submit
-from tests.kep.engines.vertex.test_vertex import interrupted, one_sentence, steps
+from tests.helpers.cloud import interrupted, one_sentence, steps
 from tests.servers.kubeflow import Frame
 
 KUBEFLOW = ("--target", "kubeflow")

@@ -10,8 +10,8 @@ from kep.core.files import read_json
 from kep.engines.local import mirror
 from kep.engines.local.artifacts import Artifacts
 from kep.engines.local.run import find
+from tests.helpers.commands import kep, write_run
 from tests.helpers.paths import DATA
-from tests.runs.conftest import kep, write_run
 
 RUNS = "gs://data/team/runs"
 

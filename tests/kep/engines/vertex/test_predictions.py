@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.kep.engines.vertex.test_vertex import BUCKET, one_sentence
+from tests.helpers.cloud import BUCKET, one_sentence
 
 BATCH = ("batch", "gs://data/churn.csv", "--model", "gs://data/models/churn", "--key", "customer", "--fail-on-drift")
 

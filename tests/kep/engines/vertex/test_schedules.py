@@ -7,10 +7,7 @@ import pytest
 
 from kep.core.errors import UserError
 from kep.engines.timing import check_cron
-from tests.kep.engines.test_template import PUBLISH, REPOSITORY
-from tests.kep.engines.vertex.test_vertex import BUCKET, PLACE, one_sentence
-
-CREATE = ("schedule", "create", "weekly", "churn.yaml", "--cron", "0 4 * * mon", *BUCKET)
+from tests.helpers.cloud import BUCKET, CREATE, PLACE, PUBLISH, REPOSITORY, one_sentence
 
 pytestmark = pytest.mark.usefixtures("churn")
 

@@ -7,10 +7,8 @@ import yaml
 
 from kep.core.environment import TENSORBOARD
 from kep.google import launch
-from tests.kep.engines.vertex.test_schedules import CREATE
-from tests.kep.engines.vertex.test_vertex import BUCKET, SUBMIT, job, one_sentence, short
-from tests.kep.google.test_custom_jobs import GPU, arguments, only
-from tests.kep.google.test_tensorboards import INSTANCE
+from tests.helpers.cloud import BUCKET, CREATE, INSTANCE, SUBMIT, job, one_sentence, short
+from tests.helpers.jobs import GPU, arguments, only
 
 
 def spec_of(message) -> dict:

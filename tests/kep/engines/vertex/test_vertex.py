@@ -2,8 +2,6 @@
 
 import json
 import re
-import time
-from types import SimpleNamespace
 
 import pytest
 import typer
@@ -12,31 +10,10 @@ import yaml
 from kep.engines import submit
 from kep.google.vertex import REGIONS
 from kep.pipelines.parameters import whole_code
+from tests.helpers.cloud import ACCOUNT, PLACE, SUBMIT, interrupted, job, one_sentence, short, steps
 from tests.servers.vertex import Frame
 
-PLACE = ("--project", "shop-ml", "--region", "europe-west4")
-BUCKET = (*PLACE, "--bucket", "gs://data/team")
-ACCOUNT = "steps@shop-ml.iam.gserviceaccount.com"
-SUBMIT = ("submit", "churn.yaml", *BUCKET)
-
 pytestmark = pytest.mark.usefixtures("churn")
-
-
-def job(vertex, place: int = 0):
-    return list(vertex.jobs.values())[place]
-
-
-def short(name: str) -> str:
-    return name.rpartition("/")[2]
-
-
-def one_sentence(err: str) -> str:
-    assert re.fullmatch(r"error: .+\n", err), err
-    return err
-
-
-def steps(out: str) -> list[str]:
-    return re.findall(r"^\[ *[\d.]+ s\] (.*)$", out, re.M)
 
 
 def test_a_run_is_submitted_and_followed_to_its_end(vertex, kep, tunnel):
@@ -317,17 +294,6 @@ def test_without_a_login(vertex, kep, tunnel, monkeypatch):
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/no/such/file.json")
     assert "there is no usable Google Cloud login" in one_sentence(kep(*SUBMIT)[2])
     assert vertex.journal == []
-
-
-def interrupted(monkeypatch) -> None:
-    """Ctrl-C while the first look's pause lasts, and in no pause of another thread."""
-    pauses = iter([KeyboardInterrupt])
-
-    def sleep(_: float) -> None:
-        for error in pauses:
-            raise error
-
-    monkeypatch.setattr(submit, "time", SimpleNamespace(sleep=sleep, time=time.time))
 
 
 def test_ctrl_c_without_a_terminal_leaves_it_running(vertex, kep, monkeypatch):

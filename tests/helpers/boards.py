@@ -1,0 +1,3 @@
+"""What TensorBoard shows of a run of the tests."""
+
+NAMES = ("mlp", "mlp")
