@@ -24,11 +24,11 @@ BLOCK = 1 << 21
 """Bytes of a shard that are read or decoded at a time."""
 _CACHED = 1 << 19
 """Bytes of rows whose columns are decoded one after the other: they stay in a core's cache meanwhile."""
-_SMALL = 1 << 26
+SMALL = 1 << 26
 """Bytes of rows that are taken without asking how much memory is free."""
 _COMFORTABLE = 0.25
 """Share of the free memory that rows may take: models, copies of the rows and other tasks need the rest."""
-_CGROUP = Path("/sys/fs/cgroup")
+CGROUP = Path("/sys/fs/cgroup")
 _NETWORKS = frozenset({"nfs", "nfs4", "cifs", "smb3", "ceph", "lustre"})
 """Types of file systems, beside those that begin with `fuse.`, that a request over a network stands behind."""
 _LOCAL_FUSE = frozenset({"fuse.fuse-overlayfs", "fuse.lxcfs"})
@@ -162,7 +162,7 @@ class StoredRows:
         """
         numbers = self._numbers(index)
         size = len(numbers) * decoded_bytes(self._manifest)
-        if size > _SMALL:
+        if size > SMALL:
             check_memory(f"{len(numbers):,}", size)
         rows = empty(self._manifest, len(numbers))
         step = max(1, BLOCK // self._width)
@@ -443,8 +443,8 @@ def free_memory() -> int:
     """Bytes of memory that this process can still get: of the machine, or of its container where that has a limit."""
     free = psutil.virtual_memory().available
     try:
-        limit, used = ((_CGROUP / f"memory.{name}").read_text().strip() for name in ("max", "current"))
-        pages = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+        limit, used = ((CGROUP / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        pages = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
     except OSError:
         return free  # no limit of this kind here
     # What was read of files counts as used, but is given up when memory is needed.

@@ -19,7 +19,7 @@ from kep.data.schema import Column, Label
 
 _URL = re.compile(r"(https?://[^/]+(?:/.*)?/v1/models/[^/:]+(?:/versions/\d+)?):predict")
 _TRIES = 6
-_PAUSE = 0.25
+PAUSE = 0.25
 """Seconds before the second retry, doubled before each further one; a server's Retry-After goes before it."""
 _SECONDS = 120
 """Without a byte from the server."""
@@ -49,7 +49,7 @@ class Remote:
         # Predicting changes nothing, so that a request that may or may not have arrived can be sent again.
         retry = Retry(
             total=_TRIES - 1,
-            backoff_factor=_PAUSE,
+            backoff_factor=PAUSE,
             status_forcelist=(429, 503),
             allowed_methods=None,
             raise_on_status=False,

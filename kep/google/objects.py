@@ -34,14 +34,14 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from kep.core.errors import AwayError, UserError, nearest
 from kep.core.location import Location
 
-_RETRY = DEFAULT_RETRY.with_timeout(60)
+RETRY = DEFAULT_RETRY.with_timeout(60)
 """For one request, in seconds: on 408, 429, 5xx and broken connections, with growing pauses."""
 _ATTEMPTS = 3
 """Transfers of one object of which each may arrive with a wrong checksum, or break off for good."""
 _WRITER = "kep-writer"
 """Metadata of an object that is written once: whose it is."""
 _THREADS = 8
-_PART = 32 << 20
+PART = 32 << 20
 """Bytes that one request reads, so that a fault late in a large object costs a part of it."""
 
 
@@ -61,11 +61,11 @@ def find(location: str, chosen: Callable[[str], bool] | None, where: str = "data
     with _explained(location, where):
         try:
             if chosen is None and name:
-                blob = None if name.endswith("/") else client.bucket(bucket).get_blob(name, retry=_RETRY)
+                blob = None if name.endswith("/") else client.bucket(bucket).get_blob(name, retry=RETRY)
                 if blob is not None:
                     return [blob]
                 name = name.rstrip("/") + "/"
-            found = list(client.list_blobs(bucket, prefix=name, retry=_RETRY))
+            found = list(client.list_blobs(bucket, prefix=name, retry=RETRY))
             if chosen is not None:
                 return [blob for blob in found if chosen(f"{bucket}/{blob.name}")]
             if not found and name:
@@ -102,7 +102,7 @@ def download(blobs: dict[str, Blob], folder: Path, where: str = "data.source") -
             with _explained(_location(blob), where):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(b"")
-        parts = [(path, blob, start) for path, blob in left.items() for start in range(0, blob.size, _PART)]
+        parts = [(path, blob, start) for path, blob in left.items() for start in range(0, blob.size, PART)]
         with ThreadPoolExecutor(_THREADS) as pool:
             for _ in pool.map(lambda part: _download(where, *part), parts):
                 pass
@@ -133,12 +133,12 @@ def read(location: str, where: str) -> tuple[bytes | None, int]:
     with _explained(location, where):
         for _ in range(_ATTEMPTS):
             try:
-                blob = client.bucket(bucket).get_blob(name, retry=_RETRY)
+                blob = client.bucket(bucket).get_blob(name, retry=RETRY)
                 if blob is None:
-                    next(iter(client.list_blobs(bucket, max_results=1, retry=_RETRY)), None)
+                    next(iter(client.list_blobs(bucket, max_results=1, retry=RETRY)), None)
                     return None, 0
                 content = blob.download_as_bytes(
-                    raw_download=True, if_generation_match=blob.generation, checksum=None, retry=_RETRY
+                    raw_download=True, if_generation_match=blob.generation, checksum=None, retry=RETRY
                 )
             except PreconditionFailed:  # replaced between the two requests
                 continue
@@ -173,10 +173,10 @@ def replace(location: str, content: bytes, generation: int, where: str) -> bool:
     with _explained(location, where, written=True):
         try:
             blob.upload_from_string(
-                content, "application/json", if_generation_match=generation, checksum="crc32c", retry=_RETRY
+                content, "application/json", if_generation_match=generation, checksum="crc32c", retry=RETRY
             )
         except PreconditionFailed:
-            there = blob.bucket.get_blob(name, retry=_RETRY)
+            there = blob.bucket.get_blob(name, retry=RETRY)
             return there is not None and (there.metadata or {}).get(_WRITER) == blob.metadata[_WRITER]
     return True
 
@@ -201,7 +201,7 @@ def upload(folder: Path, location: str, where: str) -> bool:
     for attempt in range(_ATTEMPTS + 1):
         with _explained(location, where, written=True):
             try:
-                there = {blob.name: blob for blob in client.list_blobs(bucket, prefix=f"{prefix}/", retry=_RETRY)}
+                there = {blob.name: blob for blob in client.list_blobs(bucket, prefix=f"{prefix}/", retry=RETRY)}
             except NotFound as error:
                 raise _no_bucket(bucket, location, where) from error
             left = {n: path for n, path in paths.items() if n not in there or not _intact(path, there[n])}
@@ -213,7 +213,7 @@ def upload(folder: Path, location: str, where: str) -> bool:
             # A chunk that was kept in part, or a session that is gone, ends an upload for good: it starts anew.
             answers = transfer_manager.upload_many(
                 pairs,
-                upload_kwargs={"checksum": "crc32c", "retry": _RETRY},
+                upload_kwargs={"checksum": "crc32c", "retry": RETRY},
                 worker_type=transfer_manager.THREAD,
                 max_workers=_THREADS,
             )
@@ -230,8 +230,8 @@ def _download(where: str, path: Path, blob: Blob, start: int) -> None:
     """
     with _explained(_location(blob), where), open(path, "r+b") as file:
         file.seek(start)
-        end = min(start + _PART, blob.size) - 1
-        blob.download_to_file(file, start=start, end=end, raw_download=True, checksum=None, retry=_RETRY)
+        end = min(start + PART, blob.size) - 1
+        blob.download_to_file(file, start=start, end=end, raw_download=True, checksum=None, retry=RETRY)
 
 
 def _intact(path: Path, blob: Blob) -> bool:
@@ -277,7 +277,7 @@ def _client() -> Client:
 
 def _neighbour(client: Client, bucket: str, name: str) -> str:
     parent, slash, last = name.rpartition("/")
-    listing = client.list_blobs(bucket, prefix=parent + slash, delimiter="/", retry=_RETRY)
+    listing = client.list_blobs(bucket, prefix=parent + slash, delimiter="/", retry=RETRY)
     names = [blob.name for blob in listing] + list(listing.prefixes)
     return nearest(last, [found.removeprefix(parent + slash).rstrip("/") for found in names])
 

@@ -69,7 +69,8 @@ def registry(tmp_path):
     host, port = address.split(":")
     deadline = time.monotonic() + 30
     while True:
-        assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "registry.log").read_text()
+        assert process.poll() is None, (tmp_path / "registry.log").read_text()
+        assert time.monotonic() < deadline
         with suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
             break
     yield address

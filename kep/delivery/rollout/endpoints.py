@@ -34,7 +34,7 @@ NAME = re.compile(r"[^\"\\]{1,128}")
 LARGEST = 1_400_000
 """Bytes of a request: an endpoint that is reached by Vertex AI's shared host name takes 1.5 MB."""
 TRIES = 6
-_PAUSE = 0.5
+PAUSE = 0.5
 """Seconds before the second retry, doubled before each further one; a server's Retry-After goes before it."""
 _SECONDS = 120
 """Without a byte from the endpoint."""
@@ -296,7 +296,7 @@ def _session(credentials: Any, retries: int) -> requests.Session:
     session = AuthorizedSession(credentials)
     retry = Retry(
         total=retries,
-        backoff_factor=_PAUSE,
+        backoff_factor=PAUSE,
         status_forcelist=(429, 502, 503, 504) if retries else (),
         allowed_methods=None,
         raise_on_status=False,

@@ -129,7 +129,7 @@ def test_boosted_trees_take_all_rows(folders, monkeypatch):
     settings = Settings(1, 1, 32, 0)
     fits = [trees.fit({"num_leaves": 4}, given, given, settings, Monitor()) for given in (rows, stored)]
     assert fits[0].predictions.tobytes() == fits[1].predictions.tobytes()
-    monkeypatch.setattr(shards, "_SMALL", 0)
+    monkeypatch.setattr(shards, "SMALL", 0)
     monkeypatch.setattr("psutil.virtual_memory", lambda: Little)
     with pytest.raises(UserError, match=r"records: the 360 rows need about 0\.0 GB of memory, 0\.0 GB are free"):
         trees.fit({}, stored, stored, settings, Monitor())
@@ -179,7 +179,7 @@ def test_all_rows_at_once_are_refused_where_they_do_not_fit(folders, monkeypatch
     _, stored = both(folders("images"))
     monkeypatch.setattr("psutil.virtual_memory", lambda: Little)
     stored.take(slice(0, 5))
-    monkeypatch.setattr(shards, "_SMALL", 10_000)
+    monkeypatch.setattr(shards, "SMALL", 10_000)
     with pytest.raises(UserError, match=r"the 1,\d+ rows need about 0\.0 GB of memory, 0\.0 GB are free"):
         stored.take(slice(None))
 
@@ -218,7 +218,7 @@ def test_memory_is_that_of_a_block_and_of_what_is_held_for_each_row(tmp_path: Pa
 
 
 def test_a_container_has_the_memory_of_its_limit(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(shards, "_CGROUP", tmp_path)
+    monkeypatch.setattr(shards, "CGROUP", tmp_path)
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": 9_000_000}))
     assert free_memory() == 9_000_000
     (tmp_path / "memory.max").write_text("5000000\n")

@@ -23,7 +23,7 @@ ASK = ("batch", str(DATA / "churn.csv"), "--on", "vertex", "--model", "churn", *
 
 @pytest.fixture(autouse=True)
 def _without_pauses(monkeypatch):
-    monkeypatch.setattr(objects, "_RETRY", objects._RETRY.with_delay(0.01, 0.05))
+    monkeypatch.setattr(objects, "RETRY", objects.RETRY.with_delay(0.01, 0.05))
 
 
 def jobs(vertex) -> list:

@@ -20,7 +20,7 @@ POINTER = "champions/demo/champion.json"
 
 @pytest.fixture(autouse=True)
 def _without_pauses(monkeypatch):
-    monkeypatch.setattr(objects, "_RETRY", objects._RETRY.with_delay(0.01, 0.05))
+    monkeypatch.setattr(objects, "RETRY", objects.RETRY.with_delay(0.01, 0.05))
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from tests.helpers.tasks import in_tasks
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch):
     """Retries as in use, with shorter pauses."""
-    monkeypatch.setattr(objects, "_RETRY", objects._RETRY.with_delay(initial=0.05, maximum=0.2))
+    monkeypatch.setattr(objects, "RETRY", objects.RETRY.with_delay(initial=0.05, maximum=0.2))
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -131,7 +131,7 @@ def test_an_object_compressed_for_its_way(gcs, tmp_path):
 
 
 def test_a_large_object_comes_in_parts(gcs, tmp_path, monkeypatch):
-    monkeypatch.setattr(objects, "_PART", 5000)
+    monkeypatch.setattr(objects, "PART", 5000)
     data = (DATA / "churn.csv").read_bytes()
     gcs.put("data", "churn.csv", data)
     gcs.fault("alt=media", "flip", 3000)
@@ -226,7 +226,7 @@ def test_what_is_not_there_is_one_sentence(gcs, tmp_path, location, sentence):
     ],
 )
 def test_a_permanent_fault_is_one_sentence(gcs, tmp_path, monkeypatch, pattern, kind, value, sentence, error):
-    monkeypatch.setattr(objects, "_RETRY", objects._RETRY.with_timeout(1))
+    monkeypatch.setattr(objects, "RETRY", objects.RETRY.with_timeout(1))
     gcs.put("data", "churn.csv", (DATA / "churn.csv").read_bytes())
     fault = gcs.fault(pattern, kind, value, times=float("inf"))
     with pytest.raises(error) as raised:

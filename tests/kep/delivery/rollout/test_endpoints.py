@@ -26,7 +26,7 @@ ASK = ("predict", str(DATA / "churn.csv"), "--endpoint", "churn", *PLACE)
 def _here(monkeypatch):
     """In this process, and without pauses."""
     monkeypatch.setenv(ENTERED, "1")
-    monkeypatch.setattr(endpoints, "_PAUSE", 0)
+    monkeypatch.setattr(endpoints, "PAUSE", 0)
 
 
 def column(path, name: str) -> list:

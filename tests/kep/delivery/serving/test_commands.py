@@ -125,7 +125,7 @@ class Faulty:
 
 @pytest.fixture
 def faulty(served, monkeypatch) -> Iterator[Faulty]:
-    monkeypatch.setattr(remote, "_PAUSE", 0)
+    monkeypatch.setattr(remote, "PAUSE", 0)
     proxy = Faulty(served("churn").address)
     thread = Thread(target=proxy.server.serve_forever)
     thread.start()
@@ -166,7 +166,7 @@ def test_requests_that_fail_for_a_while_are_sent_again(faulty, served):
     ],
 )
 def test_an_address_without_a_model_is_one_sentence(served, monkeypatch, url, message):
-    monkeypatch.setattr(remote, "_PAUSE", 0)
+    monkeypatch.setattr(remote, "PAUSE", 0)
     with pytest.raises(UserError) as caught:
         Remote(url.replace("ADDRESS", served("churn").address))
     assert message in str(caught.value)
