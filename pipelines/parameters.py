@@ -26,10 +26,12 @@ def arguments(run: RunFile, base: Path, champions: Path | str) -> dict[str, str 
         champions: Folder of champions, local or on gs://, used when the run file names none.
 
     Raises:
-        UserError: A family does not exist.
+        UserError: A family does not exist, or `promote.champion` is no folder.
     """
     named = run.promote.champion or ""
     own = named if Location(named).is_cloud else str(base / named)
+    if named and not Location(named).is_cloud and (base / named).exists() and not (base / named).is_dir():
+        raise UserError(f'promote.champion: "{named}" is no folder; give one that may hold the champion\'s versions')
     # A user's own source is in `families`; where the file lies does not change the search.
     search = run.search.model_copy(update={"families": "auto"})
     budget = run.ensemble.max_latency_ms is not None

@@ -63,7 +63,7 @@ def _columns(source: str, label: str | None, base: Path) -> tuple[list[str], str
     from kep.core.files import scratch_folder
     from kep.data.sources import arrays, tables
     from kep.data.sources.open import format_of, is_sklearn, of_format
-    from kep.storage.locations import fetch, list_files
+    from kep.storage.locations import fetch, folder_of, list_files
 
     given, settings = Location(source), DataSettings(source=source, label=label)
     if is_sklearn(settings):
@@ -81,7 +81,7 @@ def _columns(source: str, label: str | None, base: Path) -> tuple[list[str], str
             settings = settings.model_copy(update={"delimiter": tables.find_delimiter(system, first[0])})
             found = tables.csv_source(source, system, first, settings)
         else:
-            found = tables.parquet_source(source, system, first)
+            found = tables.parquet_source(source, folder_of(given, base), system, first)
         if label is not None:
             columns_to_read(found, settings)
         rows = any(batch.num_rows for unit in found.units(found.names) for batch in unit.read(*unit.args))

@@ -44,6 +44,12 @@ def survey(settings: RunFile, base: Path) -> Inspection:
     resolve(settings.search.objective, seen.task)
     ensembling.check(settings.ensemble, seen.task)
     check_fit(settings.search.families, _images(seen), seen.task)
+    pooled, folds = seen.roles["train"] + seen.roles["validation"], settings.best_epoch.folds or 0
+    if 2 * folds > pooled:
+        raise UserError(
+            f"best_epoch.folds: {folds} folds of {pooled} train and validation rows are below 2 rows each; ask for at "
+            f"most {pooled // 2}"
+        )
     columns = [column.name for column in seen.columns if column.kind != "image"]
     for name in settings.evaluate.slices:
         if name in seen.ignored:

@@ -39,6 +39,12 @@ def path_of(location: Location, base: Path = Path(".")) -> str:
     return Path(location.absolute(base).text).as_posix()
 
 
+def folder_of(location: Location, base: Path = Path(".")) -> str:
+    """Return the folder that a location names, or that all files of its glob lie in."""
+    path = path_of(location, base)
+    return _fixed(path) if _GLOB & set(path) else path
+
+
 def list_files(location: Location, base: Path = Path(".")) -> list[fs.FileInfo]:
     """The files that a file, folder or glob means, sorted by path; hidden ones are passed over.
 

@@ -11,7 +11,7 @@ from kep.core.location import Location
 from kep.data.sources import arrays, examples, images, tables
 from kep.data.sources.bigquery import extracted
 from kep.data.sources.unit import Part, Source
-from kep.storage.locations import fetch, list_files, path_of
+from kep.storage.locations import fetch, folder_of, list_files, path_of
 
 _ENDINGS = {
     "csv": (".csv", ".csv.gz"),
@@ -89,7 +89,7 @@ def open_source(
     if kind == "csv":
         return tables.csv_source(location.text, system, matching, settings)
     if kind == "parquet":
-        return tables.parquet_source(location.text, system, matching)
+        return tables.parquet_source(location.text, folder_of(stored, base), system, matching)
     if kind == "tfrecord":
         return examples.example_source(location.text, system, matching, settings)
     if len(matching) > 1:

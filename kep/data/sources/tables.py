@@ -3,7 +3,9 @@
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +18,7 @@ from kep.core.errors import UserError, nearest
 from kep.data.sources.unit import BLOCK, Source, Unit
 
 _DELIMITERS = {",": '","', ";": '";"', "\t": r'"\t"', "|": '"|"'}
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _THOUSANDS = r"^\s*[+-]?\d{1,3}(\.\d{3})+(,\d+)?\s*$"
 _DECIMAL_COMMA = r"^(\s*[+-]?\d*),(\d+(?:[eE][+-]?\d+)?\s*)$"
 
@@ -36,6 +39,36 @@ def csv_source(location: str, system: fs.FileSystem, files: list[fs.FileInfo], s
                 yield Unit(_meant, (batch, settings.decimal, settings.missing), info.base_name, info.path)
 
     return Source(location, names, False, sum(info.size for info in files), units)
+
+
+def partitions_of(root: str, files: list[fs.FileInfo]) -> list[dict[str, str | None]]:
+    """The columns that the folders of each file name, as Hive and Spark write them: year=2024/month=1/part.parquet.
+
+    Args:
+        root: folder that the source names.
+        files: the files under it.
+
+    Raises:
+        UserError: the files name different columns.
+    """
+    found: list[dict[str, str | None]] = []
+    for info in files:
+        folders = info.path.removeprefix(root.rstrip("/") + "/").split("/")[:-1]
+        pairs = [folder.split("=", 1) for folder in folders if re.fullmatch(r"[^=]+=[^=]*", folder)]
+        found.append({unquote(name): None if value == _HIVE_NULL else unquote(value) for name, value in pairs})
+        if found[-1].keys() != found[0].keys():
+            name = sorted(found[-1].keys() ^ found[0].keys())[0]
+            raise UserError(
+                f'data.source: the folders of some files name a value of "{name}" ({name}=…), those of others do not; '
+                "give files of one layout"
+            )
+    return found
+
+
+def _partition_array(values: list[str | None], value: str | None, rows: int) -> pa.Array:
+    """One value for all rows of a file: an integer where all files have integers, else text."""
+    whole = all(one is None or re.fullmatch(r"-?(0|[1-9]\d{0,17})", one) for one in values)
+    return pa.array([int(value) if whole and value is not None else value] * rows, pa.int64() if whole else pa.string())
 
 
 def find_delimiter(system: fs.FileSystem, info: fs.FileInfo) -> str:
@@ -161,13 +194,15 @@ def _wrong_encoding(system: fs.FileSystem, info: fs.FileInfo) -> UserError:
     return UserError(f"data.source: {info.base_name} is not UTF-8; convert it, such as with iconv -f latin1 -t utf-8")
 
 
-def parquet_source(location: str, system: fs.FileSystem, files: list[fs.FileInfo]) -> Source:
-    """Parquet files with the same columns.
+def parquet_source(location: str, root: str, system: fs.FileSystem, files: list[fs.FileInfo]) -> Source:
+    """Parquet files with the same columns, and those that their folders name.
 
     Raises:
         UserError: a file is not Parquet, or has other columns.
     """
     groups: list[tuple[fs.FileInfo, int]] = []
+    parts = partitions_of(root, files)
+    part_of = {info.path: part for info, part in zip(files, parts, strict=True)}
     schemas = []
     for info in files:
         try:
@@ -179,14 +214,29 @@ def parquet_source(location: str, system: fs.FileSystem, files: list[fs.FileInfo
         _unique(schemas[-1].names, info.base_name)
         _same_columns(files[0], schemas[0].names, info, schemas[-1].names)
 
+    # A column that the files hold as well is theirs.
+    named = [name for name in parts[0] if name not in schemas[0].names]
+    values = {name: [part[name] for part in parts] for name in named}
+
     def units(columns: list[str]) -> Iterator[Unit]:
         for info, group in groups:
-            yield Unit(_parquet_batches, (system, info.path, group, columns), info.base_name, info.path)
+            fixed = {name: (values[name], part_of[info.path][name]) for name in columns if name in named}
+            yield Unit(_parquet_batches, (system, info.path, group, columns, fixed), info.base_name, info.path)
 
-    return Source(location, schemas[0].names, True, sum(info.size for info in files), units)
+    return Source(location, [*schemas[0].names, *named], True, sum(info.size for info in files), units)
 
 
-def _parquet_batches(system: fs.FileSystem, path: str, group: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def _parquet_batches(
+    system: fs.FileSystem,
+    path: str,
+    group: int,
+    columns: list[str],
+    fixed: dict[str, tuple[list[str | None], str | None]],
+) -> Iterator[pa.RecordBatch]:
     rows = max(64, 2 * BLOCK // (8 * len(columns)))
+    stored = [name for name in columns if name not in fixed]
     with pq.ParquetFile(system.open_input_file(path)) as file:
-        yield from file.iter_batches(rows, row_groups=[group], columns=columns)
+        for batch in file.iter_batches(rows, row_groups=[group], columns=stored):
+            arrays = {name: batch[name] for name in stored}
+            arrays |= {name: _partition_array(*given, batch.num_rows) for name, given in fixed.items()}
+            yield pa.record_batch({name: arrays[name] for name in columns})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from kep.components.ingest import run as steps
@@ -291,3 +292,44 @@ def test_an_id_counts_letter_by_letter():
     assert len(set(columns.identity_hashes(ids, "id", exact=True).tolist())) == 4
     numbers = pa.array([9007199254740992, 9007199254740993, 7])
     assert len(set(columns.identity_hashes(numbers, "id", exact=True).tolist())) == 3
+
+
+def hive(folder: Path, layout: list[tuple[str, int]]) -> Path:
+    """Parquet files as Spark writes them, each with some rows."""
+    for path, rows in layout:
+        (folder / path).mkdir(parents=True)
+        table = pa.table({"x": list(range(rows)), "y": [number % 2 for number in range(rows)]})
+        pq.write_table(table, folder / path / "part-0.parquet")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("layout", "kinds"),
+    [
+        ([("year=2024", 60), ("year=2025", 40)], {"x": "numeric", "year": "numeric"}),
+        ([("plan=a/year=1", 50), ("plan=b/year=2", 50)], {"x": "numeric", "plan": "categorical", "year": "numeric"}),
+        (
+            [("town=K%C3%B6ln", 50), ("town=__HIVE_DEFAULT_PARTITION__", 50), ("town=Ulm", 20)],
+            {"x": "numeric", "town": "categorical"},
+        ),
+        ([("zip=010", 50), ("zip=10", 50)], {"x": "numeric", "zip": "categorical"}),
+        ([("data", 100)], {"x": "numeric"}),
+    ],
+)
+def test_folders_that_name_a_value_are_a_column(tmp_path, layout, kinds):
+    source = hive(tmp_path / "set", layout)
+    for where in (str(source), f"{source}/**/*.parquet"):
+        manifest = ingest(DataSettings(source=where, label="y"), 1, tmp_path / "out")
+        assert {column.name: column.kind for column in manifest.columns} == kinds
+
+
+def test_a_label_may_be_the_folders_name(tmp_path):
+    source = hive(tmp_path / "set", [("y2=no", 60), ("y2=yes", 60)])
+    manifest = ingest(DataSettings(source=str(source), label="y2"), 1, tmp_path / "out")
+    assert manifest.label.classes == ["no", "yes"]
+
+
+def test_files_of_two_layouts_are_refused(tmp_path):
+    source = hive(tmp_path / "set", [("year=2024", 60), ("2025", 40)])
+    with pytest.raises(Exception, match='name a value of "year"'):
+        ingest(DataSettings(source=str(source), label="y"), 1, tmp_path / "out")

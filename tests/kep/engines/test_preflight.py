@@ -14,7 +14,8 @@ from kep.cli import main
 from kep.config.run_file import validate
 from kep.core.errors import UserError
 from kep.data.schema import Manifest
-from kep.engines.preflight import check, trainings
+from kep.engines.preflight import check, survey, trainings
+from kep.pipelines.parameters import arguments
 from tests.helpers.artifacts import best_epoch, candidate, member
 from tests.helpers.paths import DATA
 from tests.helpers.reports import whole
@@ -220,3 +221,17 @@ def test_a_relative_source_starts_from_the_run_files_folder(tmp_path, monkeypatc
         main.main()
     assert not ended.value.code
     assert "churned" in capsys.readouterr().out
+
+
+def test_more_folds_than_rows_are_refused_before_anything_trains(tmp_path):
+    message = "best_epoch.folds: 400 folds of 480 train and validation rows are below 2 rows each; ask for at most 240"
+    data = {"source": str(DATA / "churn.csv"), "label": "churned"}
+    with pytest.raises(UserError, match=message):
+        survey(validate({"name": "x", "data": data, "best_epoch": {"folds": 400}}), tmp_path)
+
+
+def test_a_champion_that_is_a_file_is_refused_before_anything_trains(tmp_path):
+    (tmp_path / "champion").touch()
+    settings = validate({"name": "x", "data": {"source": "sklearn:iris"}, "promote": {"champion": "champion"}})
+    with pytest.raises(UserError, match=r'promote\.champion: "champion" is no folder'):
+        arguments(settings, tmp_path, tmp_path)
