@@ -9,7 +9,6 @@ from kep.artifacts.member import EnsembleFile
 from kep.artifacts.report import Report
 from kep.artifacts.run import RunRecord
 from kep.core.errors import UserError
-from kep.core.files import read_json
 from kep.core.json_model import JsonFile
 from kep.data.schema import FILE
 from kep.data.sealed import ENDING
@@ -77,9 +76,12 @@ class Artifacts:
         """
         store, wanted = self.run.resolve().parent / "store", self.report.manifest.fingerprint
         for path in sorted(store.glob(f"**/{FILE}")):
-            content = read_json(path)
-            shards = content["roles"][role]["shards"]
-            if content["fingerprint"] == wanted and shards and (path.parent / f"{shards[0]['file']}{ending}").is_file():
+            try:
+                manifest = Manifest.load(path.parent)
+            except UserError:  # It is of another version, or damaged: not this run's.
+                continue
+            shards = manifest.roles[role].shards
+            if manifest.fingerprint == wanted and shards and (path.parent / f"{shards[0].file}{ending}").is_file():
                 return path.parent
         raise UserError(f"{self.run}: the {role} rows of this run are not in {store} any more; run it again")
 

@@ -4,12 +4,13 @@ A run is uploaded whole before the pointer of its name is moved to it, so that a
 that was cut short left behind stays in the local folder, where the same command goes on.
 """
 
-import json
 import re
 from pathlib import Path
+from typing import ClassVar
 
 from kep.core.errors import UserError
 from kep.core.files import link, write_file
+from kep.core.json_model import JsonModel
 from kep.engines.local.runner import RunsFolder
 
 HERE = Path("runs") / ".gs"
@@ -19,6 +20,15 @@ _ADDRESS = ".address"
 _LATEST = "latest.json"
 _WHERE = "--runs"
 _BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]+(/[^/]+)*")
+
+
+class _Latest(JsonModel):
+    """Pointer to the latest run of a name."""
+
+    KIND: ClassVar[str] = "a pointer to a run"
+    REMEDY: ClassVar[str] = "remove the file; the next run that finishes writes it"
+
+    run: str
 
 
 def folder_of(runs: str | Path) -> Path:
@@ -78,11 +88,11 @@ def push(run: Path, runs: Path) -> str | None:
     objects.upload(run, there, _WHERE)
     pointer = f"{address}/{run.parent.name}/{_LATEST}"
     while True:
-        told, generation = objects.read(pointer, _WHERE)
+        text, generation = objects.read(pointer, _WHERE)
         # A run is called after the time that it began at.
-        if told is not None and json.loads(told)["run"] >= run.name:
+        if text is not None and _Latest.from_json(text, pointer).run >= run.name:
             return there
-        if objects.replace(pointer, json.dumps({"run": run.name}).encode(), generation, _WHERE):
+        if objects.replace(pointer, _Latest(run=run.name).to_json().encode(), generation, _WHERE):
             return there
 
 
@@ -114,5 +124,6 @@ def pull(name: str, runs: Path) -> None:
 def _latest(address: str, name: str) -> str | None:
     from kep.google import objects
 
-    told, _ = objects.read(f"{address}/{name}/{_LATEST}", _WHERE)
-    return None if told is None else json.loads(told)["run"]
+    pointer = f"{address}/{name}/{_LATEST}"
+    text, _ = objects.read(pointer, _WHERE)
+    return None if text is None else _Latest.from_json(text, pointer).run
