@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from kep.artifacts.best_epoch import BestEpoch, HeldOutTraining, Training
+from kep.artifacts.best_epoch import PREDICTIONS, TRAINED_ON, BestEpoch, HeldOutTraining, Training
 from kep.artifacts.study import Candidate
 from kep.artifacts.trials import Hyperparameters
 from kep.components.best_epoch.folds import Fold, folds
 from kep.config.fit import BestEpochTask
-from kep.core.errors import RunError
-from kep.core.files import new_folder, write_file
+from kep.core.errors import RunError, UserError
+from kep.core.files import new_folder, tree_digest, write_file
 from kep.core.seeds import derive, identity
 from kep.data.records import AnyRows, Rows, concat
 from kep.data.schema import Manifest
@@ -75,7 +75,7 @@ def run(
     trainings = [(number, fold) for number in range(settings.seeds) for fold in range(len(parts))]
     with placed(step, spec_of(chosen.family, families, data.manifest), data.manifest, hardware, batch_size) as place:
         for number, fold in trainings:
-            if place.agreed((work / f"{number}-{fold}").exists()):
+            if place.agreed(_is_whole(work / f"{number}-{fold}", step)):
                 continue
             training = Settings(
                 max_epochs=settings.max_epochs,
@@ -119,8 +119,20 @@ class _Done:
         for (number, fold), predicted in zip(self.trainings, predictions, strict=True):
             fit = Training.load(self.work / f"{number}-{fold}")
             measured = metrics(task, self.parts[fold].held.labels, predicted)
-            found.append(HeldOutTraining(**dict(fit), fold=fold, metrics=measured))
+            found.append(HeldOutTraining(**dict(fit) | {"files": {}}, fold=fold, metrics=measured))
         return found
+
+
+def _is_whole(done: Path, step: Step) -> bool:
+    """Return whether a training is finished, and is what it wrote; the log says which one is not."""
+    if not done.exists():
+        return False
+    try:
+        Training.load(done).check(done, "predictions.npy", "model")
+    except UserError as error:
+        step.progress(str(error))
+        return False
+    return True
 
 
 def _write(
@@ -147,6 +159,7 @@ def _write(
         fingerprints={role: manifest.roles[role].fingerprint for role in ("train", "validation")},
         seeds=fits,
         latency_ms=timed,
+        files={name: tree_digest(step.out / name) for name in (PREDICTIONS, TRAINED_ON, "models/0")},
     ).save(step.out)
     bests = [fit.best for fit in fits]
     spread = f" (median of {len(fits)} trainings, {min(bests)} to {max(bests)})" if len(fits) > 1 else ""
@@ -160,11 +173,11 @@ def _save_arrays(folder: Path, parts: Sequence[Fold], predicted: Sequence[np.nda
     predictions = np.stack([np.concatenate(predicted[first : first + len(parts)]) for first in seeds])
     fold = np.repeat(np.arange(len(parts)), [len(part.held) for part in parts])
     write_file(
-        folder / "predictions.npz",
+        folder / PREDICTIONS,
         lambda path: np.savez(path, predictions=predictions, labels=held.labels, ids=held.ids, folds=fold),
     )
     seen: dict[str, Any] = {str(number): part.train.ids for number, part in enumerate(parts)}
-    write_file(folder / "trained_on.npz", lambda path: np.savez(path, **seen))
+    write_file(folder / TRAINED_ON, lambda path: np.savez(path, **seen))
 
 
 def median(fits: Sequence[Training]) -> int:
@@ -209,4 +222,5 @@ def _store(member: Family, fit: Fit, settings: Settings, folder: Path) -> None:
         at_cap=fit.at_cap,
         train_curve=fit.train_curve,
         validation_curve=fit.validation_curve,
+        files={name: tree_digest(folder / name) for name in ("predictions.npy", "model")},
     ).save(folder)

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from kep.artifacts.best_epoch import BestEpoch
+from kep.artifacts.best_epoch import PREDICTIONS, TRAINED_ON, BestEpoch
 from kep.artifacts.evaluation import (
     AVERAGE,
     BASELINE,
     ENSEMBLE,
+    STORED,
     Comparison,
     Difference,
     Evaluation,
@@ -31,7 +32,7 @@ from kep.components.evaluate.scores import intervals, paired_difference, picture
 from kep.config.evaluate import EvaluateSettings
 from kep.config.run_file import RunFile
 from kep.core.errors import UserError, nearest
-from kep.core.files import new_folder, write_file
+from kep.core.files import new_folder, tree_digest, write_file
 from kep.core.seeds import derive
 from kep.data.ledger import LedgerLine
 from kep.data.records import Rows
@@ -178,18 +179,19 @@ def run(
     step.progress(
         f"ensemble of {len(by_id)} reloaded: raw features give the evaluated predictions within {difference:.1e}"
     )
+    arrays: dict[str, Any] = {"labels": tested.rows.labels, "ids": tested.rows.ids} | tested.named
+    write_file(step.out / STORED, lambda path: np.savez(path, **arrays))
     evaluation = Evaluation(
         **_measured(step, tested, weighed, settings, seed),
         reload_difference=difference,
         champion=_against(against, tested, settings.bootstrap, seed),
         ledger=ledger([study, *results, weights, *members], step.ledger),
         openings=opened_in,
+        files={STORED: tree_digest(step.out / STORED)},
     )
     for line in evaluation.ledger:
         step.progress(f"{line.step} read {line.rows} {line.role} rows ({line.fingerprint[:12]})")
     evaluation.save(step.out)
-    arrays: dict[str, Any] = {"labels": tested.rows.labels, "ids": tested.rows.ids} | tested.named
-    write_file(step.out / "predictions.npz", lambda path: np.savez(path, **arrays))
     _report(inputs, evaluation, asked, step.out)
     return Evaluated(
         metrics={name: score.value for name, score in evaluation.ensemble.items() if score.value is not None},
@@ -300,7 +302,8 @@ def _check_slices(columns: list[str], manifest: Manifest) -> None:
 
 def _trained_on(result: Path) -> np.ndarray:
     """Return the ids of the train and validation rows, which a retrained member may have seen."""
-    return np.concatenate([*np.load(result / "trained_on.npz").values(), np.load(result / "predictions.npz")["ids"]])
+    BestEpoch.load(result).check(result, PREDICTIONS, TRAINED_ON)
+    return np.concatenate([*np.load(result / TRAINED_ON).values(), np.load(result / PREDICTIONS)["ids"]])
 
 
 def _check_reloaded(folder: str, manifest: Manifest, test: Rows, evaluated: np.ndarray) -> float:

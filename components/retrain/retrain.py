@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from kep.artifacts.member import Placement, Rule, TrainedMember
-from kep.artifacts.weights import Member
+from kep.artifacts.weights import Member, Weights
 from kep.config.fit import RetrainSettings
+from kep.core.files import file_digests
 from kep.core.seeds import derive, identity
 from kep.data.records import concat
 from kep.data.schema import Manifest
@@ -52,6 +53,7 @@ def run(
     spec = spec_of(chosen.family, families, data.manifest)
     if not settings.enabled:
         step.progress("retraining is off: the model that best_epoch trained on the train rows is used as it is")
+        Weights.load(weights).check(weights, f"models/{chosen.id}")
         shutil.copytree(Path(weights) / "models" / chosen.id, step.out, dirs_exist_ok=True)
         done = _Done(float(chosen.median_best), "off", derive(seed, "best_epoch", chosen.id, 0), ("train",), None)
         _write(step.out, chosen, data.manifest, spec, done)
@@ -101,6 +103,7 @@ def _write(folder: Path, chosen: Member, manifest: Manifest, spec: dict[str, str
         rows=sum(manifest.roles[role].rows for role in done.roles),
         spec=spec,
         hardware=done.hardware,
+        files=file_digests(folder, leave=(TrainedMember.FILE, "tensorboard")),
     ).save(folder)
 
 

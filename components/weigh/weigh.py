@@ -3,23 +3,25 @@
 import dataclasses
 import functools
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from kep.artifacts.best_epoch import BestEpoch
+from kep.artifacts.best_epoch import PREDICTIONS, TRAINED_ON, BestEpoch
 from kep.artifacts.weights import Correlation, Member, MethodScore, Weights, WithoutMember
 from kep.components.weigh.weights import AVERAGES, BOOK, METHODS, OF_METRICS, Limits, Problem, cross_fitted, excess, fit
 from kep.config.ensemble import EnsembleSettings
 from kep.config.fit import RetrainSettings
 from kep.core.errors import UserError
+from kep.core.files import tree_digest
 from kep.core.seeds import derive
 from kep.data.ledger import LedgerLine
 from kep.data.schema import Manifest
 from kep.runtime.step import Step, entry
-from kep.stats.metrics import FLOOR, directions, true_class
+from kep.stats.metrics import FLOOR, directions, problem, problem_of_probabilities, true_class
 
 FEW_ROWS = 200
 """Below this many validation rows fitted weights follow noise; a plain average of chosen members does not."""
@@ -99,6 +101,8 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
     loaded = [(BestEpoch.load(folder), Path(folder)) for folder in results]
     loaded.sort(key=lambda pair: pair[0].candidate.id)
     found = {result.candidate.id: result for result, _ in loaded}
+    if twice := [id for id, number in Counter(result.candidate.id for result, _ in loaded).items() if number > 1]:
+        raise UserError(f"weigh: {twice[0]} is given more than once; give each candidate's result once")
     folders = {result.candidate.id: folder for result, folder in loaded}
     limits = limits_of(settings, found)
     problem = stack({id: load_predictions(folder, id, manifest) for id, folder in folders.items()}, settings, manifest)
@@ -118,6 +122,7 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
     for member in members:
         step.progress(f"{member.id}: weight {member.weight:.3f}")
         if not RetrainSettings.model_validate_json(retrain).enabled:
+            found[member.id].check(folders[member.id], "models/0")
             shutil.copytree(folders[member.id] / "models" / "0", step.out / "models" / member.id)
     left_out = without(list(folders), weights, choice, limits, table[choice.name], seed)
     Weights(
@@ -136,6 +141,7 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
         latency_ms=None if limits.latency is None else dict(zip(folders, limits.latency.tolist(), strict=True)),
         weights=by_id,
         members=members,
+        files={f"models/{path.name}": tree_digest(path) for path in sorted((step.out / "models").glob("*"))},
     ).save(step.out)
     return [member.to_json() for member in members]
 
@@ -224,21 +230,29 @@ def load_predictions(folder: Path, id: str, manifest: Manifest) -> dict[str, np.
         `predictions` [seeds, n, classes] or [seeds, n], `labels` [n], `ids` uint64 [n], `folds` [n].
 
     Raises:
-        UserError: They have no provenance, are not of this manifest's rows, or a model was trained on a row that it
-            predicts.
+        UserError: They have no provenance, are damaged, are not of this manifest's rows, can't be predictions, or a
+            model was trained on a row that it predicts.
     """
     result, roles = BestEpoch.load(folder), manifest.roles
-    try:
-        stored, trained_on = dict(np.load(folder / "predictions.npz")), dict(np.load(folder / "trained_on.npz"))
-    except FileNotFoundError as error:
-        raise UserError(
-            f"weigh: {id} has no {Path(error.filename).name}, so nothing says which rows made it"
-        ) from error
+    for name in (PREDICTIONS, TRAINED_ON):
+        if not (folder / name).is_file():
+            raise UserError(f"weigh: {id} has no {name}, so nothing says which rows made it")
+    result.check(folder, PREDICTIONS, TRAINED_ON)
+    stored, trained_on = dict(np.load(folder / PREDICTIONS)), dict(np.load(folder / TRAINED_ON))
     other = result.folds is None and len(stored["ids"]) != roles["validation"].rows
     if other or result.fingerprints != {role: roles[role].fingerprint for role in ("train", "validation")}:
         raise UserError(f"weigh: the predictions of {id} are not of the rows of these records; run best_epoch again")
+    if wrong := _problem(stored, result, manifest):
+        raise UserError(
+            f"weigh: {folder / PREDICTIONS} can't be the predictions of {id}: {wrong}; run best_epoch again"
+        )
     for fold in np.unique(stored["folds"]):
         held = stored["ids"][stored["folds"] == fold]
+        if not len(trained_on.get(str(fold), ())):
+            raise UserError(
+                f"weigh: {folder / TRAINED_ON} names no row that {id} was trained on, so nothing says which rows made "
+                "it; run best_epoch again"
+            )
         leaked = np.intersect1d(held, trained_on[str(fold)])
         if len(leaked):
             raise UserError(
@@ -246,6 +260,23 @@ def load_predictions(folder: Path, id: str, manifest: Manifest) -> dict[str, np.
                 "its predictions of them would be leaked"
             )
     return stored
+
+
+def _problem(stored: Mapping[str, np.ndarray], result: BestEpoch, manifest: Manifest) -> str | None:
+    """Return why arrays can't be predictions of the held-out rows, in words; None where they can."""
+    classes, labels, ids = manifest.label.classes, stored["labels"], stored["ids"]
+    runs = len(result.seeds) // (result.folds or 1)
+    shape = (runs, len(ids)) if classes is None else (runs, len(ids), len(classes))
+    if wrong := problem(stored["predictions"], shape):
+        return wrong
+    if len(np.unique(ids)) != len(ids) or len(labels) != len(ids):
+        return "some rows are there more than once, or have no label"
+    if classes is None:
+        return None if np.isfinite(labels).all() else "some labels are not finite numbers"
+    counts = np.bincount(labels, minlength=len(classes)).tolist()
+    if result.folds is None and counts != manifest.roles["validation"].class_counts:
+        return "their labels are not those of the validation rows"
+    return problem_of_probabilities(stored["predictions"])
 
 
 def stack(stored: dict[str, dict[str, np.ndarray]], settings: EnsembleSettings, manifest: Manifest) -> Problem:

@@ -6,14 +6,20 @@ from pydantic import Field
 
 from kep.artifacts.study import Candidate
 from kep.artifacts.trials import Unit
-from kep.core.json_model import Figure, JsonFile, is_none
+from kep.core.json_model import Figure, JsonFolder, is_none
+
+PREDICTIONS = "predictions.npz"
+"""File beside best_epoch.json with the predictions of the held-out rows."""
+TRAINED_ON = "trained_on.npz"
+"""File beside best_epoch.json with the ids of the rows that each fold was trained on."""
 
 
-class Training(JsonFile):
+class Training(JsonFolder):
     """A finished training of a candidate, in the step's partial work."""
 
     FILE: ClassVar[str] = "fit.json"
     KIND: ClassVar[str] = "a training"
+    REMEDY: ClassVar[str] = "run the training again"
 
     seed: int
     best: int
@@ -37,7 +43,7 @@ class HeldOutTraining(Training):
     """Metrics on the held-out rows."""
 
 
-class BestEpoch(JsonFile):
+class BestEpoch(JsonFolder):
     """Result of best_epoch for one candidate."""
 
     FILE: ClassVar[str] = "best_epoch.json"

@@ -1,10 +1,13 @@
 """The evaluation on test rows."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 from pydantic import Field
 
-from kep.core.json_model import Figure, JsonFile, JsonModel, is_none
+from kep.core.json_model import Figure, JsonFolder, JsonModel, is_none
 from kep.data.ledger import LedgerLine
 
 ENSEMBLE = "ensemble"
@@ -92,7 +95,11 @@ class LedgerTotal(LedgerLine):
     times: int
 
 
-class Evaluation(JsonFile):
+STORED = "predictions.npz"
+"""File beside evaluation.json with the predictions of the test rows."""
+
+
+class Evaluation(JsonFolder):
     """Result of evaluate."""
 
     FILE: ClassVar[str] = "evaluation.json"
@@ -118,6 +125,19 @@ class Evaluation(JsonFile):
     ledger: list[LedgerTotal]
     openings: int = 1
     """Runs beside this champion that have opened these very test rows, this one included."""
+
+    def stored(self, folder: Path) -> Mapping[str, np.ndarray]:
+        """Return the stored predictions of the test rows by model, with their `labels` and `ids`.
+
+        Args:
+            folder: Folder of the file; runs of before there were digests have none.
+
+        Raises:
+            UserError: They are missing or damaged.
+        """
+        self.check(folder)
+        arrays: Mapping[str, np.ndarray] = np.load(folder / STORED)
+        return arrays
 
     @property
     def ensemble(self) -> dict[str, Interval]:

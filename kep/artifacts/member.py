@@ -1,11 +1,12 @@
 """Members as they were trained at last, and the ensemble that they form."""
 
+import operator
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from kep.artifacts.weights import Member, Pooling
-from kep.core.json_model import JsonFile, JsonModel
+from kep.core.json_model import JsonFolder, JsonModel
 
 Rule = Literal["book", "same", "steps", "off"]
 """Rule for the length of the final training; `off` for none."""
@@ -20,8 +21,8 @@ class Placement(JsonModel):
     """Rows of an optimiser step over all replicas."""
 
 
-class TrainedMember(Member, JsonFile):
-    """Result of retrain, beside the member's model."""
+class TrainedMember(Member, JsonFolder):
+    """Result of retrain, which vouches for the member's model beside it."""
 
     FILE: ClassVar[str] = "member.json"
     REMEDY: ClassVar[str] = "run retrain again"
@@ -40,18 +41,18 @@ class TrainedMember(Member, JsonFile):
     """None where it was not retrained."""
 
 
-class EnsembleFile(JsonFile):
+class EnsembleFile(JsonFolder):
     """Description of an ensemble, in its folder."""
 
     FILE: ClassVar[str] = "ensemble.json"
     KIND: ClassVar[str] = "an ensemble"
-    REMEDY: ClassVar[str] = "give the folder of an ensemble, or run the pipeline again"
+    REMEDY: ClassVar[str] = "restore the ensemble's folder from a copy, or run the pipeline again"
 
     members: list[TrainedMember]
     """The heaviest first."""
     pooling: Pooling = "arithmetic"
     """Ensembles of before there was a choice don't name it."""
-    files: dict[str, str] = Field(default_factory=dict)
+    files: dict[str, str] = Field(default_factory=dict, exclude_if=operator.not_)
     """sha256 of each other file by relative path; empty in ensembles of before there were any.
 
     Two kinds of files are not here. A member's step.json holds times, and nothing that predicts reads it. Evaluate

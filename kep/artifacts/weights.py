@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import AliasChoices, Field
 
 from kep.artifacts.study import Candidate
-from kep.core.json_model import Figure, JsonFile, JsonModel, is_none
+from kep.core.json_model import Figure, JsonFolder, JsonModel, is_none
 
 Pooling = Literal["arithmetic", "geometric"]
 
@@ -51,7 +51,7 @@ class Correlation(JsonModel):
     matrix: list[list[Figure]]
 
 
-class Weights(JsonFile):
+class Weights(JsonFolder):
     """Result of weigh."""
 
     FILE: ClassVar[str] = "weights.json"

@@ -111,9 +111,9 @@ def tree_digest(path: str | Path) -> str:
 
 
 def file_digests(folder: Path, leave: Collection[str] = ()) -> dict[str, str]:
-    """Return the sha256 of each file under a folder by relative path, without files of the names in `leave`."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in leave)
-    return {path.relative_to(folder).as_posix(): tree_digest(path) for path in found}
+    """Return the sha256 of each file under a folder by relative path, without files and folders named in `leave`."""
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {name.as_posix(): tree_digest(folder / name) for name in names if not {*name.parts} & {*leave}}
 
 
 def check_files(folder: Path, digests: Mapping[str, str], remedy: str) -> None:

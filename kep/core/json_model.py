@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import operator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from kep.core.errors import UserError
-from kep.core.files import finite, write_json
+from kep.core.files import check_files, finite, write_json
 
 Figure = Annotated[float | None, BeforeValidator(finite)]
 """A measured number; None where it is not finite, since JSON has no NaN."""
@@ -123,6 +124,27 @@ class JsonFile(JsonModel):
     def with_fingerprint(self) -> dict[str, Any]:
         """Return the content of the file: the value with its fingerprint."""
         return with_fingerprint(self.model_dump(mode="json"))
+
+
+class JsonFolder(JsonFile):
+    """A value in a file of its own that vouches for the files beside it."""
+
+    files: dict[str, str] = Field(default_factory=dict, exclude_if=operator.not_)
+    """Digests of files and folders beside it by relative path, as `kep.core.files.tree_digest` makes them."""
+
+    def check(self, folder: str | Path, *names: str) -> None:
+        """Verify files beside it.
+
+        Args:
+            folder: Folder of the file.
+            names: Relative paths; all of `files` without any.
+
+        Raises:
+            UserError: A file is missing or damaged, or has no digest.
+        """
+        if unknown := [name for name in names if name not in self.files]:
+            raise UserError(f"{Path(folder) / self.FILE} has no digest of {unknown[0]}; {self.REMEDY}")
+        check_files(Path(folder), {name: self.files[name] for name in names or self.files}, self.REMEDY)
 
 
 def with_fingerprint(content: dict[str, Any]) -> dict[str, Any]:

@@ -88,7 +88,10 @@ def _compare(
 def stored_predictions(model: Path, runs: Path) -> np.ndarray | None:
     """What the run that made a model predicts of its test rows; None where that run is not under `runs`."""
     run = run_of(model, runs)
-    return None if run is None else np.load(Artifacts(run).evaluation() / "predictions.npz")["ensemble"]
+    if run is None:
+        return None
+    artifacts = Artifacts(run)
+    return artifacts.report.evaluation.stored(artifacts.evaluation())["ensemble"]
 
 
 def table_of(lines: list[dict[str, Any]]) -> Table:

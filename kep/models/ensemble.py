@@ -16,7 +16,7 @@ from kep.artifacts.member import EnsembleFile, TrainedMember
 from kep.artifacts.step import StepRecord
 from kep.artifacts.weights import Pooling
 from kep.core.errors import UserError
-from kep.core.files import check_files, file_digests, write_file
+from kep.core.files import file_digests, write_file
 from kep.data.records import Rows, encode_table
 from kep.data.schema import Manifest
 from kep.models.family import Family
@@ -25,7 +25,6 @@ from kep.stats.pooling import pool
 
 _LEFT_OUT = (EnsembleFile.FILE, StepRecord.FILE)
 """Names of files without a fingerprint in `EnsembleFile.files`: its own, and times, in which equal ensembles differ."""
-_REMEDY = "restore the ensemble's folder from a copy, or run the pipeline again"
 _ROUNDING = 1e-6
 log = logging.getLogger("kep")
 
@@ -120,17 +119,17 @@ def verified(folder: Path) -> EnsembleFile:
     """
     described = EnsembleFile.load(folder)
     if described.files:
-        check_files(folder, described.files, _REMEDY)
+        described.check(folder)
     else:
         _note_unverified(folder)
     weights = [member.weight for member in described.members]
     if not (np.isfinite(weights).all() and min(weights, default=0.0) >= 0 and abs(sum(weights) - 1) <= _ROUNDING):
         raise UserError(
-            f"{folder / EnsembleFile.FILE}: the members' weights are {weights}, which don't sum to 1; {_REMEDY}"
+            f"{folder / described.FILE}: the members' weights are {weights}, which don't sum to 1; {described.REMEDY}"
         )
     for name in ["train_ids.npy", *(f"members/{member.id}" for member in described.members)]:
         if not (folder / name).exists():
-            raise UserError(f"{folder / name} is missing; {_REMEDY}")
+            raise UserError(f"{folder / name} is missing; {described.REMEDY}")
     return described
 
 
@@ -152,12 +151,17 @@ def write(folder: Path, members: dict[str, Path], records: Path, train_ids: np.n
         records: Holds the manifest of the records.
         train_ids: uint64 ids of all rows that members were trained on.
         pooling: `arithmetic` or `geometric`.
+
+    Raises:
+        UserError: A file of a member is missing or damaged.
     """
     described = []
     for id, source in members.items():
         # Curves for TensorBoard bear the time in their names, and nothing that predicts needs them.
         shutil.copytree(source, folder / "members" / id, ignore=shutil.ignore_patterns("tensorboard"))
-        described.append(TrainedMember.load(source))
+        member = TrainedMember.load(source)
+        member.check(source)
+        described.append(member.model_copy(update={"files": {}}))
     Manifest.load(records).save(folder)
     write_file(folder / "train_ids.npy", lambda path: np.save(path, np.unique(train_ids)))
     EnsembleFile(members=described, pooling=pooling, files=file_digests(folder, leave=_LEFT_OUT)).save(folder)

@@ -1,13 +1,15 @@
 """Artifacts of trainings that never were."""
 
+from pathlib import Path
 from typing import Any
 
-from kep.artifacts.best_epoch import BestEpoch, HeldOutTraining
+from kep.artifacts.best_epoch import PREDICTIONS, TRAINED_ON, BestEpoch, HeldOutTraining
 from kep.artifacts.evaluation import ENSEMBLE, Comparison, Evaluation, Gap, Interval, Pictures
 from kep.artifacts.member import TrainedMember
 from kep.artifacts.run import RunRecord
 from kep.artifacts.study import Candidate
 from kep.config.run_file import validate
+from kep.core.files import tree_digest
 
 UNKNOWN = Interval(value=None, low=None, high=None)
 
@@ -37,6 +39,12 @@ def best_epoch(of: Candidate, **more: Any) -> BestEpoch:
     known = {"unit": of.unit, "median_best": 3, "at_cap": False, "folds": None, "trained_rows": 100}
     known |= {"fingerprints": {"train": "t", "validation": "v"}, "seeds": [training(seed) for seed in range(3)]}
     return BestEpoch(candidate=of, **known | more)
+
+
+def vouch(folder: Path) -> None:
+    """Write the digests of the arrays as they are now into a folder's best_epoch.json."""
+    files = {name: tree_digest(folder / name) for name in (PREDICTIONS, TRAINED_ON)}
+    BestEpoch.load(folder).model_copy(update={"files": files}).save(folder)
 
 
 def evaluation(champion: Comparison | None = None, **more: Any) -> Evaluation:

@@ -181,7 +181,7 @@ def _tested(artifacts: Artifacts, records: Records) -> tuple[Rows, np.ndarray]:
         tested = Records(folder, "export")
         rows = tested.load("test")
     records.ledger += tested.ledger
-    stored = np.load(artifacts.evaluation() / "predictions.npz")
+    stored = artifacts.report.evaluation.stored(artifacts.evaluation())
     if not np.array_equal(rows.ids, stored["ids"]):
         raise UserError(
             f"{artifacts.run}: the stored test predictions are not of the test rows of its records; run it again"

@@ -13,7 +13,7 @@ from kep.core.seeds import derive
 from kep.data.records import Records, Rows
 from kep.models.boosted_trees import ROUNDS_PER_EPOCH, BoostedTrees
 from kep.stats.metrics import loss, metrics
-from tests.helpers.artifacts import training
+from tests.helpers.artifacts import training, vouch
 from tests.helpers.best_epochs import CANDIDATE, best_epoch
 
 
@@ -193,5 +193,6 @@ def test_folds_predict_every_train_and_validation_row_by_models_that_did_not_see
     leaked = {name: seen[name].copy() for name in seen.files}
     leaked["1"][0] = stored["ids"][stored["folds"] == 1][0]
     np.savez(tmp_path / "out" / "trained_on.npz", **leaked)
+    vouch(tmp_path / "out")
     with pytest.raises(UserError, match="x was trained on 1 of the"):
         load_predictions(tmp_path / "out", "x", manifest)

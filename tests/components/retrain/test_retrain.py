@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 
 from kep.artifacts.member import TrainedMember
-from kep.artifacts.weights import Member
+from kep.artifacts.weights import Member, Weights
 from kep.components.retrain.retrain import length, run
+from kep.core.files import tree_digest
 from kep.core.seeds import derive
 from kep.data.records import Records, Rows
 from kep.models.boosted_trees import BoostedTrees
 from kep.models.family import Settings
 from kep.training.monitor import Monitor
+from tests.helpers.files import flip
+from tests.helpers.reports import whole
 
 MEMBER = Member(
     id="boosted_trees-002",
@@ -58,6 +61,9 @@ def weights(records, tmp_path) -> Path:
     folder = tmp_path / "weights" / "models" / MEMBER.id
     folder.mkdir(parents=True)
     member.save(fit.model(), folder)
+    told = Weights.from_json(json.dumps(whole(data.manifest)["weights"]))
+    files = {f"models/{MEMBER.id}": tree_digest(folder)}
+    told.model_copy(update={"files": files}).save(tmp_path / "weights")
     return tmp_path / "weights"
 
 
@@ -131,3 +137,11 @@ def test_without_retraining_the_train_only_model_is_used_as_it_is(records, weigh
     assert (member.rule, member.roles, member.rows) == ("off", ["train"], train)
     assert member.trained_units == MEMBER.median_best
     assert json.loads((tmp_path / "out" / "step.json").read_text())["ledger"] == []
+    TrainedMember.load(tmp_path / "out").check(tmp_path / "out", "model.txt")
+
+
+def test_a_damaged_train_only_model_is_refused(records, weights, tmp_path, capsys):
+    flip(weights / "models" / MEMBER.id / "model.txt")
+    with pytest.raises(SystemExit):
+        retrain(records("cancer"), weights, tmp_path / "out", enabled=False)
+    assert f"models/{MEMBER.id} is damaged" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Provenance of the predictions that weights are fitted on, and the choice of the method."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ from kep.components.weigh.weigh import Way, check, load_predictions, run, simple
 from kep.config.data import DataSettings
 from kep.config.ensemble import EnsembleSettings
 from kep.core.errors import UserError
+from kep.core.files import read_json, write_json
 from kep.data.records import Records
 from kep.data.schema import Manifest
-from tests.helpers.artifacts import best_epoch
+from tests.helpers.artifacts import best_epoch, training, vouch
 from tests.helpers.artifacts import candidate as candidates
+from tests.helpers.files import flip, truncate
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,8 @@ def candidate(folder: Path, records: Path, id: str, noise: float, seed: int) -> 
     np.savez(folder / "trained_on.npz", **{"0": train.ids})
     fingerprints = {role: data.manifest.roles[role].fingerprint for role in ("train", "validation")}
     told = {"median_best": 5, "trained_rows": len(train), "fingerprints": fingerprints}
-    best_epoch(candidates(id), **told).save(folder)
+    best_epoch(candidates(id), **told | {"seeds": [training(0), training(1)]}).save(folder)
+    vouch(folder)
     return folder
 
 
@@ -138,6 +142,7 @@ def test_the_geometric_pool_is_used_when_it_is_surely_better(results, records, t
         stored = dict(np.load(result / "predictions.npz"))
         stored["predictions"] = np.stack([1 - positive, positive], axis=-1)
         np.savez(result / "predictions.npz", **stored)
+        vouch(result)
     weigh(results[:2], records, tmp_path / "auto")
     told = weights_of(tmp_path / "auto")
     assert told.pooling == "geometric"
@@ -194,6 +199,7 @@ def test_a_member_that_saw_a_validation_row_is_refused(results, records, tmp_pat
     saw = np.load(results[1] / "trained_on.npz")["0"]
     saw[7] = np.load(results[1] / "predictions.npz")["ids"][3]
     np.savez(results[1] / "trained_on.npz", **{"0": saw})
+    vouch(results[1])
     with pytest.raises(SystemExit):
         weigh(results, records, tmp_path / "w")
     assert not (tmp_path / "w").exists()
@@ -206,6 +212,66 @@ def test_predictions_without_provenance_are_refused(results, records, file):
     (results[0] / file).unlink()
     with pytest.raises(UserError, match=f"no {file}"):
         load_predictions(results[0], "mlp-000", Manifest.load(records))
+
+
+def _change(name: str, array: str, change: Callable[[np.ndarray], np.ndarray], again: bool) -> Callable[[Path], None]:
+    """Change one stored array; `again` says whether best_epoch.json vouches for what it became."""
+
+    def damage(folder: Path) -> None:
+        stored = dict(np.load(folder / name))
+        stored[array] = change(stored[array])
+        np.savez(folder / name, **stored)
+        if again:
+            vouch(folder)
+
+    return damage
+
+
+def _unknown(ids: np.ndarray) -> np.ndarray:
+    return np.where(np.arange(len(ids)) == 3, 12345, ids).astype(np.uint64)
+
+
+def _edit(folder: Path) -> None:
+    write_json(folder / "best_epoch.json", read_json(folder / "best_epoch.json") | {"median_best": 99})
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
+    "flipped labels": (_change("predictions.npz", "labels", lambda a: 1 - a, False), "predictions.npz is damaged"),
+    "flipped labels, vouched for": (
+        _change("predictions.npz", "labels", lambda a: 1 - a, True),
+        "their labels are not those of the validation rows",
+    ),
+    "unknown ids": (_change("predictions.npz", "ids", _unknown, False), "predictions.npz is damaged"),
+    "unknown ids, vouched for": (_change("predictions.npz", "ids", _unknown, True), "the predictions of mlp-00"),
+    "ids twice": (_change("predictions.npz", "ids", lambda a: a * 0, True), "some rows are there more than once"),
+    "a flipped bit": (lambda folder: flip(folder / "predictions.npz"), "predictions.npz is damaged"),
+    "torn": (lambda folder: truncate(folder / "predictions.npz"), "predictions.npz is damaged"),
+    "NaN": (_change("predictions.npz", "predictions", lambda a: a * np.nan, True), "some are not finite numbers"),
+    "no probabilities": (_change("predictions.npz", "predictions", lambda a: a * 1.1, True), "don't sum to 1"),
+    "fewer seeds": (_change("predictions.npz", "predictions", lambda a: a[:1], True), "they have shape [1, "),
+    "trained on nothing": (_change("trained_on.npz", "0", lambda a: a[:0], True), "names no row that mlp-001 was"),
+    "a flipped bit of the train ids": (lambda folder: flip(folder / "trained_on.npz"), "trained_on.npz is damaged"),
+    "an edited result": (_edit, "best_epoch.json was changed after kep wrote it"),
+    "a torn result": (lambda folder: truncate(folder / "best_epoch.json"), "best_epoch.json does not hold"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damaged_predictions_are_one_sentence(results, records, tmp_path, capsys, kind):
+    damage, words = DAMAGE[kind]
+    damage(results[1])
+    with pytest.raises(SystemExit) as ended:
+        weigh(results, records, tmp_path / "w")
+    assert ended.value.code == 2
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("error: ")]
+    assert words in said
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_candidate_given_twice_is_refused(results, records, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        weigh([*results, results[0]], records, tmp_path / "w")
+    assert "mlp-000 is given more than once" in capsys.readouterr().out
 
 
 def test_predictions_of_other_records_are_refused(results, tmp_path):

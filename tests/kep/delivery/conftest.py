@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kep.artifacts.best_epoch import BestEpoch
 from kep.artifacts.report import Report
 from kep.artifacts.trials import TrialStore
 from kep.data.records import Records
 from kep.runtime.step import Step
 from kep.training.monitor import StepMonitor
-from tests.helpers.artifacts import best_epoch, candidate, run_record
+from tests.helpers.artifacts import best_epoch, candidate, run_record, training, vouch
 from tests.helpers.records import sealed
 from tests.helpers.reports import whole
 from tests.helpers.trials import recorded
@@ -42,8 +43,10 @@ def runs(ensembles, records, tmp_path_factory):
                 np.savez(folder / "predictions.npz", predictions=family.predict(model, validation)[None], **held)
                 np.savez(folder / "trained_on.npz", **{"0": train.ids})
                 roles = {role: own.manifest.roles[role].fingerprint for role in ("train", "validation")}
-                result = best_epoch(candidate(member.id), fingerprints=roles)
+                result = best_epoch(candidate(member.id), fingerprints=roles, seeds=[training(0)])
                 result.save(folder)
+                vouch(folder)
+                result = BestEpoch.load(folder)
                 with StepMonitor(Step("best_epoch"), "", scalars=folder / "tensorboard" / "seed-0") as monitor:
                     for epoch in (1, 2, 3):
                         monitor.epoch(epoch, {"loss": 1 / epoch, "val_loss": 2 / epoch})

@@ -12,7 +12,9 @@ from rich.console import Console
 
 from kep.core.errors import UserError
 from kep.core.files import read_json, write_json
+from kep.data.schema import _fingerprint
 from kep.delivery.drift import drift
+from tests.helpers.files import edited
 from tests.helpers.paths import DATA
 
 
@@ -118,6 +120,9 @@ def test_mistakes_are_one_sentence(runs, tmp_path):
     content = json.loads((old / "manifest.json").read_text())
     for part in (*content["columns"], content["label"]):
         del part["edges"], part["counts"]
-    write_json(old / "manifest.json", content | {"version": 1})
+    content |= {"version": 1}
+    write_json(old / "manifest.json", content | {"fingerprint": _fingerprint(content)})
+    with edited(old / "ensemble.json") as described:
+        del described["files"]
     with pytest.raises(UserError, match="manifest has version 1 and does not hold how its train rows were distributed"):
         drift(str(DATA / "churn.csv"), str(old), root, 0.2, console)
