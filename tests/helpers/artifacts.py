@@ -41,10 +41,10 @@ def best_epoch(of: Candidate, **more: Any) -> BestEpoch:
     return BestEpoch(candidate=of, **known | more)
 
 
-def vouch(folder: Path) -> None:
-    """Write the digests of the arrays as they are now into a folder's best_epoch.json."""
+def vouch(folder: Path, **more: Any) -> None:
+    """Write the digests of the arrays as they are now, and what else changed, into a folder's best_epoch.json."""
     files = {name: tree_digest(folder / name) for name in (PREDICTIONS, TRAINED_ON)}
-    BestEpoch.load(folder).model_copy(update={"files": files}).save(folder)
+    BestEpoch.load(folder).model_copy(update={"files": files} | more).save(folder)
 
 
 def evaluation(champion: Comparison | None = None, **more: Any) -> Evaluation:

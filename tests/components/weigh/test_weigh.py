@@ -142,7 +142,7 @@ def test_the_geometric_pool_is_used_when_it_is_surely_better(results, records, t
         stored = dict(np.load(result / "predictions.npz"))
         stored["predictions"] = np.stack([1 - positive, positive], axis=-1)
         np.savez(result / "predictions.npz", **stored)
-        vouch(result)
+        vouch(result, seeds=[training(number) for number in range(8)])
     weigh(results[:2], records, tmp_path / "auto")
     told = weights_of(tmp_path / "auto")
     assert told.pooling == "geometric"
