@@ -10,7 +10,7 @@ from kep.artifacts.report import Report
 from kep.artifacts.run import RunRecord
 from kep.core.errors import UserError
 from kep.core.json_model import JsonFile
-from kep.data.schema import FILE
+from kep.data.schema import FILE, Manifest
 from kep.data.sealed import ENDING
 
 
