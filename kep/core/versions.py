@@ -14,10 +14,16 @@ def version(package: str) -> str | None:
 
 
 def revision() -> str | None:
-    """Return the git revision of this checkout; None for an installed package, or without git."""
+    """Return the git revision of this package's checkout; None for an installed package, or without git.
+
+    An environment may lie inside of a user's repository, whose revision says nothing of this package.
+    """
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
     command = ["git", "describe", "--always", "--dirty"]
     try:
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return None
     return done.stdout.strip() or None
