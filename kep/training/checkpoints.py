@@ -1,9 +1,10 @@
 """Checkpoints of one training: written atomically, read back by the training that goes on from them."""
 
+import hashlib
 import json
 import logging
 import time
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ class Checkpoints:
             OSError: It could not be written, such as for want of disk; the earlier ones are as they were.
         """
         kept, arrays = state
-        described = np.frombuffer(json.dumps({"identity": self._identity, "state": kept}).encode(), np.uint8)
+        told = {"identity": self._identity, "state": kept, "digest": _digest(kept, arrays)}
+        described = np.frombuffer(json.dumps(told).encode(), np.uint8)
         content: dict[str, Any] = {"__state__": described, **arrays}
         write_file(self.folder / f"{number:012d}.npz", lambda path: np.savez(path, **content))
         for old in self._files()[:-KEPT]:
@@ -80,14 +82,27 @@ class Checkpoints:
 
     def _read(self, path: Path) -> TrainingState | None:
         try:
-            # Each member of the archive carries a checksum.
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             described = json.loads(arrays.pop("__state__").tobytes())
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            whole = described["digest"] == _digest(described["state"], arrays)
+        except Exception as error:  # a flipped bit of an archive can be any of a dozen errors
             log.warning("checkpoint %s is passed over: it is torn (%s)", path, error)
+            return None
+        if not whole:
+            log.warning("checkpoint %s is passed over: it is not what was written there", path)
             return None
         if described["identity"] != self._identity:
             log.warning("checkpoint %s is passed over: it is of another training", path)
             return None
         return described["state"], arrays
+
+
+def _digest(kept: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the sha256 over a state."""
+    total = hashlib.sha256(json.dumps(kept).encode())
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name])
+        total.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()

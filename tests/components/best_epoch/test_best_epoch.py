@@ -1,6 +1,7 @@
 """The best epoch is a median over fresh seeds, and a killed step goes on after the seeds that were finished."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +10,14 @@ from kep.components.best_epoch.best_epoch import median
 from kep.components.weigh.weigh import load_predictions
 from kep.core.environment import WORK
 from kep.core.errors import UserError
+from kep.core.files import read_json, write_json
 from kep.core.seeds import derive
 from kep.data.records import Records, Rows
 from kep.models.boosted_trees import ROUNDS_PER_EPOCH, BoostedTrees
 from kep.stats.metrics import loss, metrics
 from tests.helpers.artifacts import training, vouch
 from tests.helpers.best_epochs import CANDIDATE, best_epoch
+from tests.helpers.files import flip, truncate
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +88,50 @@ def test_it_reads_train_and_validation_rows_once(records, tmp_path):
     step = json.loads((tmp_path / "out" / "step.json").read_text())
     assert [line["role"] for line in step["ledger"]] == ["train", "validation"]
     assert step["label"] == CANDIDATE.id
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _edit(path: Path) -> None:
+    write_json(path, read_json(path) | {"best": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "words"),
+    [
+        ("fit.json", _edit, "fit.json was changed after kep wrote it"),
+        ("fit.json", truncate, "fit.json does not hold a training"),
+        ("fit.json", Path.unlink, "fit.json can't be read"),
+        ("predictions.npy", flip, "predictions.npy is damaged"),
+        ("predictions.npy", truncate, "predictions.npy is damaged"),
+        ("predictions.npy", Path.unlink, "predictions.npy is missing"),
+        ("model/model.txt", flip, "model is damaged"),
+        ("model/model.txt", truncate, "model is damaged"),
+    ],
+)
+def test_a_damaged_training_of_an_earlier_attempt_runs_again(
+    records, tmp_path, capsys, monkeypatch, name, damage, words
+):
+    whole = best_epoch(records("cancer"), tmp_path / "whole")
+    monkeypatch.setenv(WORK, str(tmp_path / "work"))
+    trained, fit = [], BoostedTrees.fit
+
+    def counted(self, *arguments):
+        trained.append(arguments)
+        return fit(self, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("kep.components.best_epoch.best_epoch._write", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            best_epoch(records("cancer"), tmp_path / "out")
+    (work,) = (tmp_path / "work" / "best_epoch").iterdir()
+    damage(work / "1-0" / name)
+    monkeypatch.setattr(BoostedTrees, "fit", counted)
+    assert best_epoch(records("cancer"), tmp_path / "out") == whole
+    assert len(trained) == 1
+    assert words in capsys.readouterr().out
 
 
 def test_latency_is_measured_only_where_a_budget_asks_for_it(records, tmp_path, monkeypatch):

@@ -56,6 +56,34 @@ def test_a_torn_one_is_passed_over_with_a_warning(kept, caplog, damage):
     assert "000000000002.npz is passed over: it is torn" in caplog.text
 
 
+def test_an_edited_one_is_passed_over(kept, caplog):
+    """Its archive is whole, and its content another one."""
+    for number in (1, 2):
+        kept.save(number, state(number))
+    newest = sorted(kept.folder.iterdir())[-1]
+    content = dict(np.load(newest))
+    content["v0.0"] = content["v0.0"] * 2
+    np.savez(newest, **content)
+    with caplog.at_level(logging.WARNING):
+        assert kept.numbers() == [1]
+    assert "000000000002.npz is passed over: it is not what was written there" in caplog.text
+
+
+def test_no_flipped_bit_is_believed(kept):
+    """A flip either is passed over or does not touch what was saved."""
+    kept.save(1, state(1))
+    (path,) = kept.folder.iterdir()
+    whole, (told, arrays) = path.read_bytes(), kept.load(1)
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        if kept.numbers():
+            again, others = kept.load(1)
+            assert again == told
+            assert set(others) == set(arrays)
+            for name, array in arrays.items():
+                np.testing.assert_array_equal(others[name], array)
+
+
 def test_what_a_killed_process_was_writing_is_removed(kept):
     kept.save(1, state(1))
     (kept.folder / ".0123.npz").write_bytes(b"half")
