@@ -4,11 +4,12 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,24 @@ def new_folder(path: str | Path) -> Iterator[Path]:
             _copy(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+_LEFT = re.compile(r"\.(.+-)?[0-9a-f]{32}(\..+)?")
+"""Names of the temporary files and folders of `write_file` and `new_folder`."""
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files and folders that killed processes left anywhere under a folder.
+
+    No other process may be writing under it.
+    """
+    for parent, folders, files in os.walk(folder):
+        for name in filter(_LEFT.fullmatch, files):
+            with suppress(OSError):
+                Path(parent, name).unlink()
+        for name in list(filter(_LEFT.fullmatch, folders)):
+            shutil.rmtree(Path(parent, name), ignore_errors=True)
+            folders.remove(name)
 
 
 def _copy(folder: Path, path: Path) -> None:

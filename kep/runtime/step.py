@@ -93,14 +93,19 @@ class Step:
         """The folder that keeps partial work under `key` between attempts; a new one where none is kept.
 
         It is kept where `WORK` says, and checkpoints otherwise beside an output in the run's bucket. It is removed when
-        the step has ended well, unless a later execution can go on from it: `keep`.
+        the step has ended well, unless a later execution can go on from it: `keep`. One that is kept nowhere is removed
+        when the step has ended.
         """
         root = os.environ.get(WORK)
         if root is None and self.name in CHECKPOINTING and str(self.place).startswith(MOUNT):
             root = str(self.place.parent / "work")
-        folder = Path(root) / self.name / key if root else Path(tempfile.mkdtemp(prefix=f"kep-{self.name}-"))
+        if root is None:
+            # Nobody would find it again, so that it goes however the step ends.
+            scratch = tempfile.TemporaryDirectory(prefix=f"kep-{self.name}-", ignore_cleanup_errors=True)
+            return Path(self._opened.enter_context(scratch))
+        folder = Path(root) / self.name / key
         folder.mkdir(parents=True, exist_ok=True)
-        if not (keep and root):
+        if not keep:
             self._scratch.append(folder)
         return folder
 

@@ -274,7 +274,11 @@ def versions(folder: str) -> list[str]:
         found = objects.find(f"{folder}/versions", None, _WHERE)
         return sorted({blob.name.removeprefix(prefix).partition("/")[0] for blob in found})
     place = Path(folder) / "versions"
-    return sorted(path.name for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
+    return (
+        sorted(path.name for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+        if place.is_dir()
+        else []
+    )
 
 
 def content_version(ensemble: Path) -> str:

@@ -22,6 +22,7 @@ from kep.data.sources.fingerprint import fingerprint, size
 from kep.engines.local import mirror
 from kep.engines.local import runner as local
 from kep.engines.local.docker import Containers, image_ids, sources
+from kep.engines.local.ending import Ending
 from kep.engines.local.results import finish, results_table
 from kep.engines.preflight import MOST_SURVEYED, devices, survey
 from kep.engines.progress import View
@@ -129,20 +130,31 @@ def execute(
         Exit status, as `run`.
     """
     console.print(f"run {folder}", highlight=False)
-    process = local.start(folder, place, folder / "pipeline.yaml", given, containers)
-    try:
-        with View(console, steps) as view:
-            status = local.follow(process, folder, view.show)
-    except KeyboardInterrupt:
-        local.stop(process)
+    with place.scratch() as scratch, View(console, steps) as view:
+        ending = Ending(place.store, scratch)
+
+        def show(event: dict[str, Any]) -> None:
+            if event["kind"] == local.SIGNAL:
+                ending.signals.append(event["number"])
+            else:
+                view.show(event)
+
+        process = local.start(folder, place, given, scratch, containers)
+        try:
+            status = local.follow(process, folder, show)
+            # kfp.local takes a container that is gone before it was asked for its status for a success.
+            cause = ending.cause() if status and not view.failure else None
+        except KeyboardInterrupt:
+            local.stop(process)
+            status, cause = 130, None
+        finally:
+            local.stop(process)
+            if containers:
+                containers.stop()
+    if status == 130:
         console.print(f"stopped; the same command goes on where this run stopped (log: {folder / 'log.txt'})")
-        return 130
-    finally:
-        local.stop(process)
-        if containers:
-            containers.stop()
-    # kfp.local takes a container that is gone before it was asked for its status for a success.
-    return _explain(view.failure, folder, console) if status or view.failure else 0
+        return status
+    return _explain(view.failure, cause, folder, console) if status or view.failure else 0
 
 
 def _containers(
@@ -244,10 +256,11 @@ def find(name: str, runs: Path) -> Path:
     raise UserError(f"no finished run {name} in {runs}{finished}")
 
 
-def _explain(failure: dict[str, Any] | None, folder: Path, console: Console) -> int:
+def _explain(failure: dict[str, Any] | None, cause: str | None, folder: Path, console: Console) -> int:
     log = folder / "log.txt"
     if failure is None:
-        console.print(f"error: a step ended without an error message; see {log}. It may have run out of memory")
+        cause = cause or "a step ended without an error message"
+        console.print(f"error: {cause}; see {log}", highlight=False, soft_wrap=True)
         return 1
     task = f"{failure['step']} {failure['label']}".strip()
     console.print(f"error: {task} failed: {failure['message']} (log: {log})", highlight=False, soft_wrap=True)

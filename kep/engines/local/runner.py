@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -23,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from kep.core.environment import EVENTS, OWNER, PARALLEL, WORK
 from kep.core.errors import UserError
-from kep.core.files import read_json, write_json
+from kep.core.files import read_json, sweep, write_json
+from kep.core.seeds import identity
 from kep.pipelines.parameters import check_path
 from kep.pipelines.steps import PARTS, STEPS
 from kep.runtime.step import end_with_owner
@@ -35,6 +37,8 @@ JOB_FILE = "job.json"
 """File in a run's folder with what the runner was started with."""
 EVENTS_FILE = "events.jsonl"
 """File in a run's folder that its steps append their events to."""
+SIGNAL = "signal"
+"""Kind of the event of a step that was ended by a signal, with its `number`."""
 ENTERED = "KEP_ENTERED"
 """Environment variable: set in a process that has the steps' environment."""
 
@@ -62,6 +66,29 @@ class RunsFolder:
         return self.root / "work"
 
     @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Temporary folder of one run, removed when the run ends; that of a killed run is emptied by the next one.
+
+        kfp and TensorFlow leave files in the temporary folder that nobody removes.
+
+        Raises:
+            UserError: The folder that the environment names can't be written.
+        """
+        name = os.environ.get("TMPDIR") or tempfile.gettempdir()
+        folder = Path(name) / f"kep-{identity(str(self.root.absolute()))}"
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise UserError(
+                f'TMPDIR: "{name}" can\'t be written ({error.strerror}); create the folder, or name another one'
+            ) from error
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the place for one run; the lock goes with the process, also a killed one.
 
@@ -83,6 +110,8 @@ class RunsFolder:
                 raise UserError(
                     f"another run is going on in {self.root}; wait for it, or use another --runs folder"
                 ) from None
+            for folder in (self.store, self.work):
+                sweep(folder)
             yield
 
     def forget(self, step: str) -> None:
@@ -129,21 +158,21 @@ def enter_step_environment() -> None:
 def start(
     folder: Path,
     place: RunsFolder,
-    template: Path,
     arguments: Mapping[str, Any],
+    scratch: Path,
     containers: "Containers | None" = None,
 ) -> subprocess.Popen[bytes]:
-    """Starts the pipeline; its log goes to `folder`/log.txt, its steps' events to `folder`/events.jsonl.
+    """Starts `folder`/pipeline.yaml; its log goes to `folder`/log.txt, its steps' events to `folder`/events.jsonl.
 
     Args:
         folder: Folder of the run.
         place: Folder of the runs of the same name.
-        template: The compiled pipeline.
         arguments: Arguments of the pipeline.
+        scratch: Folder for temporary files.
         containers: Containers of the steps; None for processes.
     """
     job = {
-        "template": str(template),
+        "template": str(folder / "pipeline.yaml"),
         "arguments": dict(arguments),
         "store": str(place.store.absolute()),
         "cache": str(place.cache.absolute()),
@@ -157,6 +186,7 @@ def start(
         EVENTS: str(events.absolute()),
         WORK: str(place.work.absolute()),
         OWNER: str(os.getpid()),
+        "TMPDIR": str(scratch),
         PARALLEL: "2",  # what kfp.local starts of a loop, whatever its `parallelism` says
     }
     with open(folder / "log.txt", "wb") as log:
@@ -211,6 +241,7 @@ def _main(job_file: str) -> None:
     import logging
 
     from kfp import components, local
+    from kfp.local import subprocess_task_handler
 
     from kep.engines.local.cache import VerifiedCache
 
@@ -219,7 +250,7 @@ def _main(job_file: str) -> None:
     logging.getLogger().setLevel(logging.INFO)
     store = Path(job["store"])
 
-    def tell(kind: str, step: str, **fields: str) -> None:
+    def tell(kind: str, step: str, **fields: str | int) -> None:
         event = {"kind": kind, "step": step, "label": "", **fields}
         with open(os.environ[EVENTS], "ab", buffering=0) as events:
             events.write(json.dumps(event).encode() + b"\n")
@@ -231,6 +262,16 @@ def _main(job_file: str) -> None:
         def __init__(self, cache_root: str) -> None:
             super().__init__(cache_root, store, functools.partial(tell, "reused"), damaged)
 
+    run_step = subprocess_task_handler.run_local_subprocess
+
+    def run_and_tell(full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
+        status: int = run_step(full_command, env_vars)
+        if status < 0:
+            tell(SIGNAL, "", number=-status)
+        return status
+
+    # kfp.local keeps to itself what ended a step.
+    subprocess_task_handler.run_local_subprocess = run_and_tell
     # kfp.local makes its cache by this name, and has no argument for another.
     local.cache.LocalCache = Cache
     local.init(

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -189,10 +191,21 @@ def test_checkpoints_are_kept_beside_an_output_in_the_runs_bucket(tmp_path, monk
 
 
 def test_without_a_place_for_it_partial_work_is_new_each_time():
-    first, second = Step("tune").work("study"), Step("tune").work("study")
+    steps = [Step("tune"), Step("tune")]
+    first, second = (step.work("study") for step in steps)
     assert first.is_dir()
     assert second.is_dir()
     assert first != second
+
+
+@pytest.mark.parametrize("fail", [True, False])
+@pytest.mark.parametrize("keep", [True, False])
+def test_without_a_place_for_it_partial_work_is_removed_however_the_step_ends(tmp_path, monkeypatch, keep, fail):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    with pytest.raises(ValueError, match="killed") if fail else nullcontext():
+        works(out=str(tmp_path / "out"), keep=keep, fail=fail)
+    assert not list((tmp_path / "tmp").iterdir())
 
 
 @entry("tune")
