@@ -269,8 +269,9 @@ def _problem(stored: Mapping[str, np.ndarray], result: BestEpoch, manifest: Mani
     shape = (runs, len(ids)) if classes is None else (runs, len(ids), len(classes))
     if wrong := problem(stored["predictions"], shape):
         return wrong
-    if len(np.unique(ids)) != len(ids) or len(labels) != len(ids):
-        return "some rows are there more than once, or have no label"
+    # Rows that are equal in all that the source holds have one id, and each of them counts.
+    if len(labels) != len(ids):
+        return "some rows have no label"
     if classes is None:
         return None if np.isfinite(labels).all() else "some labels are not finite numbers"
     counts = np.bincount(labels, minlength=len(classes)).tolist()

@@ -156,3 +156,13 @@ def test_a_runs_folder_can_be_moved(tmp_path, name):
     assert done.returncode == 0, done.stdout
     assert "tune: reused from an earlier run" in done.stdout
     assert kep("report", "churn", "--runs", tmp_path / name).returncode == 0
+
+
+def test_rows_that_stand_twice_in_the_source_are_no_damage(tmp_path):
+    header, *lines = (DATA / "churn.csv").read_text().splitlines()
+    tmp_path.joinpath("churn.csv").write_text("\n".join([header, *lines, *lines[:200]]) + "\n")
+    file = churn(tmp_path, data={"source": "churn.csv", "label": "churned"})
+    done = kep("run", file, "--runs", tmp_path / "runs")
+    assert done.returncode == 0, done.stdout
+    report = json.loads((tmp_path / "runs" / "churn" / "latest" / "report.json").read_text())
+    assert report["manifest"]["duplicates"] == 400

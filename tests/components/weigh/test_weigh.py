@@ -243,7 +243,6 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "unknown ids": (_change("predictions.npz", "ids", _unknown, False), "predictions.npz is damaged"),
     "unknown ids, vouched for": (_change("predictions.npz", "ids", _unknown, True), "the predictions of mlp-00"),
-    "ids twice": (_change("predictions.npz", "ids", lambda a: a * 0, True), "some rows are there more than once"),
     "a flipped bit": (lambda folder: flip(folder / "predictions.npz"), "predictions.npz is damaged"),
     "torn": (lambda folder: truncate(folder / "predictions.npz"), "predictions.npz is damaged"),
     "NaN": (_change("predictions.npz", "predictions", lambda a: a * np.nan, True), "some are not finite numbers"),
