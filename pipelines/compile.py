@@ -92,7 +92,7 @@ def _compile(
         warnings.simplefilter("ignore")
         compiled = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(compiled), pipeline_parameters=parameters)
-        text = compiled.read_text()
+        text = compiled.read_text(encoding="utf-8")
     spec: dict[str, Any] = yaml.safe_load(text)
     if "champion" in parameters and Champion.of_parameter(parameters["champion"]).image:
         # Only an engine fills this in: kfp.local does not know it.
@@ -111,7 +111,7 @@ def _compile(
     if problems := lint(spec):
         raise RuntimeError("the pipeline would not run alike everywhere:\n" + "\n".join(problems))
     try:
-        write_file(target, lambda path: path.write_text(text))
+        write_file(target, lambda path: path.write_text(text, encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{target} can't be written: {error.strerror}; choose another --output") from error
     return spec

@@ -32,7 +32,7 @@ def locked(lock: Path) -> dict[str, str]:
     if not lock.is_file():
         raise UserError(f"--images: there is no {lock}; the build writes it (containers/push.sh)")
     try:
-        images = yaml.safe_load(lock.read_text())
+        images = yaml.safe_load(lock.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise UserError(f"--images: {lock} is no YAML; let the build write it again") from error
     if not isinstance(images, dict):

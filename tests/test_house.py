@@ -1,5 +1,7 @@
 """The house: one package, its floors, what an import may cost, and what the wheel installs."""
 
+import ast
+import os
 import shutil
 import subprocess
 import sys
@@ -7,8 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import DATA, ROOT
 
 BIN = Path(sys.executable).parent
 HEAVY = ("tensorflow", "keras", "lightgbm", "google.cloud.storage", "google.cloud.aiplatform")
@@ -18,6 +21,60 @@ def python(program: str, folder: Path = ROOT) -> str:
     done = subprocess.run([sys.executable, "-P", "-c", program], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def names_no_encoding(call: ast.Call) -> bool:
+    """Whether a call reads or writes text in the encoding of whoever runs it."""
+    function, keywords = call.func, {keyword.arg: keyword.value for keyword in call.keywords}
+    if "encoding" in keywords:
+        return False
+    if isinstance(function, ast.Attribute) and function.attr in ("read_text", "write_text"):
+        return True
+    if isinstance(function, ast.Name) and function.id == "open":
+        mode = call.args[1] if len(call.args) > 1 else keywords.get("mode", ast.Constant("r"))
+        return isinstance(mode, ast.Constant) and "b" not in mode.value
+    return isinstance(function, ast.Attribute) and function.attr in ("run", "Popen") and "text" in keywords
+
+
+def test_every_text_file_is_utf_8_whatever_the_locale():
+    files = [path for name in ("kep", "components", "pipelines") for path in (ROOT / name).rglob("*.py")]
+    calls = [(path, node) for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    found = [f"{path}:{node.lineno}" for path, node in calls if isinstance(node, ast.Call) and names_no_encoding(node)]
+    assert found == []
+
+
+def test_kep_works_in_a_locale_without_letters(tmp_path):
+    """`kep check` of a run file with letters of many alphabets, and a page that holds them."""
+    header, *rows = (DATA / "churn.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "d.csv").write_text(header.replace("churned", "gekündigt") + "".join(rows), encoding="utf-8")
+    run = {"name": "churn", "data": {"source": "d.csv", "label": "gekündigt"}}
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(run, allow_unicode=True), encoding="utf-8")
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0"}
+    done = subprocess.run([BIN / "kep", "check", "r.yaml"], cwd=tmp_path, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (tmp_path / "kündigung.csv").touch()
+    for mistake, words in (({"label": "gekundigt"}, b"gek?ndigt"), ({"source": "kündigung.csv"}, b"PYTHONUTF8=1")):
+        wrong = run | {"data": run["data"] | mistake}
+        (tmp_path / "r.yaml").write_text(yaml.safe_dump(wrong, allow_unicode=True), encoding="utf-8")
+        done = subprocess.run([BIN / "kep", "check", "r.yaml"], cwd=tmp_path, env=environment, capture_output=True)
+        assert (done.returncode, done.stderr.count(b"\n")) == (2, 1), done.stderr
+        assert words in done.stderr
+    program = (
+        "from pathlib import Path\n"
+        "from kep.artifacts.study import Goal, Study\n"
+        "from kep.components.tune.summary import write_summary\n"
+        "from tests.helpers.trials import recorded\n"
+        "from kep.artifacts.trials import TrialStore\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "trial = recorded(0, 'f', {'art': '\\u03b2-\\u5b57'}, 0, 'complete', score=0.5)\n"
+        "TrialStore(folder).save(trial, None)\n"
+        "Study(identity='x', objective=Goal(name='loss', direction='min'), tuner='random', spaces={}, trials=1,\n"
+        "      executions=1, distinct=1, infeasible=0, lowest_loss=0.5, corrected_loss=0.5).save(folder)\n"
+        "write_summary(folder)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert "β-字" in (tmp_path / "summary.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

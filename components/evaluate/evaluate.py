@@ -379,4 +379,4 @@ def _report(inputs: _Inputs, evaluation: Evaluation, asked: str, out: Path) -> N
         steps=[StepRecord.load(folder) for folder in steps],
     )
     report.save(out)
-    write_file(out / "report.html", lambda path: path.write_text(render(report)))
+    write_file(out / "report.html", lambda path: path.write_text(render(report), encoding="utf-8"))

@@ -1,5 +1,6 @@
 """The command line, `kep`: one file beside this per group of commands, what they do in the modules that they call."""
 
+import io
 import sys
 from typing import Annotated
 
@@ -42,11 +43,21 @@ def _options(
 
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that is not UTF-8 shows "?" where it lacks a letter.
+            stream.reconfigure(errors="replace")
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         app()
     except UserError as error:
         errors.print(f"error: {error}", markup=False)
+        sys.exit(2)
+    except UnicodeEncodeError as error:
+        letter = error.object[error.start : error.end]
+        errors.print(
+            f'error: the locale of this terminal has no "{letter}", which a path needs; set PYTHONUTF8=1', markup=False
+        )
         sys.exit(2)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""

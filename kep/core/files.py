@@ -28,13 +28,13 @@ def finite(value: Any) -> Any:
 
 
 def read_json(path: str | Path) -> Any:
-    return json.loads(Path(path).read_text())
+    return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as readable JSON with non-finite numbers as null, atomically."""
     text = json.dumps(finite(value), indent=1, sort_keys=True, allow_nan=False)
-    write_file(path, lambda temporary: temporary.write_text(text + "\n"))
+    write_file(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
 
 
 def write_file(path: str | Path, write: Callable[[Path], Any]) -> None:

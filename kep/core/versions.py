@@ -23,7 +23,7 @@ def revision() -> str | None:
         return None
     command = ["git", "describe", "--always", "--dirty"]
     try:
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=root, capture_output=True, check=False, encoding="utf-8")
     except FileNotFoundError:
         return None
     return done.stdout.strip() or None

@@ -443,8 +443,8 @@ def free_memory() -> int:
     """Bytes of memory that this process can still get: of the machine, or of its container where that has a limit."""
     free = psutil.virtual_memory().available
     try:
-        limit, used = ((CGROUP / f"memory.{name}").read_text().strip() for name in ("max", "current"))
-        pages = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+        limit, used = ((CGROUP / f"memory.{name}").read_text(encoding="utf-8").strip() for name in ("max", "current"))
+        pages = dict(line.split() for line in (CGROUP / "memory.stat").read_text(encoding="utf-8").splitlines())
     except OSError:
         return free  # no limit of this kind here
     # What was read of files counts as used, but is given up when memory is needed.

@@ -118,7 +118,7 @@ def of_run_file(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
         compile_training(path, given, images, machines, target)
-        spec, *platform = yaml.safe_load_all(path.read_text())
+        spec, *platform = yaml.safe_load_all(path.read_text(encoding="utf-8"))
     template = Template(spec, platform=platform[0] if platform else {})
     if template.data_in_reach:
         rehearse(settings, file.parent)
@@ -185,7 +185,7 @@ def publish(template: Template, repository: str, tags: list[str], credentials: A
             raise UserError(f'--tag: "{tag}" must be lower-case letters, digits and dashes, a letter first')
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
-        path.write_text(yaml.safe_dump(template.spec, sort_keys=True))
+        path.write_text(yaml.safe_dump(template.spec, sort_keys=True), encoding="utf-8")
         package, version = _registry(repository, lambda client: client.upload_pipeline(str(path), tags), credentials)
     return f"{repository}/{package}/{version}"
 
@@ -309,7 +309,7 @@ def _package(repository: str, package: str, version: str, credentials: Any) -> t
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "pipeline.yaml")
         _registry(repository, lambda client: client.download_pipeline(package, version, file_name=path), credentials)
-        return Path(path).read_text(), f"{repository}/{package}/{version}"
+        return Path(path).read_text(encoding="utf-8"), f"{repository}/{package}/{version}"
 
 
 def _registry(repository: str, act: Any, credentials: Any) -> Any:

@@ -99,10 +99,10 @@ class BoostedTrees:
         return {}
 
     def save(self, model: Any, folder: Path) -> None:
-        write_file(folder / "model.txt", lambda path: path.write_text(model.model_to_string()))
+        write_file(folder / "model.txt", lambda path: path.write_text(model.model_to_string(), encoding="utf-8"))
 
     def load(self, folder: Path) -> Any:
-        return lightgbm.Booster(model_str=(folder / "model.txt").read_text())
+        return lightgbm.Booster(model_str=(folder / "model.txt").read_text(encoding="utf-8"))
 
     def _predict(self, booster: Any, rows: AnyRows, rounds: int | None) -> np.ndarray:
         outputs = booster.predict(self._matrix(rows), num_iteration=rounds).astype(np.float32)

@@ -18,7 +18,7 @@ def log_metrics(metrics: Any, values: dict[str, float]) -> None:
 def keep(artifact: Any) -> None:
     """Gives an artifact of metadata its file: kfp.local reuses a cached task only if each of its artifacts has one."""
     Path(artifact.path).parent.mkdir(parents=True, exist_ok=True)
-    Path(artifact.path).write_text(json.dumps(artifact.metadata))
+    Path(artifact.path).write_text(json.dumps(artifact.metadata), encoding="utf-8")
 
 
 def show(page: Any, file: str) -> None:

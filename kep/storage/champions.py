@@ -332,6 +332,6 @@ def _with_opening(openings: dict[str, list[str]], fingerprint: str, by: str) -> 
 def locked(folder: str | Path) -> Iterator[None]:
     """Hold a local folder of champions alone, whichever run file names it; the lock goes with the process."""
     Path(folder).mkdir(parents=True, exist_ok=True)
-    with open(Path(folder) / ".lock", "w") as file:
+    with open(Path(folder) / ".lock", "w", encoding="utf-8") as file:
         flock(file, LOCK_EX)
         yield

@@ -47,7 +47,7 @@ def local_cluster(step: Step, workers: int) -> Iterator[None]:
             while not done.wait(0.5):
                 for number, other in enumerate(others, start=1):
                     if other.poll():
-                        log = (Path(folder) / f"{number}.log").read_text(errors="replace")
+                        log = (Path(folder) / f"{number}.log").read_text(errors="replace", encoding="utf-8")
                         print(log[-2000:], flush=True)
                         how = f"was killed by signal {-other.returncode}" if other.returncode < 0 else "ended"
                         for one in others:

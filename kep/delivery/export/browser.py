@@ -61,7 +61,7 @@ def save_tfjs(model: keras.Model, variant: str, folder: Path) -> None:
         "modelTopology": MessageToDict(graph),
         "weightsManifest": [{"paths": [WEIGHTS], "weights": weights}],
     }
-    (folder / MODEL).write_text(json.dumps(whole))
+    (folder / MODEL).write_text(json.dumps(whole), encoding="utf-8")
     (folder / WEIGHTS).write_bytes(b"".join(content))
 
 

@@ -127,7 +127,8 @@ def predict(columns):
     "tfjs": _FEATURES
     + f"""
 import subprocess
-node = subprocess.Popen(["node", "-e", {_NODE!r}, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+node = subprocess.Popen(["node", "-e", {_NODE!r}, path], **pipes)
 def predict(columns):
     given = features(columns)
     node.stdin.write(json.dumps(dict(rows=given.reshape(-1).tolist(), shape=given.shape)) + "\\n")
@@ -189,9 +190,9 @@ def predicted(format: str, path: Path, arrays: dict[str, np.ndarray], described:
         # A column may have any name; a file of arrays can't.
         numbered: dict[str, Any] = {str(place): array for place, array in enumerate(arrays.values())}
         np.savez(data, **numbered)
-        Path(told).write_text(json.dumps(described | {"arrays": list(arrays)}))
+        Path(told).write_text(json.dumps(described | {"arrays": list(arrays)}), encoding="utf-8")
         command = [sys.executable, "-c", script, str(path.absolute()), data, told, out]
-        done = subprocess.run(command, cwd=scratch, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=scratch, env=environment, capture_output=True, check=False, encoding="utf-8")
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no reason"])[-1]
             raise UserError(f"--format {format}: a fresh process can't run {path.name}: {reason[:300]}")

@@ -44,14 +44,14 @@ def folder_of(runs: str | Path) -> Path:
         raise UserError(f'{_WHERE}: "{runs}" is no gs:// path; give gs://BUCKET/FOLDER')
     folder = HERE / address.removeprefix("gs://")
     folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / _ADDRESS, lambda path: path.write_text(address))
+    write_file(folder / _ADDRESS, lambda path: path.write_text(address, encoding="utf-8"))
     return folder
 
 
 def address_of(runs: Path) -> str | None:
     """Return the address of the runs in a local folder; None where the folder is no copy."""
     file = runs / _ADDRESS
-    return file.read_text() if file.is_file() else None
+    return file.read_text(encoding="utf-8") if file.is_file() else None
 
 
 def checked_address(runs: Path, name: str) -> str | None:

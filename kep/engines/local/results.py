@@ -47,7 +47,7 @@ def _write(folder: Path, report: Report, verdict: Verdict) -> None:
 
     page = render(report, verdict)
     report.save(folder)
-    write_file(folder / "report.html", lambda path: path.write_text(page))
+    write_file(folder / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
 
 
 def results_table(label: Label, evaluation: Evaluation, weights: Weights) -> Table:

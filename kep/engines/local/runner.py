@@ -98,7 +98,7 @@ class RunsFolder:
         check_path(self.root.absolute())
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            file = open(self.root / "lock", "w")  # noqa: SIM115 (closed below)
+            file = open(self.root / "lock", "w", encoding="utf-8")  # noqa: SIM115 (closed below)
         except OSError as error:
             raise UserError(
                 f"--runs: {self.root} can't be written ({error.strerror}); choose another folder"
@@ -123,7 +123,7 @@ class RunsFolder:
             # With a number where the pipeline holds the component more than once.
             artifact = re.compile(f'/({names})(-\\d+)?/[^/"]+"')
             for entry in self.cache.glob("*.json"):
-                if artifact.search(entry.read_text()):
+                if artifact.search(entry.read_text(encoding="utf-8")):
                     entry.unlink()
 
 
@@ -140,6 +140,8 @@ def step_environment() -> dict[str, str]:
         # The working folder is the user's, and may hold a package `kep`, `models` or `keras`.
         "PYTHONSAFEPATH": "1",
         "PYTHONUNBUFFERED": "1",
+        # Logs are UTF-8, whatever the terminal is.
+        "PYTHONUTF8": "1",
         "TF_CPP_MIN_LOG_LEVEL": "2",
         # Threads that wait without spinning: two tasks of a loop share the cores.
         "OMP_WAIT_POLICY": "passive",
