@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -328,10 +329,28 @@ def _with_opening(openings: dict[str, list[str]], fingerprint: str, by: str) -> 
     return openings | {fingerprint: sorted({*openings.get(fingerprint, []), by})}
 
 
+def check_writable(folder: str | Path) -> None:
+    """Make a local folder of champions, if it is not there, and see that it can be written.
+
+    Raises:
+        UserError: It can't be.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{_WHERE}: {folder} can't be written ({error.strerror}); choose another folder") from error
+
+
 @contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
-    """Hold a local folder of champions alone, whichever run file names it; the lock goes with the process."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    """Hold a local folder of champions alone, whichever run file names it; the lock goes with the process.
+
+    Raises:
+        UserError: The folder can't be written.
+    """
+    check_writable(folder)
     with open(Path(folder) / ".lock", "w", encoding="utf-8") as file:
         flock(file, LOCK_EX)
         yield

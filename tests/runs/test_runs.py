@@ -338,12 +338,14 @@ def test_bad_data_is_one_sentence_and_status_2(tmp_path):
 
 
 def test_a_failing_step_is_one_line_with_its_log_and_status_1(tmp_path):
+    (tmp_path / "champion").mkdir()
+    (tmp_path / "champion" / "versions").touch()  # where promote needs a folder
     file = write_run(
         tmp_path,
         "fails",
         data={"source": "sklearn:breast_cancer"},
         search={"families": ["boosted_trees"], "max_trials": 1},
-        promote={"champion": "/proc/no-such-place"},
+        promote={"champion": "champion"},
     )
     done = kep("run", file, "--runs", tmp_path / "runs")
     assert done.returncode == 1, done.stdout
@@ -351,3 +353,10 @@ def test_a_failing_step_is_one_line_with_its_log_and_status_1(tmp_path):
     assert last.startswith("error: promote failed:")
     log = re.search(r"log: (\S+)\)", last)[1]
     assert Path(log).is_file()
+
+
+def test_a_champions_folder_that_can_not_be_written_is_told_of_before_anything_starts(tmp_path):
+    file = write_run(tmp_path, "x", data={"source": "sklearn:iris"}, promote={"champion": "/proc/no-such-place"})
+    done = kep("run", file, "--runs", tmp_path / "runs")
+    assert (done.returncode, done.stdout.count("\n")) == (2, 1)
+    assert done.stdout.startswith("error: promote.champion: /proc/no-such-place can't be written (")

@@ -17,6 +17,7 @@ from kep.artifacts.verdict import Verdict
 from kep.config.run_file import RunFile
 from kep.core.errors import UserError, nearest
 from kep.core.files import link, read_json
+from kep.core.location import Location
 from kep.core.versions import revision
 from kep.data.sources.fingerprint import fingerprint, size
 from kep.engines.local import mirror
@@ -73,6 +74,9 @@ def run(
     inside = "".join(f"-{id.removeprefix('sha256:')[:12]}" for id in images.values())
     given |= {"source": fingerprint(settings.data, base), "force": force}
     given |= {name: code + inside for name, code in codes(STEPS).items()}
+    champion = champions.Champion.of_parameter(str(given["champion"])).folder
+    if Location(champion).is_local:
+        champions.check_writable(champion)
     place = local.RunsFolder(runs / settings.name)
     _note_champion(settings, base, console)
     with place.locked():
