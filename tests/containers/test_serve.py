@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import requests
 
-from kep.data.records import Records
+from kep.data.schema import Manifest
 from kep.models.ensemble import raw_features
 from tests.helpers.containers import IRIS, docker
+from tests.helpers.records import rows_of_test
 
 pytestmark = pytest.mark.containers
 IMAGE = "keras-ensemble-pipelines/serve"
@@ -52,9 +53,8 @@ def test_a_container_answers_what_was_evaluated(evaluated, container):
     id, address = container
     ready(id)
     assert requests.get(f"{address}/ready", timeout=60).status_code == 200
-    (folder,) = evaluated.place.glob("store/*/ingest/records")
-    records = Records(folder, "evaluate")
-    table = raw_features(records.manifest, records.load("test"))
+    (folder,) = evaluated.place.glob("store/*/ingest/test")
+    table = raw_features(Manifest.load(folder), rows_of_test(folder))
     rows = [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
     answer = requests.post(f"{address}/ask", json.dumps({"instances": rows}), timeout=60)
     assert answer.status_code == 200, answer.text

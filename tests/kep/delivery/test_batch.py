@@ -13,6 +13,7 @@ from rich.console import Console
 from kep.config.prediction import DriftSettings, PredictSettings
 from kep.core.errors import UserError
 from kep.core.files import read_json, write_json
+from kep.data.schema import _fingerprint
 from kep.delivery import batch
 from kep.delivery.models import locate
 from kep.delivery.predict import predict
@@ -115,7 +116,8 @@ def test_a_model_that_knows_no_counts_is_refused_where_drift_is_asked_for(runs, 
     content = read_json(old / "manifest.json")
     for part in (*content["columns"], content["label"]):
         del part["edges"], part["counts"]
-    write_json(old / "manifest.json", content | {"version": 1})
+    content |= {"version": 1}
+    write_json(old / "manifest.json", content | {"fingerprint": _fingerprint(content)})
     given = batch.parameters(str(DATA / "churn.csv"), str(old), tmp_path, drift=DriftSettings())
     with pytest.raises(UserError, match="manifest has version 1 and does not hold how its train rows"):
         batch.batch(given, tmp_path / "out", tmp_path / "runs", Console(quiet=True))
