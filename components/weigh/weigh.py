@@ -236,7 +236,9 @@ def load_predictions(folder: Path, id: str, manifest: Manifest) -> dict[str, np.
     result, roles = BestEpoch.load(folder), manifest.roles
     for name in (PREDICTIONS, TRAINED_ON):
         if not (folder / name).is_file():
-            raise UserError(f"weigh: {id} has no {name}, so nothing says which rows made it")
+            raise UserError(
+                f"weigh: {id} has no {name} in {folder}, so nothing says which rows made it; run best_epoch again"
+            )
     result.check(folder, PREDICTIONS, TRAINED_ON)
     stored, trained_on = dict(np.load(folder / PREDICTIONS)), dict(np.load(folder / TRAINED_ON))
     other = result.folds is None and len(stored["ids"]) != roles["validation"].rows

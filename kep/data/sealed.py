@@ -65,7 +65,11 @@ def unsealed(test: Path, step: str) -> Iterator[Path]:
             except OSError as error:
                 raise RunError(f"records: {sealed} cannot be read ({error.strerror}); run ingest again") from error
         manifest.save(folder)
-        yield Path(folder)
+        try:
+            yield Path(folder)
+        except (RunError, UserError) as error:
+            # Where the rows lie, not their copy.
+            raise type(error)(str(error).replace(folder, str(test))) from error
 
 
 def _encipher(manifest: Manifest, source: Path, target: Path, name: str) -> None:
