@@ -267,7 +267,8 @@ def load_predictions(folder: Path, id: str, manifest: Manifest) -> dict[str, np.
 def _problem(stored: Mapping[str, np.ndarray], result: BestEpoch, manifest: Manifest) -> str | None:
     """Return why arrays can't be predictions of the held-out rows, in words; None where they can."""
     classes, labels, ids = manifest.label.classes, stored["labels"], stored["ids"]
-    runs = len(result.seeds) // (result.folds or 1)
+    # Folds forward in time can be fewer than were asked for.
+    runs = len(result.seeds) // max(1, len(np.unique(stored["folds"])))
     shape = (runs, len(ids)) if classes is None else (runs, len(ids), len(classes))
     if wrong := problem(stored["predictions"], shape):
         return wrong
