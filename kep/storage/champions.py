@@ -27,7 +27,6 @@ OPENINGS = "openings.json"
 POINTER = "champion.json"
 """File in the champions' folder whose `version` names the folder under `versions/` that serves."""
 _WHERE = "promote.champion"
-_CLOUD = "gs://"
 _VERSION = re.compile("[0-9a-f]{12}")
 """Names of versions as `content_version` makes them."""
 
@@ -133,7 +132,7 @@ def read(folder: str | Path) -> Pointer:
         UserError: It can't be read.
     """
     folder = str(folder).rstrip("/")
-    if folder.startswith(_CLOUD):
+    if Location(folder).is_cloud:
         from kep.google import objects
 
         place = f"{folder}/{POINTER}"
@@ -162,7 +161,7 @@ def opened(champion: str) -> Iterator[Path]:
     Raises:
         UserError: It can't be read, is gone, or is damaged.
     """
-    if not champion.startswith(_CLOUD):
+    if not Location(champion).is_cloud:
         _check(champion, Path(champion))
         yield Path(champion)
         return
@@ -236,7 +235,7 @@ def add(folder: str, version: str, ensemble: Path) -> bool:
         UserError: It can't be written.
     """
     target = version_folder(folder, version)
-    if folder.startswith(_CLOUD):
+    if Location(folder).is_cloud:
         from kep.google import objects
 
         return objects.upload(ensemble, target, _WHERE)
@@ -249,7 +248,7 @@ def add(folder: str, version: str, ensemble: Path) -> bool:
 
 def point(pointer: Pointer, promotion: Promotion) -> bool:
     """Make a version that is there the champion; arguments and result as of `move`."""
-    if pointer.folder.startswith(_CLOUD):
+    if Location(pointer.folder).is_cloud:
         from kep.google import objects
 
         text = json.dumps(promotion.with_fingerprint(), indent=1, sort_keys=True) + "\n"
@@ -268,7 +267,7 @@ def versions(folder: str) -> list[str]:
         UserError: It can't be read.
     """
     folder = folder.rstrip("/")
-    if folder.startswith(_CLOUD):
+    if Location(folder).is_cloud:
         from kep.google import objects
 
         prefix = f"{folder.partition('//')[2].partition('/')[2]}/versions/"

@@ -11,6 +11,7 @@ from typing import ClassVar
 from kep.core.errors import UserError
 from kep.core.files import link, write_file
 from kep.core.json_model import JsonModel
+from kep.core.location import Location
 from kep.engines.local.runner import RunsFolder
 
 HERE = Path("runs") / ".gs"
@@ -37,7 +38,7 @@ def folder_of(runs: str | Path) -> Path:
     Raises:
         UserError: The address is none.
     """
-    if not str(runs).startswith("gs://"):
+    if not Location(str(runs)).is_cloud:
         return Path(runs)
     address = str(runs).rstrip("/")
     if not _BUCKET.fullmatch(address):

@@ -165,7 +165,7 @@ def _containers(
     folder: Path, place: local.RunsFolder, settings: RunFile, base: Path, given: Mapping[str, Any]
 ) -> Containers:
     champion = champions.Champion.of_parameter(given["champion"]).folder
-    if champion.startswith("gs://"):
+    if Location(champion).is_cloud:
         raise UserError(
             f"promote.champion: {champion} can't be reached from containers without a network; use a folder"
         )
@@ -182,7 +182,7 @@ def _containers(
 
 def _note_champion(settings: RunFile, base: Path, console: Console) -> None:
     """Says so where the run file names a champion's folder that holds none: a misspelt path would promote anything."""
-    if settings.promote.champion is None or settings.promote.champion.startswith("gs://"):
+    if settings.promote.champion is None or Location(settings.promote.champion).is_cloud:
         return
     folder = base / settings.promote.champion
     if champions.read(folder).version is None:
