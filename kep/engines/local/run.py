@@ -28,7 +28,7 @@ from kep.engines.local.results import finish, results_table
 from kep.engines.preflight import MOST_SURVEYED, devices, survey
 from kep.engines.progress import View
 from kep.pipelines.images import LOCAL
-from kep.pipelines.parameters import arguments, codes, located, versions, whole_code, with_champion
+from kep.pipelines.parameters import arguments, check_path, codes, located, versions, whole_code, with_champion
 from kep.pipelines.steps import STEPS
 from kep.storage import champions
 
@@ -74,10 +74,12 @@ def run(
     inside = "".join(f"-{id.removeprefix('sha256:')[:12]}" for id in images.values())
     given |= {"source": fingerprint(settings.data, base), "force": force}
     given |= {name: code + inside for name, code in codes(STEPS).items()}
+    place = local.RunsFolder(runs / settings.name)
+    # Before the champions' folder is made: a refused run leaves nothing.
+    check_path(place.root.absolute())
     champion = champions.Champion.of_parameter(str(given["champion"])).folder
     if Location(champion).is_local:
         champions.check_writable(champion)
-    place = local.RunsFolder(runs / settings.name)
     _note_champion(settings, base, console)
     with place.locked():
         if again_from:
