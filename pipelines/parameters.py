@@ -77,14 +77,19 @@ def kfp_safe(text: str) -> str:
     return text.replace("python3", "python\\u0033").replace("{{$", "{{\\u0024")
 
 
-def check_path(path: Path) -> None:
+def check_path(path: Path, option: str = "--runs", instead: str = "choose another folder") -> None:
     """Refuses a folder whose path kfp.local would alter.
+
+    Args:
+        path: Absolute.
+        option: What gave it.
+        instead: What the user can do.
 
     Raises:
         UserError: `python3` is part of the path.
     """
     if "python3" in str(path):
-        raise UserError(f'--runs: kfp.local replaces "python3" in paths, and {path} holds it; choose another folder')
+        raise UserError(f'{option}: kfp.local replaces "python3" in paths, and {path} holds it; {instead}')
 
 
 def codes(steps: Iterable[str]) -> dict[str, str]:

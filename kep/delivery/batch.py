@@ -22,7 +22,7 @@ from kep.engines.local import run as running
 from kep.engines.local import runner
 from kep.engines.progress import say
 from kep.pipelines.compile import compile_prediction
-from kep.pipelines.parameters import codes, kfp_safe, located
+from kep.pipelines.parameters import check_path, codes, kfp_safe, located
 from kep.pipelines.steps import PREDICTION_STEPS
 from kep.storage import champions
 
@@ -55,9 +55,8 @@ def parameters(
         folder, reading = model.rstrip("/"), DataSettings(source="")
     else:
         path, reading = named(model, runs)
+        check_path(path.resolve(), "--model", "copy it elsewhere")
         folder = str(path.resolve())
-        if "python3" in folder:
-            raise UserError(f'--model: kfp.local replaces "python3" in paths, and {folder} holds it; copy it elsewhere')
     reading = located(reading.model_copy(update={"source": data, "exclude": exclude or []}), Path())
     settings = PredictSettings(data=reading, **more)
     given = {"model": folder, "predict_config": kfp_safe(settings.to_json())}
