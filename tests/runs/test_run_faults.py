@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from kep.storage.champions import POINTER, opened, read
+from kep.storage.champions import OPENINGS, POINTER, opened, read
 from tests.helpers.commands import Run, kep, write_run
 from tests.helpers.paths import DATA
 from tests.servers import gcs as storage
@@ -57,7 +57,8 @@ def test_a_run_through_faults_is_the_run_without(tmp_path, monkeypatch):
         local = read(tmp_path / "runs" / "champions" / "calm")
         with opened(local.champion) as folder:
             assert set(whole) == {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
-        # What is under the champions' folder: the pointer, and the files of that one version.
+        # What is under the champions' folder: the pointer, the openings of test rows, and that one version.
         names = [name for (_, name) in server.objects if name.startswith("best/")]
-        assert sorted(names) == sorted([f"best/{POINTER}", *(f"best/versions/{champion.version}/{n}" for n in whole)])
+        files = [f"best/versions/{champion.version}/{name}" for name in whole]
+        assert sorted(names) == sorted([f"best/{POINTER}", f"best/{OPENINGS}", *files])
         assert json.loads(server.objects["data", f"best/{POINTER}"].data)["version"] == champion.version
