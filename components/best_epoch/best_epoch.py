@@ -40,8 +40,6 @@ def run(
     config: str,
     batch_size: int,
     hardware: str,
-    seed: int,
-    code: str,
 ) -> None:
     """Trains a candidate from several fresh seeds on train rows, watching validation rows; or so in each fold.
 
@@ -58,8 +56,6 @@ def run(
         config: JSON of `BestEpochTask`.
         batch_size: Rows of one optimiser step.
         hardware: JSON of `TrainingHardware`.
-        seed: Seed of the run.
-        code: Hash of the code, part of the identity of partial work.
 
     Raises:
         UserError: This machine can't do what `hardware` asks for.
@@ -69,9 +65,9 @@ def run(
     step.label = chosen.id
     data = step.open(records)
     train, validation = data.open("train"), data.open("validation")
-    key = identity(seed, code, candidate, families, config, batch_size, hardware, data.manifest.fingerprint)
+    key = identity(step.seed, step.code, candidate, families, config, batch_size, hardware, data.manifest.fingerprint)
     work = step.work(key)
-    parts = folds(train, validation, data.manifest, settings.folds, derive(seed, "folds"))
+    parts = folds(train, validation, data.manifest, settings.folds, derive(step.seed, "folds"))
     trainings = [(number, fold) for number in range(settings.seeds) for fold in range(len(parts))]
     with placed(step, spec_of(chosen.family, families, data.manifest), data.manifest, hardware, batch_size) as place:
         for number, fold in trainings:
@@ -81,7 +77,7 @@ def run(
                 max_epochs=settings.max_epochs,
                 patience=settings.patience,
                 batch_size=place.batch_size,
-                seed=derive(seed, "best_epoch", chosen.id, number, *([fold] if fold else [])),
+                seed=derive(step.seed, "best_epoch", chosen.id, number, *([fold] if fold else [])),
             )
             where = f", fold {fold + 1} of {len(parts)}" if settings.folds else ""
             name = f"seed {number + 1} of {settings.seeds}{where}" if len(trainings) > 1 else ""

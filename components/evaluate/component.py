@@ -46,17 +46,22 @@ def evaluate(
         classification: Confusion matrix and ROC curve, for the pipeline's page.
         report: The report as one offline page.
     """
-    from kep.components.evaluate.evaluate import run
+    from pathlib import Path
+
+    from kep.components.evaluate.evaluate import Inputs, run
     from kep.components.evaluate.kfp_artifacts import log
 
+    inputs = Inputs(
+        records=Path(records.path),
+        test=Path(test.path),
+        study=Path(study.path),
+        results=[Path(result.path) for result in results],
+        weights=Path(weights.path),
+        members=[Path(member.path) for member in members],
+    )
     done = run(
         out=evaluation.path,
-        records=records.path,
-        test=test.path,
-        study=study.path,
-        results=[result.path for result in results],
-        weights=weights.path,
-        members=[member.path for member in members],
+        inputs=inputs,
         ensemble=ensemble.path,
         config=config,
         asked=asked,

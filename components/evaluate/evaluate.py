@@ -1,7 +1,7 @@
 """The one look at the test rows: metrics with intervals, the report, and the ensemble as one artifact."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,34 +69,62 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
-class _Inputs:
+class Inputs:
     """Folders that the steps before wrote.
 
     Attributes:
         records: Train and validation rows from ingest.
         test: Sealed test rows from ingest, with the whole manifest.
         study: Output of tune.
-        results: Outputs of best_epoch, by candidate id.
+        results: Outputs of best_epoch, one per candidate, in any order.
         weights: Output of weigh.
-        members: Outputs of retrain, in order of weight.
+        members: Outputs of retrain, one per member, in any order.
     """
 
     records: Path
     test: Path
     study: Path
-    results: list[Path]
+    results: Sequence[Path]
     weights: Path
-    members: list[Path]
+    members: Sequence[Path]
 
-    @classmethod
-    def ordered(
-        cls, records: str, test: str, study: str, results: list[str], weights: str, members: list[str]
-    ) -> "_Inputs":
-        """Return the folders in order, in whichever order they were given."""
-        by_candidate = sorted(map(Path, results), key=lambda folder: BestEpoch.load(folder).candidate.id)
-        by_id = {TrainedMember.load(folder).id: Path(folder) for folder in members}
-        by_weight = [by_id[member.id] for member in Weights.load(weights).members]
-        return cls(Path(records), Path(test), Path(study), by_candidate, Path(weights), by_weight)
+    def ordered(self) -> "Inputs":
+        """Return the same folders: results by candidate id, members by weight."""
+        results = sorted(self.results, key=lambda folder: BestEpoch.load(folder).candidate.id)
+        by_id = {TrainedMember.load(folder).id: folder for folder in self.members}
+        members = [by_id[member.id] for member in Weights.load(self.weights).members]
+        return replace(self, results=results, members=members)
+
+    def manifest(self) -> Manifest:
+        """Return the whole manifest.
+
+        Raises:
+            UserError: The test rows are not those of the records.
+        """
+        manifest = Manifest.load(self.test)
+        if manifest.fingerprint != Manifest.load(self.records).fingerprint:
+            raise UserError(f"evaluate: the test rows of {self.test} are not those of {self.records}; run ingest again")
+        return manifest
+
+    def ledger(self, own: Sequence[LedgerLine]) -> list[LedgerTotal]:
+        """Return who read which roles: one line per step and role, in the order of the flow.
+
+        Args:
+            own: Ledger of this step.
+        """
+        folders = [self.study, *self.results, self.weights, *self.members]
+        lines = [line for folder in folders for line in StepRecord.load(folder).ledger]
+        together: dict[tuple[str, str], list[LedgerLine]] = {}
+        for line in [*lines, *own]:
+            together.setdefault((line.step, line.role), []).append(line)
+        return [LedgerTotal(**dict(same[0]), times=len(same)) for same in together.values()]
+
+    def write_ensemble(self, folder: str) -> None:
+        """Write the members with their weights as one ensemble."""
+        weights = Weights.load(self.weights)
+        by_id = {member.id: place for member, place in zip(weights.members, self.members, strict=True)}
+        with new_folder(folder) as new:
+            ensembles.write(new, by_id, self.records, _trained_on(self.results[0]), weights.pooling)
 
 
 @dataclass(frozen=True)
@@ -125,33 +153,21 @@ class _Tested:
 def run(
     step: Step,
     *,
-    records: str,
-    test: str,
-    study: str,
-    results: list[str],
-    weights: str,
-    members: list[str],
+    inputs: Inputs,
     ensemble: str,
     config: str,
     asked: str,
     champion: str,
-    seed: int,
 ) -> Evaluated:
     """Score on the test rows; write the ensemble, `evaluation.json`, `predictions.npz` and the report.
 
     Args:
         step: This execution.
-        records: Folder of the records.
-        test: Folder of the sealed test rows.
-        study: Folder that `tune` wrote.
-        results: Folders that `best_epoch` wrote.
-        weights: Folder that `weigh` wrote.
-        members: Folders that `retrain` wrote.
+        inputs: Folders that the steps before wrote.
         ensemble: Where the ensemble goes.
         config: JSON of `EvaluateSettings`.
         asked: JSON of the whole run file, for the report.
         champion: JSON of `Champion`.
-        seed: Seed of the run.
 
     Raises:
         UserError: A slice column does not exist, or the reloaded ensemble predicts something else than was evaluated.
@@ -160,32 +176,27 @@ def run(
     place = Champion.of_parameter(champion)
     place.check_lasting()
     against = place.current
-    manifest = Manifest.load(test)
-    if manifest.fingerprint != Manifest.load(records).fingerprint:
-        raise UserError(f"evaluate: the test rows of {test} are not those of {records}; run ingest again")
+    manifest = inputs.manifest()
     _check_slices(settings.slices, manifest)
-    inputs = _Inputs.ordered(records, test, study, results, weights, members)
-    weighed = Weights.load(weights)
-    with new_folder(ensemble) as folder:
-        by_id = {member.id: place for member, place in zip(weighed.members, inputs.members, strict=True)}
-        ensembles.write(folder, by_id, inputs.records, _trained_on(inputs.results[0]), weighed.pooling)
-
-    with step.open_test(test) as data:
+    inputs = inputs.ordered()
+    inputs.write_ensemble(ensemble)
+    with step.open_test(inputs.test) as data:
         tested = _test(Ensemble(ensemble), data.load("test"))
     opened_in = note_opening(place.folder, manifest.roles["test"].fingerprint, content_version(Path(ensemble)))
     step.progress(f"these test rows have been opened in {opened_in} run{'s' * (opened_in > 1)}")
     difference = _check_reloaded(ensemble, manifest, tested.rows, tested.pooled)
     save_predicted(manifest, tested.pooled, Path(ensemble))
     step.progress(
-        f"ensemble of {len(by_id)} reloaded: raw features give the evaluated predictions within {difference:.1e}"
+        f"ensemble of {len(tested.members)} reloaded: raw features give the evaluated predictions within "
+        f"{difference:.1e}"
     )
     arrays: dict[str, Any] = {"labels": tested.rows.labels, "ids": tested.rows.ids} | tested.named
     write_file(step.out / STORED, lambda path: np.savez(path, **arrays))
     evaluation = Evaluation(
-        **_measured(step, tested, weighed, settings, seed),
+        **_measured(step, tested, Weights.load(inputs.weights), settings),
         reload_difference=difference,
-        champion=_against(against, tested, settings.bootstrap, seed),
-        ledger=ledger([study, *results, weights, *members], step.ledger),
+        champion=_against(against, tested, settings.bootstrap, step.seed),
+        ledger=inputs.ledger(step.ledger),
         openings=opened_in,
         files={STORED: tree_digest(step.out / STORED)},
     )
@@ -200,9 +211,9 @@ def run(
     )
 
 
-def _measured(step: Step, tested: _Tested, weighed: Weights, settings: EvaluateSettings, seed: int) -> dict[str, Any]:
+def _measured(step: Step, tested: _Tested, weighed: Weights, settings: EvaluateSettings) -> dict[str, Any]:
     """Return the fields of `Evaluation` that follow from the predictions of the test rows."""
-    manifest, labels = tested.ensemble.manifest, tested.rows.labels
+    manifest, labels, seed = tested.ensemble.manifest, tested.rows.labels, step.seed
     task, resamples = manifest.label.task, settings.bootstrap
     scores = _scores(step, tested, resamples, seed)
     return {
@@ -279,20 +290,6 @@ def without(
     return left_out
 
 
-def ledger(folders: Sequence[str | Path], own: Sequence[LedgerLine]) -> list[LedgerTotal]:
-    """Return who read which roles: one line per step and role, in the order of the flow.
-
-    Args:
-        folders: Outputs of the steps, each with a step.json.
-        own: Ledger of this step.
-    """
-    lines = [line for folder in folders for line in StepRecord.load(folder).ledger]
-    together: dict[tuple[str, str], list[LedgerLine]] = {}
-    for line in [*lines, *own]:
-        together.setdefault((line.step, line.role), []).append(line)
-    return [LedgerTotal(**dict(same[0]), times=len(same)) for same in together.values()]
-
-
 def _check_slices(columns: list[str], manifest: Manifest) -> None:
     known = [column.name for column in manifest.columns if column.kind != "image"]
     for name in columns:
@@ -363,7 +360,7 @@ def _against(champion: str | None, tested: _Tested, resamples: int, seed: int) -
     return Comparison(champion=champion, unseen=int(unseen.sum()), difference=difference)
 
 
-def _report(inputs: _Inputs, evaluation: Evaluation, asked: str, out: Path) -> None:
+def _report(inputs: Inputs, evaluation: Evaluation, asked: str, out: Path) -> None:
     """Write `report.json` and `report.html`."""
     steps = [inputs.records, inputs.study, *inputs.results, inputs.weights, *inputs.members]
     study = Study.load(inputs.study)

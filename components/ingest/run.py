@@ -15,14 +15,14 @@ from kep.runtime.step import Step, entry
 
 
 @entry("ingest")
-def run(step: Step, *, config: str, source: str, seed: int, code: str, test: str) -> Manifest:
+def run(step: Step, *, config: str, source: str, test: str) -> Manifest:
     """Ingest by the data section `config`; the sealed test rows go to the folder `test`.
 
     The source is refused where it is not the one of the fingerprint `source`.
     """
     settings = _settings(config)
     with unchanged(settings, source):
-        ingest(settings, seed, step.out, scratch=step.work(source))
+        ingest(settings, step.seed, step.out, scratch=step.work(source))
     with new_folder(test) as sealed:
         return seal(step.out, sealed)
 
@@ -42,12 +42,12 @@ def keys(step: Step, *, part: str, config: str, source: str, scans: list[str]) -
 
 
 @entry("ingest")
-def roles(step: Step, *, config: str, source: str, seed: int, scans: list[str], keys: list[str]) -> None:
+def roles(step: Step, *, config: str, source: str, scans: list[str], keys: list[str]) -> None:
     """Gives each row its role."""
     step.label = "roles"
     known = _known(scans, config)
     known.check(source)
-    tasks.roles(known, _paths(keys), _settings(config), seed, step.work(f"{source}-roles"), step.out)
+    tasks.roles(known, _paths(keys), _settings(config), step.seed, step.work(f"{source}-roles"), step.out)
 
 
 @entry("ingest")
@@ -59,25 +59,23 @@ def count(step: Step, *, part: str, config: str, source: str, scans: list[str], 
 
 
 @entry("ingest")
-def write(
-    step: Step, *, part: str, config: str, source: str, seed: int, scans: list[str], roles: str, counts: list[str]
-) -> None:
+def write(step: Step, *, part: str, config: str, source: str, scans: list[str], roles: str, counts: list[str]) -> None:
     """Writes one part's rows as pieces of the shards."""
     task, known = _task(step, "write", part, config, source), _known(scans, config)
     features = tasks.counted(known, _paths(counts), task.settings)
     with task.reading(known.states[task.part]):
-        tasks.write(task, known, tasks.read_roles(Path(roles)), features, seed, step.out)
+        tasks.write(task, known, tasks.read_roles(Path(roles)), features, step.seed, step.out)
 
 
 @entry("ingest")
 def join(
-    step: Step, *, config: str, seed: int, scans: list[str], roles: str, counts: list[str], pieces: list[str], test: str
+    step: Step, *, config: str, scans: list[str], roles: str, counts: list[str], pieces: list[str], test: str
 ) -> Manifest:
     """Makes the records of all pieces."""
     step.label = "join"
     known, settings = _known(scans, config), _settings(config)
     features = tasks.counted(known, _paths(counts), settings)
-    tasks.join(known, tasks.read_roles(Path(roles)), features, _paths(pieces), settings, seed, step.out)
+    tasks.join(known, tasks.read_roles(Path(roles)), features, _paths(pieces), settings, step.seed, step.out)
     with new_folder(test) as sealed:
         return seal(step.out, sealed)
 

@@ -30,7 +30,7 @@ def plan(step: Step, *, model: str, config: str) -> list[str]:
 
 
 @entry("predict")
-def run(step: Step, *, part: str, model: str, config: str, code: str) -> None:
+def run(step: Step, *, part: str, model: str, config: str) -> None:
     """Predicts one slice of the source; shards that an earlier attempt wrote are not predicted again."""
     own, settings = SourceSlice(**json.loads(part)), PredictSettings.model_validate_json(config)
     step.label = str(own.number + 1)
@@ -40,7 +40,7 @@ def run(step: Step, *, part: str, model: str, config: str, code: str) -> None:
 
     ensemble = Ensemble(Path(model) / own.model)
     bins = travelling(ensemble.manifest, Path(model) / own.model) if can_observe(ensemble.manifest) else []
-    work = step.work(f"{own.number}-{_digest(part, config, code)}")
+    work = step.work(f"{own.number}-{_digest(part, config, step.code)}")
     predicting.predict_slice(ensemble, bins, own, settings, work, step.out, step.progress)
 
 

@@ -30,8 +30,6 @@ def run(
     config: str,
     batch_size: int,
     hardware: str,
-    seed: int,
-    code: str,
 ) -> None:
     """Trains one member and writes it with `member.json`.
 
@@ -44,8 +42,6 @@ def run(
         config: JSON of `RetrainSettings`.
         batch_size: Rows of one optimiser step.
         hardware: JSON of `TrainingHardware`.
-        seed: Seed of the run.
-        code: Hash of the code, part of the identity of partial work.
     """
     settings, chosen = RetrainSettings.model_validate_json(config), Member.from_json(member)
     step.label = chosen.id
@@ -55,11 +51,11 @@ def run(
         step.progress("retraining is off: the model that best_epoch trained on the train rows is used as it is")
         Weights.load(weights).check(weights, f"models/{chosen.id}")
         shutil.copytree(Path(weights) / "models" / chosen.id, step.out, dirs_exist_ok=True)
-        done = _Done(float(chosen.median_best), "off", derive(seed, "best_epoch", chosen.id, 0), ("train",), None)
+        done = _Done(float(chosen.median_best), "off", derive(step.seed, "best_epoch", chosen.id, 0), ("train",), None)
         _write(step.out, chosen, data.manifest, spec, done)
         return
     rows = concat([data.open("train"), data.open("validation")])
-    model_seed = derive(seed, "retrain", chosen.id)
+    model_seed = derive(step.seed, "retrain", chosen.id)
     with placed(step, spec, data.manifest, hardware, batch_size) as place:
         share = chosen.trained_rows / len(rows) if place.family.unit == "epoch" else 1.0
         units = length(settings.epochs, chosen.median_best, share)
@@ -67,7 +63,7 @@ def run(
             f"{units:g} {place.family.unit}s on {len(rows)} rows (best {place.family.unit} {chosen.median_best}, rule "
             f"{settings.epochs})"
         )
-        key = identity(model_seed, code, member, families, config, hardware, batch_size, data.manifest.fingerprint)
+        key = identity(model_seed, step.code, member, families, config, hardware, batch_size, data.manifest.fingerprint)
         kept = place.checkpoints(step.work(key), key)
         with place.monitor(step, "", kept, units) as monitor:
             # The limits are those of a training that watches validation rows; this one has a length instead.

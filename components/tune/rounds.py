@@ -24,7 +24,7 @@ from kep.runtime.step import Step, entry
 
 @entry("tune")
 def suggest(
-    step: Step, *, records: str, families: str, config: str, seed: int, searched: str | None, trials: list[str]
+    step: Step, *, records: str, families: str, config: str, searched: str | None, trials: list[str]
 ) -> list[str]:
     """Gathers the last round's records and suggests the next round's trainings.
 
@@ -33,7 +33,6 @@ def suggest(
         records: Folder of the records.
         families: JSON list made by `kep.models.registry.travelling`.
         config: JSON of `SearchSettings`.
-        seed: Seed of the run.
         searched: Folder of the round before; None for the first round, which checks the families with one batch.
         trials: Folders of the trials that the round before suggested.
 
@@ -49,7 +48,7 @@ def suggest(
     if searched is None:
         members = {spec["name"]: family(spec, data.manifest) for spec in specs(families, data.manifest)}
         train = data.open("train")
-        with Pool(Executor(members, task, train, train, settings, seed), workers=1) as pool:
+        with Pool(Executor(members, task, train, train, settings, step.seed), workers=1) as pool:
             found = spaces(pool, list(members), step)
         orders: list[Order] = []
         ended: list[Trial] = []
@@ -59,7 +58,7 @@ def suggest(
         for trial in ended[-len(trials) :]:
             step.progress(told(trial, settings.objective.name), len(ended), settings.trainings)
         check_failures(ended, settings.max_failures)
-    plan, known = Plan(found, settings, seed, data.manifest.fingerprint), dict(enumerate(ended))
+    plan, known = Plan(found, settings, step.seed, data.manifest.fingerprint), dict(enumerate(ended))
     new: list[Order] = []
     while len(new) < settings.parallel_trials:
         order = plan.next([*orders, *new], known)
@@ -74,7 +73,7 @@ def suggest(
 
 
 @entry("tune")
-def trial(step: Step, *, order: str, records: str, families: str, config: str, hardware: str, seed: int) -> None:
+def trial(step: Step, *, order: str, records: str, families: str, config: str, hardware: str) -> None:
     """Does one training and writes its record.
 
     A training that kills its process is infeasible, as in the search on one machine.
@@ -86,7 +85,6 @@ def trial(step: Step, *, order: str, records: str, families: str, config: str, h
         families: JSON list made by `kep.models.registry.travelling`.
         config: JSON of `SearchSettings`.
         hardware: JSON of `TrialHardware`.
-        seed: Seed of the run.
     """
     device = TrialHardware.model_validate_json(hardware)
     limit_threads(device, not visible_gpus())
@@ -96,11 +94,11 @@ def trial(step: Step, *, order: str, records: str, families: str, config: str, h
     manifest = data.manifest
     settings = load(config, manifest.label.task)
     members = {asked.family: family(spec_of(asked.family, families, manifest), manifest, on(device))}
-    executor = Executor(members, manifest.label.task, data.open("train"), data.open("validation"), settings, seed)
+    executor = Executor(members, manifest.label.task, data.open("train"), data.open("validation"), settings, step.seed)
     with Pool(executor, 1, settings.trial_minutes and 60 * settings.trial_minutes) as pool:
         pool.submit(0, asked)
         ((_, answer),) = pool.results()
-    done, predictions = result(asked, answer, seed)
+    done, predictions = result(asked, answer, step.seed)
     TrialStore(step.out).save(done, predictions)
     step.progress(told(done, settings.objective.name))
 

@@ -49,8 +49,6 @@ def run(
     families: str,
     config: str,
     hardware: str,
-    seed: int,
-    code: str,
     searched: str | None = None,
     trials: list[str] | None = None,
 ) -> list[str]:
@@ -62,8 +60,6 @@ def run(
         families: JSON list made by `kep.models.registry.travelling`.
         config: JSON of `SearchSettings`.
         hardware: JSON of `TrialHardware`.
-        seed: Seed of the run.
-        code: Hash of the code, part of the study's identity.
         searched: Folder of the last round, when the trials were tasks of their own (`rounds`): then nothing is left to
             search.
         trials: Folders of that round's trials.
@@ -80,13 +76,13 @@ def run(
     train, validation = data.open("train"), data.open("validation")
     device = TrialHardware.model_validate_json(hardware)
     share = Share.of_machine(settings.workers, device)
-    identity = _identity(settings, share.workers, device, families, data.manifest.fingerprint, seed, code)
+    identity = _identity(step, settings, share.workers, device, families, data.manifest.fingerprint)
     if searched:
         _, executions = gather(searched, trials or [], step.out)
         done = _Searched(TrialStore(step.out), executions, load_spaces(searched))
     else:
         members = {spec["name"]: family(spec, data.manifest, on(device)) for spec in specs(families, data.manifest)}
-        executor = Executor(members, label.task, train, validation, settings, seed)
+        executor = Executor(members, label.task, train, validation, settings, step.seed)
         # A search with a larger budget goes on from these records.
         shape = (len(validation), len(label.classes)) if label.classes else (len(validation),)
         done = _search(step, TrialStore(step.work(identity, keep=True), shape), executor, share)
@@ -97,7 +93,8 @@ def run(
         f"replicates, {_infeasible(whole)} infeasible"
     )
     chosen = _chosen(step, done.store, whole, validation.labels, label.task, settings)
-    corrected = candidates.corrected_loss(done.store, whole, validation.labels, label.task, derive(seed, "corrected"))
+    fresh = derive(step.seed, "corrected")
+    corrected = candidates.corrected_loss(done.store, whole, validation.labels, label.task, fresh)
     study = _study(identity, settings, done, whole, corrected, chosen)
     study.save(step.out)
     write_summary(step.out)
@@ -182,13 +179,7 @@ def _infeasible(trials: Sequence[Trial]) -> int:
 
 
 def _identity(
-    settings: SearchSettings,
-    workers: int,
-    device: TrialHardware,
-    families: str,
-    fingerprint: str,
-    seed: int,
-    code: str,
+    step: Step, settings: SearchSettings, workers: int, device: TrialHardware, families: str, fingerprint: str
 ) -> str:
     """Return the hash of everything that a trial depends on.
 
@@ -198,5 +189,5 @@ def _identity(
     budget |= {"families", "workers"}
     own = settings.model_dump(mode="json", exclude=budget)
     arithmetic = device.model_dump(include={"precision", "jit"})
-    parts = json.dumps([own, workers, arithmetic, families, fingerprint, seed, code], sort_keys=True)
+    parts = json.dumps([own, workers, arithmetic, families, fingerprint, step.seed, step.code], sort_keys=True)
     return hashlib.sha256(parts.encode()).hexdigest()[:16]

@@ -77,7 +77,7 @@ class Choice:
 
 
 @entry("weigh")
-def run(step: Step, *, results: list[str], records: str, config: str, retrain: str, seed: int) -> list[str]:
+def run(step: Step, *, results: list[str], records: str, config: str, retrain: str) -> list[str]:
     """Fit the weights and write `weights.json`; without retraining, the members' train-only models too.
 
     Args:
@@ -86,7 +86,6 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
         records: Folder of the records; only the manifest is read.
         config: JSON of `EnsembleSettings`.
         retrain: JSON of `RetrainSettings`.
-        seed: Seed of the run.
 
     Returns:
         JSON of one `Member` each, the heaviest first.
@@ -110,10 +109,10 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
     seeds = "one seed" if len(problem.a) == 1 else f"{len(problem.a)} seeds"
     step.progress(f"{problem.members} candidates, {problem.rows} held-out rows, each predicted from {seeds}")
 
-    table = compare(problem, settings, limits, derive(seed, "cross-fit"))
-    choice = _choose(table, settings, problem, limits, derive(seed, "cross-fit"))
+    table = compare(problem, settings, limits, derive(step.seed, "cross-fit"))
+    choice = _choose(table, settings, problem, limits, derive(step.seed, "cross-fit"))
     _tell(step, table, choice, settings.metric)
-    weights = fit(choice.method, choice.problem, limits, derive(seed, "weights"))
+    weights = fit(choice.method, choice.problem, limits, derive(step.seed, "weights"))
     gap = excess(choice.problem, weights) if settings.metric == "loss" else None
     if gap is not None:
         step.progress(f"at most {gap:.1e} above the lowest validation loss that any weights of the candidates reach")
@@ -124,7 +123,7 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
         if not RetrainSettings.model_validate_json(retrain).enabled:
             found[member.id].check(folders[member.id], "models/0")
             shutil.copytree(folders[member.id] / "models" / "0", step.out / "models" / member.id)
-    left_out = without(list(folders), weights, choice, limits, table[choice.name], seed)
+    left_out = without(list(folders), weights, choice, limits, table[choice.name], step.seed)
     Weights(
         method=choice.method,
         reason=choice.reason,

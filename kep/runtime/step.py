@@ -4,7 +4,6 @@ A component's body calls one function decorated with `entry`; the function gets 
 """
 
 import functools
-import inspect
 import json
 import logging
 import os
@@ -55,14 +54,17 @@ class Step:
         label: Which candidate or member it works on; empty for steps without a fan-out.
         out: Folder of the step's main output while it is being written.
         place: Where it will be.
+        code: Hash of the code that the run was started with.
         ledger: What it read, role by role.
         speeds: Of each training, what `kep.training.monitor.SPEED` names.
         call: How other processes of the same training call this step: `function` as module:name, and `arguments`.
     """
 
-    def __init__(self, name: str, label: str = "") -> None:
+    def __init__(self, name: str, label: str = "", seed: int | None = None, code: str = "") -> None:
         self.name = name
         self.label = label
+        self.code = code
+        self._seed = seed
         self.out = Path()
         self.place = Path()
         self.ledger: list[LedgerLine] = []
@@ -71,6 +73,17 @@ class Step:
         self._scratch: list[Path] = []
         self._opened = ExitStack()
         self._started = time.time()
+
+    @property
+    def seed(self) -> int:
+        """The run's seed, which every random number of the step is derived from.
+
+        Raises:
+            TypeError: The step was started without one.
+        """
+        if self._seed is None:
+            raise TypeError(f"{self.name} was started without a seed")
+        return self._seed
 
     def open(self, folder: str | Path) -> Records:
         """Opens the records for this step; what it reads of them lands in the ledger."""
@@ -146,7 +159,7 @@ class Step:
             with open(path, "ab", buffering=0) as file:
                 file.write(json.dumps(event).encode() + b"\n")
 
-    def _finish(self, folder: Path, seed: int | None) -> None:
+    def _finish(self, folder: Path) -> None:
         own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         seconds = time.time() - self._started
@@ -157,7 +170,7 @@ class Step:
             seconds=seconds,
             peak_memory_mb=max(own, children) / 1024,
             cores=len(os.sched_getaffinity(0)),
-            seed=seed,
+            seed=self._seed,
             speed=self._speed(),
             ledger=self.ledger,
             versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
@@ -178,7 +191,8 @@ class Step:
 def entry(name: str) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
     """Decorates a step's function `run(step, *, out, …)`.
 
-    The decorated function takes the same keyword arguments without `step`. It logs to standard output, writes the
+    The decorated function takes the same keyword arguments without `step`, and the run's `seed` and `code`, which the
+    step then knows. It logs to standard output, writes the
     folder `out` atomically with a `step.json` inside, and ends the process with status 2 and one sentence on a
     `UserError`, with status 1 and one sentence on a `RunError` or an `AwayError`, and after the stack trace on anything
     else. `code` is the hash of the step's code that the run was started with: the step refuses to start, and leaves
@@ -186,23 +200,17 @@ def entry(name: str) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
     """
 
     def decorate(run: Callable[..., Made]) -> Callable[..., Made]:
-        takes = inspect.signature(run).parameters
-
         @functools.wraps(run)
         def wrapper(*, out: str, label: str = "", seed: int | None = None, code: str = "", **arguments: Any) -> Made:
             logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s", force=True)
             end_with_owner()
-            step = Step(name, label)
+            step = Step(name, label, seed, code)
             step.place = Path(out)
             step._event("start")
             step.call = {
                 "function": f"{run.__module__}:{run.__name__}",
                 "arguments": dict(arguments, seed=seed, code=code),
             }
-            if seed is not None:
-                arguments["seed"] = seed
-            if "code" in takes:
-                arguments["code"] = code
             try:
                 source = _checked_source(name, code)
                 # Of the processes that train one model together only the chief leaves anything.
@@ -212,7 +220,7 @@ def entry(name: str) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
                         result = run(step, **arguments)
                     if _source(name) != source:
                         raise UserError(_CHANGED.format(step=name))
-                    step._finish(step.out, seed)
+                    step._finish(step.out)
                 if is_chief():
                     step._clean()
                 return result

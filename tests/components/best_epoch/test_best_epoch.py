@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kep.artifacts.best_epoch import BestEpoch
 from kep.components.best_epoch.best_epoch import median
 from kep.components.weigh.weigh import load_predictions
 from kep.core.environment import WORK
@@ -123,7 +124,7 @@ def test_a_damaged_training_of_an_earlier_attempt_runs_again(
         return fit(self, *arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr("kep.components.best_epoch.best_epoch._write", _killed)
+        patched.setattr(BestEpoch, "save", _killed)
         with pytest.raises(KeyboardInterrupt):
             best_epoch(records("cancer"), tmp_path / "out")
     (work,) = (tmp_path / "work" / "best_epoch").iterdir()

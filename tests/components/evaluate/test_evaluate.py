@@ -8,10 +8,11 @@ import pytest
 
 from kep.artifacts.evaluation import Comparison, Evaluation
 from kep.artifacts.step import StepRecord
+from kep.artifacts.trials import TrialStore
 from kep.artifacts.verdict import Verdict
 from kep.artifacts.weights import Member, Weights
 from kep.components.best_epoch.best_epoch import run as best_epoch
-from kep.components.evaluate.evaluate import baseline, without
+from kep.components.evaluate.evaluate import Inputs, baseline, without
 from kep.components.evaluate.evaluate import run as evaluate
 from kep.components.promote.promote import run as promote
 from kep.components.retrain.retrain import run as retrain
@@ -21,9 +22,10 @@ from kep.models.ensemble import Ensemble
 from kep.stats.metrics import loss
 from kep.stats.observed import travelling
 from kep.stats.pooling import pool
-from tests.helpers.artifacts import candidate, member
+from tests.helpers.artifacts import candidate, member, run_record
 from tests.helpers.files import edited
 from tests.helpers.records import sealed
+from tests.helpers.trials import recorded, study
 
 # Three that differ much, so that a weight at the wrong member shows.
 VALUES = {
@@ -54,10 +56,27 @@ def results(records, tmp_path_factory) -> list[str]:
     return folders
 
 
+def sign(folder: Path, step: str) -> None:
+    """Write the record of a step that was not run."""
+    record = {"label": "", "started": 0, "seconds": 1, "peak_memory_mb": 1, "cores": 1, "seed": 0}
+    StepRecord(step=step, **record, ledger=[], versions={}).save(folder)
+
+
+def search(folder: Path) -> None:
+    """Write the search that found the candidates."""
+    sign(folder, "tune")
+    trials = [
+        recorded(number, "boosted_trees", values, 0, "complete", score=0.3, best=3, unit="round")
+        for number, values in enumerate(VALUES.values())
+    ]
+    for trial in trials:
+        TrialStore(folder).save(trial, None)
+    study(trials, {"boosted_trees": []}, chosen=range(len(trials))).save(folder)
+
+
 def finish(records: Path, results: list[str], root: Path, order: slice, **settings) -> tuple[Evaluation, Ensemble]:
     """weigh, retrain and evaluate, the folders of each in `order`."""
-    record = {"step": "tune", "label": "", "started": 0, "seconds": 1, "peak_memory_mb": 1, "cores": 1, "seed": 0}
-    StepRecord(**record, ledger=[], versions={}).save(root / "study")
+    search(root / "study")
     config = json.dumps({"method": "exact_bagged"} | settings)
     chosen = weigh(
         out=str(root / "weights"), results=results[order], records=str(records), config=config, retrain="{}", seed=0
@@ -78,30 +97,26 @@ def finish(records: Path, results: list[str], root: Path, order: slice, **settin
             code="c",
         )
     own, test = sealed(records, root / "ingest")
+    sign(own, "ingest")
     evaluate(
         out=str(root / "evaluation"),
-        records=str(own),
-        test=str(test),
-        study=str(root / "study"),
-        results=results[order],
-        weights=str(root / "weights"),
-        members=folders,
+        inputs=Inputs(
+            records=own,
+            test=test,
+            study=root / "study",
+            results=[Path(folder) for folder in results[order]],
+            weights=root / "weights",
+            members=[Path(folder) for folder in folders],
+        ),
         ensemble=str(root / "ensemble"),
         config='{"bootstrap": 100}',
-        asked="{}",
+        asked=run_record().run_file.model_dump_json(),
         champion=json.dumps({"folder": str(root / "champions"), "version": None}),
         seed=0,
     )
     return Evaluation.load(root / "evaluation"), Ensemble(root / "ensemble")
 
 
-@pytest.fixture
-def page(monkeypatch):
-    """No report: it shows a search, and there was none."""
-    monkeypatch.setattr("kep.components.evaluate.evaluate._report", lambda *_: None)
-
-
-@pytest.mark.usefixtures("page")
 @pytest.mark.parametrize("pooling", ["arithmetic", "geometric"])
 def test_weights_stay_with_their_member_whatever_the_order_of_folders(records, results, tmp_path, pooling):
     told, made = zip(
@@ -127,7 +142,6 @@ def test_weights_stay_with_their_member_whatever_the_order_of_folders(records, r
         assert one.before.sum() == len(stored["labels"])
 
 
-@pytest.mark.usefixtures("page")
 def test_the_champion_is_the_one_that_the_pointer_names_at_that_moment(records, results, tmp_path):
     """As on a cluster, where whoever submits the run can't look."""
 
@@ -145,7 +159,6 @@ def test_the_champion_is_the_one_that_the_pointer_names_at_that_moment(records, 
     assert "than the champion's" in second.reason
 
 
-@pytest.mark.usefixtures("page")
 def test_an_ensemble_without_a_pooling_is_an_arithmetic_one(records, results, tmp_path):
     finish(records("cancer"), results, tmp_path, slice(None), pooling="geometric")
     with edited(tmp_path / "ensemble" / "ensemble.json") as described:

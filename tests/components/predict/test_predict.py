@@ -28,7 +28,6 @@ from kep.data.columns import pixels
 from kep.data.schema import Column, Manifest, _fingerprint
 from kep.delivery.predict import predict
 from kep.models.ensemble import Ensemble
-from kep.runtime.step import Step
 from kep.stats.observed import predicted_bins
 from kep.storage.champions import content_version
 from tests.helpers.commands import environment
@@ -220,11 +219,8 @@ def test_a_missing_shard_is_noticed(ensembles, settings, predicted, many, tmp_pa
         join([place / "slice-0", place / "slice-2"], asked, tmp_path / "again")
 
 
-def test_a_killed_task_predicts_only_what_is_missing(ensembles, settings, many, tmp_path, monkeypatch):
-    """SIGKILL after the second of three shards; the next attempt ends with the uninterrupted one's bytes."""
-    folder, asked = ensembles("churn", "mlp", "boosted_trees"), settings(many, key="account")
-    (own,) = plan(folder, asked, tmp_path)
-    task = {"part": own.to_json(), "model": str(folder), "config": asked.to_json(), "code": ""}
+def killed(out: Path, task: dict[str, str]) -> None:
+    """Run a task that is killed after its second shard."""
     program = f"""
 import os, signal
 from kep.components.predict.run import run
@@ -235,13 +231,21 @@ def deadly(step, text, *more):
     if text.startswith("shard 2"):
         os.kill(os.getpid(), signal.SIGKILL)
 Step.progress = deadly
-run(out={str(tmp_path / "out")!r}, **{task!r})
+run(out={str(out)!r}, **{task!r})
 """
+    done = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not out.exists()
+
+
+def test_a_killed_task_predicts_only_what_is_missing(ensembles, settings, many, tmp_path, monkeypatch):
+    """SIGKILL after the second of three shards; the next attempt ends with the uninterrupted one's bytes."""
+    folder, asked = ensembles("churn", "mlp", "boosted_trees"), settings(many, key="account")
+    (own,) = plan(folder, asked, tmp_path)
+    task = {"part": own.to_json(), "model": str(folder), "config": asked.to_json(), "code": ""}
     for name, path in ((WORK, tmp_path / "work"), (EVENTS, tmp_path / "events.jsonl")):
         monkeypatch.setenv(name, str(path))
-    killed = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert not (tmp_path / "out").exists()
+    killed(tmp_path / "out", task)
     kept = sorted(path.name for path in (tmp_path / "work").glob("predict/*/part-*.parquet"))
     assert kept == ["part-00000-of-00003.parquet", "part-00001-of-00003.parquet"]
     rows = []
@@ -276,13 +280,16 @@ def test_what_is_kept_is_of_the_same_settings(ensembles, settings, many, tmp_pat
     """Another key gives the same slice, but not the same shards."""
     folder = ensembles("churn", "mlp", "boosted_trees")
     monkeypatch.setenv(WORK, str(tmp_path / "work"))
-    monkeypatch.setattr(Step, "_clean", lambda step: None)
+    tasks = {}
     for key in ("account", "months"):
         asked = settings(many, "account", key=key)
         (own,) = plan(folder, asked, tmp_path)
-        task = {"part": own.to_json(), "model": str(folder), "config": asked.to_json(), "code": ""}
-        steps.run(out=str(tmp_path / key), **task)
-        assert pq.read_table(tmp_path / key / "part-00000-of-00003.parquet").column_names[0] == key
+        tasks[key] = {"part": own.to_json(), "model": str(folder), "config": asked.to_json(), "code": ""}
+    killed(tmp_path / "account", tasks["account"])
+    steps.run(out=str(tmp_path / "months"), **tasks["months"])
+    assert len(list((tmp_path / "work" / "predict").iterdir())) == 1, "what the killed task kept"
+    table = pq.read_table(tmp_path / "months" / "part-00000-of-00003.parquet")
+    assert table.column_names[0] == "months"
 
 
 def test_a_model_without_counts_predicts_and_counts_nothing(ensembles, settings, predicted, tmp_path, many):

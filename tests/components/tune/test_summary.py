@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from kep.artifacts.study import Candidate, Goal, Hyperparameter, Study
+from kep.artifacts.study import Hyperparameter
 from kep.artifacts.trials import Hyperparameters, Trial
 from kep.report.search import ReasonView, SearchView, search_view
-from tests.helpers.trials import recorded
+from tests.helpers.trials import recorded, study
 
 SPACE = [
     Hyperparameter(class_name=kind, config=config)
@@ -26,29 +26,8 @@ def trial(number: int, score: float | None, values: Hyperparameters, family: str
     return recorded(number, family, values, 0, "complete", score=score, best=3, seconds=0.5)
 
 
-def study(trials: list[Trial], direction: str = "min", chosen: tuple[int, ...] = ()) -> Study:
-    complete = [one for one in trials if one.complete]
-    return Study(
-        identity="abc",
-        objective=Goal(name="accuracy" if direction == "max" else "loss", direction=direction),
-        tuner="random",
-        spaces={"mlp": SPACE, "trees": []},
-        trials=len(trials),
-        executions=len(trials),
-        distinct=len(trials),
-        infeasible=len(trials) - len(complete),
-        lowest_loss=min((one.loss for one in complete), default=None),
-        corrected_loss=0.5 if complete else None,
-        candidates=[
-            Candidate(id=t.id, family=t.family, values=t.values, loss=t.loss, best=t.best, unit=t.unit)
-            for t in trials
-            if t.number in chosen
-        ],
-    )
-
-
 def view(trials: list[Trial], direction: str = "min", chosen: tuple[int, ...] = ()) -> SearchView:
-    return search_view(study(trials, direction, chosen), trials)
+    return search_view(study(trials, {"mlp": SPACE, "trees": []}, direction, chosen), trials)
 
 
 @pytest.mark.parametrize(("direction", "best"), [("min", 0.2), ("max", 0.9)])

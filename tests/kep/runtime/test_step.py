@@ -39,13 +39,13 @@ def kinds(events: list[dict]) -> list[str]:
 
 
 @entry("tune")
-def reads(step: Step, *, records: str, seed: int) -> str:
+def reads(step: Step, *, records: str) -> str:
     data = step.open(records)
     data.load("train")
     step.label = "mlp-001"
     step.progress("half way", 1, 2)
     data.load("validation")
-    (step.out / "result").write_text(str(seed))
+    (step.out / "result").write_text(str(step.seed))
     return "the result"
 
 
