@@ -34,6 +34,8 @@ def compile_training(
 ) -> dict[str, Any]:
     """Compiles the training pipeline with `parameters` as the defaults of its inputs.
 
+    `champion` has no default where its folder would be lost with the task: whoever starts the pipeline must give one.
+
     Equal parameters give equal bytes. The graph follows from `search.rounds` and `data.ingest_tasks`
     among them, and from nothing else.
 
@@ -51,6 +53,8 @@ def compile_training(
         RuntimeError: The compiled file holds a shape that kfp.local runs wrongly.
         UserError: `target` can't be written, an image is missing, or a machine can't be had.
     """
+    if not Champion.of_parameter(parameters["champion"]).lasting:
+        parameters = {name: value for name, value in parameters.items() if name != "champion"}
     rounds, tasks = json.loads(parameters["search_config"])["rounds"], json.loads(parameters["data"])["ingest_tasks"]
     return _compile(training(rounds, tasks), target, parameters, images, machines, engine)
 
@@ -94,7 +98,7 @@ def _compile(
         compiler.Compiler().compile(pipeline, str(compiled), pipeline_parameters=parameters)
         text = compiled.read_text(encoding="utf-8")
     spec: dict[str, Any] = yaml.safe_load(text)
-    if "champion" in parameters and Champion.of_parameter(parameters["champion"]).image:
+    if parameters.get("server_image"):
         # Only an engine fills this in: kfp.local does not know it.
         given = spec["root"]["dag"]["tasks"]["promote"]["inputs"]["parameters"]
         given["job"] = {"runtimeValue": {"constant": dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER}}

@@ -12,9 +12,7 @@ from kep.config.machine import Machine
 from kep.core.errors import UserError
 from kep.google.custom_jobs import Job, MachineRequest, delegate, job_of
 from kep.pipelines.machines import Target, by_job, limits, of_executors
-from kep.pipelines.parameters import kfp_safe
 from kep.pipelines.steps import step_of
-from kep.storage.champions import Champion
 
 GLUE = ("ingest", "weigh", "promote")
 """Steps that never import TensorFlow; they run in a smaller image without it."""
@@ -95,8 +93,7 @@ def with_server(given: dict[str, Any], images: Mapping[str, str], target: Target
         raise UserError("promote.registry: Vertex AI has a Model Registry, and Kubeflow has none; remove it")
     if "serve" not in images:
         raise UserError("--images: the lock has no image serve, which promote.registry needs; let the build write it")
-    champion = Champion.of_parameter(given["champion"]).model_copy(update={"image": images["serve"]})
-    return given | {"champion": kfp_safe(champion.to_json())}
+    return given | {"server_image": images["serve"]}
 
 
 def unpinned(spec: dict[str, Any]) -> str | None:

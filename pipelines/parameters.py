@@ -51,9 +51,7 @@ def arguments(run: RunFile, base: Path, champions: Path | str) -> dict[str, str 
         "tune_hardware": kfp_safe(run.hardware.tune.to_json()),
         "best_epoch_hardware": kfp_safe(run.hardware.best_epoch.to_json()),
         "retrain_hardware": kfp_safe(run.hardware.retrain.to_json()),
-        "champion": kfp_safe(
-            pointers.Champion(folder=own if named else f"{champions}/{run.name}", version=None).to_json()
-        ),
+        "champion": kfp_safe(pointers.Champion(folder=own if named else f"{champions}/{run.name}").to_json()),
     }
 
 

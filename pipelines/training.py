@@ -144,6 +144,7 @@ def training(rounds: int | None = None, ingest_tasks: int = 1) -> Any:
         retrain_code: str = "",
         evaluate_code: str = "",
         promote_code: str = "",
+        server_image: str = "",
         force: bool = False,
     ) -> Outcome:
         """The whole flow; each section of the run file is one JSON string (pipelines/parameters.py)."""
@@ -193,6 +194,7 @@ def training(rounds: int | None = None, ingest_tasks: int = 1) -> Any:
             champion=champion,
             force=force,
             code=promote_code,
+            server_image=server_image,
             ensemble=evaluated.outputs["ensemble"],
             evaluation=evaluated.outputs["evaluation"],
         ).set_caching_options(False)

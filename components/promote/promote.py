@@ -11,7 +11,17 @@ from kep.storage.champions import content_version
 
 
 @entry("promote")
-def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: str, force: bool, job: str = "") -> None:
+def run(
+    step: Step,
+    *,
+    ensemble: str,
+    evaluation: str,
+    config: str,
+    champion: str,
+    force: bool,
+    server_image: str = "",
+    job: str = "",
+) -> None:
     """Writes `verdict.json` and, on a win, copies the ensemble beside the champion and moves the pointer to it.
 
     Args:
@@ -21,6 +31,7 @@ def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: st
         config: JSON of `PromoteSettings`.
         champion: JSON of `Champion`.
         force: Promote whatever the comparison says; recorded in the verdict.
+        server_image: Image by digest that serves the winner, where the Model Registry is to have it.
         job: Resource name of the run, by which Vertex AI's Model Registry is found.
 
     Raises:
@@ -54,7 +65,7 @@ def run(step: Step, *, ensemble: str, evaluation: str, config: str, champion: st
     if promoted and settings.registry:
         from kep.components.promote.register import register
 
-        registered = register(job, champions.version_folder(given.folder, own), given.image, evaluated, reason)
+        registered = register(job, champions.version_folder(given.folder, own), server_image, evaluated, reason)
         step.progress(f"registered {registered}" if registered else "not registered: this run is not on Vertex AI")
     Verdict(
         promoted=promoted,

@@ -28,7 +28,7 @@ _METRICS = {
 """Metrics by their names in Vertex AI's schemas; a classifier's loss is its logLoss."""
 
 
-def register(job: str, folder: str, image: str | None, evaluated: Evaluation, reason: str) -> str | None:
+def register(job: str, folder: str, image: str, evaluated: Evaluation, reason: str) -> str | None:
     """Makes an ensemble a version of its run file's model, with the alias `challenger`, test metrics and lineage.
 
     Doing it again, after a lost answer or in a task that is repeated, makes nothing twice.
@@ -47,7 +47,7 @@ def register(job: str, folder: str, image: str | None, evaluated: Evaluation, re
         UserError: Vertex AI refuses it.
     """
     match = _JOB.fullmatch(job)
-    if match is None or image is None:
+    if match is None or not image:
         return None
     vertex = Vertex(match[1], match[2])
     run = vertex.job(match[3])

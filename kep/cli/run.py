@@ -73,7 +73,7 @@ def compile(
         defaults = with_server(defaults, named, target)
         console.print(
             "note: `kep submit` names the data and the champion's folder; started another way, the pipeline ingests "
-            "each time and needs its input champion",
+            "each time, and a folder of champions has to be given as its input champion",
             soft_wrap=True,
         )
         spec = compile_training(output, defaults, named, settings.hardware.machines, target)

@@ -25,7 +25,6 @@ from kep.engines.template import Template
 from kep.google.once import first_line
 from kep.pipelines.parameters import kfp_safe
 from kep.pipelines.steps import STEPS, step_of
-from kep.storage.champions import Champion
 
 POLL = 10.0
 """Seconds between two looks at a run: steps take minutes."""
@@ -37,7 +36,7 @@ def parameters(template: Template, options: Options, source: str) -> dict[str, s
     """Arguments that the template does not know: the data's fingerprint, and the bucket's folders."""
     if template.predicts:
         return {}
-    champion = Champion.of_parameter(template.defaults["champion"])
+    champion = template.champion
     if options.bucket and not Location(champion.folder).is_cloud:
         champion = champion.model_copy(update={"folder": f"{options.bucket}/champions/{template.name}"})
     given = {"source": source, "champion": kfp_safe(champion.to_json())}

@@ -84,6 +84,12 @@ class Template:
         return validate(json.loads(self.defaults["asked"]))
 
     @property
+    def champion(self) -> Champion:
+        """The champion that it was compiled with; one without a folder where that is the run's bucket."""
+        given = self.defaults.get("champion")
+        return Champion.of_parameter(given) if given else Champion(folder="")
+
+    @property
     def digest(self) -> str:
         """sha256 of its content, whatever the order of its keys: images by digest, arguments and code are in it."""
         content = [self.spec, self.platform] if self.platform else self.spec
@@ -111,7 +117,7 @@ def of_run_file(
     check_source(
         settings.data, machines["ingest"].volumes if target == "kubeflow" and "ingest" in machines else {}, target
     )
-    champion = Champion(folder=_champion(settings, target), version=None)
+    champion = Champion(folder=_champion(settings, target))
     given = arguments(settings, file.parent, Path("champions"))
     given |= codes(STEPS) | {"champion": kfp_safe(champion.to_json())}
     given = with_server(given, images, target)

@@ -56,10 +56,8 @@ class Champion(JsonModel):
 
     folder: str
     """The champions' folder; empty for the one in the bucket that the run is submitted with."""
-    version: str | None
+    version: str | None = None
     """Name of the version to compare with; None for the one that the pointer names when the step runs."""
-    image: str | None = Field(default=None, exclude_if=is_none)
-    """Server image by digest, where Vertex AI's Model Registry is to have the winner."""
     run: str | None = Field(default=None, exclude_if=is_none)
     """Name of the run, where evaluate must not be answered from the cache of another."""
 
@@ -72,14 +70,18 @@ class Champion(JsonModel):
         """
         return cls.from_json(text, "the parameter champion")
 
+    @property
+    def lasting(self) -> bool:
+        """Whether the folder is absolute or on Cloud Storage: any other is lost with the task."""
+        return Location(self.folder).is_cloud or Path(self.folder).is_absolute()
+
     def check_lasting(self) -> None:
         """Refuse a folder that would be lost with the task, as in a pipeline that `kep` did not start.
 
         Raises:
-            UserError: The folder is neither absolute nor on Cloud Storage.
+            UserError: It would be.
         """
-        location = Location(self.folder)
-        if location.is_local and not Path(self.folder).is_absolute():
+        if not self.lasting:
             raise UserError(
                 f'promote.champion: "{self.folder}" would be lost with this task; start the run with `kep submit`, or '
                 "give the pipeline's input champion a folder on gs:// or on a volume"

@@ -101,3 +101,17 @@ def test_ingest_in_tasks_unrolls_into_passes(tmp_path):
     assert "ingest" not in tasks
     executors = spec["deploymentSpec"]["executors"]
     assert {one["container"]["image"] for name, one in executors.items() if "ingest" in name} == {"g"}
+
+
+@pytest.mark.parametrize(
+    ("champion", "required"),
+    [(None, True), ("champions", True), ("gs://bucket/best", False), ("/champions/digits", False)],
+)
+def test_a_champion_that_would_be_lost_with_its_task_is_a_required_input(tmp_path, champion, required):
+    settings = load(CONFIG)
+    settings = settings.model_copy(update={"promote": settings.promote.model_copy(update={"champion": champion})})
+    compile_training(tmp_path / "p.yaml", arguments(settings, Path("relative"), Path("champions")))
+    spec = yaml.safe_load((tmp_path / "p.yaml").read_text())
+    given = spec["root"]["inputDefinitions"]["parameters"]["champion"]
+    assert ("defaultValue" not in given) == required
+    assert not given.get("isOptional", False)

@@ -47,12 +47,14 @@ def promote(submitted, vertex, churn_versions, tmp_path):
 
     def of(name: str, again: bool = False, **changes: object) -> Verdict:
         champion = job(vertex).runtime_config.parameter_values["champion"]
+        inputs = job(vertex).pipeline_spec["root"]["inputDefinitions"]["parameters"]
         if not again:
             compared = Champion.of_parameter(champion).current
             won = Difference(value=-0.2, low=-0.3, high=-0.1, rows=9)
             against = compared and Comparison(champion=compared, unseen=9, difference=won)
             evaluation(against, rows=120, scores={"ensemble": SCORES}).save(tmp_path / "evaluation")
-        given = {"config": '{"registry": true}', "champion": champion, "force": False, "job": submitted} | changes
+        given = {"config": '{"registry": true}', "champion": champion, "force": False, "job": submitted}
+        given |= {"server_image": inputs["server_image"]["defaultValue"]} | changes
         folders = {"ensemble": str(churn_versions[name]), "evaluation": str(tmp_path / "evaluation")}
         run(out=str(tmp_path / "verdict"), **folders, **given)
         return Verdict.load(tmp_path / "verdict")
