@@ -200,8 +200,8 @@ def _train(
     kept = place.checkpoints(done.with_name(f"{done.name}.checkpoints"), identity(done.parent.name, done.name))
     with place.monitor(step, f"{name}: " if name else "", kept, settings.max_epochs) as monitor:
         fit = place.family.fit(values, rows.train, rows.held, settings, monitor)
-        if not np.isfinite(fit.loss):
-            raise RunError(f"{step.label} reached no finite validation loss with seed {settings.seed}")
+        if problem := fit.problem:
+            raise RunError(f"{step.label} can't be used: with seed {settings.seed}, {problem}")
         if place.chief:
             with new_folder(done) as folder:
                 _store(place.family, fit, settings, folder)

@@ -69,8 +69,8 @@ class Executor:
         predictions = None
         try:
             fit = member.fit(order.values, self.train, self.validation, training, Monitor())
-            if not np.isfinite(fit.loss):
-                raise FloatingPointError("the validation loss is not a finite number")
+            if problem := fit.problem:
+                raise ValueError(problem)
             measured = metrics(self.task, self.validation.labels, fit.predictions)
             if objective not in measured:
                 measured[objective] = member.reported(fit.model(), self.validation)[objective]

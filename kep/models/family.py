@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kep.data.records import AnyRows
+from kep.stats.metrics import problem_of_probabilities
 from kep.training.monitor import Monitor
 
 Values = dict[str, Any]
@@ -59,6 +60,13 @@ class Fit:
     validation_curve: list[float]
     predictions: np.ndarray
     model: Callable[[], Any] = field(repr=False)
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be made of the training, in words; None where something can."""
+        if not np.isfinite(self.loss):
+            return "the validation loss is not a finite number"
+        return None if self.predictions.ndim == 1 else problem_of_probabilities(self.predictions)
 
 
 def _place(error: BaseException) -> str:

@@ -40,13 +40,19 @@ def repository(tmp_path_factory) -> Path:
     settings = yaml.safe_load((folder / "rows.yaml").read_text())
     for section, values in TINY.items():
         settings[section] = (settings.get(section) or {}) | values
-    settings["search"]["families"] = ["family.py:build"]
+    settings["search"] |= {"families": ["family.py:build"], "max_trials": 1, "top_n": 1}
+    settings["best_epoch"]["seeds"] = 1
     (folder / "rows.yaml").write_text(yaml.safe_dump(settings))
     done = kep("check", "rows.yaml", folder=folder)
     assert done.returncode == 0, done.stdout
     done = kep("run", "rows.yaml", folder=folder)
     assert done.returncode == 0, done.stdout + (next(folder.glob("runs/rows/*/log.txt")).read_text())
     return folder
+
+
+def test_rows_that_stand_twice_in_the_source_are_no_damage(repository):
+    report = json.loads((repository / "runs" / "rows" / "latest" / "report.json").read_text())
+    assert report["manifest"]["duplicates"] > 100
 
 
 def test_predict(repository):

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from kfp import dsl, local
 from kfp.dsl import Artifact
 
@@ -57,6 +58,7 @@ def content(study: str) -> list[tuple]:
     ]
 
 
+@pytest.mark.slow
 def test_rounds_find_what_the_search_on_one_machine_finds(tmp_path, monkeypatch):
     for name, value in step_environment().items():
         monkeypatch.setenv(name, value)

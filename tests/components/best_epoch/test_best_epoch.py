@@ -1,6 +1,7 @@
 """The best epoch is a median over fresh seeds, and a killed step goes on after the seeds that were finished."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -200,19 +201,26 @@ def test_partial_work_on_other_records_is_not_used(records, tmp_path, seen):
     assert len(seen) == 4
 
 
-def test_a_training_without_a_finite_loss_ends_the_step_with_a_sentence(records, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"loss": float("nan")}, "the validation loss is not a finite number"),
+        ({"predictions": np.full((113, 2), 0.6, np.float32)}, "the probabilities of some rows don't sum to 1"),
+    ],
+)
+def test_a_training_of_no_use_ends_the_step_with_a_sentence(records, tmp_path, monkeypatch, capsys, change, words):
     fit = BoostedTrees.fit
 
     def diverges(self, *arguments):
-        done = fit(self, *arguments)
-        done.loss = float("nan")
-        return done
+        return replace(fit(self, *arguments), **change)
 
     monkeypatch.setattr(BoostedTrees, "fit", diverges)
     with pytest.raises(SystemExit) as error:
         best_epoch(records("cancer"), tmp_path / "out")
     assert error.value.code == 1
-    assert "boosted_trees-004 reached no finite validation loss" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "boosted_trees-004 can't be used: with seed" in said
+    assert words in said
     assert not (tmp_path / "out").exists()
 
 

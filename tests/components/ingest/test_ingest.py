@@ -581,6 +581,7 @@ ingest(settings.model_copy(update={"source": large}), 1, Path(out))
 """
 
 
+@pytest.mark.slow
 def test_source_larger_than_memory(tmp_path: Path):
     """A narrow CSV, of rows that all differ, in a process that may allocate a tenth of it after reading a small one."""
     rng = np.random.default_rng(0)

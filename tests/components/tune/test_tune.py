@@ -22,15 +22,16 @@ from tests.helpers.searches import TREES, start, tune
 SOMETIMES = """
 import keras
 def build(hp):
-    kind = hp.Choice("kind", ["good", "raises", "nan"])
+    kind = hp.Choice("kind", ["good", "raises", "nan", "loose"])
     hp.Int("units", 2, 4)
     if kind == "raises":
         raise ValueError("no such kind of layer")
-    model = keras.Sequential([keras.layers.Dense(2, "softmax")])
-    rate = 1e-2 if kind == "good" else float("nan")
+    model = keras.Sequential([keras.layers.Dense(2, "sigmoid" if kind == "loose" else "softmax")])
+    rate = float("nan") if kind == "nan" else 1e-2
     model.compile(keras.optimizers.SGD(rate), "sparse_categorical_crossentropy")
     return model
 """
+GOOD = SOMETIMES.replace('["good", "raises", "nan", "loose"]', '["good"]')
 NEVER = """
 import keras
 def build(hp):
@@ -120,13 +121,13 @@ def test_a_search_reads_train_and_validation_rows(records, tmp_path):
 
 
 def test_families_take_turns(records, tmp_path):
-    families = own(SOMETIMES.replace('["good", "raises", "nan"]', '["good"]')) + TREES
+    families = own(GOOD) + TREES
     tune(records("cancer"), tmp_path / "out", families, max_trials=4)
     assert [trial.family for trial in trials(tmp_path / "out")] == ["own", "boosted_trees"] * 2
 
 
 def test_a_users_family_may_have_a_built_in_ones_name(records, tmp_path):
-    families = own(SOMETIMES.replace('["good", "raises", "nan"]', '["good"]'), "boosted_trees")
+    families = own(GOOD, "boosted_trees")
     tune(records("cancer"), tmp_path / "out", families, max_trials=1, top_n=1)
     (trial,) = trials(tmp_path / "out")
     assert trial.unit == "epoch"
@@ -135,12 +136,13 @@ def test_a_users_family_may_have_a_built_in_ones_name(records, tmp_path):
 
 def test_infeasible_trials_say_why_and_never_become_candidates(records, tmp_path):
     candidates = tune(
-        records("cancer"), tmp_path / "out", own(SOMETIMES), max_trials=9, top_n=9, max_failures=9, tuner="grid"
+        records("cancer"), tmp_path / "out", own(SOMETIMES), max_trials=12, top_n=12, max_failures=12, tuner="grid"
     )
     found = trials(tmp_path / "out")
-    assert len(found) == 9
-    by_kind = {kind: [trial for trial in found if trial.values["kind"] == kind] for kind in ("good", "raises", "nan")}
-    assert [len(some) for some in by_kind.values()] == [3, 3, 3]
+    assert len(found) == 12
+    kinds = ("good", "raises", "nan", "loose")
+    by_kind = {kind: [trial for trial in found if trial.values["kind"] == kind] for kind in kinds}
+    assert [len(some) for some in by_kind.values()] == [3] * 4
     assert all(trial.complete for trial in by_kind["good"])
     for trial in by_kind["raises"]:
         assert trial.status == "infeasible"
@@ -148,11 +150,14 @@ def test_infeasible_trials_say_why_and_never_become_candidates(records, tmp_path
     for trial in by_kind["nan"]:
         assert trial.status == "infeasible"
         assert "not a finite number" in trial.reason
-    for trial in by_kind["raises"] + by_kind["nan"]:
+    for trial in by_kind["loose"]:
+        assert trial.status == "infeasible"
+        assert "don't sum to 1" in trial.reason
+    for trial in by_kind["raises"] + by_kind["nan"] + by_kind["loose"]:
         assert (trial.score, trial.loss) == (None, None)
         assert not (tmp_path / "out" / "predictions" / f"{trial.number:04d}-0.npy").exists()
     assert {candidate["id"] for candidate in candidates} == {trial.id for trial in by_kind["good"]}
-    assert study(tmp_path / "out")["infeasible"] == 6
+    assert study(tmp_path / "out")["infeasible"] == 9
 
 
 def test_a_search_that_always_fails_ends_after_max_failures_with_the_reason(records, tmp_path, work):
@@ -259,9 +264,7 @@ def test_a_smaller_budget_has_the_first_trials_of_the_larger_ones_and_no_others(
     assert {candidate["id"] for candidate in candidates} == {"boosted_trees-000", "boosted_trees-001"}
 
 
-@pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"code": "d"}, {"max_epochs": 2}, {"families": own(SOMETIMES) + TREES}]
-)
+@pytest.mark.parametrize("change", [{"seed": 1}, {"code": "d"}, {"max_epochs": 2}, {"families": own(GOOD) + TREES}])
 def test_another_search_has_another_study(records, tmp_path, work, change):
     tune(records("cancer"), tmp_path / "a", max_trials=1, top_n=1)
     tune(records("cancer"), tmp_path / "b", **({"max_trials": 1, "top_n": 1} | change))
@@ -282,7 +285,7 @@ def test_another_seed_searches_elsewhere(records, tmp_path):
 
 
 def test_what_a_small_space_leaves_of_the_budget_goes_to_replicates(records, tmp_path):
-    one = own(SOMETIMES.replace('["good", "raises", "nan"]', '["good"]').replace('"units", 2, 4', '"units", 2, 3'))
+    one = own(GOOD.replace('"units", 2, 4', '"units", 2, 3'))
     candidates = tune(records("cancer"), tmp_path / "out", one, max_trials=5, top_n=3)
     found = trials(tmp_path / "out")
     assert [(trial.number, trial.execution) for trial in found][:2] == [(0, 0), (0, 1)]

@@ -70,6 +70,7 @@ def same(one, other) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_a_training_after_others_has_the_bits_of_one_alone(own, data, rows):
     """Weights, dropout, optimiser and metrics start as a newly built model's do."""
     used = made(own, "build", data.manifest)
