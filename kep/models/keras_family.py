@@ -16,6 +16,7 @@ from kep.core.errors import RunError, UserError
 from kep.core.files import write_file
 from kep.data.records import AnyRows, blank_row
 from kep.data.schema import Manifest
+from kep.models import keras_file
 from kep.models.encode import Encode, encoding, inputs_of
 from kep.models.family import Build, Fit, Settings, Values, reason
 from kep.models.keras_checks import check_outputs, check_saving, check_shapes
@@ -181,7 +182,7 @@ class KerasFamily:
         # The file holds what predicts; loss and optimiser have ended their work, and may be a user's own.
         network.compiled, network.optimizer = False, None
         try:
-            write_file(folder / "model.keras", model.save)
+            write_file(folder / "model.keras", lambda path: keras_file.save(model, path))
         finally:
             network.compiled, network.optimizer = compiled, optimizer
 

@@ -1,7 +1,6 @@
 """Whole runs on real files: what they write, who read what, and that they can be done again."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -174,62 +173,6 @@ def test_like_does_a_run_again(churn):
     assert again.returncode == 0, again.stdout
     assert "changed since" not in again.stdout
     assert json.loads((Run(churn.place.parent, "churn", "").folder / "run.json").read_text())["code"]
-
-
-KILLED_IN = ["tune", "best_epoch", "retrain"]
-
-
-@pytest.mark.slow
-def test_a_run_killed_in_three_steps_ends_with_the_same_bits(churn, tmp_path):
-    """SIGKILL in tune, best_epoch and retrain; the fourth start ends with the uninterrupted run's predictions."""
-    file = write_run(
-        tmp_path,
-        "churn",
-        data={"source": str(DATA / "churn.csv"), "label": "churned"},
-        evaluate={"bootstrap": 100, "slices": ["plan", "months"]},
-    )
-    runs = tmp_path / "runs"
-    for step in KILLED_IN:
-        kill_in(step, file, runs)
-    done = kep("run", file, "--runs", runs)
-    assert done.returncode == 0, done.stdout
-    assert "ingest: reused" in done.stdout
-    assert "best_epoch: reused" in done.stdout
-    other = np.load(Run(runs, "churn", done.stdout).predictions)
-    uninterrupted = np.load(churn.predictions)
-    assert set(other) == set(uninterrupted)
-    for name in uninterrupted:
-        np.testing.assert_array_equal(other[name], uninterrupted[name])
-
-
-def kill_in(step: str, file: Path, runs: Path) -> None:
-    """Starts a run and kills all its processes once `step` has made progress."""
-    before = set((runs / "churn").glob("2*")) if (runs / "churn").exists() else set()
-    process = subprocess.Popen(
-        command("run", file, "--runs", runs), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
-    )
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline:
-        assert process.poll() is None, f"the run ended before {step} could be killed"
-        new = set((runs / "churn").glob("2*")) - before if (runs / "churn").exists() else set()
-        if new and any(reached(step, folder / "events.jsonl") for folder in new):
-            break
-        time.sleep(0.05)
-    family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
-    for pid in family:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    process.wait()
-
-
-def reached(step: str, events: Path) -> bool:
-    marks = {"tune": "training 2/", "best_epoch": "seed 2 of", "retrain": "rows (best"}
-    return events.exists() and any(
-        event["step"] == step and marks[step] in event.get("text", "")
-        for event in (json.loads(line) for line in events.read_text().splitlines() if line.endswith("}"))
-    )
 
 
 def test_a_killed_command_leaves_nothing_running(tmp_path):

@@ -21,6 +21,7 @@ from keras import ops
 from kep.core.errors import UserError
 from kep.data.records import Rows, blank_row
 from kep.data.schema import Manifest
+from kep.models import keras_file
 from kep.models.encode import Encode, encoding, inputs_of
 from kep.models.ensemble import Ensemble
 from kep.stats.metrics import FLOOR
@@ -124,7 +125,7 @@ def save_keras(model: keras.Model, path: Path) -> None:
     Raises:
         UserError: It would need a user's own layers.
     """
-    model.save(path)
+    keras_file.save(model, path)
     for layer in model._flatten_layers(include_self=False):
         if not type(layer).__module__.startswith("keras."):
             raise UserError(

@@ -13,7 +13,6 @@ from typing import Any
 from rich.console import Console
 
 from kep.artifacts.run import RunRecord
-from kep.artifacts.verdict import Verdict
 from kep.config.run_file import RunFile
 from kep.core.errors import UserError, nearest
 from kep.core.files import link, read_json
@@ -100,12 +99,13 @@ def run(
 
 
 def _as_interrupted(place: local.RunsFolder, given: Mapping[str, Any]) -> dict[str, str]:
-    """Return the champion of the last run, where that one was cut short in promote and this is the same run again.
+    """Return the champion of the last run, where that one was cut short since promote and this is the same run again.
 
-    What it promoted is not compared with itself then: promote says again what it said.
+    What it promoted is not compared with itself then: promote says again what it said. The last thing that a run does
+    is to become the latest one.
     """
     folders = sorted(path.parent for path in place.root.glob(f"*/{local.JOB_FILE}"))
-    if not folders or (folders[-1] / Verdict.FILE).exists():
+    if not folders or place.latest.resolve() == folders[-1].resolve():
         return {}
     before: dict[str, Any] = read_json(folders[-1] / local.JOB_FILE)["arguments"]
     if {**before, "champion": None} != {**given, "champion": None}:
@@ -277,7 +277,7 @@ def _finish(folder: Path, place: local.RunsFolder, console: Console, seconds: fl
     outcome = {name: Path(path) for name, path in read_json(folder / "outcome.json").items()}
     report, verdict = finish(folder, outcome, seconds)
     link(folder / "ensemble", outcome["ensemble"].absolute())
-    link(place.root / "latest", Path(folder.name))
+    link(place.latest, Path(folder.name))
     console.print(results_table(report.manifest.label, report.evaluation, report.weights))
     console.print(f"{'promoted' if verdict.promoted else 'not promoted'}: {verdict.reason}", highlight=False)
     console.print(f"done in {seconds:.0f} s, report: {folder / 'report.html'}", highlight=False, soft_wrap=True)

@@ -54,6 +54,11 @@ class RunsFolder:
     root: Path
 
     @property
+    def latest(self) -> Path:
+        """Link to the folder of the last run that has ended; the last thing that a run makes."""
+        return self.root / "latest"
+
+    @property
     def store(self) -> Path:
         return self.root / "store"
 
