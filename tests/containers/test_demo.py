@@ -13,8 +13,9 @@ import pytest
 from kep.core.errors import UserError
 from kep.engines.local import docker as containers
 from kep.pipelines.images import LOCAL
-from tests.helpers.commands import Run, command, environment, heed_interrupts, write_run
+from tests.helpers.commands import Run, command, environment, heed_interrupts, kep, write_run
 from tests.helpers.containers import IRIS, docker
+from tests.helpers.peeking import peeking, seen
 
 pytestmark = pytest.mark.containers
 
@@ -67,6 +68,13 @@ def test_the_steps_were_not_root(contained):
 def test_nothing_is_left_running(contained):
     label = f"label=keras-ensemble-pipelines.run={contained.folder}"
     assert docker("ps", "--all", "--quiet", "--filter", label) == ""
+
+
+def test_a_family_that_looks_for_test_rows_finds_none(tmp_path):
+    file = write_run(tmp_path, "iris", **IRIS | {"search": peeking(tmp_path)})
+    done = kep("run", file, "--runs", tmp_path / "runs", "--runner", "docker")
+    assert done.returncode == 0, done.stdout
+    assert seen(tmp_path / "runs" / "iris") == []
 
 
 def test_a_failed_step_fails_the_run(tmp_path):
