@@ -13,6 +13,7 @@ from kep.data import columns
 from kep.data.sources.unit import Unit
 
 _SKETCH = 4096
+_FLOATS = ("low", "high", "offset")
 MOST_CLASSES = 10_000
 _NUMERAL = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$|^\s*[+-]?(?i:inf(inity)?)\s*$"
 _DATE = (
@@ -20,6 +21,66 @@ _DATE = (
     r"([T ]\d{2}(:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$"
 )
 _WITH_COMMA = r"^[+-]?(\d{1,3}(\.\d{3})+,\d+|\d+(,\d+)+(\.\d+)?|,\d+)([eE][+-]?\d+)?$"
+
+
+_NOT_REPEATED = (1 << 64) - 1
+_WAITING = 64
+"""Arrays of numbers that wait to be sorted in, at most."""
+
+
+@dataclass
+class Distinct:
+    """Distinct numbers of a column: all of up to 4096, of more those with the smallest hashes.
+
+    A value has one hash wherever it occurs, so the values that are kept, and whether one of them repeats, do not depend
+    on how the rows were read.
+
+    Attributes:
+        values: distinct float64 in ascending order.
+        repeat: the smallest hash of a value that occurred twice.
+        waiting: values that are not sorted in yet, since many at once take less time.
+    """
+
+    values: np.ndarray = field(default_factory=lambda: np.empty(0))
+    repeat: int = _NOT_REPEATED
+    waiting: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, values: np.ndarray) -> None:
+        """Adds float64 [n]."""
+        if len(self.values) == _SKETCH:
+            values = values[_number_hashes(values) <= _number_hashes(self.values).max()]
+        self.waiting.append(values)
+        # Late in a long source few values of a part are small enough: arrays of them would be many.
+        if len(self.waiting) > _WAITING or sum(map(len, self.waiting)) > 2 * _SKETCH:
+            self.settle()
+
+    def merge(self, later: "Distinct") -> None:
+        """Adds what another part of the column holds."""
+        self.repeat = min(self.repeat, later.repeat)
+        for values in (later.values, *later.waiting):
+            self.add(values)
+
+    def settle(self) -> np.ndarray:
+        """Sorts in the values that wait; returns `values`."""
+        if not self.waiting:
+            return self.values
+        values, counts = np.unique(np.concatenate([self.values, *self.waiting]), return_counts=True)
+        hashes = _number_hashes(values)
+        if (counts > 1).any():
+            self.repeat = min(self.repeat, int(hashes[counts > 1].min()))
+        self.values, self.waiting = values[np.sort(np.argsort(hashes)[:_SKETCH])], []
+        return self.values
+
+    @property
+    def repeated(self) -> bool:
+        """Whether a value occurs twice, as far as the values that are kept show."""
+        values = self.settle()
+        return len(values) > 0 and self.repeat <= int(_number_hashes(values).max())
+
+
+def _number_hashes(values: np.ndarray) -> np.ndarray:
+    """uint64 [n] of float64 without -0.0."""
+    return columns.mix(values.view(np.uint64))
 
 
 @dataclass
@@ -35,6 +96,8 @@ class ColumnScan:
         low, high: of the numbers.
         number_at, word_at, infinite_at: the first of each, as (row from 1, value).
         sketch: the smallest 4096 distinct hashes of the words.
+        distinct: of the numbers.
+        offset: of every number from its row, counted from 0; NaN where they differ.
         type: the Arrow type where the source is typed.
     """
 
@@ -52,6 +115,8 @@ class ColumnScan:
     word_at: tuple[int, str] | None = None
     infinite_at: tuple[int, str] | None = None
     sketch: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))
+    distinct: Distinct = field(default_factory=Distinct)
+    offset: float = np.nan
 
     @property
     def rows(self) -> int:
@@ -90,6 +155,9 @@ class ColumnScan:
             found = getattr(later, name)
             if getattr(self, name) is None and found is not None:
                 setattr(self, name, (found[0] + start, found[1]))
+        if later.numbers:
+            offset = later.offset - start
+            self.offset = offset if self.offset == offset or not self.numbers else np.nan
         self.numbers += later.numbers
         self.words += later.words
         self.missing += later.missing
@@ -99,6 +167,7 @@ class ColumnScan:
         self.whole &= later.whole
         self.low, self.high = min(self.low, later.low), max(self.high, later.high)
         self.sketch = np.unique(np.concatenate([self.sketch, later.sketch]))[:_SKETCH]
+        self.distinct.merge(later.distinct)
 
 
 def _scan_numbers(scan: ColumnScan, values: np.ndarray) -> None:
@@ -111,6 +180,9 @@ def _scan_numbers(scan: ColumnScan, values: np.ndarray) -> None:
     scan.low, scan.high = float(seen.min()), float(seen.max())
     scan.whole = bool((seen == np.trunc(seen)).all())
     scan.number_at = (int(present[0]) + 1, f"{seen[0]:g}")
+    scan.distinct.add(seen + 0.0)  # -0.0 + 0.0 is 0.0
+    offsets = seen - present
+    scan.offset = float(offsets[0]) if (offsets == offsets[0]).all() else np.nan
     beyond = np.flatnonzero(np.abs(seen) > np.finfo(np.float32).max)
     if len(beyond):
         scan.infinite_at = (int(present[beyond[0]]) + 1, f"{seen[beyond[0]]:g}")
@@ -208,8 +280,10 @@ def to_json(scan: Scan) -> dict[str, Any]:
 
 def _plain(column: ColumnScan) -> dict[str, Any]:
     kind = pa.schema([("", column.type)]).serialize().to_pybytes().hex()
+    values = column.distinct.settle().view(np.uint64).tolist()
     # By hex, since JSON has no infinity, which is what a column without numbers begins with.
-    return {"type": kind, "sketch": column.sketch.tolist(), "low": column.low.hex(), "high": column.high.hex()}
+    floats = {name: getattr(column, name).hex() for name in _FLOATS}
+    return {"type": kind, "sketch": column.sketch.tolist(), "distinct": [values, column.distinct.repeat], **floats}
 
 
 def from_json(content: dict[str, Any]) -> Scan:
@@ -217,8 +291,13 @@ def from_json(content: dict[str, Any]) -> Scan:
     columns = {}
     for name, values in content["columns"].items():
         kind = pa.ipc.read_schema(pa.BufferReader(bytes.fromhex(values["type"]))).field(0).type
-        numbers = {bound: float.fromhex(values[bound]) for bound in ("low", "high")}
-        columns[name] = ColumnScan(**values | numbers | {"type": kind, "sketch": np.array(values["sketch"], np.uint64)})
+        numbers, repeat = values["distinct"]
+        held = {name: float.fromhex(values[name]) for name in _FLOATS} | {
+            "type": kind,
+            "sketch": np.array(values["sketch"], np.uint64),
+            "distinct": Distinct(np.array(numbers, np.uint64).view(np.float64), repeat),
+        }
+        columns[name] = ColumnScan(**values | held)
     return Scan(content["rows"], content["unit_rows"], columns, Counter(content["label_counts"]))
 
 
