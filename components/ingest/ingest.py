@@ -15,6 +15,7 @@ from kep.components.ingest import scan as scanning
 from kep.components.ingest.categories import Tally
 from kep.components.ingest.copy import copy_records, own_manifest
 from kep.components.ingest.encode import Keys, count_categories, read_keys
+from kep.components.ingest.hints import find_hints, tell
 from kep.components.ingest.plan import ColumnPlan
 from kep.components.ingest.scan import Scan
 from kep.components.ingest.split import Roles, assign
@@ -93,12 +94,15 @@ def ingest(
                 copy_records(settings, base, scratch, manifest, folder)
                 manifest = manifest.with_fingerprint()
                 manifest.save(folder)
+            tell(manifest.hints)
             return manifest
         sources = open_sources(settings, base, scratch)
         with Workers(worker_count(settings, sources)) as workers:
             survey = survey_source(sources, settings, seed, workers, scratch)
             with new_folder(out) as folder:
-                return _write(survey, settings, seed, folder, workers)
+                manifest = write_records(survey, settings, seed, folder, workers)
+    tell(manifest.hints)
+    return manifest
 
 
 def worker_count(settings: DataSettings, sources: list[Source]) -> int:
@@ -191,7 +195,8 @@ def read_columns(plan: ColumnPlan) -> list[str]:
     return list(dict.fromkeys(names + ([plan.key] if plan.key else [])))
 
 
-def _write(survey: Survey, settings: DataSettings, seed: int, folder: Path, workers: Workers) -> Manifest:
+def write_records(survey: Survey, settings: DataSettings, seed: int, folder: Path, workers: Workers) -> Manifest:
+    """The passes after the survey: the rows as records in `folder`, and their manifest."""
     target = target_of(survey, with_vocabularies(survey, settings, workers), settings, seed, folder)
     check_disk(folder, sum(survey.roles.rows), target.template[1].length)
     spread(survey, target, workers)
@@ -229,7 +234,9 @@ def finish(survey: Survey, target: Target, settings: DataSettings, workers: Work
             fingerprint=hashlib.sha256("".join(digest for _, digest in mine).encode()).hexdigest(),
         )
     manifest = _manifest(survey, settings, target.seed, target.features, target.template[1], roles)
-    manifest = with_statistics(manifest, target.folder).with_fingerprint()
+    manifest = with_statistics(manifest, target.folder)
+    hints = find_hints(manifest, target.folder, survey.scan, survey.plan, settings)
+    manifest = manifest.model_copy(update={"hints": hints}).with_fingerprint()
     manifest.save(target.folder)
     counts = ", ".join(f"{info.rows:,} {role}" for role, info in manifest.roles.items())
     size = sum(shard.bytes for info in manifest.roles.values() for shard in info.shards)

@@ -21,6 +21,7 @@ from kep.components.ingest import plan as planning
 from kep.components.ingest import scan as scanning
 from kep.components.ingest.categories import Tally
 from kep.components.ingest.encode import Keys
+from kep.components.ingest.hints import tell
 from kep.components.ingest.ingest import (
     Survey,
     count,
@@ -367,4 +368,6 @@ def join(
     target = target_of(survey, features, settings, seed, out)
     check_disk(out, sum(given.rows), target.template[1].length)
     with Workers(worker_count(settings, found.heads)) as workers:
-        return finish(survey, target, settings, workers, [folder / target.pieces.name for folder in folders])
+        manifest = finish(survey, target, settings, workers, [folder / target.pieces.name for folder in folders])
+    tell(manifest.hints)
+    return manifest

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import operator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from kep.core.errors import UserError
 from kep.core.files import write_file
@@ -130,7 +131,7 @@ class RecordLayout(_Model):
     """By feature key: the columns, the label's name, the row's id, and its group where rows were split by one."""
 
 
-_FOR_PEOPLE = ("fingerprint", "source", "ignored", "duplicates", "dropped")
+_FOR_PEOPLE = ("fingerprint", "source", "ignored", "duplicates", "dropped", "hints")
 
 
 def _fingerprint(content: dict[str, Any]) -> str:
@@ -164,6 +165,8 @@ class Manifest(_Model):
     """Rows whose features occur more than once in the source."""
     dropped: dict[str, int] = {}
     """By role, rows left out because their features occur in a later role."""
+    hints: list[str] = Field(default=[], exclude_if=operator.not_)
+    """What in the data may mislead, and what to do about it, one sentence each."""
     record: RecordLayout
     identity: Identity | None = None
     """What the rows' ids are made of; None in a manifest of version 1 or 2, where they are hashes of the features."""
@@ -190,9 +193,12 @@ class Manifest(_Model):
 
     @property
     def sealed(self) -> "Manifest":
-        """The manifest for those who may not see test rows: without their shards and what is in them."""
+        """The manifest for those who may not see test rows: without their shards and what is in them.
+
+        Without hints too, since one of them counts test rows.
+        """
         test = self.roles["test"].model_copy(update={"shards": [], "class_counts": []})
-        return self.model_copy(update={"roles": self.roles | {"test": test}})
+        return self.model_copy(update={"roles": self.roles | {"test": test}, "hints": []})
 
     def with_fingerprint(self) -> "Manifest":
         """The manifest of this version with the fingerprint of its content."""
