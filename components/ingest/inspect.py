@@ -1,17 +1,22 @@
 """What ingest would make of a source, and the fingerprint of its content."""
 
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from kep.components.ingest.copy import own_manifest
-from kep.components.ingest.ingest import Survey, open_sources, survey_source, worker_count
+from kep.components.ingest.ingest import Survey, open_sources, survey_source, target_of, worker_count, write_records
 from kep.components.ingest.tasks import files_of_tasks
 from kep.components.ingest.workers import Workers
+from kep.components.ingest.write import disk_needed
 from kep.config.data import DataSettings
 from kep.core.files import scratch_folder
 from kep.data.schema import ROLES, Manifest
+
+_MOST_WRITTEN = 2e9
+"""Bytes that are written to find hints, at most."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Inspection:
         classes: rows per class, empty for regression.
         roles: rows per role, after `dropped` rows were left out because their features occur in a later role.
         duplicates: rows whose features occur more than once.
+        hints: what in the data may mislead; None where it was not looked for.
     """
 
     source: str
@@ -48,10 +54,17 @@ class Inspection:
     roles: dict[str, int]
     dropped: dict[str, int]
     duplicates: int
+    hints: list[str] | None = None
 
 
-def inspect(settings: DataSettings, seed: int, base: Path = Path(".")) -> Inspection:
-    """Looks at the source as ingest would, and writes nothing.
+def inspect(settings: DataSettings, seed: int, base: Path = Path("."), most: float = 0) -> Inspection:
+    """Looks at the source as ingest would; what it writes is gone when it returns.
+
+    Args:
+        settings: the data section of the run file.
+        seed: decides roles.
+        base: what local paths of the settings are relative to.
+        most: bytes of a source below which hints are looked for, which takes about as long as ingest.
 
     Raises:
         UserError: what ingest would refuse.
@@ -64,7 +77,16 @@ def inspect(settings: DataSettings, seed: int, base: Path = Path(".")) -> Inspec
             return _of_manifest(manifest)
         sources = open_sources(settings, base, scratch)
         with Workers(worker_count(settings, sources)) as workers:
-            return _of_survey(survey_source(sources, settings, seed, workers, scratch))
+            survey = survey_source(sources, settings, seed, workers, scratch)
+            seen = _of_survey(survey)
+            length = target_of(survey, survey.plan.features, settings, seed, scratch).template[1].length
+            needed = disk_needed(sum(survey.roles.rows), length)
+            # A few megabytes of images may be gigabytes of pixels.
+            if seen.bytes >= most or needed > min(_MOST_WRITTEN, shutil.disk_usage(scratch).free):
+                return seen
+            folder = scratch / ".records"  # no bucket's name begins with a dot
+            folder.mkdir()
+            return replace(seen, hints=write_records(survey, settings, seed, folder, workers).hints)
 
 
 def _of_survey(survey: Survey) -> Inspection:
@@ -101,4 +123,5 @@ def _of_manifest(manifest: Manifest) -> Inspection:
         roles={name: info.rows for name, info in roles.items()},
         dropped=manifest.dropped,
         duplicates=manifest.duplicates,
+        hints=manifest.hints,
     )

@@ -65,14 +65,18 @@ def shard_counts(rows: list[int], length: int, shard_mb: float) -> tuple[int, in
     return train, validation, test
 
 
+def disk_needed(rows: int, length: int) -> int:
+    """Bytes of the shards and their unsorted pieces."""
+    return 2 * rows * (length + HEADER + FOOTER) + (1 << 20)
+
+
 def check_disk(folder: Path, rows: int, length: int) -> None:
     """Refuses to start what the disk can't hold: the shards and their unsorted pieces.
 
     Raises:
         UserError: with both sizes.
     """
-    needed = 2 * rows * (length + HEADER + FOOTER) + (1 << 20)
-    free = shutil.disk_usage(folder).free
+    needed, free = disk_needed(rows, length), shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
             f"data: not enough disk: needs about {needed / 1e9:.2f} GB under {folder}, {free / 1e9:.2f} GB free; "

@@ -20,27 +20,34 @@ MOST_SURVEYED = 100e6
 """Bytes of a source that is read once more before a run, so that a mistake shows before anything has started."""
 MOST_COLUMNS = 20
 """Columns that the screen has room for."""
+MOST_HINTS = 5
+"""Hints that the screen has room for."""
 
 
 def check(settings: RunFile, base: Path, runs: Path) -> Group:
-    """Looks at the data and counts the trainings; nothing is written.
+    """Looks at the data and counts the trainings; nothing is left behind.
 
     Raises:
         UserError: What a run would refuse before it trains.
     """
-    seen = survey(settings, base)
+    seen = survey(settings, base, MOST_SURVEYED)
     travelled = travelling(settings.search.families, base)
     families = automatic(_images(seen)) if isinstance(travelled, str) else travelled
     return Group(_data(seen), _columns(seen), _work(settings, seen, [family["name"] for family in families], runs))
 
 
-def survey(settings: RunFile, base: Path) -> Inspection:
+def survey(settings: RunFile, base: Path, hints_below: float = 0) -> Inspection:
     """Reads the source and holds the run file against it, before anything is trained.
+
+    Args:
+        settings: The run file.
+        base: What local paths are relative to.
+        hints_below: Bytes of a source below which hints are looked for too.
 
     Raises:
         UserError: The data can't be used, or a setting names what they don't have.
     """
-    seen = inspect(settings.data, settings.seed, base)
+    seen = inspect(settings.data, settings.seed, base, hints_below)
     resolve(settings.search.objective, seen.task)
     ensembling.check(settings.ensemble, seen.task)
     check_fit(settings.search.families, _images(seen), seen.task)
@@ -161,6 +168,13 @@ def _data(seen: Inspection) -> Table:
             table.add_row("dropped", f"{rows:,} {role} rows whose features occur in a later role")
     if seen.ignored:
         table.add_row("left out", ", ".join(seen.ignored))
+    if seen.hints is None:
+        table.add_row("hints", f"ingest will look for them: the data are too large for here ({size})")
+        return table
+    for hint in seen.hints[:MOST_HINTS]:
+        table.add_row("hint", hint)
+    if len(seen.hints) > MOST_HINTS:
+        table.add_row("hints", f"{len(seen.hints) - MOST_HINTS} more; ingest's log lists them all")
     return table
 
 
