@@ -15,6 +15,7 @@ from kep.report.sections.data import data
 from kep.report.sections.ensemble import ensemble
 from kep.report.sections.exports import exports
 from kep.report.sections.head import head
+from kep.report.sections.hints import hints
 from kep.report.sections.ledger import ledger
 from kep.report.sections.reproduce import reproduce
 from kep.report.sections.steps import steps
@@ -37,6 +38,7 @@ def render(report: Report, verdict: Verdict | None = None) -> str:
         label=label.name,
         loss=loss_name(label),
         head=head(report, verdict),
+        hints=hints(report.manifest),
         asked=asked(report.asked),
         data=data(report.manifest),
         search=search_view(report.study, report.trials),
