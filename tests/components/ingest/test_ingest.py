@@ -593,7 +593,7 @@ def test_source_larger_than_memory(tmp_path: Path):
     pyarrow.csv.write_csv(block(200_000), tmp_path / "small.csv")
     rows = 0
     with pyarrow.csv.CSVWriter(tmp_path / "large.csv", block(0).schema) as writer:
-        while (size := (tmp_path / "large.csv").stat().st_size) < 300_000_000:
+        while (size := (tmp_path / "large.csv").stat().st_size) < 330_000_000:
             writer.write(block(250_000))
             rows += 250_000
     environment = os.environ | {
