@@ -38,7 +38,7 @@ class Artifacts:
     @cached_property
     def report(self) -> Report:
         """Content of the run's report."""
-        return Report.load(self.run)
+        return Report.of_run(self.run)
 
     def evaluation(self) -> Path:
         """Return the folder of evaluation.json and the stored test predictions."""

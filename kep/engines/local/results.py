@@ -37,7 +37,7 @@ def finish(folder: Path, outcome: dict[str, Path], seconds: float) -> tuple[Repo
 
 def report_export(folder: Path, measured: Export) -> None:
     """Add the measurements of an export to a run's report, in the place of an earlier one in that format."""
-    report = Report.load(folder)
+    report = Report.of_run(folder)
     others = [export for export in report.exports if export.format != measured.format]
     _write(folder, report.model_copy(update={"exports": [*others, measured]}), Verdict.load(folder))
 
