@@ -79,7 +79,7 @@ class Executor:
                 raise FloatingPointError(f"{objective} is not a finite number")
             predictions = fit.predictions
             figures = {"score": score, "loss": fit.loss, "best": fit.best, "metrics": measured}
-            figures |= {"unit": member.unit, "validation_curve": fit.validation_curve}
+            figures |= {"unit": member.unit, "validation_curve": fit.validation_curve, "declared": fit.declared}
             trial = Trial(**dict(base) | figures | {"status": "complete"})
         except (Exception, SystemExit) as error:
             # Whatever goes wrong in a user's model makes this trial infeasible, and says why; the search goes on.

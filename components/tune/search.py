@@ -17,6 +17,7 @@ from kep.config.search import SearchSettings
 from kep.core.arrays import Floats
 from kep.core.errors import UserError
 from kep.core.seeds import derive
+from kep.models.declared import grown
 from kep.runtime.step import Step
 
 if TYPE_CHECKING:
@@ -115,14 +116,25 @@ class Plan:
             reasons.add(found)
         return No.YET if No.YET in reasons else self._again(orders, trials)
 
+    def space(self, name: str, trials: list[Trial]) -> keras_tuner.HyperParameters:
+        """Return a family's space with what the builds of its trials declared beyond it."""
+        declared = [one for trial in trials for one in trial.declared]
+        return grown(self._spaces[name], declared) if declared else self._spaces[name]
+
     @property
     def _direction(self) -> Direction:
         """Direction of better scores, which `objective.load` has filled in."""
         return self._settings.objective.direction or "min"
 
     def _suggested(self, name: str, trials: list[Trial]) -> Suggestion | No:
-        space, settings = self._spaces[name], self._settings
+        space, settings = self.space(name, trials), self._settings
         if settings.tuner == "vizier":
+            if space is not self._spaces[name]:
+                late = space.space[len(self._spaces[name].space)].name
+                raise UserError(
+                    f'search.tuner: {name}: "{late}" is declared by some builds alone, which a study in Vizier can\'t '
+                    "take up; declare it in every build, or use tuner: bayesian"
+                )
             return self._vizier.suggest(name, space, trials)
         seed = derive(self._seed, name)
         return suggest(settings.tuner, space, trials, self._direction, seed, settings.max_epochs)

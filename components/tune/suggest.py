@@ -19,7 +19,7 @@ from scipy import optimize
 from threadpoolctl import threadpool_limits
 
 from kep.artifacts.trials import Hyperparameters, Rung, Trial
-from kep.components.tune.space import active, untried
+from kep.components.tune.space import active, grid, untried
 from kep.core.seeds import derive
 
 CANDIDATES = 200
@@ -198,10 +198,26 @@ class HyperbandOracle(_Exhaustive, keras_tuner.oracles.HyperbandOracle):
         return answer
 
 
+class GridOracle(keras_tuner.oracles.GridSearchOracle):
+    """KerasTuner's grid, whose next point is the first one that was not tried, also where the space has grown.
+
+    KerasTuner takes the point after the last one, and leaves points out where two branches share a name.
+    """
+
+    trials: dict[str, OracleTrial]
+
+    def populate_space(self, trial_id: str) -> Answer:
+        tried = {frozenset(trial.hyperparameters.values.items()) for trial in self.trials.values()}
+        for values in grid(self.hyperparameters):
+            if frozenset(values.items()) not in tried:
+                return {"status": TrialStatus.RUNNING, "values": values}
+        return {"status": TrialStatus.STOPPED, "values": None}
+
+
 ORACLES = {
     "bayesian": BayesianOracle,
     "random": RandomOracle,
-    "grid": keras_tuner.oracles.GridSearchOracle,
+    "grid": GridOracle,
     "hyperband": HyperbandOracle,
     "evolution": EvolutionOracle,
 }
@@ -262,7 +278,6 @@ def suggest(
     if answer.get("values"):
         rung = {name.removeprefix("tuner/"): v for name, v in answer["values"].items() if name.startswith("tuner/")}
         given = {name: _plain(value) for name, value in answer["values"].items()}
-        # Grid search gives defaults to hyperparameters of branches that are not taken.
         return Suggestion(
             {hp.name: given[hp.name] for hp in space.space if active(hp, given)}, Rung(**rung) if rung else None
         )
@@ -272,7 +287,8 @@ def suggest(
 def _show(oracle: keras_tuner.Oracle, space: keras_tuner.HyperParameters, trial: Trial) -> None:
     # A shallow copy: KerasTuner's own copies every hyperparameter, which would take most of a suggestion's time.
     parameters = copy.copy(space)
-    parameters.values = dict(trial.values)
+    # A build takes the default of what it alone declares.
+    parameters.values = {hp.name: hp.default for hp in space.space if active(hp, trial.used)} | trial.used
     shown = OracleTrial(parameters, trial_id=f"{len(oracle.start_order):04d}")
     # An infeasible trial has been tried, but has no score that could rank.
     shown.status = TrialStatus.COMPLETED if trial.complete else TrialStatus.FAILED
@@ -280,16 +296,12 @@ def _show(oracle: keras_tuner.Oracle, space: keras_tuner.HyperParameters, trial:
     oracle.trials[shown.trial_id] = shown
     oracle.start_order.append(shown.trial_id)
     oracle.end_order.append(shown.trial_id)
-    oracle._tried_so_far.add(oracle._compute_values_hash(trial.values))
+    oracle._tried_so_far.add(oracle._compute_values_hash(parameters.values))
     if isinstance(oracle, HyperbandOracle):
         if trial.status == "running":
             oracle.ongoing_trials[shown.trial_id] = shown
         if trial.schedule is not None:
             oracle.restore(trial.schedule, shown.trial_id)
-    if isinstance(oracle, keras_tuner.oracles.GridSearchOracle):
-        # One after the other: the next combination is the one after the last trial's.
-        oracle._ordered_ids.insert(shown.trial_id)
-        oracle._populate_next = [shown.trial_id]
 
 
 def _plain(value: Any) -> Any:

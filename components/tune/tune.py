@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import keras_tuner
 import numpy as np
 
-from kep.artifacts.study import Candidate, Goal, Hyperparameter, Study
-from kep.artifacts.trials import Trial, TrialStore, merged
+from kep.artifacts.study import Candidate, Goal, Study
+from kep.artifacts.trials import Hyperparameter, Trial, TrialStore, merged
 from kep.components.tune import candidates
 from kep.components.tune.execute import Executor
 from kep.components.tune.objective import load
@@ -21,6 +21,7 @@ from kep.config.hardware import TrialHardware
 from kep.config.search import SearchSettings
 from kep.core.errors import UserError
 from kep.core.seeds import derive
+from kep.models.declared import grown
 from kep.models.registry import family, on, specs
 from kep.runtime.hardware import Share
 from kep.runtime.step import Step, entry
@@ -151,7 +152,8 @@ def _study(
     chosen: Sequence[Trial],
 ) -> Study:
     """Return the result of the search."""
-    spaces = {name: space.get_config()["space"] for name, space in done.spaces.items()}
+    declared = {name: [one for t in trials if t.family == name for one in t.declared] for name in done.spaces}
+    spaces = {name: grown(space, declared[name]).get_config()["space"] for name, space in done.spaces.items()}
     return Study(
         identity=identity,
         objective=Goal(**settings.objective.model_dump()),
@@ -164,7 +166,7 @@ def _study(
         lowest_loss=min(trial.scores.loss for trial in trials if trial.complete),
         corrected_loss=corrected,
         candidates=[
-            Candidate(id=t.id, family=t.family, values=t.values, loss=t.scores.loss, best=t.best, unit=t.unit)
+            Candidate(id=t.id, family=t.family, values=t.used, loss=t.scores.loss, best=t.best, unit=t.unit)
             for t in chosen
         ],
     )

@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from kep.artifacts.trials import Hyperparameters, Order, Unit
+from kep.artifacts.trials import Hyperparameter, Hyperparameters, Order, Unit
 from kep.core.json_model import Figure, JsonFile, JsonModel
 
 Direction = Literal["min", "max"]
@@ -15,13 +15,6 @@ class Goal(JsonModel):
 
     name: str
     direction: Direction
-
-
-class Hyperparameter(JsonModel):
-    """One entry of a search space, as KerasTuner describes it."""
-
-    class_name: str
-    config: dict[str, Any]
 
 
 class Candidate(JsonModel):

@@ -1,11 +1,12 @@
 """Trials are immutable records, one JSON file for each execution; the search has no other state."""
 
 import json
+import operator
 import shutil
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -22,6 +23,20 @@ Unit = Literal["epoch", "round"]
 Status = Literal["complete", "infeasible", "running"]
 Hyperparameters = dict[str, bool | int | float | str]
 """Values by name."""
+
+
+class Hyperparameter(JsonModel):
+    """One entry of a search space, as KerasTuner describes it."""
+
+    class_name: str
+    config: dict[str, Any]
+
+
+class Declared(Hyperparameter):
+    """A hyperparameter that a build declared beyond the values that it was given."""
+
+    value: bool | int | float | str
+    """Its default, which the build took."""
 
 
 class Rung(JsonModel):
@@ -103,12 +118,19 @@ class Trial(Execution, JsonFile):
     """Id of the process that ran it."""
     executions: int = 1
     """Number of trainings behind the figures."""
+    declared: list[Declared] = Field(default_factory=list, exclude_if=operator.not_)
+    """Hyperparameters that this build declared beyond those of `values`."""
     predicted: str | None = Field(default=None, exclude_if=is_none)
     """sha256 of the file of its predictions; None where there are none."""
 
     @property
     def complete(self) -> bool:
         return self.status == "complete"
+
+    @property
+    def used(self) -> Hyperparameters:
+        """Values that the model was built with: those that were suggested, and defaults."""
+        return self.values | {one.config["name"]: one.value for one in self.declared}
 
     @property
     def scores(self) -> Scores:

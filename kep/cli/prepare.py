@@ -38,11 +38,13 @@ def init(
 def check(file: RunFilePath, overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
     """Say what a run would do: rows, columns, types, classes, trainings, time.
 
-    For data of BigQuery it first says what reading them costs; on a terminal it then asks whether to.
+    A family of your own is built, and trained on one batch of made-up rows. For data of BigQuery it first says what
+    reading them costs; on a terminal it then asks whether to.
     """
     from kep.config.run_file import load
     from kep.engines import preflight as checking
     from kep.engines.queries import announced
+    from kep.engines.rehearsal import rehearse
 
     settings = load(file, overrides)
     told = announced(settings.data, PRICES)
@@ -50,7 +52,9 @@ def check(file: RunFilePath, overrides: Overrides = None, runs: Runs = Path("run
         console.print(sentence)
     if told and sys.stdin.isatty() and not typer.confirm("read it now?", default=True):
         return
-    console.print(checking.check(settings, file.parent, runs))
+    seen = checking.check(settings, file.parent, runs)
+    rehearse(settings, file.parent)
+    console.print(seen)
 
 
 @app.command(epilog="Example: kep space pipelines/configs/digits.yaml")

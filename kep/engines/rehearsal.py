@@ -1,4 +1,4 @@
-"""A user's own families, tried on this machine before a run is sent to others: a mistake then costs no machine."""
+"""A user's own families, tried on this machine before a run: a mistake then costs no machine and no search."""
 
 import importlib.util
 import multiprocessing
@@ -69,10 +69,11 @@ def _under_xla(settings: RunFile) -> str | None:
 
 
 def _train(own: list[Spec], manifest: Manifest, under_xla: str | None) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # TensorFlow's own lines
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     from kep.training.machine import TrainingMachine
 
-    rows = _made_up(manifest)
+    rows = made_up(manifest)
     for spec in own:
         family(spec, manifest).check(rows)
         if under_xla:
@@ -82,8 +83,8 @@ def _train(own: list[Spec], manifest: Manifest, under_xla: str | None) -> None:
                 raise UserError(f"{under_xla} trains under XLA: {error}") from None
 
 
-def _made_up(manifest: Manifest) -> "Rows":
-    """Rows of zeros, with labels of every class in turn."""
+def made_up(manifest: Manifest) -> "Rows":
+    """Return rows of zeros, with labels of every class in turn."""
     from dataclasses import replace
 
     from kep.data.records import blank_row

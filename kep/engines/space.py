@@ -10,14 +10,18 @@ from rich.table import Table
 from rich.text import Text
 
 from kep.components.ingest.ingest import outline
-from kep.components.tune.space import size
+from kep.components.tune.space import discover, size
 from kep.config.run_file import RunFile
 from kep.engines.preflight import survey
+from kep.engines.rehearsal import made_up
 from kep.models.registry import family, specs, travelling
+
+BUILDS = 25
+"""Random builds of a family that are looked at for what the default one does not declare."""
 
 
 def show(settings: RunFile, base: Path) -> Group:
-    """Builds each family's default model for the data; nothing is trained and nothing is written.
+    """Builds each family's models for the data, the default one and random ones of the user's own; nothing is written.
 
     Raises:
         UserError: The data or a family can't be used.
@@ -27,19 +31,29 @@ def show(settings: RunFile, base: Path) -> Group:
     parts: list[RenderableType] = []
     for spec in specs(json.dumps(travelling(settings.search.families, base)), manifest):
         member = family(spec, manifest)
-        space = member.space()
-        parts += [_table(member.name, space), Text(member.sample() + "\n")]
+        if "source" not in spec:
+            parts += [_table(member.name, member.space(), set())]
+        else:
+            member.check(made_up(manifest))
+            space = member.space()
+            whole, failed = discover(member.declared, space, BUILDS, settings.seed)
+            parts += [_table(member.name, whole, {hp.name for hp in whole.space[len(space.space) :]})]
+            if failed:
+                parts += [Text(f"{len(failed)} of {BUILDS} random builds failed; the last reason: {failed[-1]}\n")]
+        parts += [Text(member.sample() + "\n")]
     return Group(*parts)
 
 
-def _table(name: str, space: HyperParameters) -> Table:
+def _table(name: str, space: HyperParameters, late: set[str]) -> Table:
+    """Return the table of a space; `late` names what was found in some builds alone."""
     count = size(space)
     counted = f"{count:,} configurations" if count is not None else "more than can be counted"
     table = Table(title=f"{name}: {counted}", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for title in ("hyperparameter", "type", "values", "default", "if"):
         table.add_column(title)
     for hp in space.space:
-        conditions = (f"{c.name} = {' or '.join(map(str, c.values))}" for c in hp.conditions)
+        conditions = [f"{c.name} = {' or '.join(map(str, c.values))}" for c in hp.conditions]
+        conditions += ["found in some builds"] * (hp.name in late)
         table.add_row(
             hp.name, type(hp).__name__.lower(), _values(hp.get_config()), f"{hp.default}", ", ".join(conditions)
         )

@@ -10,6 +10,7 @@ from typing import Any
 import lightgbm
 import numpy as np
 
+from kep.artifacts.trials import Declared
 from kep.core.files import write_file
 from kep.data.records import AnyRows
 from kep.data.schema import Manifest
@@ -45,6 +46,9 @@ class BoostedTrees:
         hp.Float("bagging_fraction", 0.5, 1.0, step=0.1)
         hp.Float("lambda_l2", 1e-3, 10.0, sampling="log")
         return hp
+
+    def declared(self, values: Values) -> list[Declared]:
+        return []
 
     def sample(self) -> str:
         values = ", ".join(f"{name} {value:g}" for name, value in self.space().values.items())

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from kep.artifacts.trials import Declared
 from kep.data.records import AnyRows
 from kep.stats.metrics import problem_of_probabilities
 from kep.training.monitor import Monitor
@@ -60,6 +61,8 @@ class Fit:
     validation_curve: list[float]
     predictions: np.ndarray
     model: Callable[[], Any] = field(repr=False)
+    declared: list[Declared] = field(default_factory=list)
+    """Hyperparameters that the build declared beyond the values that it was given."""
 
     @property
     def problem(self) -> str | None:
@@ -105,6 +108,13 @@ class Family(Protocol):
 
     def space(self) -> Any:
         """The search space, a KerasTuner `HyperParameters`, with every branch of its conditional scopes."""
+
+    def declared(self, values: Values) -> list[Declared]:
+        """Builds the model of `values`, and returns the hyperparameters that this declares beyond them.
+
+        Raises:
+            UserError: A value is none that its hyperparameter can have.
+        """
 
     def sample(self) -> str:
         """The default model, as a text for people."""

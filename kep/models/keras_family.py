@@ -12,11 +12,13 @@ import keras
 import keras_tuner
 import numpy as np
 
+from kep.artifacts.trials import Declared
 from kep.core.errors import RunError, UserError
 from kep.core.files import write_file
 from kep.data.records import AnyRows, blank_row
 from kep.data.schema import Manifest
 from kep.models import keras_file
+from kep.models.declared import beyond
 from kep.models.encode import Encode, encoding, inputs_of
 from kep.models.family import Build, Fit, Settings, Values, reason
 from kep.models.keras_checks import check_outputs, check_saving, check_shapes
@@ -72,6 +74,8 @@ class KerasFamily:
         self._blank = blank_row(manifest)
         self._compiled: tuple[keras.Model, Predict] | None = None
         self._kept: OrderedDict[str, KerasTraining] = OrderedDict()
+        # Those of the last model that was built, with what it declared.
+        self._hp = keras_tuner.HyperParameters()
 
     @cached_property
     def _machine(self) -> TrainingMachine:
@@ -83,7 +87,7 @@ class KerasFamily:
         entered: list[list[Any]] = []
         while True:
             keras.backend.clear_session()
-            self._build(hp)
+            self._declare(hp)
             found = hp.copy()
             entered += hp.active_scopes
             closed = [scope for scope in hp.inactive_scopes if scope not in entered]
@@ -95,6 +99,19 @@ class KerasFamily:
             for condition in closed[0]:
                 hp.values[condition.name] = condition.values[0]
             hp.ensure_active_values()
+
+    def declared(self, values: Values) -> list[Declared]:
+        keras.backend.clear_session()
+        hp = keras_tuner.HyperParameters()
+        hp.values = dict(values)
+        self._declare(hp)
+        return beyond(self.name, hp, values)
+
+    def _declare(self, hp: keras_tuner.HyperParameters) -> None:
+        """Let the user's functions declare their hyperparameters."""
+        self._build(hp)
+        if self._callbacks is not None:
+            self._callbacks(hp)
 
     def sample(self) -> str:
         lines: list[str] = []
@@ -119,8 +136,10 @@ class KerasFamily:
 
     def fit(self, values: Values, train: AnyRows, validation: AnyRows, settings: Settings, monitor: Monitor) -> Fit:
         training, feed = self._start(values, train, settings, settings.max_epochs)
-        callbacks = self._own_callbacks(values, training.network)
+        callbacks = self._own_callbacks(training.network)
+        declared = beyond(self.name, self._hp, values)
         fit = Fit(0, np.inf, False, [], [], np.empty(0), lambda: self._with(course.best, values, settings.seed))
+        fit.declared = declared
         course = Course(fit)
         training.begin(course, monitor, callbacks)
         for epoch in range(course.epoch, settings.max_epochs + 1):
@@ -150,7 +169,7 @@ class KerasFamily:
 
     def refit(self, values: Values, rows: AnyRows, best: float, settings: Settings, monitor: Monitor) -> keras.Model:
         training, feed = self._start(values, rows, settings, best)
-        callbacks = self._own_callbacks(values, training.network, watched=False)
+        callbacks = self._own_callbacks(training.network, watched=False)
         steps = max(1, round(best * feed.steps_per_epoch))
         course = Course()
         training.begin(course, monitor, callbacks)
@@ -202,10 +221,10 @@ class KerasFamily:
         keras.backend.clear_session()
         keras.config.set_dtype_policy(self._machine.precision)
         keras.utils.set_random_seed(seed)
-        hp = keras_tuner.HyperParameters()
-        hp.values = dict(values)
+        self._hp = keras_tuner.HyperParameters()
+        self._hp.values = dict(values)
         with scope or nullcontext():
-            network = self._build(hp)
+            network = self._build(self._hp)
             if not isinstance(network, keras.Model) or not network.compiled:
                 given = "a model that is not compiled" if isinstance(network, keras.Model) else f"{network!r:.60}"
                 raise UserError(f"search.families: {self.name} must return a compiled Keras model, it returns {given}")
@@ -249,15 +268,13 @@ class KerasFamily:
                 self._kept.popitem(last=False)
         return training, feed
 
-    def _own_callbacks(
-        self, values: Values, network: keras.Model, watched: bool = True
-    ) -> keras.callbacks.CallbackList:
-        """The user's callbacks; without validation rows those are left out that watch a figure of theirs."""
+    def _own_callbacks(self, network: keras.Model, watched: bool = True) -> keras.callbacks.CallbackList:
+        """The user's callbacks for the last model; without validation rows those are left out that watch a figure of
+        theirs.
+        """
         made = []
         if self._callbacks is not None:
-            hp = keras_tuner.HyperParameters()
-            hp.values = dict(values)
-            made = [one for one in self._callbacks(hp) if watched or not _watches_validation(one)]
+            made = [one for one in self._callbacks(self._hp) if watched or not _watches_validation(one)]
         return keras.callbacks.CallbackList(made, add_history=False, add_progbar=False, model=network)
 
     def _gather(self, rows: AnyRows) -> Gather:

@@ -8,8 +8,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from kep.artifacts.study import Goal, Hyperparameter
-from kep.artifacts.trials import Trial
+from kep.artifacts.study import Goal
+from kep.artifacts.trials import Hyperparameter, Trial
 from kep.report.charts import INK, MUTED, brief, chart, legend, log_axis, short, wide_range
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Collection
 from typing import Any
 
-from kep.artifacts.study import Candidate, Direction, Goal, Hyperparameter, Study
-from kep.artifacts.trials import Hyperparameters, Order, Status, Trial
+from kep.artifacts.study import Candidate, Direction, Goal, Study
+from kep.artifacts.trials import Hyperparameter, Hyperparameters, Order, Status, Trial
 
 
 def recorded(number: int, family: str, values: Hyperparameters, seed: int, status: Status, **more: Any) -> Trial:

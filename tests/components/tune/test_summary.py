@@ -4,8 +4,7 @@ import re
 
 import pytest
 
-from kep.artifacts.study import Hyperparameter
-from kep.artifacts.trials import Hyperparameters, Trial
+from kep.artifacts.trials import Hyperparameter, Hyperparameters, Trial
 from kep.report.search import ReasonView, SearchView, search_view
 from tests.helpers.trials import recorded, study
 
