@@ -76,6 +76,7 @@ lock:  ## Write uv.lock, and each image's requirements from it
 
 bench: setup  ## The benchmarks' short versions, in some minutes: tables to standard output
 	.venv/bin/python -m benchmarks.search
+	.venv/bin/python -m benchmarks.growing
 	.venv/bin/python -m benchmarks.ensemble weights solver
 	.venv/bin/python -m benchmarks.records
 	.venv/bin/python -m benchmarks.training

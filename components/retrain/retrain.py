@@ -15,7 +15,7 @@ from kep.data.records import concat
 from kep.data.schema import Manifest
 from kep.models.family import Settings
 from kep.models.placed import placed
-from kep.models.registry import spec_of
+from kep.models.registry import Spec, spec_of
 from kep.runtime.step import Step, entry
 
 
@@ -88,7 +88,7 @@ class _Done:
     hardware: Placement | None
 
 
-def _write(folder: Path, chosen: Member, manifest: Manifest, spec: dict[str, str], done: _Done) -> None:
+def _write(folder: Path, chosen: Member, manifest: Manifest, spec: Spec, done: _Done) -> None:
     """Write `member.json`."""
     TrainedMember(
         **dict(chosen),

@@ -35,7 +35,7 @@ class TrainedMember(Member, JsonFolder):
     """Roles that it was trained on."""
     rows: int
     """Rows of those roles."""
-    spec: dict[str, str]
+    spec: dict[str, str | dict[str, str]]
     """Its family as it travels, a user's own with its source."""
     hardware: Placement | None
     """None where it was not retrained."""

@@ -1,9 +1,7 @@
 """Which families there are: from the name in the run file to a `Family`, a user's own source included."""
 
 import ast
-import base64
 import json
-import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +9,7 @@ from typing import Any, Literal
 from kep.config.hardware import TrialHardware
 from kep.core.errors import UserError, nearest
 from kep.data.schema import Manifest
+from kep.models.carried import install, modules_of, packed, unpacked
 from kep.models.family import Build, Family, reason
 
 PREMADE = ("hyperresnet", "hyperxception", "hyperefficientnet")
@@ -33,14 +32,14 @@ def travelling(names: list[str] | str, base: Path) -> list[Spec] | Literal["auto
 
     Returns:
         One dictionary per family with `name`, `weights` where they were asked for, and `file` (its name), `function`
-        and `source` (compressed, base64) for a user's own.
+        and `source` (compressed, base64) for a user's own; `modules` where it imports some from its folder.
 
     Raises:
-        UserError: A name is neither, a file does not exist, or two families share a name.
+        UserError: A name is neither, a file does not exist, or two families share a name or the name of a module.
     """
     if names == "auto":
         return "auto"
-    families = []
+    families: list[Spec] = []
     for name in names:
         if name in BUILT_IN:
             families.append({"name": name})
@@ -62,12 +61,17 @@ def travelling(names: list[str] | str, base: Path) -> list[Spec] | Literal["auto
         if not path.is_file():
             raise UserError(f"search.families: no file {file} in {base}")
         _check_source(path, function)
-        source = base64.b64encode(zlib.compress(path.read_bytes(), 9)).decode()
         stem = path.stem if function == "build" else f"{path.stem}_{function}"
-        families.append({"name": stem.lower(), "file": path.name, "function": function, "source": source})
+        own = {"name": stem.lower(), "file": path.name, "function": function, "source": packed(path.read_bytes())}
+        modules = modules_of(path)
+        families.append(own | ({"modules": modules} if modules else {}))
     twice = {family["name"] for family in families if [f["name"] for f in families].count(family["name"]) > 1}
     if twice:
         raise UserError(f'search.families: two families are called "{min(twice)}"; rename a file or remove one')
+    sources: dict[str, str] = {}
+    for place, text in [pair for family in families for pair in family.get("modules", {}).items()]:
+        if sources.setdefault(place, text) != text:
+            raise UserError(f"search.families: two families bring different files {place}; rename one")
     return families
 
 
@@ -188,7 +192,8 @@ def _user_build(spec: Spec) -> tuple[Build, Build | None]:
     import keras_tuner
 
     file, function = spec["file"], spec["function"]
-    source = zlib.decompress(base64.b64decode(spec["source"]))
+    source = unpacked(spec["source"])
+    install(spec.get("modules", {}))
     namespace: dict[str, Any] = {"__name__": spec["name"]}
     try:
         exec(compile(source, file, "exec"), namespace)

@@ -16,6 +16,9 @@ import pyarrow.json
 import pyarrow.parquet as pq
 import pytest
 
+from kep.artifacts.export import Export
+from kep.artifacts.report import Report
+from kep.engines.local.results import report_export
 from kep.models.ensemble import Ensemble
 from kep.stats.pooling import pool
 from tests.helpers.commands import Run, command, environment, heed_interrupts, kep, write_run
@@ -86,6 +89,9 @@ def test_slices_add_up_to_the_test_rows(churn):
 def test_the_ensemble_predicts_raw_features_in_a_fresh_process(churn, tmp_path):
     program = f"""
 import json, numpy as np, pyarrow.csv
+from kep.artifacts.export import Export
+from kep.artifacts.report import Report
+from kep.engines.local.results import report_export
 from kep.models.ensemble import Ensemble
 ensemble = Ensemble({churn.outcome["ensemble"]!r})
 table = pyarrow.csv.read_csv({str(DATA / "churn.csv")!r})
@@ -241,17 +247,24 @@ def test_a_folder_of_images(finished):
     for member in run.report["members"]:
         best = next(b["median_best"] for b in run.report["best_epochs"] if b["candidate"]["id"] == member["id"])
         assert member["trained_units"] == max(1, int(best * 1.2))
-    for max_loss in ("1", "0.5"):
-        output = run.folder / f"exported-{max_loss}"
-        how = ["--format", "tflite", "--keras-only", "--max-loss", max_loss, "-o", output]
-        done = kep("export", run.folder, "--runs", run.place.parent, *how)
-        assert done.returncode == 0, done.stderr
+    how = ["--format", "tflite", "--keras-only", "--max-loss", "0.5", "-o", run.folder / "exported"]
+    done = kep("export", run.folder, "--runs", run.place.parent, *how)
+    assert done.returncode == 0, done.stderr
     page = (run.folder / "report.html").read_text()
     assert "Exports of the ensemble" in page
     assert "largest difference" in page
     assert [page.count(f"<td>{variant}</td>") for variant in ("dynamic", "int8")] == [1, 1]
     assert "One that loses more than 50 % is not written" in page
     assert "Test was opened once, by evaluate; later exports of the ensemble" in page
+
+
+def test_an_export_takes_the_place_of_the_one_before_in_the_report(churn, tmp_path):
+    shutil.copytree(churn.folder, tmp_path / "run", symlinks=True)
+    known = {"run": "r", "fingerprint": "f", "members": [], "classes": None, "metric": "accuracy", "measured": []}
+    for name, most in (("tflite", 0.1), ("onnx", 0.2), ("tflite", 0.3)):
+        report_export(tmp_path / "run", Export(format=name, max_loss=most, **known))
+    exports = Report.of_run(tmp_path / "run").exports
+    assert [(one.format, one.max_loss) for one in exports] == [("onnx", 0.2), ("tflite", 0.3)]
 
 
 def test_a_table_split_by_time_in_folds_without_tensorflow_models(finished):

@@ -51,7 +51,7 @@ def test_a_family_that_looks_for_test_rows_finds_none(tmp_path):
     assert compiled.count("outputArtifactKey: test") == 1
 
 
-@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("named", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_champion_is_compared_on_rows_that_it_never_saw_whatever_columns_it_knew(request, tmp_path, named):
     data = SOURCE | ({"id": "customer"} if named else {})
     folder = request.getfixturevalue("copied") if named else tmp_path

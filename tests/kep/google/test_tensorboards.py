@@ -72,6 +72,7 @@ def once(boards) -> bool:
     return all(len(steps) == len(set(steps)) for steps in boards.writes.values())
 
 
+@pytest.mark.slow
 def test_a_network_that_is_trained_has_its_epochs_there_once(boards, vertex, given, records, tmp_path):
     """Also where every answer is lost once, and where the task is done again from its beginning."""
     retraining, out = (

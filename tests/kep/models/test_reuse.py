@@ -114,6 +114,7 @@ def test_a_fit_keeps_its_model_when_the_next_one_trains(own, data, rows, tmp_pat
     assert all(np.array_equal(a, b) for a, b in zip(weights, refitted.get_weights(), strict=True))
 
 
+@pytest.mark.slow
 def test_few_compiled_trainings_are_kept(data, rows):
     member = family({"name": "mlp"}, data.manifest)
     for units in (32, 64, 128):

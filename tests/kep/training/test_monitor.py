@@ -74,5 +74,5 @@ def test_the_speed_of_the_trainings_ends_in_the_steps_own_file(tmp_path):
     for share in (0.1, 0.3):
         with StepMonitor(step, "") as monitor:
             monitor.epoch(1, {"loss": 0.5, "rows_per_second": 10.0, "step_ms": 1.0, "input_share": share})
-    step._finish(tmp_path, 0)
+    step._finish(tmp_path)
     assert '"input_share": 0.2' in (tmp_path / "step.json").read_text()
