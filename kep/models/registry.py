@@ -204,5 +204,18 @@ def _user_build(spec: Spec) -> tuple[Build, Build | None]:
         raise UserError(f"search.families: {file} has no function {function}{nearest(function, defined)}")
     build = namespace[function]
     if isinstance(build, type) and issubclass(build, keras_tuner.HyperModel):
-        build = build()
-    return build.build if isinstance(build, keras_tuner.HyperModel) else build, namespace.get("callbacks")
+        try:
+            build = build()
+        except Exception as error:
+            raise UserError(
+                f"search.families: {function} of {file} can't be made without arguments ({reason(error)}); give "
+                f"defaults, or name an instance, such as {file}:model with model = {function}(…) in it"
+            ) from error
+    if not isinstance(build, keras_tuner.HyperModel):
+        return build, namespace.get("callbacks")
+    if type(build).fit is not keras_tuner.HyperModel.fit:
+        raise UserError(
+            f"search.families: {function} of {file} has a fit() of its own, which would not be called: training is "
+            "kep's; put what it sets into build(hp), such as the optimiser, or into callbacks(hp)"
+        )
+    return build.build, namespace.get("callbacks")

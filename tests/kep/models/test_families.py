@@ -125,6 +125,13 @@ import keras_tuner
 class Hyper(keras_tuner.HyperModel):
     def build(self, hp):
         return build(hp)
+class Sized(Hyper):
+    def __init__(self, units):
+        super().__init__()
+sized = Sized(4)
+class Fits(Hyper):
+    def fit(self, hp, model, *args, **kwargs):
+        return model.fit(*args, class_weight={0: 1, 1: 5}, **kwargs)
 """
 
 
@@ -134,7 +141,7 @@ def own(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("function", ["build", "Hyper"])
+@pytest.mark.parametrize("function", ["build", "Hyper", "sized"])
 def test_a_users_own_build_function_is_a_family(own, records, function, tmp_path):
     data = Records(records("cancer"), "tune")
     train, validation = data.load("train"), data.load("validation")
@@ -172,6 +179,8 @@ def test_a_model_that_does_not_fit_is_refused_after_one_batch(own, records, func
         ("gone.py:build", "no file gone.py"),
         ("own.py:biuld", 'has no function biuld; did you mean "build"'),
         ("broken.py:build", "broken.py is not Python: .* in line 1"),
+        ("own.py:Sized", r"Sized of own.py can't be made without arguments \(TypeError.*'units'\); give defaults"),
+        ("own.py:Fits", r"Fits of own.py has a fit\(\) of its own, which would not be called"),
     ],
 )
 def test_a_family_that_does_not_exist_is_refused(own, records, name, words):
