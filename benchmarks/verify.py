@@ -57,6 +57,7 @@ def timed(owner, name):
     setattr(owner, name, wrapper)
 
 timed(google_crc32c, "extend")
+timed(kep.core.code, "step_closure")
 timed(kep.core.code.Closure, "source")
 timed(kep.core.files, "tree_digest")
 for name in ("with_fingerprint", "without_fingerprint", "check_files"):

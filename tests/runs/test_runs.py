@@ -18,6 +18,8 @@ import pytest
 
 from kep.artifacts.export import Export
 from kep.artifacts.report import Report
+from kep.artifacts.run import RunRecord
+from kep.core.errors import UserError
 from kep.engines.local.results import report_export
 from kep.models.ensemble import Ensemble
 from kep.stats.pooling import pool
@@ -91,6 +93,8 @@ def test_the_ensemble_predicts_raw_features_in_a_fresh_process(churn, tmp_path):
 import json, numpy as np, pyarrow.csv
 from kep.artifacts.export import Export
 from kep.artifacts.report import Report
+from kep.artifacts.run import RunRecord
+from kep.core.errors import UserError
 from kep.engines.local.results import report_export
 from kep.models.ensemble import Ensemble
 ensemble = Ensemble({churn.outcome["ensemble"]!r})
@@ -265,6 +269,14 @@ def test_an_export_takes_the_place_of_the_one_before_in_the_report(churn, tmp_pa
         report_export(tmp_path / "run", Export(format=name, max_loss=most, **known))
     exports = Report.of_run(tmp_path / "run").exports
     assert [(one.format, one.max_loss) for one in exports] == [("onnx", 0.2), ("tflite", 0.3)]
+
+
+def test_the_report_of_another_run_is_refused(churn, tmp_path):
+    shutil.copytree(churn.folder, tmp_path / "run", symlinks=True)
+    RunRecord.load(churn.folder).model_copy(update={"started": "2026-01-01T00:00:00+00:00"}).save(tmp_path / "run")
+    with pytest.raises(UserError, match=r"run/report\.json is the report of another run than run\.json"):
+        Report.of_run(tmp_path / "run")
+    assert kep("tensorboard", tmp_path / "run", "--port", "0").returncode == 2
 
 
 def test_a_table_split_by_time_in_folds_without_tensorflow_models(finished):
