@@ -22,7 +22,7 @@ def session(trial: Trial, objective: str) -> list[Event]:
         objective: Name of its score.
     """
     # Without a group of its own a trial would be hidden behind one with the same values.
-    started = hparams_pb({"family": trial.family} | trial.values, trial_id=trial.id, start_time_secs=0)
+    started = hparams_pb({"family": trial.family} | trial.used, trial_id=trial.id, start_time_secs=0)
     curve: list[tuple[int, dict[str, float | None]]]
     curve = [(step, {"val_loss": value}) for step, value in enumerate(trial.validation_curve, 1)]
     scores: dict[str, float | None] = {} if trial.score is None else {f"validation {objective}": trial.score}

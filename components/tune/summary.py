@@ -55,7 +55,7 @@ def _rows(study: Study, trials: Sequence[Trial]) -> list[_Row]:
             swatch=charts.swatch(colours[trial.family]),
             state="candidate" if trial.number in study.chosen else trial.status,
             best=f"{trial.unit} {trial.best}" if trial.complete else number(None),
-            hyperparameters=values_text(trial.values),
+            hyperparameters=values_text(trial.used),
         )
         for trial in trials
     ]

@@ -91,7 +91,7 @@ def hyperparameters(
 
     def draw(axes: Axes) -> None:
         for trial in sorted(trials, key=lambda trial: trial.number in chosen):
-            values = trial.values | {scales[-1].name: trial.scores.score}
+            values = trial.used | {scales[-1].name: trial.scores.score}
             places = [scale.place(values[scale.name]) if scale.name in values else np.nan for scale in scales]
             width, alpha, size = (2.0, 1.0, 4.5) if trial.number in chosen else (0.9, 0.4, 2.5)
             axes.plot(places, range(len(scales)), "o-", color=colour, lw=width, alpha=alpha, ms=size)
