@@ -91,7 +91,9 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname not in self._files:
-            return None
+            inside = any(name.startswith(f"{fullname}.") for name in self._files)
+            # A folder without __init__.py.
+            return importlib.machinery.ModuleSpec(fullname, None, is_package=True) if inside else None
         return importlib.util.spec_from_loader(fullname, self, is_package=self.is_package(fullname))
 
     def is_package(self, fullname: str) -> bool:
@@ -133,9 +135,11 @@ def _imported(path: Path) -> set[str]:
 def _files(folder: Path, name: str) -> list[Path]:
     """Return the files of a module or package in a folder; none of what is installed."""
     package, module = folder / name, folder / f"{name}.py"
-    if not ((package / "__init__.py").is_file() or module.is_file()) or _installed(name):
+    if _installed(name):
         return []
-    return sorted(package.rglob("*.py")) if (package / "__init__.py").is_file() else [module]
+    if module.is_file() and not (package / "__init__.py").is_file():
+        return [module]
+    return sorted(package.rglob("*.py")) if package.is_dir() else []
 
 
 def _installed(name: str) -> bool:

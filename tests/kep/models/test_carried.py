@@ -19,10 +19,11 @@ import keras
 import numpy
 from helper import UNITS
 from blocks.dense import dense
+from plain.part import PART
 
 def build(hp):
     from late import RATE
-    model = keras.Sequential([dense(hp.Choice("units", [UNITS])), keras.layers.Dense(1, "sigmoid")])
+    model = keras.Sequential([dense(hp.Choice("units", [UNITS * PART])), keras.layers.Dense(1, "sigmoid")])
     model.compile(keras.optimizers.Adam(RATE), "binary_crossentropy")
     return model
 """
@@ -34,6 +35,7 @@ FILES = {
     "blocks/__init__.py": "",
     "blocks/dense.py": "import keras\nfrom .sizes import N\ndef dense(n):\n    return keras.layers.Dense(n * N)\n",
     "blocks/sizes.py": "N = 1\n",
+    "plain/part.py": "PART = 1\n",
     "unused.py": "raise ImportError('nobody imports this')\n",
     "keras.py": "raise ImportError('the installed one is meant')\n",
     "json.py": "raise ImportError('that of Python is meant')\n",
@@ -60,7 +62,7 @@ def forgotten():
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
-        if name.partition(".")[0] in {"helper", "second", "late", "blocks"}:
+        if name.partition(".")[0] in {"helper", "second", "late", "blocks", "plain"}:
             del sys.modules[name]
 
 
@@ -74,7 +76,15 @@ def units(folder: Path, manifest: Manifest) -> int:
 
 
 def test_what_a_file_imports_from_its_folder_travels(folder):
-    names = ["blocks/__init__.py", "blocks/dense.py", "blocks/sizes.py", "helper.py", "late.py", "second.py"]
+    names = [
+        "blocks/__init__.py",
+        "blocks/dense.py",
+        "blocks/sizes.py",
+        "helper.py",
+        "late.py",
+        "plain/part.py",
+        "second.py",
+    ]
     assert list(modules_of(folder / "family.py")) == names
 
 
@@ -86,7 +96,7 @@ def test_it_is_found_where_the_folder_is_not(folder, cancer):
     assert built.sample()
 
 
-@pytest.mark.parametrize("name", ["helper.py", "second.py", "late.py", "blocks/sizes.py"])
+@pytest.mark.parametrize("name", ["helper.py", "second.py", "late.py", "blocks/sizes.py", "plain/part.py"])
 def test_a_changed_module_is_another_family(folder, name):
     before = spec(folder)
     (folder / name).write_text((folder / name).read_text() + "\n")
