@@ -174,3 +174,17 @@ def test_the_wheel_installs_one_name(checkout, tmp_path):
     assert python(
         f"import sys; sys.path.insert(0, {str(tmp_path / 'installed')!r}); import kep; print(kep.__file__)"
     ) == (f"{tmp_path / 'installed' / 'kep' / '__init__.py'}\n")
+
+
+def makes_a_console(node: ast.AST) -> bool:
+    """Whether code makes a console of rich's defaults, or reads markup."""
+    called = node.func if isinstance(node, ast.Call) else None
+    name = called.id if isinstance(called, ast.Name) else called.attr if isinstance(called, ast.Attribute) else ""
+    return name in ("Console", "from_markup", "get_console")
+
+
+def test_everything_is_printed_through_the_plain_console():
+    files = [path for name in ("kep", "components", "pipelines") for path in (ROOT / name).rglob("*.py")]
+    parsed = {path.resolve(): ast.parse(path.read_text(encoding="utf-8")) for path in files}
+    found = {path for path, tree in parsed.items() if any(map(makes_a_console, ast.walk(tree)))}
+    assert found == {(ROOT / "kep/core/console.py").resolve()}

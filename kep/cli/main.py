@@ -5,10 +5,10 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from kep.cli import ensemble, prepare, rollout, run, schedule, submit
 from kep.cli.options import console
+from kep.core.console import plain_console
 from kep.core.errors import UserError
 from kep.core.versions import revision, version
 
@@ -47,21 +47,20 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that is not UTF-8 shows "?" where it lacks a letter.
             stream.reconfigure(errors="replace")
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors = plain_console(stderr=True)
     try:
         app()
     except UserError as error:
-        errors.print(f"error: {error}", markup=False)
+        errors.print(f"error: {error}", soft_wrap=True)
         sys.exit(2)
     except UnicodeEncodeError as error:
         letter = error.object[error.start : error.end]
-        errors.print(
-            f'error: the locale of this terminal has no "{letter}", which a path needs; set PYTHONUTF8=1', markup=False
-        )
+        sentence = f'the locale of this terminal has no "{letter}", which a path needs; set PYTHONUTF8=1'
+        errors.print(f"error: {sentence}", soft_wrap=True)
         sys.exit(2)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        errors.print(f"error: {place}{error.strerror or error}", markup=False)
+        errors.print(f"error: {place}{error.strerror or error}", soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
-console = Console(highlight=False)
+from kep.core.console import plain_console
+
+console = plain_console()
 
 LOCK = Path("containers/images.lock.yaml")
 PRICES = Path(__file__).parents[1] / "engines" / "prices.yaml"

@@ -52,13 +52,13 @@ def drift(
     with opened(against, runs) as (place, settings):
         comparison = _compare(data, against, place, settings, runs, threshold, console)
     console.print(table_of(comparison.lines()))
-    console.print(comparison.sentence(), highlight=False, soft_wrap=True)
+    console.print(comparison.sentence(), soft_wrap=True)
     if record is not None:
         write_json(record, comparison.to_json() | {"model": against if Location(against).is_cloud else str(place)})
     if page is not None:
         write_file(page, lambda path: path.write_text(comparison.page(), encoding="utf-8"))
     for path in filter(None, (page, record)):
-        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+        console.print(f"wrote {path}", soft_wrap=True)
     return bool(comparison.drifted)
 
 

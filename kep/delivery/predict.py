@@ -84,7 +84,7 @@ def predict(
             empty = as_table(own.label, np.empty((0, len(own.label.classes or [0]))))
             write_file(output, lambda path: _write(path, output.suffix, empty.schema, predicted()))
     seconds = time.perf_counter() - started
-    console.print(f"wrote {output}: {rows:,} rows in {seconds:.1f} s, by {own.name}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {output}: {rows:,} rows in {seconds:.1f} s, by {own.name}", soft_wrap=True)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from packaging.requirements import Requirement
 from rich.table import Table
+from rich.text import Text
 
 from kep.config.run_file import RunFile, load
 from kep.core.errors import UserError
@@ -132,7 +133,7 @@ def table(findings: list[Finding]) -> Table:
     shown.add_column(overflow="fold")
     for one in findings:
         text = one.detail + (f"\n→ {one.fix}" if one.fix else "")
-        shown.add_row(f"[{colours[one.status]}]{one.status}[/]", one.what, text)
+        shown.add_row(Text(one.status, style=colours[one.status]), one.what, text)
     return shown
 
 

@@ -12,6 +12,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from kep.core.console import plain_console
 from kep.pipelines.steps import STEPS
 
 MARKS = {"waiting": "·", "running": "▶", "done": "✓", "reused": "↺", "failed": "✗"}
@@ -126,10 +127,10 @@ def lay_out(console: Console, table: Table) -> None:
     """Prints a table with whole names, however wide the terminal."""
     needed = console.measure(table, options=console.options.update(max_width=1000)).maximum
     # `print` has a width, too, but never one above the console's.
-    wide = Console(file=console.file, width=max(needed, console.width), force_terminal=console.is_terminal)
-    wide.print(table, highlight=False)
+    wide = plain_console(console.file, width=max(needed, console.width), terminal=console.is_terminal)
+    wide.print(table)
 
 
 def say(console: Console, text: str) -> None:
     """Prints a line as it is, however wide the terminal."""
-    console.print(text, highlight=False, soft_wrap=True, markup=False)
+    console.print(text, soft_wrap=True)

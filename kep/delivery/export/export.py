@@ -146,7 +146,7 @@ def export(
             read=records.ledger,
         )
         write_json(target / FILE, content.model_dump(mode="json") | described)
-    console.print(f"wrote {output}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {output}", soft_wrap=True)
     return content
 
 

@@ -49,7 +49,6 @@ def serve(
                 f"serving {folder} at {address}, documented at {address}/docs\n\n"
                 f"curl {address}/v1/models/{name}:predict -d '{body}'\n",
                 soft_wrap=True,
-                markup=False,
             )
 
         serve_model(model, limits, place, listening)

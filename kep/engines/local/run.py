@@ -94,7 +94,7 @@ def run(
         if not status:
             _finish(folder, place, console, time.time() - started)
             if there := mirror.push(folder, runs):
-                console.print(f"uploaded to {there}", highlight=False, soft_wrap=True)
+                console.print(f"uploaded to {there}", soft_wrap=True)
         return status
 
 
@@ -135,7 +135,7 @@ def execute(
     Returns:
         Exit status, as `run`.
     """
-    console.print(f"run {folder}", highlight=False)
+    console.print(f"run {folder}")
     with place.scratch() as scratch, View(console, steps) as view:
         ending = Ending(place.store, scratch)
 
@@ -192,7 +192,6 @@ def _note_champion(settings: RunFile, base: Path, console: Console) -> None:
         hint = nearest(folder.name, siblings)
         console.print(
             f"note: promote.champion: {folder} holds no champion{hint}; this run's ensemble will be the first",
-            highlight=False,
             soft_wrap=True,
         )
 
@@ -238,7 +237,7 @@ def like(folder: Path, console: Console) -> tuple[RunFile, Path]:
         (earlier.source, fingerprint(settings.data, base), "the data"),
     ):
         if before != now:
-            console.print(f"note: {words} changed since {folder.name}; the results can differ", highlight=False)
+            console.print(f"note: {words} changed since {folder.name}; the results can differ")
     return settings, base
 
 
@@ -266,10 +265,10 @@ def _explain(failure: dict[str, Any] | None, cause: str | None, folder: Path, co
     log = folder / "log.txt"
     if failure is None:
         cause = cause or "a step ended without an error message"
-        console.print(f"error: {cause}; see {log}", highlight=False, soft_wrap=True)
+        console.print(f"error: {cause}; see {log}", soft_wrap=True)
         return 1
     task = f"{failure['step']} {failure['label']}".strip()
-    console.print(f"error: {task} failed: {failure['message']} (log: {log})", highlight=False, soft_wrap=True)
+    console.print(f"error: {task} failed: {failure['message']} (log: {log})", soft_wrap=True)
     return 2 if failure["user"] else 1
 
 
@@ -279,5 +278,5 @@ def _finish(folder: Path, place: local.RunsFolder, console: Console, seconds: fl
     link(folder / "ensemble", outcome["ensemble"].absolute())
     link(place.latest, Path(folder.name))
     console.print(results_table(report.manifest.label, report.evaluation, report.weights))
-    console.print(f"{'promoted' if verdict.promoted else 'not promoted'}: {verdict.reason}", highlight=False)
-    console.print(f"done in {seconds:.0f} s, report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(f"{'promoted' if verdict.promoted else 'not promoted'}: {verdict.reason}")
+    console.print(f"done in {seconds:.0f} s, report: {folder / 'report.html'}", soft_wrap=True)

@@ -235,3 +235,21 @@ def test_a_champion_that_is_a_file_is_refused_before_anything_trains(tmp_path):
     settings = validate({"name": "x", "data": {"source": "sklearn:iris"}, "promote": {"champion": "champion"}})
     with pytest.raises(UserError, match=r'promote\.champion: "champion" is no folder'):
         arguments(settings, tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["age [/years]", "[bold]x", ":smile: x", "back\\[slash"])
+def test_the_command_shows_foreign_names_as_they_are(tmp_path, monkeypatch, capsys, name):
+    """A column, its classes, the source's file and an error, though rich would read them as markup."""
+    (tmp_path / ":smile:.csv").write_text(
+        f"{name},x,la{name}\n" + "".join(f"{row},{row % 7},{name}{row % 2}\n" for row in range(120))
+    )
+    monkeypatch.chdir(tmp_path)
+    for label, status in ((f"la{name}", 0), (f"no{name}", 2)):
+        data = {"source": ":smile:.csv", "label": label}
+        (tmp_path / "demo.yaml").write_text(yaml.safe_dump({"name": "demo", "data": data}))
+        monkeypatch.setattr("sys.argv", ["kep", "check", "demo.yaml"])
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        assert (ended.value.code or 0) == status
+        out, err = capsys.readouterr()
+        assert label in err if status else all(one in out for one in (label, f"{name}0 60", data["source"]))
