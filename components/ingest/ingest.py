@@ -33,8 +33,8 @@ log = logging.getLogger("kep.ingest")
 
 _WORTH_A_WORKER = 16 << 20
 """Bytes of source below which a process takes longer to start than to do its share."""
-_KNOWN = 23
-"""As the length of a row, what `check_disk` makes of the files behind the roles: 62 bytes a row."""
+_KNOWN = 25
+"""As the length of a row, what `check_disk` makes of the files behind the roles: 66 bytes a row."""
 
 
 @dataclass

@@ -40,6 +40,8 @@ class Inspection:
         classes: rows per class, empty for regression.
         roles: rows per role, after `dropped` rows were left out because their features occur in a later role.
         duplicates: rows whose features occur more than once.
+        validation_labels: lowest and highest label of the validation rows, as class indices or numbers; None where it
+            is not known.
         hints: what in the data may mislead; None where it was not looked for.
     """
 
@@ -54,6 +56,7 @@ class Inspection:
     roles: dict[str, int]
     dropped: dict[str, int]
     duplicates: int
+    validation_labels: np.ndarray | None
     hints: list[str] | None = None
 
 
@@ -104,6 +107,7 @@ def _of_survey(survey: Survey) -> Inspection:
         roles=dict(zip(ROLES, survey.roles.rows, strict=True)),
         dropped=survey.roles.dropped,
         duplicates=survey.roles.duplicates,
+        validation_labels=survey.roles.extremes[ROLES.index("validation")],
     )
 
 
@@ -123,5 +127,6 @@ def _of_manifest(manifest: Manifest) -> Inspection:
         roles={name: info.rows for name, info in roles.items()},
         dropped=manifest.dropped,
         duplicates=manifest.duplicates,
+        validation_labels=np.flatnonzero(roles["validation"].class_counts) if manifest.label.classes else None,
         hints=manifest.hints,
     )

@@ -35,6 +35,7 @@ class Roles:
         file: int8 of each row, in the order of the source's rows: a role, or DROPPED.
         ids: file of the rows' identities, uint64, in the same order.
         counts: rows by role and class, int64 [roles, classes]; one column for regression.
+        extremes: lowest and highest label by role, [roles, 2]; class indices, or numbers.
         dropped: by role, rows left out because their features occur in a later role.
         duplicates: rows whose features occur more than once.
     """
@@ -42,6 +43,7 @@ class Roles:
     file: Path
     ids: Path
     counts: np.ndarray
+    extremes: np.ndarray
     dropped: dict[str, int]
     duplicates: int
 
@@ -97,25 +99,33 @@ def assign(
     if split.by != "random":  # which never parts rows with equal features
         dropped, duplicates = _drop_repeats(folder, file)
     counts = np.zeros((len(ROLES), strata), np.int64)
-    for roles, labels in zip(read(file, np.int8), read(folder / "labels", np.int32), strict=True):
+    lows, highs = np.full(len(ROLES), np.inf), np.full(len(ROLES), -np.inf)
+    known = (read(file, np.int8), read(folder / "labels", np.int32), read(folder / "values", np.float32))
+    for roles, labels, values in zip(*known, strict=True):
         kept = roles != DROPPED
         cells = roles[kept].astype(np.int64) * strata + labels[kept]
         counts += np.bincount(cells, minlength=counts.size).reshape(counts.shape)
+        np.minimum.at(lows, roles[kept], values[kept])
+        np.maximum.at(highs, roles[kept], values[kept])
     _check(counts, classes)
-    return Roles(file, folder / "ids", counts, dropped, duplicates)
+    return Roles(file, folder / "ids", counts, np.stack([lows, highs], axis=1), dropped, duplicates)
 
 
 def _write(
     parts: Iterable[Keys], rows: list[int], classes: list[Any] | None, split: Split, seed: int, folder: Path
 ) -> None:
-    """Writes what the rule needs of each row: its label, its id, and its place in the order or its role."""
+    """Writes what the rule needs of each row: its label, its id, and its place in the order or its role.
+
+    The label is a stratum, which a number is none of, and its value.
+    """
     start, ends = 0, np.cumsum(rows)
     with ExitStack() as stack:
-        names = ("labels", "ids", "same", "order", "roles")
+        names = ("labels", "values", "ids", "same", "order", "roles")
         files = {name: stack.enter_context(open(folder / name, "wb")) for name in names}
         for part in parts:
             labels = np.zeros(len(part.ids)) if classes is None else part.labels
             labels.astype(np.int32).tofile(files["labels"])
+            part.labels.astype(np.float32).tofile(files["values"])
             part.ids.tofile(files["ids"])
             part.same.tofile(files["same"])
             if split.by == "random":

@@ -316,15 +316,27 @@ def roles(found: Known, folders: list[Path], settings: DataSettings, seed: int, 
     shutil.move(given.file, out / _ROLES_OF_ROWS)
     shutil.move(given.ids, out / _IDS_OF_ROWS)
     write_json(
-        out / _ROLES, {"counts": given.counts.tolist(), "dropped": given.dropped, "duplicates": given.duplicates}
+        out / _ROLES,
+        {
+            "counts": given.counts.tolist(),
+            "extremes": given.extremes.tolist(),
+            "dropped": given.dropped,
+            "duplicates": given.duplicates,
+        },
     )
 
 
 def read_roles(folder: Path) -> Roles:
     """What `roles` wrote."""
     content = read_json(folder / _ROLES)
-    counts = np.array(content["counts"], np.int64)
-    return Roles(folder / _ROLES_OF_ROWS, folder / _IDS_OF_ROWS, counts, content["dropped"], content["duplicates"])
+    return Roles(
+        file=folder / _ROLES_OF_ROWS,
+        ids=folder / _IDS_OF_ROWS,
+        counts=np.array(content["counts"], np.int64),
+        extremes=np.array(content["extremes"]),
+        dropped=content["dropped"],
+        duplicates=content["duplicates"],
+    )
 
 
 def count_part(task: IngestTask, found: Known, given: Roles, out: Path) -> None:

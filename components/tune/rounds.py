@@ -20,6 +20,7 @@ from kep.core.errors import UserError
 from kep.models.registry import family, on, spec_of, specs
 from kep.runtime.hardware import limit_threads, visible_gpus
 from kep.runtime.step import Step, entry
+from kep.stats.metrics import check_defined
 
 
 @entry("tune")
@@ -85,6 +86,9 @@ def trial(step: Step, *, order: str, records: str, families: str, config: str, h
         families: JSON list made by `kep.models.registry.travelling`.
         config: JSON of `SearchSettings`.
         hardware: JSON of `TrialHardware`.
+
+    Raises:
+        UserError: The objective is undefined on the validation rows.
     """
     device = TrialHardware.model_validate_json(hardware)
     limit_threads(device, not visible_gpus())
@@ -94,7 +98,9 @@ def trial(step: Step, *, order: str, records: str, families: str, config: str, h
     manifest = data.manifest
     settings = load(config, manifest.label.task)
     members = {asked.family: family(spec_of(asked.family, families, manifest), manifest, on(device))}
-    executor = Executor(members, manifest.label.task, data.open("train"), data.open("validation"), settings, step.seed)
+    validation = data.open("validation")
+    check_defined("search.objective", settings.objective.name, manifest.label.task, validation.labels)
+    executor = Executor(members, manifest.label.task, data.open("train"), validation, settings, step.seed)
     with Pool(executor, 1, settings.trial_minutes and 60 * settings.trial_minutes) as pool:
         pool.submit(0, asked)
         ((_, answer),) = pool.results()

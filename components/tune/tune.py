@@ -25,6 +25,7 @@ from kep.models.declared import grown
 from kep.models.registry import family, on, specs
 from kep.runtime.hardware import Share
 from kep.runtime.step import Step, entry
+from kep.stats.metrics import check_defined
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,14 @@ def run(
         JSON of one `Candidate` each.
 
     Raises:
-        UserError: A family does not fit the data, the objective does not exist, or too many trials in a row failed.
+        UserError: A family does not fit the data, the objective does not exist or is undefined on the validation rows,
+            or too many trials in a row failed.
     """
     data = step.open(records)
     label = data.manifest.label
     settings = load(config, label.task)
     train, validation = data.open("train"), data.open("validation")
+    check_defined("search.objective", settings.objective.name, label.task, validation.labels)
     device = TrialHardware.model_validate_json(hardware)
     share = Share.of_machine(settings.workers, device)
     identity = _identity(step, settings, share.workers, device, families, data.manifest.fingerprint)

@@ -21,7 +21,7 @@ from kep.core.seeds import derive
 from kep.data.ledger import LedgerLine
 from kep.data.schema import Manifest
 from kep.runtime.step import Step, entry
-from kep.stats.metrics import FLOOR, directions, problem, problem_of_probabilities, true_class
+from kep.stats.metrics import FLOOR, check_defined, directions, problem, problem_of_probabilities, true_class
 
 FEW_ROWS = 200
 """Below this many validation rows fitted weights follow noise; a plain average of chosen members does not."""
@@ -294,12 +294,13 @@ def stack(stored: dict[str, dict[str, np.ndarray]], settings: EnsembleSettings, 
         manifest: Manifest of the records.
 
     Raises:
-        UserError: The candidates' predictions are of different rows.
+        UserError: The candidates' predictions are of different rows, or these don't define the metric.
     """
     first = next(iter(stored.values()))
     for id, own in stored.items():
         if not np.array_equal(own["ids"], first["ids"]) or not np.array_equal(own["labels"], first["labels"]):
             raise UserError(f"weigh: the predictions of {id} are of other rows, or in another order, than the others'")
+    check_defined("ensemble.metric", settings.metric, manifest.label.task, first["labels"])
     columns, labels = [own["predictions"] for own in stored.values()], first["labels"]
     if manifest.label.task == "regression":
         return Problem(np.stack(columns, axis=-1).astype(np.float64), labels.astype(np.float64), metric=settings.metric)

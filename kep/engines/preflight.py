@@ -15,6 +15,7 @@ from kep.core.errors import UserError, nearest
 from kep.models.registry import automatic, check_fit, travelling
 from kep.pipelines.steps import STEPS
 from kep.runtime.hardware import global_batch, plan
+from kep.stats.metrics import check_defined
 
 MOST_SURVEYED = 100e6
 """Bytes of a source that is read once more before a run, so that a mistake shows before anything has started."""
@@ -50,6 +51,11 @@ def survey(settings: RunFile, base: Path, hints_below: float = 0) -> Inspection:
     seen = inspect(settings.data, settings.seed, base, hints_below)
     resolve(settings.search.objective, seen.task)
     ensembling.check(settings.ensemble, seen.task)
+    if seen.validation_labels is not None:
+        check_defined("search.objective", settings.search.objective.name, seen.task, seen.validation_labels)
+        # With folds, train rows are held out as well.
+        if not settings.best_epoch.folds:
+            check_defined("ensemble.metric", settings.ensemble.metric, seen.task, seen.validation_labels)
     check_fit(settings.search.families, _images(seen), seen.task)
     pooled, folds = seen.roles["train"] + seen.roles["validation"], settings.best_epoch.folds or 0
     if 2 * folds > pooled:

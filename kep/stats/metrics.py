@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kep.core.errors import UserError
+
 FLOOR = 1e-7
 """Smallest probability that a log-loss counts: one float32 step away from certainty."""
 
@@ -75,24 +77,32 @@ class Metric:
         tasks: The tasks that it means something for.
         value: Function of labels [n] and predictions; binary scores read the probability of the positive class
             (index 1).
+        defined: Function of labels [n] and the task: whether they define the value, which is NaN otherwise.
     """
 
     direction: str
     tasks: tuple[str, ...]
     value: Callable[[np.ndarray, np.ndarray], float]
+    defined: Callable[[np.ndarray, str], bool] = lambda labels, task: True
+
+
+def _of_labels_that_vary(labels: np.ndarray, task: str) -> bool:
+    return bool(labels.min() < labels.max())
 
 
 _CLASSES = ("binary", "multiclass")
 
 METRICS: dict[str, Metric] = {
     "accuracy": Metric("max", _CLASSES, lambda y, p: float(np.mean(p.argmax(axis=1) == y))),
-    "roc_auc": Metric("max", ("binary",), lambda y, p: _sklearn("roc_auc_score", y, p[:, 1])),
-    "pr_auc": Metric("max", ("binary",), lambda y, p: _sklearn("average_precision_score", y, p[:, 1])),
-    "f1": Metric("max", _CLASSES, lambda y, p: _f1(y, p)),
+    "roc_auc": Metric("max", ("binary",), lambda y, p: _sklearn("roc_auc_score", y, p[:, 1]), _of_labels_that_vary),
+    "pr_auc": Metric(
+        "max", ("binary",), lambda y, p: _sklearn("average_precision_score", y, p[:, 1]), _of_labels_that_vary
+    ),
+    "f1": Metric("max", _CLASSES, lambda y, p: _f1(y, p), lambda y, task: task != "binary" or bool(y.any())),
     "calibration_error": Metric("min", _CLASSES, lambda y, p: calibration_error(y, p)),
     "mae": Metric("min", ("regression",), lambda y, p: float(np.mean(np.abs(y - p)))),
     "rmse": Metric("min", ("regression",), lambda y, p: float(np.sqrt(np.mean(np.square(y - p))))),
-    "r2": Metric("max", ("regression",), lambda y, p: _r2(y, p)),
+    "r2": Metric("max", ("regression",), lambda y, p: _r2(y, p), _of_labels_that_vary),
 }
 """Metrics beside the loss. AUCs are scikit-learn's; f1 is of the positive class, or the mean over classes."""
 
@@ -106,6 +116,26 @@ def metrics(task: str, labels: np.ndarray, predictions: np.ndarray) -> dict[str,
     """The loss and every metric of the task; NaN where the rows don't define one (an AUC of one class)."""
     values = {"loss": loss(task, labels, predictions)}
     return values | {name: m.value(labels, predictions) for name, m in METRICS.items() if task in m.tasks}
+
+
+def check_defined(setting: str, name: str, task: str, labels: np.ndarray) -> None:
+    """Refuse to choose by a metric that the labels of the validation rows don't define.
+
+    Args:
+        setting: Setting of the run file that names the metric.
+        name: Name of the metric, or of one that only a model knows.
+        task: binary, multiclass or regression.
+        labels: Class indices or numbers of the validation rows, or their lowest and highest alone.
+
+    Raises:
+        UserError: The metric is undefined there.
+    """
+    metric = METRICS.get(name)
+    if metric is not None and task in metric.tasks and not metric.defined(labels, task):
+        raise UserError(
+            f"{setting}: {name} is undefined on the validation rows, whose labels are all the same; choose another "
+            "metric, such as loss, or change data.split"
+        )
 
 
 def calibration_bins(labels: np.ndarray, predictions: np.ndarray, bins: int = 10) -> list[dict[str, float]]:

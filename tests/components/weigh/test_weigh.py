@@ -10,7 +10,7 @@ import pytest
 from kep.artifacts.best_epoch import BestEpoch
 from kep.artifacts.weights import Member, Weights
 from kep.components.ingest.ingest import ingest
-from kep.components.weigh.weigh import Way, check, load_predictions, run, simplest
+from kep.components.weigh.weigh import Way, check, load_predictions, run, simplest, stack
 from kep.config.data import DataSettings
 from kep.config.ensemble import EnsembleSettings
 from kep.core.errors import UserError
@@ -193,6 +193,13 @@ def test_settings_that_do_not_fit_the_label_are_refused(task, settings, words):
 def test_exact_weights_for_another_metric_are_refused():
     with pytest.raises(ValueError, match="use method: greedy_bagged"):
         EnsembleSettings(method="exact", metric="accuracy")
+
+
+def test_a_metric_that_the_rows_do_not_define_is_refused(records):
+    stored = {"ids": np.arange(3), "labels": np.ones(3, int), "predictions": np.full((1, 3, 2), 0.5)}
+    settings = EnsembleSettings(metric="roc_auc")
+    with pytest.raises(UserError, match=r"^ensemble\.metric: roc_auc is undefined on the validation rows, "):
+        stack({"a": stored}, settings, Manifest.load(records))
 
 
 def test_a_member_that_saw_a_validation_row_is_refused(results, records, tmp_path):
