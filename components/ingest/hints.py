@@ -6,7 +6,6 @@ hash, so their first rows are a random sample, the same for any number of worker
 """
 
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -55,8 +54,6 @@ LOST = 0.01
 """Share of a column's distinct values that become one float32 with another, above which it is told of."""
 _NOISE_BITS = 46
 """Leading bits in which fractions differ that were not meant to be equal: 0.1 + 0.2 is 0.3."""
-_PANDAS = re.compile(r"Unnamed: \d+(_level_\d+)?|__index_level_\d+__")
-"""Names that pandas gives to an index that was saved with a table."""
 
 
 def find_hints(manifest: Manifest, folder: Path, scan: Scan, plan: ColumnPlan, settings: DataSettings) -> list[str]:
@@ -100,8 +97,6 @@ def _index(name: str, scan: ColumnScan | None, leave: str) -> str | None:
     """Return the hint about a column that counts the rows, if it does."""
     if scan and scan.numbers == scan.rows >= INDEX_ROWS and scan.offset in (0, 1):
         return f'column "{name}" counts the rows from {scan.offset:.0f}: {leave}'
-    if _PANDAS.fullmatch(name):
-        return f'column "{name}" is named like an index that pandas saved: {leave}'
     return None
 
 

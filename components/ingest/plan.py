@@ -17,6 +17,7 @@ from kep.data.sources.unit import Source
 log = logging.getLogger("kep.ingest")
 
 _INTEGER_CLASSES = 20
+_INDEX = "it is the index of a data frame; list the features in data.features, it too, if it is to be one"
 _IDENTIFIER_SHARE, _IDENTIFIER_ROWS = 0.9, 20
 
 
@@ -74,7 +75,7 @@ def columns_to_read(source: Source, settings: DataSettings) -> tuple[list[str], 
         raise UserError(f'data.exclude: "{label}" is the label; remove it from data.exclude or name another label')
     features = settings.features
     if features is None:
-        left_out = {label, settings.id, settings.split.column, *settings.exclude}
+        left_out = {label, settings.id, settings.split.column, *settings.exclude, *source.all_index}
         features = [name for name in source.names if name not in left_out]
     return features, label
 
@@ -103,7 +104,7 @@ def make_plan(scan: Scan, source: Source, settings: DataSettings) -> ColumnPlan:
             features.append(Column(name=name, kind=kind))
     if not features:
         raise UserError(
-            "data.features: no feature column is left (constant, empty and identifier columns teach "
+            "data.features: no feature column is left (constant, empty, identifier and index columns teach "
             "nothing); "
             "give at least one column that varies"
         )
@@ -117,7 +118,9 @@ def make_plan(scan: Scan, source: Source, settings: DataSettings) -> ColumnPlan:
         key_type = pa.float64() if found.numbers and not found.words else found.type
     for name in source.names:
         if name not in names and name != label_name:
-            ignored[name] = _not_asked_for(name, settings)
+            ignored[name] = _not_asked_for(name, source, settings)
+            if ignored[name] == _INDEX:
+                log.warning('left out column "%s": %s', name, _INDEX)
     named = [settings.id] if settings.id else sorted(set(source.names) - source.unreadable)
     shapes = {name: f" {list(shape)}" for name, shape in (source.images or {}).items()}
     identity = Identity(by="id" if settings.id else "row", columns=[name + shapes.get(name, "") for name in named])
@@ -125,12 +128,14 @@ def make_plan(scan: Scan, source: Source, settings: DataSettings) -> ColumnPlan:
     return ColumnPlan(features, label, counts, key, key_type, left, identity, named)
 
 
-def _not_asked_for(name: str, settings: DataSettings) -> str:
+def _not_asked_for(name: str, source: Source, settings: DataSettings) -> str:
     if name in settings.exclude:
         return "data.exclude names it"
     if name == settings.id:
         return "data.id names it"
-    return "the split goes by it" if name == settings.split.column else "data.features does not name it"
+    if name == settings.split.column:
+        return "the split goes by it"
+    return _INDEX if settings.features is None and name in source.all_index else "data.features does not name it"
 
 
 def _kind(name: str, scan: ColumnScan, asked: str | None, source: Source) -> tuple[str | None, str]:

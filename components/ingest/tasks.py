@@ -236,7 +236,8 @@ def _scanned(task: IngestTask) -> list[dict[str, Any] | None]:
                 continue
             head = {name: getattr(source, name) for name in ("description", "names", "typed", "bytes", "label")}
             mine = scan_source(source, present[0], task.settings, workers)
-            found.append({"head": head | {"images": source.images}, "scan": scanning.to_json(mine)})
+            head |= {"images": source.images, "index": sorted(source.index)}
+            found.append({"head": head, "scan": scanning.to_json(mine)})
     return found
 
 
@@ -254,7 +255,8 @@ def known(folders: list[Path], settings: DataSettings) -> Known:
         for place, source in enumerate(one["sources"]):
             scans[-1].append(scanning.from_json(source["scan"]) if source else scanning.nothing())
             if source:
-                head = Source(**source["head"] | {"units": lambda _: ()})
+                index = frozenset(source["head"]["index"])
+                head = Source(**source["head"] | {"units": lambda _: (), "index": index})
                 known_heads[place] = _joined(known_heads[place], head) if place in known_heads else head
     heads = [known_heads[place] for place in range(len(settings.locations))]
     for head in heads:
@@ -281,7 +283,7 @@ def _joined(one: Source, other: Source) -> Source:
                 "data.image_size: [height, width]"
             )
         images[name] = (height, width, max(channels, others))
-    return replace(one, bytes=one.bytes + other.bytes, images=images or None)
+    return replace(one, bytes=one.bytes + other.bytes, images=images or None, index=one.index | other.index)
 
 
 def keys(task: IngestTask, found: Known, out: Path) -> None:

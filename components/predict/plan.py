@@ -136,7 +136,7 @@ def _slice(number: int, tasks: int, shards: list[_Shard], ends: list[int], whole
 def check_columns(source: Source, manifest: Manifest, settings: PredictSettings) -> None:
     """Holds the columns of a source against those that a model was trained on.
 
-    Columns that the model's own source had may be there, the label too, and the key.
+    Columns that the model's own source had may be there, the label, the key and an index too.
 
     Raises:
         UserError: One is unknown, or the key can't be one.
@@ -151,6 +151,7 @@ def check_columns(source: Source, manifest: Manifest, settings: PredictSettings)
             raise UserError(f'key: the predictions have a column "{key}" of their own; rename it in the source')
     names = [column.name for column in manifest.columns]
     fine = {*names, *manifest.ignored, manifest.label.name, source.label, key, *settings.data.exclude}
+    fine |= source.all_index
     unknown = next((name for name in source.names if name not in fine), None)
     if unknown is not None:
         raise UserError(

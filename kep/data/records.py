@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from kep.core.errors import UserError, nearest
 from kep.data import columns
+from kep.data.data_frames import DataFrame, as_columns
 from kep.data.ledger import LedgerLine
 from kep.data.schema import ROLES, Column, Manifest
 from kep.data.shards import AnyRows, Rows, StoredRows, check_memory, concat, decoded_bytes, fits, load_rows, store_rows
@@ -135,18 +136,18 @@ class Records:
         return rows
 
 
-def encode_table(manifest: Manifest, table: pa.Table | pa.RecordBatch | dict[str, Any]) -> Rows:
+def encode_table(manifest: Manifest, table: pa.Table | pa.RecordBatch | DataFrame | dict[str, Any]) -> Rows:
     """Raw features, as they are in the source, as Rows with the manifest's codes.
 
     Args:
         manifest: of the records that the model was trained on.
-        table: all feature columns; the label and columns that ingest left out may be there too.
+        table: all feature columns; the label, an index, and columns that ingest left out may be there too.
 
     Raises:
         UserError: a column is missing or unknown, or a value has the wrong type.
     """
-    given = table if isinstance(table, dict) else {name: table[name] for name in table.schema.names}
     known = [column.name for column in manifest.columns]
+    given = as_columns(table, known)
     absent = [name for name in known if name not in given]
     unknown = sorted(set(given) - set(known) - {manifest.label.name} - set(manifest.ignored))
     if absent:

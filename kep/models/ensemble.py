@@ -17,6 +17,7 @@ from kep.artifacts.step import StepRecord
 from kep.artifacts.weights import Pooling
 from kep.core.errors import UserError
 from kep.core.files import file_digests, write_file
+from kep.data.data_frames import DataFrame
 from kep.data.records import Rows, encode_table
 from kep.data.schema import Manifest
 from kep.models.family import Family
@@ -60,11 +61,11 @@ class Ensemble:
             with self._on(place):
                 self.models.append((own, own.load(folder / "members" / member.id)))
 
-    def predict(self, table: pa.Table | dict[str, Any]) -> np.ndarray:
+    def predict(self, table: pa.Table | pa.RecordBatch | DataFrame | dict[str, Any]) -> np.ndarray:
         """Predicts from raw features, as they stood in the source.
 
         Args:
-            table: Columns by name; an image column holds uint8 pixels.
+            table: Columns by name, or a data frame; an image column holds uint8 pixels.
 
         Returns:
             Class probabilities in the order of `manifest.label.classes`, float64 [n, classes]; or [n] for a regression.

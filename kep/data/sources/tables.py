@@ -15,6 +15,7 @@ from pyarrow import fs
 
 from kep.config.data import DataSettings
 from kep.core.errors import UserError, nearest
+from kep.data.data_frames import index_columns
 from kep.data.sources.unit import BLOCK, Source, Unit
 
 _DELIMITERS = {",": '","', ";": '";"', "\t": r'"\t"', "|": '"|"'}
@@ -112,7 +113,10 @@ def _unique(names: list[str], file: str) -> None:
     if twice is not None:
         raise UserError(f'data.source: {file} has two columns named "{twice}"; rename one')
     if "" in names:
-        raise UserError(f"data.source: column {names.index('') + 1} of {file} has no name; name it in the header line")
+        index = ", or write it without the index of its data frame (index=False)" if names[0] == "" else ""
+        raise UserError(
+            f"data.source: column {names.index('') + 1} of {file} has no name; name it in the header line{index}"
+        )
 
 
 def _same_columns(first: fs.FileInfo, names: list[str], info: fs.FileInfo, other: list[str]) -> None:
@@ -223,7 +227,8 @@ def parquet_source(location: str, root: str, system: fs.FileSystem, files: list[
             fixed = {name: (values[name], part_of[info.path][name]) for name in columns if name in named}
             yield Unit(_parquet_batches, (system, info.path, group, columns, fixed), info.base_name, info.path)
 
-    return Source(location, [*schemas[0].names, *named], True, sum(info.size for info in files), units)
+    index = frozenset[str]().union(*map(index_columns, schemas))
+    return Source(location, [*schemas[0].names, *named], True, sum(info.size for info in files), units, index=index)
 
 
 def _parquet_batches(

@@ -6,6 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from kep.data.data_frames import unnamed_index
+
 BLOCK = 1 << 20
 """Bytes of a source in one record batch, about."""
 
@@ -48,6 +50,7 @@ class Source:
         label: the column that is the label unless the settings name one.
         images: shapes [height, width, channels] of the image columns.
         unreadable: columns that can only be left out.
+        index: columns that hold the index of a data frame that was saved.
     """
 
     description: str
@@ -58,6 +61,12 @@ class Source:
     label: str | None = None
     images: dict[str, tuple[int, int, int]] | None = None
     unreadable: frozenset[str] = frozenset()
+    index: frozenset[str] = frozenset()
+
+    @property
+    def all_index(self) -> frozenset[str]:
+        """`index`, and columns that pandas has named like one; none of them is a feature by itself."""
+        return self.index | unnamed_index(self.names)
 
 
 def given(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

@@ -174,7 +174,7 @@ CASES = {
     "no feature left": (
         csv(table(a=lambda _: 1, b=lambda i: f"id {i}")),
         ROWS,
-        "data.features: no feature column is left (constant, empty and identifier columns teach nothing); "
+        "data.features: no feature column is left (constant, empty, identifier and index columns teach nothing); "
         "give at "
         "least one column that varies",
     ),

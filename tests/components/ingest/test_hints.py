@@ -207,21 +207,6 @@ def test_no_id_is_told_of_below_50_rows(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "expected"),
-    [
-        ("Unnamed: 0", {}, True),
-        ("__index_level_0__", {}, True),
-        ("Unnamed: 0", {"exclude": ["Unnamed: 0"]}, False),
-        ("Unnamed", {}, False),
-    ],
-)
-def test_an_index_that_pandas_saved(name: str, settings: dict, expected: bool, tmp_path: Path):
-    told = found({name: RNG.integers(0, 50, ROWS), "y": CLASS}, tmp_path, **settings)
-    sentence = f'column "{name}" is named like an index that pandas saved: leave it out with data.exclude'
-    assert told == ([sentence] if expected else [])
-
-
-@pytest.mark.parametrize(
     "settings",
     [
         {"exclude": ["x"]},
