@@ -1,5 +1,7 @@
 """A folder of image folders, one per class, as units of decoded images."""
 
+import functools
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,28 +13,33 @@ from PIL import Image
 from pyarrow import fs
 
 from kep.core.errors import UserError
-from kep.data.pixels import as_pixels, unreadable
+from kep.data.pixels import as_pixels, is_grey, losses, unreadable, upright_size
 from kep.data.sources.arrays import image_array
 from kep.data.sources.unit import BLOCK, Part, Source, Unit
 
+log = logging.getLogger("kep.ingest")
+
 ENDINGS = (".png", ".jpg", ".jpeg")
-_GREY = ("1", "L", "LA", "I;16", "I")
 
 
 @dataclass
 class Shapes:
-    """Sizes in pixels of all images with an example of each, and whether all are grey."""
+    """Sizes in pixels of all images with an example of each, whether all are grey, and what of them is not used."""
 
     examples: dict[tuple[int, int], str] = field(default_factory=dict)
     grey: bool = True
+    losses: dict[str, str] = field(default_factory=dict)
+    """Name of the first such image by what it loses."""
 
     def add(self, image: Image.Image, name: str) -> None:
         """Adds one image."""
-        self.examples.setdefault(image.size, name)
-        self.grey = self.grey and image.mode in _GREY
+        self.examples.setdefault(upright_size(image), name)
+        self.grey = self.grey and is_grey(image)
+        for loss in losses(image):
+            self.losses.setdefault(loss, name)
 
     def shape(self, size: tuple[int, int] | None) -> tuple[int, int, int]:
-        """Height, width and channels that all images get.
+        """Height, width and channels that all images get; says once what of them is not used.
 
         Raises:
             UserError: they differ in size and no size is asked for.
@@ -43,8 +50,16 @@ class Shapes:
                 f"data.image_size: the images differ in size ({one} has {first[0]}x{first[1]} pixels, {other} "
                 f"{second[0]}x{second[1]}); set data.image_size: [height, width]"
             )
+        for loss, name in self.losses.items():
+            _tell(f"image {name} {loss}")
         width, height = next(iter(self.examples)) if size is None else (size[1], size[0])
         return height, width, 1 if self.grey else 3
+
+
+@functools.cache
+def _tell(sentence: str) -> None:
+    """Say something once: a source is opened for each pass over it."""
+    log.warning("%s", sentence)
 
 
 def image_source(
@@ -56,7 +71,7 @@ def image_source(
     size: tuple[int, int] | None,
     part: Part | None = None,
 ) -> Source:
-    """Images whose folder is their class: grey where all are grey, else RGB; transparency is dropped.
+    """Images whose folder is their class, decoded by `kep.data.pixels`: grey where all are grey, else RGB.
 
     Args:
         location: for messages.

@@ -18,7 +18,7 @@ from pydantic_core import from_json
 
 from kep.core.errors import UserError, nearest
 from kep.data.columns import texts
-from kep.data.pixels import as_pixels
+from kep.data.pixels import as_pixels, is_grey, upright_size
 from kep.data.records import Rows, as_array, blank_row, vocabulary_codes
 from kep.data.schema import Column, Manifest
 
@@ -264,12 +264,13 @@ def _decoded(data: bytes, shape: tuple[int, int, int], where: str) -> np.ndarray
         image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
     except (OSError, Image.DecompressionBombError):
         raise UserError(f"{where}: the bytes are not a PNG or JPEG image") from None
-    if image.size != (width, height):
+    shown = upright_size(image)
+    if shown != (width, height):
         raise UserError(
-            f"{where}: an image of {image.size[1]}x{image.size[0]} pixels (height x width) given; the model takes "
+            f"{where}: an image of {shown[1]}x{shown[0]} pixels (height x width) given; the model takes "
             f"{height}x{width}; resize it first"
         )
-    if channels == 1 and image.mode not in ("1", "L", "LA", "I;16", "I"):
+    if channels == 1 and not is_grey(image):
         raise UserError(f"{where}: an image with colours given; the model takes grey ones; convert it first")
     try:
         return as_pixels(image, shape, where)

@@ -163,6 +163,17 @@ def test_what_is_wrong_with_a_request_is_named(served, body, message):
     assert message in answer.json()["error"]
 
 
+def test_a_file_is_turned_as_at_ingest(served):
+    server = served("shapes")
+    pixels = drawn(server.model.manifest)["image"][0][:, :, 0]
+    file, note = io.BytesIO(), Image.Exif()
+    note[0x0112] = 3
+    Image.fromarray(np.ascontiguousarray(pixels[::-1, ::-1])).save(file, "PNG", exif=note)
+    turned = {"b64": base64.b64encode(file.getvalue()).decode()}
+    predictions = server.post({"instances": [turned, pixels.tolist()]}).json()["predictions"]
+    close(predictions[0]["probabilities"], predictions[1]["probabilities"])
+
+
 def picture(size: tuple[int, int], mode: str = "L", kind: str = "PNG") -> dict:
     file = io.BytesIO()
     Image.new(mode, size).save(file, kind)
