@@ -1,5 +1,6 @@
 """The later passes: batches of a source as row ids, labels, split keys and serialised rows."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from kep.core.errors import UserError
 from kep.data import columns
 from kep.data.schema import Column
 from kep.data.sources.unit import Unit
+
+_NUMBER = r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*"
 
 
 @dataclass
@@ -145,9 +148,29 @@ def _parse_dates(array: pa.Array, name: str) -> pa.Array:
         except pa.ArrowInvalid:
             continue
     raise UserError(
-        f'data.split.column: column "{name}" holds "{array[0]}", which is no date or number; '
-        "give dates such as 2024-05-31 or 2024-05-31 12:00:00"
+        f'data.split.column: column "{name}" holds {_no_dates(array)}; give dates such as 2024-05-31 or '
+        "2024-05-31 12:00:00"
     )
+
+
+def _no_dates(texts: pa.Array) -> str:
+    """Return why texts are not all dates, by the value that is to blame."""
+    values: list[str] = texts.drop_null().unique().to_pylist()
+    first = {_kind_of_time(value): value for value in reversed(values)}
+    if not first.keys() & {"word", "number"}:
+        return f'dates with a time zone and without ("{first["zoned"]}" and "{first["local"]}")'
+    # One word among numbers is to blame, not the numbers.
+    return f'"{first.get("word", first.get("number"))}", which is no date or number'
+
+
+def _kind_of_time(text: str) -> str:
+    for kind, zone in (("local", None), ("zoned", "UTC")):
+        try:
+            pa.scalar(text).cast(pa.timestamp("us", zone))
+        except pa.ArrowInvalid:
+            continue
+        return kind
+    return "number" if re.fullmatch(_NUMBER, text) else "word"
 
 
 def count_categories(unit: Unit, roles: np.ndarray, names: list[str]) -> dict[str, Counter[str]]:

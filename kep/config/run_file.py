@@ -25,6 +25,9 @@ from kep.config.search import SearchSettings
 from kep.config.section import Section
 from kep.core.errors import UserError, nearest
 
+RESERVED = {"champions": "the champions", "batch": "the batch predictions"}
+"""Folders beside the runs' own, which no run may be named like, and what they hold."""
+
 
 class RunFile(Section):
     """A whole run. Paths in it are relative to the folder of the run file."""
@@ -46,9 +49,8 @@ class RunFile(Section):
     @field_validator("name")
     @classmethod
     def _not_reserved(cls, name: str) -> str:
-        for taken, what in (("champions", "the champions"), ("batch", "the batch predictions")):
-            if name == taken:
-                raise ValueError(f'"{taken}" is the folder of {what} beside the runs; choose another name')
+        if name in RESERVED:
+            raise ValueError(f'"{name}" is the folder of {RESERVED[name]} beside the runs; choose another name')
         return name
 
     @model_validator(mode="after")

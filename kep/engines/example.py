@@ -10,7 +10,7 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from kep.config.data import DataSettings
-from kep.config.run_file import RunFile
+from kep.config.run_file import RESERVED, RunFile
 from kep.config.section import Section
 from kep.core.errors import UserError
 from kep.core.location import Location
@@ -38,7 +38,7 @@ def example(source: str, label: str | None, base: Path, folder: Path | None = No
     stem = Path(source.rstrip("/").rpartition(":")[2]).name.split(".")[0]
     name = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:50].strip("-") or "run"
     given = {
-        "name": name,
+        "name": f"{name}-run" if name in RESERVED else name,
         "data": {"source": _seen_from(folder or base, source, base)}
         | ({"label": label} if label else {})
         | ({"delimiter": delimiter} if delimiter != "," else {}),

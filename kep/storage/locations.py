@@ -42,7 +42,7 @@ def path_of(location: Location, base: Path = Path(".")) -> str:
 def folder_of(location: Location, base: Path = Path(".")) -> str:
     """Return the folder that a location names, or that all files of its glob lie in."""
     path = path_of(location, base)
-    return _fixed(path) if _GLOB & set(path) else path
+    return _fixed(path) if _is_glob(path) else path
 
 
 def list_files(location: Location, base: Path = Path(".")) -> list[fs.FileInfo]:
@@ -58,7 +58,7 @@ def list_files(location: Location, base: Path = Path(".")) -> list[fs.FileInfo]:
     path = path_of(location, base)
     system = fs.LocalFileSystem()
     try:
-        if _GLOB & set(path):
+        if _is_glob(path):
             root = _fixed(path)
             infos = [info for info in _under(system, root) if _matches(info.path, path)]
         else:
@@ -133,6 +133,11 @@ def _list_objects(location: Location) -> dict[str, "Blob"]:
     if wrong:
         raise UserError(f'data.source: the object "{Location.in_cloud(wrong)}" has a name that is no path; rename it')
     return paths
+
+
+def _is_glob(path: str) -> bool:
+    """Whether a local path stands for several: one that exists is itself, such as `[a].csv`."""
+    return bool(_GLOB & set(path)) and not os.path.lexists(path)
 
 
 def _fixed(pattern: str) -> str:

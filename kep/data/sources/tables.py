@@ -79,11 +79,19 @@ def find_delimiter(system: fs.FileSystem, info: fs.FileInfo) -> str:
     text = start.decode("utf-8-sig", errors="ignore")
     widths = {}
     for mark in _DELIMITERS:
-        rows = [len(row) for row in csv.reader(io.StringIO(text), delimiter=mark) if row]
+        try:
+            rows = [len(row) for row in _rows(text, mark) if row]
+        except csv.Error:  # a value that is too long; the reader of the header says so
+            rows = []
         # The last row that was read may be cut.
         rows = rows[: 20 if len(start) < 1 << 16 else max(1, min(20, len(rows) - 1))]
         widths[mark] = rows[0] if rows and len(set(rows)) == 1 else 1
     return max(widths, key=lambda mark: widths[mark])
+
+
+def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
+    """Return the rows of a text, whose lines may end in \\n, \\r\\n or, as on old Macs, \\r."""
+    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
 
 
 def _header(system: fs.FileSystem, info: fs.FileInfo, delimiter: str) -> list[str]:
@@ -97,9 +105,13 @@ def _header(system: fs.FileSystem, info: fs.FileInfo, delimiter: str) -> list[st
         )
     try:
         text = start.decode("utf-8-sig", errors="ignore" if len(start) == 1 << 20 else "strict")
-        first = next(csv.reader(io.StringIO(text), delimiter=delimiter))
+        first = next(_rows(text, delimiter))
     except UnicodeDecodeError as error:
         raise _wrong_encoding(system, info) from error
+    except csv.Error as error:
+        raise UserError(
+            f"data.source: the header line of {info.base_name} can't be read ({error}); is a quotation mark missing?"
+        ) from error
     if len(first) == 1:
         other = next((mark for mark in _DELIMITERS if mark != delimiter and mark in first[0]), None)
         hint = f"; set data.delimiter: {_DELIMITERS[other]}" if other else "; give a label and at least one feature"
@@ -174,14 +186,19 @@ def _csv_error(system: fs.FileSystem, info: fs.FileInfo, delimiter: str, error: 
         return _wrong_encoding(system, info)
     with system.open_input_stream(info.path) as stream:
         rows = csv.reader(io.TextIOWrapper(stream, "utf-8-sig", newline=""), delimiter=delimiter)
-        width = len(next(rows))
-        for row in rows:
-            if row and len(row) != width:
-                return UserError(
-                    f"data.source: line {rows.line_num} of {info.base_name} has {len(row)} values, the "
-                    "header line has "
-                    f"{width}; correct that line (quote values that hold the delimiter)"
-                )
+        try:
+            width = len(next(rows))
+            for row in rows:
+                if row and len(row) != width:
+                    return UserError(
+                        f"data.source: line {rows.line_num} of {info.base_name} has {len(row)} values, the "
+                        "header line has "
+                        f"{width}; correct that line (quote values that hold the delimiter)"
+                    )
+        except csv.Error as slow:
+            return UserError(
+                f"data.source: line {rows.line_num} of {info.base_name} can't be read ({slow}); correct it"
+            )
     return UserError(f"data.source: {info.base_name} is not a readable CSV file: {error}")
 
 

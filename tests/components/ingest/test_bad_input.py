@@ -430,6 +430,34 @@ def test_error_in_a_worker_process(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
 
 
+DAYS = [f"2024-01-{day:02d}" for day in range(1, 31)]
+TIMES = {
+    "a word in the middle": ([*DAYS[:20], "soon", *DAYS[20:]], '"soon", which is no date or number'),
+    "a word at the end": ([*DAYS, "later"], '"later", which is no date or number'),
+    "a day that is none": ([*DAYS, "2024-02-30"], '"2024-02-30", which is no date or number'),
+    "a word among years": (["2021", "2022", "-3", "1e3", "soon", "2023"], '"soon", which is no date or number'),
+    "a year among dates": ([*DAYS, "2021"], '"2021", which is no date or number'),
+    "another way to write": (["1.2.2024", "2.2.2024"], '"1.2.2024", which is no date or number'),
+    "a word after times with a zone": (["2024-01-01T00:00:00Z", "soon"], '"soon", which is no date or number'),
+    "with a zone and without": (
+        [*DAYS, "2024-02-01T00:00:00Z"],
+        'dates with a time zone and without ("2024-02-01T00:00:00Z" and "2024-01-01")',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TIMES)
+def test_a_split_by_time_names_the_value_that_is_no_time(name: str, tmp_path: Path):
+    values, words = TIMES[name]
+    lines = [f"{value},{row * 37 % 101},{row % 2}" for row, value in enumerate(values)]
+    (tmp_path / "rows.csv").write_text("\n".join(["when,x,y", *lines]))
+    settings = DataSettings(source="rows.csv", label="y", split=Split(by="time", column="when"))
+    with pytest.raises(UserError) as caught:
+        inspect(settings, 1, tmp_path)
+    rest = "; give dates such as 2024-05-31 or 2024-05-31 12:00:00"
+    assert str(caught.value) == f'data.split.column: column "when" holds {words}{rest}'
+
+
 def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "rows.csv").write_text(table())
     usage = shutil.disk_usage(tmp_path)

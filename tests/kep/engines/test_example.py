@@ -11,6 +11,7 @@ import yaml
 from pyarrow import parquet
 
 from kep.cli.main import main
+from kep.components.ingest.inspect import inspect
 from kep.config.run_file import RunFile, load, validate
 from kep.config.section import Section
 from kep.core.errors import UserError
@@ -248,6 +249,8 @@ CHURN = (DATA / "churn.csv").read_text()
         ),
         ("rows.csv", CHURN.splitlines()[0].encode() + b"\n", [], "rows.csv has no rows; give at least a few per class"),
         ("rows.csv", b"", [], "rows.csv is empty; give a file with a header line and rows"),
+        ("rows.csv", b'"' + b"a" * 200_000, [], "the header line of rows.csv can't be read (field larger than"),
+        ("rows.csv", b"a,b\r1,2\r3\r", [], "line 3 of rows.csv has 1 values, the header line has 2"),
         ("rows.xlsx", b"PK", [], '"rows.xlsx" ends in ".xlsx", which no reader knows'),
         ("rows.parquet", b"PK", [], "rows.parquet is not a readable Parquet file"),
     ],
@@ -268,3 +271,24 @@ def test_a_set_of_scikit_learn_is_looked_at_too(kep, capsys):
     assert 'did you mean "iris"?' in capsys.readouterr().err
     assert kep("sklearn:iris", "--label", "taget") == 2
     assert 'did you mean "target"?' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_may_end_in_any_way(kep, tmp_path, end, delimiter):
+    (tmp_path / "rows.csv").write_bytes(CHURN.replace(",", delimiter).replace("\n", end).encode())
+    assert kep("rows.csv", "--label", "churned") == 0
+    assert inspect(load(tmp_path / "rows.yaml").data, 0, tmp_path).rows == CHURN.count("\n") - 1
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("champions.csv", "champions-run"), ("Batch.csv", "batch-run"), ("[lab].csv", "lab"), ("what?*.csv", "what")],
+)
+def test_a_file_of_any_name_gives_a_run_file_that_is_taken(kep, tmp_path, file, name):
+    (tmp_path / file).write_text(CHURN)
+    (tmp_path / "l.csv").write_text("a,b\n1,2\n")
+    assert kep(file, "--label", "churned") == 0
+    settings = load(tmp_path / f"{name}.yaml")
+    assert settings.name == name
+    assert inspect(settings.data, 0, tmp_path).label == "churned"
