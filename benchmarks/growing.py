@@ -68,8 +68,8 @@ def theirs(tuner: str, trials: int, seed: int) -> list[tuple[dict[str, Any], flo
             return declare(trial.hyperparameters)
 
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        own = Own(objective=keras_tuner.Objective("default_objective", "min"), max_trials=trials, seed=seed + 1)
-        own.directory = folder
+        goal = keras_tuner.Objective("default_objective", "min")
+        own = Own(objective=goal, max_trials=trials, seed=seed + 1, directory=folder)
         own.search(verbose=0)
     done = [own.oracle.trials[id] for id in own.oracle.end_order]
     return [(trial.hyperparameters.values, trial.score) for trial in done]
