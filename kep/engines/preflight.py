@@ -124,7 +124,7 @@ def _as_last_time(settings: RunFile, seen: Inspection, latest: Path) -> float | 
     The seconds of a step are its own, also where the earlier run reused it.
     """
     try:
-        last = Report.of_run(latest)
+        last = Report.load(latest)
     except UserError:  # There is none, or an earlier version wrote it.
         return None
     number = {"max_trials", "rounds", "parallel_trials", "executions_per_trial", "top_n", "max_per_family"}
