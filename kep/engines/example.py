@@ -58,7 +58,10 @@ def _seen_from(folder: Path, source: str, base: Path) -> str:
 
 
 def _columns(source: str, label: str | None, base: Path) -> tuple[list[str], str]:
-    """Columns that need a label to be named, of the first CSV or Parquet file, and what separates those of a CSV."""
+    """Columns that need a label to be named, of the first CSV or Parquet file, and what separates those of a CSV.
+
+    The index of a data frame, which Parquet has last, is none of them.
+    """
     from kep.components.ingest.plan import columns_to_read
     from kep.core.files import scratch_folder
     from kep.data.sources import arrays, tables
@@ -87,7 +90,7 @@ def _columns(source: str, label: str | None, base: Path) -> tuple[list[str], str
         rows = any(batch.num_rows for unit in found.units(found.names) for batch in unit.read(*unit.args))
     if not rows and len(files) == 1:
         raise UserError(f"data.source: {source} has no rows; give at least a few per class")
-    return found.names, settings.delimiter
+    return [name for name in found.names if name not in found.all_index], settings.delimiter
 
 
 def _field(key: str, field: FieldInfo, given: Any, indent: str) -> list[str]:

@@ -292,3 +292,11 @@ def test_a_file_of_any_name_gives_a_run_file_that_is_taken(kep, tmp_path, file, 
     settings = load(tmp_path / f"{name}.yaml")
     assert settings.name == name
     assert inspect(settings.data, 0, tmp_path).label == "churned"
+
+
+def test_an_index_is_no_label_that_is_guessed(kep, tmp_path):
+    """pandas writes it as the last column, which is where a label often stands."""
+    table = pa.table({"a": [1, 2], "b": [3, 4], "__index_level_0__": [5, 6]})
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    assert kep("rows.parquet") == 0
+    assert load(tmp_path / "rows.yaml").data.label == "b"
