@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from kep.components.ingest.plan import ColumnPlan
-from kep.components.ingest.scan import ColumnScan, Scan
+from kep.components.ingest.scan import LOST, ColumnScan, Scan
 from kep.config.data import DataSettings
 from kep.data.schema import ROLES, Manifest
 from kep.data.shards import Rows, decode, empty, read_shard
@@ -50,10 +50,6 @@ _TREE_AXES = 8
 
 ID_ROWS, INDEX_ROWS = 50, 10
 """Rows from which a column can look like an id, or like an index."""
-LOST = 0.01
-"""Share of a column's distinct values that become one float32 with another, above which it is told of."""
-_NOISE_BITS = 46
-"""Leading bits in which fractions differ that were not meant to be equal: 0.1 + 0.2 is 0.3."""
 
 
 def find_hints(manifest: Manifest, folder: Path, scan: Scan, plan: ColumnPlan, settings: DataSettings) -> list[str]:
@@ -82,7 +78,7 @@ def find_hints(manifest: Manifest, folder: Path, scan: Scan, plan: ColumnPlan, s
     lost = [
         f'column "{name}" has values that float32 can\'t tell apart: subtract an offset or rescale it, or {leave}'
         for name in numeric
-        if name not in told and lost_share(scan.columns[name]) > LOST
+        if name not in told and scan.columns[name].lost > LOST
     ]
     return [*leaks.values(), *near, *ids.values(), *counting.values(), *lost]
 
@@ -106,16 +102,6 @@ def _id(name: str, scan: ColumnScan, leave: str, settings: DataSettings) -> str 
         return None
     name_it = "" if settings.id else ", or name it in data.id"
     return f'column "{name}" has a value of its own in every row, like an id: {leave}{name_it}'
-
-
-def lost_share(scan: ColumnScan) -> float:
-    """Return the share of a column's distinct values that become one float32 with another distinct value."""
-    values = scan.distinct.settle()
-    if not scan.whole:
-        mantissa, exponent = np.frexp(values)
-        values = np.unique(np.ldexp(np.round(np.ldexp(mantissa, _NOISE_BITS)), exponent - _NOISE_BITS))
-    _, places, counts = np.unique(values.astype(np.float32), return_inverse=True, return_counts=True)
-    return float((counts[places] > 1).mean())
 
 
 def _sample(manifest: Manifest, folder: Path, role: str, most: int) -> Rows:

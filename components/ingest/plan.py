@@ -1,13 +1,14 @@
 """What the first pass means: which columns are features, of what type, and what the label is."""
 
 import logging
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from kep.components.ingest.scan import MOST_CLASSES, ColumnScan, Scan
+from kep.components.ingest.scan import LOST, MOST_CLASSES, ColumnScan, Scan
 from kep.config.data import DataSettings
 from kep.core.errors import UserError, nearest
 from kep.data import columns
@@ -17,6 +18,10 @@ from kep.data.sources.unit import Source
 log = logging.getLogger("kep.ingest")
 
 _INTEGER_CLASSES = 20
+_CODE = re.compile(r"[+-]?0\d+")
+"""An integer that begins with a zero: a code, whose zeros count."""
+_EXACT = 2**53
+"""Integers below it are exact in float64."""
 _INDEX = "it is the index of a data frame; list the features in data.features, it too, if it is to be one"
 _IDENTIFIER_SHARE, _IDENTIFIER_ROWS = 0.9, 20
 
@@ -231,8 +236,10 @@ def _label_of(name: str, found: ColumnScan, scan: Scan, task: str) -> tuple[Labe
     if found.numbers:
         for text, count in scan.label_counts.items():
             counts[float(text)] += count
+        # What float64 would make another code of: 01 is not 1, and 9007199254740993 not ...992.
+        coded = found.whole and any(_CODE.fullmatch(text) or abs(float(text)) >= _EXACT for text in scan.label_counts)
         few = found.whole and len(counts) <= _INTEGER_CLASSES
-        if task == "regression" or (task == "auto" and not few):
+        if task == "regression" or (task == "auto" and not few and not coded):
             return _regression(name, found), []
         if not found.whole:
             raise UserError(
@@ -241,6 +248,8 @@ def _label_of(name: str, found: ColumnScan, scan: Scan, task: str) -> tuple[Labe
                 "set data.task: regression"
             )
         by_class: dict[Any, int] = {int(value): count for value, count in counts.items()}
+        if coded:
+            by_class = dict(scan.label_counts)
     elif found.boolean:
         for text, count in scan.label_counts.items():
             counts[text.lower() == "true"] += count
@@ -274,4 +283,9 @@ def _label_of(name: str, found: ColumnScan, scan: Scan, task: str) -> tuple[Labe
 def _regression(name: str, found: ColumnScan) -> Label:
     if found.low == found.high:
         raise UserError(f'data.label: column "{name}" is {found.low:g} in every row; there is nothing to predict')
+    if found.lost > LOST:
+        raise UserError(
+            f'data.label: column "{name}" has values that 32-bit floats can\'t tell apart ({found.low:.15g} to '
+            f"{found.high:.15g}); subtract an offset, such as {found.low:.0f}, or rescale it"
+        )
     return Label(name=name, task="regression")

@@ -1,0 +1,60 @@
+"""Labels are codes until they are known to be numbers: none is merged with another on the way."""
+
+import pytest
+
+from kep.components.ingest.ingest import ingest
+from kep.components.ingest.inspect import inspect
+from kep.config.data import DataSettings
+from kep.core.errors import UserError
+from kep.data.records import Records
+
+ROWS = 60
+
+
+def source(folder, values: list[str]) -> DataSettings:
+    rows = [f"{number % 7},{number},{values[number % len(values)]}" for number in range(ROWS)]
+    (folder / "rows.csv").write_text("\n".join(["a,b,label", *rows]) + "\n")
+    return DataSettings(source=str(folder / "rows.csv"), label="label")
+
+
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [
+        (["01", "1"], ["01", "1"]),
+        (["010", "10", "2"], ["010", "10", "2"]),
+        (["9007199254740992", "9007199254740993"], ["9007199254740992", "9007199254740993"]),
+        (["18446744073709551615", "3"], ["18446744073709551615", "3"]),
+        (["0", "1"], [0, 1]),
+        (["-1", "10", "2"], [-1, 2, 10]),
+        (["1.0", "2.0"], [1, 2]),
+    ],
+)
+def test_classes_are_those_of_the_source(tmp_path, values, classes):
+    settings = source(tmp_path, values)
+    seen = inspect(settings, 0)
+    assert seen.classes == dict.fromkeys(classes, ROWS // len(classes))
+    manifest = ingest(settings, 0, tmp_path / "records")
+    assert manifest.label.classes == classes
+    rows = Records(tmp_path / "records", "tune").load("train")
+    assert set(rows.labels.tolist()) == set(range(len(classes)))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "refused"),
+    [
+        ([1_700_000_000 + number for number in range(40)], True),
+        ([2**55 + 8 * number for number in range(40)], True),
+        ([123_456.5 + number for number in range(40)], False),
+        ([1e20 * number for number in range(1, 41)], False),
+        ([0.1 * number for number in range(40)], False),
+    ],
+)
+def test_a_number_that_records_would_blur_is_refused_as_a_label(tmp_path, numbers, refused):
+    settings = source(tmp_path, list(map(str, numbers))).model_copy(update={"task": "regression"})
+    if not refused:
+        assert inspect(settings, 0).task == "regression"
+        return
+    with pytest.raises(
+        UserError, match=r'column "label" has values that 32-bit floats can\'t tell apart .* rescale it'
+    ):
+        inspect(settings, 0)
