@@ -9,6 +9,7 @@ import pytest
 
 from kep.artifacts.best_epoch import BestEpoch
 from kep.artifacts.report import Report
+from kep.artifacts.run import FinishedRun
 from kep.artifacts.trials import TrialStore
 from kep.data.records import Records
 from kep.runtime.step import Step
@@ -61,9 +62,10 @@ def runs(ensembles, records, tmp_path_factory):
             evaluation.mkdir(parents=True)
             predictions = own.combine(own.predict_members(test))
             np.savez(evaluation / "predictions.npz", labels=test.labels, ids=test.ids, ensemble=predictions)
-            told = Report.from_json(json.dumps(whole(own.manifest)))
+            told, record = Report.from_json(json.dumps(whole(own.manifest))), run_record(data={"source": source})
             report = told.model_copy(
                 update={
+                    "run": FinishedRun(**dict(record), folder=str(run), seconds=1.0),
                     "best_epochs": results,
                     "members": own.members,
                     "weights": told.weights.model_copy(update={"method": "exact", "pooling": own.pooling}),
@@ -79,7 +81,7 @@ def runs(ensembles, records, tmp_path_factory):
                 study.save(recorded(number, "mlp", values, number, "complete", **score), None)
             study.save(recorded(2, "mlp", {"units": 8}, 2, "infeasible", reason="no number"), None)
             report.save(run)
-            run_record(data={"source": source}).save(run)
+            record.save(run)
             (run / "report.html").touch()
             (root / source / "latest").symlink_to(run.name)
             made[source, names] = root
