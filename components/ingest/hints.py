@@ -24,6 +24,7 @@ NEAR_PERFECT = 0.99
 LEAK_ROWS, LEAK_CELLS, LEAK_FEWEST = 20_000, 600_000, 50
 """Train rows that trees are fitted on: at most, times columns at most, and at least."""
 _FOLDS, _LEAVES, _CLASSES = 3, 128, 16
+_LARGEST = float(np.finfo(np.float32).max)
 _FEWEST_EACH = 200
 """Rows that each of very many columns is still looked at."""
 
@@ -180,10 +181,11 @@ def explained(values: np.ndarray, targets: np.ndarray, least: float) -> float | 
     """
     from sklearn.tree import DecisionTreeRegressor  # a second that copied records don't need
 
-    _, codes = np.unique(values, return_inverse=True)
-    codes[np.isnan(values)] = -len(values)  # far from all numbers, so that no threshold is drawn too near to them
+    # A missing value lies far below all numbers, so that no threshold is drawn too near to them.
+    low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if not np.isnan(values).all() else (0.0, 0.0)
+    known = np.where(np.isnan(values), max(2 * low - high - 1, -_LARGEST), values)
     total, error = float(((targets - targets.mean(axis=0)) ** 2).sum()), 0.0
-    features, fold = codes.astype(np.float32)[:, None], np.arange(len(values)) % _FOLDS
+    features, fold = known.astype(np.float32)[:, None], np.arange(len(values)) % _FOLDS
     for held in range(_FOLDS):
         inside = fold != held
         tree = DecisionTreeRegressor(max_leaf_nodes=_LEAVES, random_state=0).fit(features[inside], targets[inside])

@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from kep.components.ingest.scan import LOST, MOST_CLASSES, ColumnScan, Scan
+from kep.components.ingest.scan import MOST_CLASSES, ColumnScan, Scan
 from kep.config.data import DataSettings
 from kep.core.errors import UserError, nearest
 from kep.data import columns
@@ -20,6 +21,8 @@ log = logging.getLogger("kep.ingest")
 _INTEGER_CLASSES = 20
 _CODE = re.compile(r"[+-]?0\d+")
 """An integer that begins with a zero: a code, whose zeros count."""
+_BLUR = 0.01
+"""Step between 32-bit floats, as a share of the range of a regression's labels, above which these are refused."""
 _EXACT = 2**53
 """Integers below it are exact in float64."""
 _INDEX = "it is the index of a data frame; list the features in data.features, it too, if it is to be one"
@@ -148,6 +151,8 @@ def _kind(name: str, scan: ColumnScan, asked: str | None, source: Source) -> tup
     if scan.missing == scan.rows:
         return None, "empty"
     if scan.constant():
+        if scan.numbers and abs(scan.low) >= _EXACT:
+            return None, "its integers are too large to be told apart; data.types: categorical takes them as codes"
         return None, "the same in every row"
     if pa.types.is_temporal(scan.type) or (scan.words and not scan.numbers and scan.dates and not asked):
         return None, "dates are no features as they are"
@@ -283,7 +288,8 @@ def _label_of(name: str, found: ColumnScan, scan: Scan, task: str) -> tuple[Labe
 def _regression(name: str, found: ColumnScan) -> Label:
     if found.low == found.high:
         raise UserError(f'data.label: column "{name}" is {found.low:g} in every row; there is nothing to predict')
-    if found.lost > LOST:
+    step = float(np.spacing(np.float32(max(abs(found.low), abs(found.high)))))
+    if step > _BLUR * (found.high - found.low):
         raise UserError(
             f'data.label: column "{name}" has values that 32-bit floats can\'t tell apart ({found.low:.15g} to '
             f"{found.high:.15g}); subtract an offset, such as {found.low:.0f}, or rescale it"

@@ -143,6 +143,9 @@ class DataSettings(Section):
             raise ValueError(
                 f'"types" has an entry for the label "{self.label}", whose kind is "task"; set that instead'
             )
+        twice = [name for name in self.features or [] if (self.features or []).count(name) > 1]
+        if twice:
+            raise ValueError(f'"features" names "{twice[0]}" more than once')
         both = sorted(set(self.features or []) & set(self.exclude))
         if both:
             raise ValueError(f'"{both[0]}" is in both "features" and "exclude"')

@@ -2,10 +2,12 @@
 
 import ast
 import base64
+import functools
 import hashlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import logging
 import sys
 import sysconfig
 import zlib
@@ -14,6 +16,8 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from kep.core.errors import UserError
+
+log = logging.getLogger("kep")
 
 MOST = 500_000
 """Characters of all modules of a file, compressed: an engine takes a parameter of about a megabyte."""
@@ -31,17 +35,18 @@ def unpacked(text: str) -> bytes:
     return zlib.decompress(base64.b64decode(text))
 
 
-def modules_of(path: Path) -> dict[str, str]:
-    """Return what a file imports from its own folder, directly or through such modules.
+def modules_of(path: Path, base: Path) -> dict[str, str]:
+    """Return what a file imports from its own folder or the run file's, directly or through such modules.
 
     Imports are read and not run, also those inside functions. Of a package all files travel. A name that this
     environment has installed, or Python's own library, is taken from there.
 
     Args:
         path: The user's file.
+        base: Folder of the run file, where a module is looked for that is not beside the user's file.
 
     Returns:
-        Packed source by path relative to the folder, such as `helper.py` or `blocks/__init__.py`.
+        Packed source by path relative to its folder, such as `helper.py` or `blocks/__init__.py`.
 
     Raises:
         UserError: A module is not Python, or they are too large together.
@@ -50,8 +55,14 @@ def modules_of(path: Path) -> dict[str, str]:
     waiting = [path]
     while waiting:
         for name in sorted(_imported(waiting.pop())):
-            for file in _files(path.parent, name):
-                place = file.relative_to(path.parent).as_posix()
+            folder = next((one for one in (path.parent, base) if _there(one, name)), None)
+            if folder is None:
+                continue
+            if _installed(name):
+                _tell(f"{path.name} imports {name}: the installed one is taken, and not the one in {folder}")
+                continue
+            for file in _files(folder, name):
+                place = file.relative_to(folder).as_posix()
                 if place not in found and file != path:
                     found[place] = packed(file.read_bytes())
                     waiting.append(file)
@@ -132,14 +143,23 @@ def _imported(path: Path) -> set[str]:
     return {name.partition(".")[0] for name in names if name}
 
 
+@functools.cache
+def _tell(sentence: str) -> None:
+    """Say something once: a run file is read several times."""
+    log.warning("%s", sentence)
+
+
+def _there(folder: Path, name: str) -> bool:
+    """Return whether a folder holds a module or a package."""
+    return (folder / f"{name}.py").is_file() or any((folder / name).glob("**/*.py"))
+
+
 def _files(folder: Path, name: str) -> list[Path]:
-    """Return the files of a module or package in a folder; none of what is installed."""
+    """Return the files of a module or package in a folder."""
     package, module = folder / name, folder / f"{name}.py"
-    if _installed(name):
-        return []
     if module.is_file() and not (package / "__init__.py").is_file():
         return [module]
-    return sorted(package.rglob("*.py")) if package.is_dir() else []
+    return sorted(package.rglob("*.py"))
 
 
 def _installed(name: str) -> bool:

@@ -63,7 +63,7 @@ def travelling(names: list[str] | str, base: Path) -> list[Spec] | Literal["auto
         _check_source(path, function)
         stem = path.stem if function == "build" else f"{path.stem}_{function}"
         own = {"name": stem.lower(), "file": path.name, "function": function, "source": packed(path.read_bytes())}
-        modules = modules_of(path)
+        modules = modules_of(path, base)
         families.append(own | ({"modules": modules} if modules else {}))
     twice = {family["name"] for family in families if [f["name"] for f in families].count(family["name"]) > 1}
     if twice:

@@ -18,7 +18,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from kep.core.errors import UserError
-from kep.core.files import new_folder, read_json, scratch_folder, write_json
+from kep.core.files import new_folder, scratch_folder
 from kep.core.json_model import JsonFile, JsonModel, is_none
 from kep.core.location import Location
 
@@ -95,6 +95,21 @@ class Champion(JsonModel):
             UserError: The pointer can't be read.
         """
         return read(self.folder).champion if self.version is None else version_folder(self.folder, self.version)
+
+
+class Openings(JsonFile):
+    """Which ensembles were scored on which test rows, in the champions' folder."""
+
+    FILE: ClassVar[str] = OPENINGS
+    KIND: ClassVar[str] = "the openings of test rows"
+    REMEDY: ClassVar[str] = "restore it from a copy, or remove it to count anew"
+
+    ensembles: dict[str, list[str]]
+    """Versions of ensembles by fingerprint of the test rows."""
+
+    def noted(self, fingerprint: str, by: str) -> "Openings":
+        """Return these openings and one more; the same one again changes nothing."""
+        return Openings(ensembles=self.ensembles | {fingerprint: sorted({*self.ensembles.get(fingerprint, []), by})})
 
 
 @dataclass(frozen=True)
@@ -314,20 +329,16 @@ def note_opening(folder: str, fingerprint: str, by: str) -> int:
         place = (location / OPENINGS).text
         while True:
             text, generation = objects.read(place, _WHERE)
-            openings = json.loads(text or "{}")
-            content = _with_opening(openings, fingerprint, by)
-            written = json.dumps(content, indent=1, sort_keys=True).encode()
-            if content == openings or objects.replace(place, written, generation, _WHERE):
-                return len(content[fingerprint])
+            before = Openings.from_json(text, place) if text else Openings(ensembles={})
+            now = before.noted(fingerprint, by)
+            written = json.dumps(now.with_fingerprint(), indent=1, sort_keys=True).encode()
+            if now == before or objects.replace(place, written, generation, _WHERE):
+                return len(now.ensembles[fingerprint])
     with locked(folder):
         path = Path(folder) / OPENINGS
-        content = _with_opening(read_json(path) if path.exists() else {}, fingerprint, by)
-        write_json(path, content)
-    return len(content[fingerprint])
-
-
-def _with_opening(openings: dict[str, list[str]], fingerprint: str, by: str) -> dict[str, list[str]]:
-    return openings | {fingerprint: sorted({*openings.get(fingerprint, []), by})}
+        now = (Openings.load(folder) if path.exists() else Openings(ensembles={})).noted(fingerprint, by)
+        now.save(folder)
+    return len(now.ensembles[fingerprint])
 
 
 def check_writable(folder: str | Path) -> None:

@@ -129,3 +129,13 @@ def test_a_copy_of_a_runs_folder_is_used_without_the_original(first, copied):
     assert done.returncode == 0, done.stdout
     assert "tune: reused from an earlier run" in done.stdout
     assert kep("report", "churn", "--runs", copied / "moved").returncode == 0
+    links = [path for path in (copied / "moved").rglob("*") if path.is_symlink()]
+    assert any(link.name == "ensemble" for link in links)
+    assert [link for link in links if link.readlink().is_absolute()] == []
+
+
+def test_a_relative_folder_of_champions_lies_beside_the_run_file(copied):
+    done = kep("run", churn(copied, promote={"champion": "shared"}).name, "--runs", "runs", folder=copied)
+    assert done.returncode == 0, done.stdout
+    assert (copied / "shared" / "champion.json").exists()
+    assert 'did you mean "shared"' not in done.stdout

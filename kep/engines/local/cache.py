@@ -12,7 +12,9 @@ from typing import Any
 from kfp.dsl import Artifact
 from kfp.local.cache import LocalCache
 
+from kep.core.errors import UserError
 from kep.core.files import tree_digest, write_json
+from kep.core.json_model import with_fingerprint, without_fingerprint
 from kep.pipelines.steps import step_of
 
 ROOT = "kep-store:"
@@ -48,11 +50,14 @@ class VerifiedCache(LocalCache):  # type: ignore[misc]  # kfp has no types
         step, path = self._steps[key], Path(self._entry_path(key))
         try:
             entry = json.loads(path.read_bytes())
+            without_fingerprint(entry, str(path), "")
+            if entry["key"] != key:  # the entry of another task
+                raise ValueError(key)
             digests = entry["digests"]
             changed = [name for name, digest in digests.items() if tree_digest(self._store / name) != digest]
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (UserError, ValueError, TypeError, KeyError, AttributeError):
             changed = [str(path)]
         if changed:
             self._damaged(step, self._store / changed[0])
@@ -67,7 +72,7 @@ class VerifiedCache(LocalCache):  # type: ignore[misc]  # kfp has no types
         paths = [Path(one.path).relative_to(self._store) for one in artifacts if isinstance(one, Artifact)]
         digests = {str(path): tree_digest(self._store / path) for path in paths}
         content = json.loads(json.dumps(self._serialize_outputs(outputs)).replace(f'"{self._store}/', f'"{ROOT}'))
-        write_json(self._entry_path(key), {"outputs": content, "digests": digests})
+        write_json(self._entry_path(key), with_fingerprint({"key": key, "outputs": content, "digests": digests}))
 
     def _movable(self, value: Any) -> Any:
         if isinstance(value, Artifact):

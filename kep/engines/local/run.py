@@ -1,5 +1,6 @@
 """One run from the run file to the report, on this machine."""
 
+import os
 import platform
 import shlex
 import sys
@@ -67,7 +68,7 @@ def run(
     if size(settings.data, base) <= MOST_SURVEYED:
         survey(settings, base)
     devices(settings)
-    given = with_champion(arguments(settings, base, f"{address or runs.absolute()}/champions"))
+    given = with_champion(arguments(settings, base.absolute(), f"{address or runs.absolute()}/champions"))
     images = image_ids() if runner == "docker" else {}
     # Another image is other code, whatever of it changed; processes and containers don't answer for each other.
     inside = "".join(f"-{id.removeprefix('sha256:')[:12]}" for id in images.values())
@@ -189,7 +190,7 @@ def _note_champion(settings: RunFile, base: Path, console: Console) -> None:
     folder = base / settings.promote.champion
     if champions.read(folder).version is None:
         siblings = [path.name for path in folder.parent.iterdir()] if folder.parent.is_dir() else []
-        hint = nearest(folder.name, siblings)
+        hint = nearest(folder.name, [name for name in siblings if name != folder.name])
         console.print(
             f"note: promote.champion: {folder} holds no champion{hint}; this run's ensemble will be the first",
             soft_wrap=True,
@@ -275,7 +276,8 @@ def _explain(failure: dict[str, Any] | None, cause: str | None, folder: Path, co
 def _finish(folder: Path, place: local.RunsFolder, console: Console, seconds: float) -> None:
     outcome = {name: Path(path) for name, path in read_json(folder / "outcome.json").items()}
     report, verdict = finish(folder, outcome, seconds)
-    link(folder / "ensemble", outcome["ensemble"].absolute())
+    # Relative, so that a copy of the runs is whole by itself.
+    link(folder / "ensemble", Path(os.path.relpath(outcome["ensemble"].absolute(), folder.absolute())))
     link(place.latest, Path(folder.name))
     console.print(results_table(report.manifest.label, report.evaluation, report.weights))
     console.print(f"{'promoted' if verdict.promoted else 'not promoted'}: {verdict.reason}")

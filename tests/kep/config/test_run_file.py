@@ -44,6 +44,7 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
         ({"data": {"source": "a.csv", "split": {"by": "files"}}}, '"files" and split.by: files belong together'),
         ({"data": {"source": "a.csv", "label": "y", "features": ["x", "y"]}}, '"features" holds the label "y"'),
         ({"data": {"source": "a.csv", "features": ["x"], "exclude": ["x"]}}, '"x" is in both "features" and "exclude"'),
+        ({"data": {"source": "a.csv", "features": ["x", "x"]}}, '"features" names "x" more than once'),
         (
             {"data": {"source": "a", "extract_to": "s3://b"}},
             'data.extract_to: "s3://b" is not a folder on Cloud Storage',

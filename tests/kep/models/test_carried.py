@@ -85,7 +85,7 @@ def test_what_a_file_imports_from_its_folder_travels(folder):
         "plain/part.py",
         "second.py",
     ]
-    assert list(modules_of(folder / "family.py")) == names
+    assert list(modules_of(folder / "family.py", folder)) == names
 
 
 def test_it_is_found_where_the_folder_is_not(folder, cancer):
@@ -124,6 +124,17 @@ def test_what_is_wrong_in_a_module_is_one_sentence(folder, cancer, name, text, w
     (folder / name).write_text(text)
     with pytest.raises(UserError, match=words):
         units(folder, cancer)
+
+
+def test_the_folder_of_the_run_file_is_looked_into_too(folder, tmp_path, caplog):
+    """As where a repository keeps its families in a package; an installed name is told of."""
+    nested = tmp_path / "models" / "deep"
+    nested.mkdir(parents=True)
+    (tmp_path / "models" / "shared.py").write_text("UNITS = 4\n")
+    (nested / "wide.py").write_text("import json\nfrom models.shared import UNITS\ndef build(hp): pass\n")
+    (nested / "json.py").write_text("")
+    assert list(modules_of(nested / "wide.py", tmp_path)) == ["models/deep/json.py", "models/shared.py"]
+    assert "imports json: the installed one is taken" in caplog.text
 
 
 def test_two_families_may_not_bring_different_files_of_one_name(folder, tmp_path):

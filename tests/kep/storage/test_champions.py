@@ -177,3 +177,11 @@ def test_files_on_gs_that_are_gone_or_damaged(gcs, promote):
     ):
         pass
     assert "written again" in promote("one").reason
+
+
+@pytest.mark.parametrize("content", ["{}", '{"a": 3}', "[", '{"ensembles": {"f": []}, "fingerprint": "0"}'])
+def test_edited_openings_are_one_sentence(tmp_path, content):
+    assert [champions.note_opening(str(tmp_path), "f", by) for by in ("one", "two", "one")] == [1, 2, 2]
+    (tmp_path / champions.OPENINGS).write_text(content)
+    with pytest.raises(UserError, match=r"openings\.json .* remove it to count anew"):
+        champions.note_opening(str(tmp_path), "f", "three")

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from kfp.dsl import Artifact, Dataset
 
+from kep.core.files import read_json, write_json
+from kep.core.json_model import with_fingerprint
 from kep.engines.local.cache import VerifiedCache
 
 TASK = {"image": "i", "full_command": ["run"]}
@@ -67,6 +69,11 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+def foreign(entry: dict) -> dict:
+    """Return a whole entry of another task: those of two runs lie in one folder."""
+    return with_fingerprint({name: value for name, value in entry.items() if name != "fingerprint"} | {"key": "other"})
+
+
 DAMAGES = {
     "a flipped bit of a shard": lambda store: flip(store.records / "train-0.tfrecord"),
     "a truncated shard": lambda store: (store.records / "train-0.tfrecord").write_bytes(b"\0"),
@@ -80,7 +87,10 @@ DAMAGES = {
     "an entry that is no JSON": lambda store: store.entry().write_bytes(b"\xff\0"),
     "an entry that is a list": lambda store: store.entry().write_text("[]"),
     "an entry of another kind": lambda store: store.entry().write_text('{"records": 1}'),
-    "an edited digest": lambda store: store.entry().write_text(store.entry().read_text().replace('": "', '": "0')),
+    "the entry of another task": lambda store: write_json(store.entry(), foreign(read_json(store.entry()))),
+    "an edited digest in an entry": lambda store: store.entry().write_text(
+        store.entry().read_text().replace('": "', '": "0')
+    ),
 }
 
 
