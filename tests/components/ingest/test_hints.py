@@ -58,6 +58,7 @@ NO, YES = "no", "yes"
 LEAKS: dict[str, tuple[np.ndarray, object, bool]] = {
     "a threshold": (CLASS, CLASS + RNG.uniform(0, 0.4, ROWS), True),
     "a category": (CLASS, np.where(CLASS, YES, NO), True),
+    "classes far apart": (CLASS, 100 * CLASS + RNG.normal(size=ROWS), True),
     "missing or not": (CLASS, some_missing(NOISE), True),
     "many classes": (CLASSES, (CLASSES * 7) % 31 + 0.5, True),
     "another unit": (LOGNORMAL, LOGNORMAL * 0.4536 + 3, True),
