@@ -109,6 +109,7 @@ def _file(name: str) -> Path | None:
     return None
 
 
+@cache
 def _imports(path: Path) -> set[str]:
     """Return the names that a file imports: modules, and the names out of them, which may be modules, too."""
     found: set[str] = set()
