@@ -71,10 +71,10 @@ def test_nothing_is_left_running(contained):
 
 
 def test_a_family_that_looks_for_test_rows_finds_none(tmp_path):
-    file = write_run(tmp_path, "iris", **IRIS | {"search": peeking(tmp_path)})
+    file = write_run(tmp_path, "cancer", data={"source": "sklearn:breast_cancer"}, search=peeking(tmp_path))
     done = kep("run", file, "--runs", tmp_path / "runs", "--runner", "docker")
     assert done.returncode == 0, done.stdout
-    assert seen(tmp_path / "runs" / "iris") == []
+    assert seen(tmp_path / "runs" / "cancer") == []
 
 
 def test_a_failed_step_fails_the_run(tmp_path):
