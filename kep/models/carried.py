@@ -128,16 +128,23 @@ def _name(place: str) -> str:
     return place.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-def _imported(path: Path) -> set[str]:
-    """Return the first parts of the names that a file imports absolutely.
+def parsed(path: Path) -> ast.Module:
+    """Return the tree of a user's file, which is not run.
 
     Raises:
         UserError: It is not Python.
     """
     try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError) as error:
+        return ast.parse(path.read_bytes())
+    except SyntaxError as error:
+        raise UserError(f"search.families: {path.name} is not Python: {error.msg} in line {error.lineno}") from None
+    except ValueError as error:
         raise UserError(f"search.families: {path.name} is not Python: {error}") from None
+
+
+def _imported(path: Path) -> set[str]:
+    """Return the first parts of the names that a file imports absolutely; errors as of `parsed`."""
+    tree = parsed(path)
     names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level]
     return {name.partition(".")[0] for name in names if name}

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from kep.config.hardware import TrialHardware
 from kep.core.errors import UserError, nearest
 from kep.data.schema import Manifest
-from kep.models.carried import install, modules_of, packed, unpacked
+from kep.models.carried import install, modules_of, packed, parsed, unpacked
 from kep.models.family import Build, Family, reason
 
 PREMADE = ("hyperresnet", "hyperxception", "hyperefficientnet")
@@ -81,12 +81,7 @@ def _check_source(path: Path, function: str) -> None:
     Raises:
         UserError: It is not Python, or nothing in it has the name of the function.
     """
-    try:
-        tree = ast.parse(path.read_bytes())
-    except SyntaxError as error:
-        raise UserError(f"search.families: {path.name} is not Python: {error.msg} in line {error.lineno}") from None
-    except ValueError as error:
-        raise UserError(f"search.families: {path.name} is not Python: {error}") from None
+    tree = parsed(path)
     named = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     named |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     named |= {
