@@ -14,7 +14,9 @@ import yaml
 from kfp import compiler, dsl
 from kfp.compiler.pipeline_spec_builder import extract_comments_from_pipeline_spec
 
+from kep.config.data import DataSettings
 from kep.config.machine import Machine
+from kep.config.search import SearchSettings
 from kep.core.errors import UserError
 from kep.core.files import write_file
 from kep.pipelines.images import assign
@@ -55,7 +57,8 @@ def compile_training(
     """
     if not Champion.of_parameter(parameters["champion"]).lasting:
         parameters = {name: value for name, value in parameters.items() if name != "champion"}
-    rounds, tasks = json.loads(parameters["search_config"])["rounds"], json.loads(parameters["data"])["ingest_tasks"]
+    rounds = SearchSettings.model_validate_json(parameters["search_config"]).rounds
+    tasks = DataSettings.model_validate_json(parameters["data"]).ingest_tasks
     return _compile(training(rounds, tasks), target, parameters, images, machines, engine)
 
 

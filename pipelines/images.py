@@ -1,6 +1,5 @@
 """Which image each step runs in, and the lock that says which bytes an image's name means."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import yaml
 
 from kep.config.machine import Machine
+from kep.config.promote import PromoteSettings
 from kep.core.errors import UserError
 from kep.google.custom_jobs import Job, MachineRequest, delegate, job_of
 from kep.pipelines.machines import Target, by_job, limits, of_executors
@@ -87,7 +87,7 @@ def with_server(given: dict[str, Any], images: Mapping[str, str], target: Target
     Raises:
         UserError: There is no such image, or no Model Registry.
     """
-    if not json.loads(given["promote_config"]).get("registry"):
+    if not PromoteSettings.model_validate_json(given["promote_config"]).registry:
         return given
     if target == "kubeflow":
         raise UserError("promote.registry: Vertex AI has a Model Registry, and Kubeflow has none; remove it")

@@ -1,11 +1,11 @@
 """Ingest in one task, or spread over several that share the source (components/ingest/tasks.py)."""
 
-import json
 from typing import Any, List
 
 from kfp import dsl
 from kfp.dsl import Artifact, Input
 
+from kep.artifacts.ingest import IngestPart
 from kep.components.ingest.component import (
     ingest,
     ingest_count,
@@ -68,7 +68,7 @@ def ingested(tasks: int, config: Any, source: Any, seed: Any, code: Any) -> Any:
     """The task that gives records and sealed test rows: the one, or the last after passes of `tasks` tasks each."""
     if tasks == 1:
         return ingest(config=config, source=source, seed=seed, code=code)
-    reading = {"parts": [json.dumps({"part": part}) for part in range(tasks)], "config": config, "source": source}
+    reading = {"parts": [IngestPart(part=part).to_json() for part in range(tasks)], "config": config, "source": source}
     scanned = scans(**reading, code=code).output
     read = keys(**reading, code=code, scans=scanned).output
     roles = ingest_roles(config=config, source=source, seed=seed, code=code, scans=scanned, keys=read).outputs["given"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kep.artifacts.drift import Drift, Shares, ShiftRecord
 from kep.core.errors import UserError
 from kep.data.schema import Manifest
 from kep.report.charts import beside
@@ -62,18 +63,19 @@ class DriftComparison:
             few = f"; for {hidden} of them these rows are too few to see a shift of {self.threshold:g}"
         return f"no drift beyond {self.threshold:g} in {many} comparisons: {compared}{few}"
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "data": self.data,
-            "model": self.model,
-            "fingerprint": self.manifest.fingerprint,
-            "rows": self.rows,
-            "train_rows": self.train_rows,
-            "threshold": self.threshold,
-            "drifted": self.drifted,
-            "verdict": self.sentence(),
-            "shifts": [shift.as_json(self.threshold) for shift in self.shifts],
-        }
+    def record(self) -> Drift:
+        """Return the comparison as its file holds it."""
+        return Drift(
+            data=self.data,
+            model=self.model,
+            records=self.manifest.fingerprint,
+            rows=self.rows,
+            train_rows=self.train_rows,
+            threshold=self.threshold,
+            drifted=self.drifted,
+            verdict=self.sentence(),
+            shifts=[_recorded(shift, self.threshold) for shift in self.shifts],
+        )
 
     def page(self) -> str:
         """The comparison as an HTML page."""
@@ -152,6 +154,27 @@ def compared(manifest: Manifest, bins: list[PredictionBins], observed: Observed)
             more["missing"] = (column.missing / total, observed.missing[column.name] / observed.rows)
         shifts.append(compare(column.name, column.kind, labels, before, after, many, **more))
     return sorted(shifts, key=lambda shift: (-shift.psi, shift.name))
+
+
+def _recorded(shift: Shift, threshold: float) -> ShiftRecord:
+    return ShiftRecord(
+        name=shift.name,
+        kind=shift.kind,
+        drifted=shift.beyond(threshold),
+        psi=shift.psi,
+        psi_by_chance=shift.chance,
+        jensen_shannon=shift.js,
+        missing=_shares(shift.missing),
+        unseen=_shares(shift.unseen),
+        unseen_examples=list(shift.examples),
+        bins=shift.bins,
+        before=shift.before.tolist(),
+        after=shift.after.tolist(),
+    )
+
+
+def _shares(of: tuple[float, float] | None) -> Shares | None:
+    return None if of is None else Shares(train=of[0], new=of[1])
 
 
 def _change(shares: tuple[float, float] | None) -> str:

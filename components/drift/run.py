@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-from kep.artifacts.predictions import OBSERVED, PredictionSet
+from kep.artifacts.drift import Drift
+from kep.artifacts.predictions import PredictionSet
 from kep.components.drift.comparison import DriftComparison, check_comparable, compared
 from kep.config.prediction import DriftSettings
 from kep.core.errors import RunError
-from kep.core.files import read_json, write_file, write_json
+from kep.core.files import write_file, write_json
 from kep.data.schema import Manifest
 from kep.runtime.step import Step, entry
-from kep.stats.observed import FILE, Observed, travelling
+from kep.stats.observed import ObservedCounts, PredictedBins, travelling
 
-RECORD, PAGE = "drift.json", "drift.html"
+PAGE = "drift.html"
 
 
 @entry("drift")
@@ -35,12 +36,12 @@ def run(step: Step, *, model: str, predictions: str, config: str) -> dict[str, f
     folder = Path(model) / told.model.folder
     manifest = Manifest.load(folder)
     check_comparable(manifest, folder)
-    observed, bins = Observed.from_json(read_json(Path(predictions) / OBSERVED)), travelling(manifest, folder)
+    observed, bins = ObservedCounts.load(predictions).observed(), travelling(manifest, folder)
     shifts = compared(manifest, bins, observed)
     version = f"model {told.model.version}"
-    stored = (folder / FILE).is_file()
+    stored = (folder / PredictedBins.FILE).is_file()
     comparison = DriftComparison(told.data, version, manifest, observed.rows, shifts, settings.threshold, stored)
-    write_json(step.out / RECORD, comparison.to_json())
+    comparison.record().save(step.out)
     write_file(step.out / PAGE, lambda path: path.write_text(comparison.page(), encoding="utf-8"))
     step.progress(comparison.sentence())
     predicted = {one.name for one in bins}
@@ -60,7 +61,7 @@ def gate(step: Step, *, comparison: str, config: str) -> None:
         RunError: So it is.
     """
     step.label = "gate"
-    found = read_json(Path(comparison) / RECORD)
-    if found["drifted"] and DriftSettings.model_validate_json(config).fail:
-        raise RunError(found["verdict"])
-    write_json(step.out / "verdict.json", {"drifted": found["drifted"], "verdict": found["verdict"]})
+    found = Drift.load(comparison)
+    if found.drifted and DriftSettings.model_validate_json(config).fail:
+        raise RunError(found.verdict)
+    write_json(step.out / "verdict.json", {"drifted": found.drifted, "verdict": found.verdict})

@@ -1,8 +1,8 @@
 """The steps around `ingest`, and around its tasks."""
 
-import json
 from pathlib import Path
 
+from kep.artifacts.ingest import IngestPart
 from kep.components.ingest import tasks
 from kep.components.ingest.ingest import ingest
 from kep.components.ingest.tasks import IngestTask, Known
@@ -86,7 +86,7 @@ def _settings(config: str) -> DataSettings:
 
 def _task(step: Step, name: str, part: str, config: str, source: str) -> IngestTask:
     """The task of a step; its downloads lie in a folder of its own, since tasks run side by side."""
-    number = json.loads(part)["part"]
+    number = IngestPart.from_json(part).part
     step.label = f"{name} {number + 1}"
     return IngestTask(_settings(config), number, Path(), step.work(f"{source}-{name}-{number}"))
 

@@ -3,17 +3,17 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import PlainSerializer, PlainValidator
 
 from kep.data import columns
 from kep.data.sources.unit import Unit
 
 _SKETCH = 4096
-_FLOATS = ("low", "high", "offset")
 MOST_CLASSES = 10_000
 LOST = 0.01
 """Share of a column's distinct values that become one float32 with another, above which it is told of."""
@@ -87,6 +87,35 @@ def _number_hashes(values: np.ndarray) -> np.ndarray:
     return columns.mix(values.view(np.uint64))
 
 
+def _type_text(kind: pa.DataType) -> str:
+    text: str = pa.schema([("", kind)]).serialize().to_pybytes().hex()
+    return text
+
+
+def _distinct_lists(distinct: Distinct) -> tuple[list[int], int]:
+    return distinct.settle().view(np.uint64).tolist(), distinct.repeat
+
+
+# How the parts of a scan are written to JSON, and read from it.
+_ArrowType = Annotated[
+    pa.DataType,
+    PlainValidator(lambda text: pa.ipc.read_schema(pa.BufferReader(bytes.fromhex(text))).field(0).type),
+    PlainSerializer(_type_text),
+]
+# By hex, since JSON has no infinity, which is what a column without numbers begins with.
+_AnyFloat = Annotated[float, PlainValidator(float.fromhex), PlainSerializer(float.hex)]
+_Hashes = Annotated[
+    np.ndarray,
+    PlainValidator(lambda values: np.array(values, np.uint64)),
+    PlainSerializer(lambda hashes: hashes.tolist()),
+]
+_SavedDistinct = Annotated[
+    Distinct,
+    PlainValidator(lambda saved: Distinct(np.array(saved[0], np.uint64).view(np.float64), saved[1])),
+    PlainSerializer(_distinct_lists),
+]
+
+
 @dataclass
 class ColumnScan:
     """What a column holds; merged over batches in the order of the rows.
@@ -105,7 +134,7 @@ class ColumnScan:
         type: the Arrow type where the source is typed.
     """
 
-    type: pa.DataType
+    type: _ArrowType
     numbers: int = 0
     words: int = 0
     missing: int = 0
@@ -113,14 +142,14 @@ class ColumnScan:
     dates: bool = True
     commas: bool = True
     whole: bool = True
-    low: float = np.inf
-    high: float = -np.inf
+    low: _AnyFloat = np.inf
+    high: _AnyFloat = -np.inf
     number_at: tuple[int, str] | None = None
     word_at: tuple[int, str] | None = None
     infinite_at: tuple[int, str] | None = None
-    sketch: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint64))
-    distinct: Distinct = field(default_factory=Distinct)
-    offset: float = np.nan
+    sketch: _Hashes = field(default_factory=lambda: np.empty(0, np.uint64))
+    distinct: _SavedDistinct = field(default_factory=Distinct)
+    offset: _AnyFloat = np.nan
 
     @property
     def rows(self) -> int:
@@ -284,35 +313,6 @@ def scan_unit(unit: Unit, names: list[str], label: str, typed: bool, types: dict
 def nothing() -> Scan:
     """The scan of no rows."""
     return Scan(0, [], {}, Counter())
-
-
-def to_json(scan: Scan) -> dict[str, Any]:
-    """The scan as what JSON holds."""
-    columns = {name: vars(column) | _plain(column) for name, column in scan.columns.items()}
-    return {"rows": scan.rows, "unit_rows": scan.unit_rows, "columns": columns, "label_counts": scan.label_counts}
-
-
-def _plain(column: ColumnScan) -> dict[str, Any]:
-    kind = pa.schema([("", column.type)]).serialize().to_pybytes().hex()
-    values = column.distinct.settle().view(np.uint64).tolist()
-    # By hex, since JSON has no infinity, which is what a column without numbers begins with.
-    floats = {name: getattr(column, name).hex() for name in _FLOATS}
-    return {"type": kind, "sketch": column.sketch.tolist(), "distinct": [values, column.distinct.repeat], **floats}
-
-
-def from_json(content: dict[str, Any]) -> Scan:
-    """What `to_json` made."""
-    columns = {}
-    for name, values in content["columns"].items():
-        kind = pa.ipc.read_schema(pa.BufferReader(bytes.fromhex(values["type"]))).field(0).type
-        numbers, repeat = values["distinct"]
-        held = {name: float.fromhex(values[name]) for name in _FLOATS} | {
-            "type": kind,
-            "sketch": np.array(values["sketch"], np.uint64),
-            "distinct": Distinct(np.array(numbers, np.uint64).view(np.float64), repeat),
-        }
-        columns[name] = ColumnScan(**values | held)
-    return Scan(content["rows"], content["unit_rows"], columns, Counter(content["label_counts"]))
 
 
 def merge_scans(scans: Iterable[Scan]) -> Scan:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -43,7 +43,7 @@ from kep.components.ingest.workers import Workers
 from kep.components.ingest.write import check_disk
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
-from kep.core.files import read_json, write_json
+from kep.core.json_model import JsonFile, JsonModel
 from kep.core.location import Location
 from kep.data.schema import Column, Manifest
 from kep.data.sources.bigquery import extracted, look
@@ -54,7 +54,64 @@ from kep.storage.locations import digests, list_files, one_listing, stamps
 
 SPLITTABLE = ("csv", "parquet", "images")
 """Formats whose every file can be read without the others."""
-_SCAN, _ROLES, _ROLES_OF_ROWS, _IDS_OF_ROWS = "scan.json", "roles.json", "roles", "ids"
+_ROLES_OF_ROWS, _IDS_OF_ROWS = "roles", "ids"
+"""Files that lie beside `SavedRoles`."""
+
+
+class SourceHead(JsonModel):
+    """What is known of a source without its rows; fields as of `Source`."""
+
+    description: str
+    names: list[str]
+    typed: bool
+    bytes: int
+    label: str | None
+    images: dict[str, tuple[int, int, int]] | None
+    index: list[str]
+
+    @classmethod
+    def of(cls, source: Source) -> "SourceHead":
+        held = {name: getattr(source, name) for name in cls.model_fields if name != "index"}
+        return cls(**held, index=sorted(source.index))
+
+    def source(self) -> Source:
+        """Return the source without its units."""
+        return Source(**self.model_dump(exclude={"index"}), units=lambda _: iter(()), index=frozenset(self.index))
+
+
+class ScannedSource(JsonModel):
+    """What a task found in its part of one location's source."""
+
+    head: SourceHead
+    scan: Scan
+
+
+class ScannedPart(JsonFile):
+    """What the scan of one task hands on."""
+
+    FILE: ClassVar[str] = "scan.json"
+    KIND: ClassVar[str] = "the scan of a part of the source"
+
+    part: int
+    """Number of the task, from 0."""
+    state: list[Any]
+    """What changes with the content of the part, for each location: stamps of files, or the key of a table."""
+    digests: list[Any]
+    """Digests of the part, for each location: those of its files, or the key of a table."""
+    sources: list[ScannedSource | None]
+    """By location; None where the part holds no file of it."""
+
+
+class SavedRoles(JsonFile):
+    """`Roles` without their files, which lie beside it."""
+
+    FILE: ClassVar[str] = "roles.json"
+    KIND: ClassVar[str] = "the roles of a source"
+
+    counts: list[list[int]]
+    extremes: list[list[float]]
+    dropped: dict[str, int]
+    duplicates: int
 
 
 def files_of_tasks(settings: DataSettings, base: Path) -> list[list[frozenset[str]]]:
@@ -220,24 +277,22 @@ class Known:
 def scan(task: IngestTask, out: Path) -> None:
     """The first pass over one part."""
     with task.reading() as state:
-        content = {"part": task.part, "state": state, "digests": task.digests(), "sources": _scanned(task)}
-    write_json(out / _SCAN, content)
+        part = ScannedPart(part=task.part, state=state, digests=task.digests(), sources=_scanned(task))
+    part.save(out)
 
 
-def _scanned(task: IngestTask) -> list[dict[str, Any] | None]:
+def _scanned(task: IngestTask) -> list[ScannedSource | None]:
     """What was found in the part of each location."""
     sources = task.sources()
     present = [source for source in sources if source]
-    found: list[dict[str, Any] | None] = []
+    found: list[ScannedSource | None] = []
     with task.workers(present) as workers:
         for source in sources:
             if source is None:
                 found.append(None)
                 continue
-            head = {name: getattr(source, name) for name in ("description", "names", "typed", "bytes", "label")}
             mine = scan_source(source, present[0], task.settings, workers)
-            head |= {"images": source.images, "index": sorted(source.index)}
-            found.append({"head": head, "scan": scanning.to_json(mine)})
+            found.append(ScannedSource(head=SourceHead.of(source), scan=mine))
     return found
 
 
@@ -247,23 +302,22 @@ def known(folders: list[Path], settings: DataSettings) -> Known:
     Raises:
         UserError: the files differ in their columns or images, or the data can't be used as they are.
     """
-    found = sorted((read_json(folder / _SCAN) for folder in folders), key=lambda one: one["part"])
+    found = sorted((ScannedPart.load(folder) for folder in folders), key=lambda one: one.part)
     known_heads: dict[int, Source] = {}
     scans: list[list[Scan]] = []
     for one in found:
         scans.append([])
-        for place, source in enumerate(one["sources"]):
-            scans[-1].append(scanning.from_json(source["scan"]) if source else scanning.nothing())
+        for place, source in enumerate(one.sources):
+            scans[-1].append(source.scan if source else scanning.nothing())
             if source:
-                index = frozenset(source["head"]["index"])
-                head = Source(**source["head"] | {"units": lambda _: (), "index": index})
+                head = source.head.source()
                 known_heads[place] = _joined(known_heads[place], head) if place in known_heads else head
     heads = [known_heads[place] for place in range(len(settings.locations))]
     for head in heads:
         scanned_columns(head, heads[0], settings)
     merged = scanning.merge_scans(scan for of_one in zip(*scans, strict=True) for scan in of_one)
     plan = planning.make_plan(merged, heads[0], settings)
-    return Known(heads, scans, merged, plan, [one["state"] for one in found], [one["digests"] for one in found])
+    return Known(heads, scans, merged, plan, [one.state for one in found], [one.digests for one in found])
 
 
 def _joined(one: Source, other: Source) -> Source:
@@ -317,27 +371,24 @@ def roles(found: Known, folders: list[Path], settings: DataSettings, seed: int, 
     given = roles_of(_keys(folders), found.rows(), found.plan, settings, seed, scratch)
     shutil.move(given.file, out / _ROLES_OF_ROWS)
     shutil.move(given.ids, out / _IDS_OF_ROWS)
-    write_json(
-        out / _ROLES,
-        {
-            "counts": given.counts.tolist(),
-            "extremes": given.extremes.tolist(),
-            "dropped": given.dropped,
-            "duplicates": given.duplicates,
-        },
-    )
+    SavedRoles(
+        counts=given.counts.tolist(),
+        extremes=given.extremes.tolist(),
+        dropped=given.dropped,
+        duplicates=given.duplicates,
+    ).save(out)
 
 
 def read_roles(folder: Path) -> Roles:
     """What `roles` wrote."""
-    content = read_json(folder / _ROLES)
+    saved = SavedRoles.load(folder)
     return Roles(
         file=folder / _ROLES_OF_ROWS,
         ids=folder / _IDS_OF_ROWS,
-        counts=np.array(content["counts"], np.int64),
-        extremes=np.array(content["extremes"]),
-        dropped=content["dropped"],
-        duplicates=content["duplicates"],
+        counts=np.array(saved.counts, np.int64),
+        extremes=np.array(saved.extremes),
+        dropped=saved.dropped,
+        duplicates=saved.duplicates,
     )
 
 

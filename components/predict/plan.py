@@ -3,18 +3,17 @@
 Shards are the same for any number of tasks, and so are the files of predictions, byte for byte.
 """
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from kep.artifacts.member import EnsembleFile
+from kep.artifacts.predictions import SourceSlice
 from kep.components.predict.read import chunk_rows, chunks, cut, encode_chunk, open_for
 from kep.config.prediction import PredictSettings
 from kep.core.errors import UserError, nearest
-from kep.core.location import Location
 from kep.data.columns import plain
 from kep.data.schema import Label, Manifest
 from kep.data.sources.fingerprint import fingerprint
@@ -26,46 +25,6 @@ from kep.storage.locations import list_files
 
 ROW, VERSION = "row", "model_version"
 """Columns of the predictions: the row's number in the source, where no key is named, and what predicted it."""
-
-
-@dataclass(frozen=True)
-class SourceSlice:
-    """What one task predicts: whole shards, one after the other.
-
-    Attributes:
-        number: Of the task, from 0.
-        tasks: How many there are.
-        model: Folder of the ensemble under the one that was given: of a version of the champion, or "." for itself.
-        version: Of the ensemble, by its content.
-        source: Fingerprint of the source's content.
-        shards: Numbers of the first shard and of the one after the last.
-        total: Shards of all tasks.
-        files: Numbers of the first file of the source and of the one after the last; None to read all of them.
-        unit: Where the first shard begins: the number of a unit of these files,
-        skip: and how many of its chunks lie before.
-        row: Number of the first row in the source.
-        rows: How many.
-    """
-
-    number: int
-    tasks: int
-    model: str
-    version: str
-    source: str
-    shards: list[int]
-    total: int
-    files: list[int] | None
-    unit: int
-    skip: int
-    row: int
-    rows: int
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
-
-    def paths(self, location: Location) -> list[str] | None:
-        """Of the source's files, those that it needs; None for all."""
-        return None if self.files is None else [info.path for info in list_files(location)][slice(*self.files)]
 
 
 @dataclass

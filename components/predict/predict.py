@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,27 +12,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kep.artifacts.predictions import (
-    OBSERVED,
     SHARDS,
     PredictedColumn,
     PredictedShard,
     PredictingModel,
     PredictionSet,
+    SourceSlice,
 )
-from kep.components.predict.plan import ROW, VERSION, SourceSlice, prediction_columns
+from kep.components.predict.plan import ROW, VERSION, prediction_columns
 from kep.components.predict.read import chunk_rows, chunks, encode_chunk, open_for
 from kep.config.prediction import PredictSettings
 from kep.core.errors import RunError
-from kep.core.files import read_json, write_file, write_json
+from kep.core.files import write_file
 from kep.data.columns import plain
 from kep.data.schema import Label
-from kep.stats.observed import Observed, PredictionBins
+from kep.stats.observed import Observed, ObservedCounts, PredictionBins
+from kep.storage.locations import list_files
 
 if TYPE_CHECKING:
     from kep.models.ensemble import Ensemble
-
-_SLICE = "slice.json"
-"""File in what `predict_slice` writes: which slice it is."""
 
 
 def as_table(label: Label, predictions: np.ndarray) -> pa.Table:
@@ -81,7 +79,7 @@ class _ShardWriter:
     def write(self, file: Path, counts: Path) -> None:
         """Write the counts and then the predictions: a shard is whole where its file of predictions is."""
         if self.bins:
-            write_json(counts, self._observed.to_json())
+            self._observed.record().write(counts)
         table = pa.concat_tables(self._tables).combine_chunks()
         write_file(file, lambda path: pq.write_table(table, path))
 
@@ -114,7 +112,7 @@ def predict_slice(
     features = [column.name for column in manifest.columns]
     names = features if settings.key is None or settings.key in features else [*features, settings.key]
     (work / "source").mkdir(parents=True, exist_ok=True)
-    source = open_for(manifest.columns, settings.data, work / "source", own.paths(settings.data.location))
+    source = open_for(manifest.columns, settings.data, work / "source", _paths(own, settings))
     read = islice(chunks(source, names, chunk_rows(manifest.columns), own.unit), own.skip, None)
     first, beyond = own.shards
     row, end = own.row, own.row + own.rows
@@ -136,7 +134,14 @@ def predict_slice(
         say(f"shard {number + 1} of {own.total}: {state}", number + 1 - first, beyond - first)
     for path in work.glob("part-*"):
         shutil.copyfile(path, out / path.name)
-    write_json(out / _SLICE, asdict(own))
+    own.save(out)
+
+
+def _paths(own: SourceSlice, settings: PredictSettings) -> list[str] | None:
+    """Return the source's files that a slice needs; None for all."""
+    if own.files is None:
+        return None
+    return [info.path for info in list_files(settings.data.location)][slice(*own.files)]
 
 
 def shard_names(number: int, total: int) -> tuple[str, str]:
@@ -156,24 +161,24 @@ def join(folders: list[Path], settings: PredictSettings, out: Path) -> Predictio
     Raises:
         RunError: A shard is missing.
     """
-    slices = [read_json(folder / _SLICE) for folder in folders]
+    first = SourceSlice.load(folders[0])
     (out / SHARDS).mkdir()
     shards, observed = [], Observed()
-    for number in range(slices[0]["total"]):
-        name, counts = shard_names(number, slices[0]["total"])
+    for number in range(first.total):
+        name, counts = shard_names(number, first.total)
         folder = next((folder for folder in folders if (folder / name).is_file()), None)
         if folder is None:
             raise RunError(f"{name} is missing in what the tasks wrote; run the prediction again")
         shutil.copyfile(folder / name, out / SHARDS / name)
         shards.append(PredictedShard(file=name, rows=pq.read_metadata(out / SHARDS / name).num_rows))
         if (folder / counts).is_file():
-            observed.merge(Observed.from_json(read_json(folder / counts)))
+            observed.merge(ObservedCounts.read(folder / counts).observed())
     if observed.rows:
-        write_json(out / OBSERVED, observed.to_json())
+        observed.record().save(out)
     made = PredictionSet(
-        model=PredictingModel(folder=slices[0]["model"], version=slices[0]["version"]),
+        model=PredictingModel(folder=first.model, version=first.version),
         data=settings.data.source or "",
-        source=slices[0]["source"],
+        source=first.source,
         key=settings.key,
         rows=sum(shard.rows for shard in shards),
         columns=columns_of(pq.read_schema(out / SHARDS / shards[0].file)),

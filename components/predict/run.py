@@ -1,11 +1,10 @@
 """The steps around planning, predicting and joining."""
 
 import hashlib
-import json
 from pathlib import Path
 
+from kep.artifacts.predictions import SourceSlice
 from kep.components.predict import predict as predicting
-from kep.components.predict.plan import SourceSlice
 from kep.components.predict.plan import plan as make_plan
 from kep.config.hardware import TrialHardware
 from kep.config.prediction import PredictSettings
@@ -24,15 +23,14 @@ def plan(step: Step, *, model: str, config: str) -> list[str]:
     slices = make_plan(Path(model), settings, scratch)
     rows = sum(one.rows for one in slices)
     step.progress(f"{rows:,} rows (shards: {slices[0].total}, tasks: {len(slices)}), model {slices[0].version}")
-    texts = [one.to_json() for one in slices]
-    write_json(step.out / "plan.json", [json.loads(text) for text in texts])
-    return texts
+    write_json(step.out / "plan.json", [one.model_dump(mode="json") for one in slices])
+    return [one.to_json() for one in slices]
 
 
 @entry("predict")
 def run(step: Step, *, part: str, model: str, config: str) -> None:
     """Predicts one slice of the source; shards that an earlier attempt wrote are not predicted again."""
-    own, settings = SourceSlice(**json.loads(part)), PredictSettings.model_validate_json(config)
+    own, settings = SourceSlice.from_json(part), PredictSettings.model_validate_json(config)
     step.label = str(own.number + 1)
     if own.tasks > 1:
         limit_threads(TrialHardware())

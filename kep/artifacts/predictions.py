@@ -6,8 +6,38 @@ from kep.core.json_model import JsonFile, JsonModel
 
 SHARDS = "predictions"
 """Folder of the Parquet files in the output of `join`."""
-OBSERVED = "observed.json"
-"""File beside it with counts of the rows that were predicted."""
+
+
+class SourceSlice(JsonFile):
+    """What one task predicts: whole shards, one after the other."""
+
+    FILE: ClassVar[str] = "slice.json"
+    KIND: ClassVar[str] = "a slice of a source"
+    REMEDY: ClassVar[str] = "run the prediction again"
+
+    number: int
+    """Of the task, from 0."""
+    tasks: int
+    """How many there are."""
+    model: str
+    """Folder of the ensemble under the one that was given: of a version of the champion, or "." for itself."""
+    version: str
+    """Version of the ensemble, by its content."""
+    source: str
+    """Fingerprint of the source's content."""
+    shards: list[int]
+    """Numbers of the first shard and of the one after the last."""
+    total: int
+    """Shards of all tasks."""
+    files: list[int] | None
+    """Numbers of the first file of the source and of the one after the last; None to read all of them."""
+    unit: int
+    """Unit of these files in which the first shard begins."""
+    skip: int
+    """Chunks of that unit that lie before it."""
+    row: int
+    """Number of the first row in the source."""
+    rows: int
 
 
 class PredictingModel(JsonModel):

@@ -72,9 +72,11 @@ class JsonFile(JsonModel):
 
     Attributes:
         FILE: Name of the file in its folder.
+        UNSIGNED: Whether a file without a fingerprint is read: one of before there were any.
     """
 
     FILE: ClassVar[str]
+    UNSIGNED: ClassVar[bool] = True
 
     @classmethod
     def from_json(cls, text: str | bytes, source: str = "the parameter") -> Self:
@@ -87,7 +89,7 @@ class JsonFile(JsonModel):
             content = json.loads(text)
         except ValueError:
             content = None
-        if not isinstance(content, dict) or FINGERPRINT not in content:
+        if not isinstance(content, dict) or (cls.UNSIGNED and FINGERPRINT not in content):
             return super().from_json(text, source)
         plain = {key: value for key, value in content.items() if key != FINGERPRINT}
         value = super().from_json(json.dumps(plain), source)

@@ -8,18 +8,20 @@ from typing import Any
 
 from rich.console import Console
 
+from kep.artifacts.drift import Drift
 from kep.artifacts.predictions import SHARDS, PredictionSet
 from kep.components.drift.comparison import check_comparable
-from kep.components.drift.run import PAGE, RECORD
+from kep.components.drift.run import PAGE
 from kep.config.data import DataSettings
 from kep.config.prediction import DriftSettings, PredictSettings
 from kep.core.errors import UserError
-from kep.core.files import new_folder, read_json
+from kep.core.files import new_folder
 from kep.core.location import Location
 from kep.data.schema import Manifest
 from kep.delivery.models import named
 from kep.engines.local import run as running
 from kep.engines.local import runner
+from kep.engines.local.job import Outcome
 from kep.engines.progress import say
 from kep.pipelines.compile import compile_prediction
 from kep.pipelines.parameters import check_path, codes, kfp_safe, located
@@ -117,7 +119,7 @@ def batch(given: dict[str, str], output: Path, runs: Path, console: Console) -> 
         compile_prediction(folder / "pipeline.yaml", given)
         if status := running.execute(folder, place, given, console, PREDICTION_STEPS):
             return status
-        outcome = {name: Path(path) for name, path in read_json(folder / "outcome.json").items()}
+        outcome = Outcome.load(folder).folders
         deliver(outcome, output)
     told = PredictionSet.load(output)
     by = f"by model {told.model.version} ({given['model']})"
@@ -125,9 +127,9 @@ def batch(given: dict[str, str], output: Path, runs: Path, console: Console) -> 
     say(console, f"wrote {output}: {told.rows:,} rows in {files} file{'s' * (files > 1)} in {seconds:.0f} s, {by}")
     if "comparison" not in outcome:
         return 0
-    found = read_json(output / RECORD)
-    failed = fail and bool(found["drifted"])
-    say(console, f"{'error: ' * failed}{found['verdict']} ({output / PAGE})")
+    found = Drift.load(output)
+    failed = fail and bool(found.drifted)
+    say(console, f"{'error: ' * failed}{found.verdict} ({output / PAGE})")
     return int(failed)
 
 
@@ -158,5 +160,5 @@ def deliver(outcome: dict[str, Path], output: Path) -> None:
         shutil.copytree(outcome["predictions"] / SHARDS, folder / SHARDS)
         shutil.copyfile(outcome["predictions"] / PredictionSet.FILE, folder / PredictionSet.FILE)
         if "comparison" in outcome:
-            for name in (RECORD, PAGE):
+            for name in (Drift.FILE, PAGE):
                 shutil.copyfile(outcome["comparison"] / name, folder / name)

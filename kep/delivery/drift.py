@@ -11,14 +11,14 @@ from rich.table import Table
 from kep.components.drift.comparison import DriftComparison, check_comparable, check_threshold, compared
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
-from kep.core.files import write_file, write_json
+from kep.core.files import write_file
 from kep.core.location import Location
 from kep.data.records import as_array, encode_table
 from kep.delivery.models import opened
 from kep.delivery.predict import batches
 from kep.engines.local.artifacts import Artifacts, run_of
 from kep.models.ensemble import Ensemble
-from kep.stats.observed import FILE, Observed, predicted_bins, travelling
+from kep.stats.observed import Observed, PredictedBins, predicted_bins, travelling
 
 
 def drift(
@@ -54,7 +54,8 @@ def drift(
     console.print(table_of(comparison.lines()))
     console.print(comparison.sentence(), soft_wrap=True)
     if record is not None:
-        write_json(record, comparison.to_json() | {"model": against if Location(against).is_cloud else str(place)})
+        named = against if Location(against).is_cloud else str(place)
+        comparison.record().model_copy(update={"model": named}).write(record)
     if page is not None:
         write_file(page, lambda path: path.write_text(comparison.page(), encoding="utf-8"))
     for path in filter(None, (page, record)):
@@ -68,7 +69,7 @@ def _compare(
     ensemble, observed = Ensemble(place), Observed()
     manifest = ensemble.manifest
     check_comparable(manifest, place)
-    known = (place / FILE).is_file()
+    known = (place / PredictedBins.FILE).is_file()
     stored = None if known else stored_predictions(place, runs)
     bins = travelling(manifest, place) if stored is None else predicted_bins(manifest, stored)
     shown = [TextColumn("{task.completed:,} rows"), SpinnerColumn()]

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,12 +11,11 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from kep.artifacts.event import Event
 from kep.core.console import plain_console
 from kep.pipelines.steps import STEPS
 
 MARKS = {"waiting": "·", "running": "▶", "done": "✓", "reused": "↺", "failed": "✗"}
-Event = dict[str, Any]
-"""An event of a step: `kind`, `step`, `label`, `time`, and more by kind."""
 STYLES = {"waiting": "dim", "running": "bold", "done": "green", "reused": "cyan", "failed": "bold red"}
 
 
@@ -69,26 +67,24 @@ class View:
         """Takes in one event of a step, and prints a line of it where there is no terminal."""
         self.take(event)
         if not self._console.is_terminal:
-            self._print(event, self.states[event["step"]])
+            self._print(event, self.states[event.step])
 
     def take(self, event: Event) -> None:
         """Takes in one event of a step."""
-        step, label = event["step"], event.get("label", "")
-        state = self.states[step]
-        now = event.get("time", time.time())
-        if event["kind"] == "reused":
+        state, now = self.states[event.step], event.time
+        if event.kind == "reused":
             state.tasks, state.finished, state.state = state.tasks + 1, state.finished + 1, "reused"
             state.ended = state.started = now
-        elif event["kind"] == "start":
+        elif event.kind == "start":
             state.tasks = state.tasks + 1
             state.state = "failed" if state.state == "failed" else "running"
             state.started = state.started or now
-        elif event["kind"] == "progress":
-            state.text = f"{label}: {event['text']}" if label else event["text"]
-            state.share = event["done"] / event["total"] if event.get("total") else None
-        elif event["kind"] == "done":
+        elif event.kind == "progress":
+            state.text = f"{event.label}: {event.text}" if event.label else event.text
+            state.share = event.done / event.total if event.done is not None and event.total else None
+        elif event.kind == "done":
             state.finished, state.ended = state.finished + 1, now
-            if self.failure is not None and (self.failure["step"], self.failure["label"]) == (step, label):
+            if self.failure is not None and self.failure.name == event.name:
                 # The engine has started the task again.
                 self.failure, state.state, state.tasks = None, "running", state.tasks - 1
             if state.state != "failed":  # another task of the step
@@ -97,16 +93,15 @@ class View:
             state.state, state.ended, self.failure = "failed", now, event
 
     def _print(self, event: Event, state: StepState) -> None:
-        name = f"{event['step']}{' ' + event['label'] if event.get('label') else ''}"
         words = {
             "start": "started",
             "reused": "reused from an earlier run",
-            "done": f"done in {event.get('seconds', 0):.1f} s",
-            "progress": event.get("text", ""),
-            "failed": f"failed: {event.get('message', '')}",
+            "done": f"done in {event.seconds:.1f} s",
+            "progress": event.text,
+            "failed": f"failed: {event.message}",
         }
         seconds = time.time() - self._begun
-        self._console.print(Text(f"[{seconds:6.1f} s] {name}: {words[event['kind']]}"), soft_wrap=True)
+        self._console.print(Text(f"[{seconds:6.1f} s] {event.name}: {words[event.kind]}"), soft_wrap=True)
 
     def table(self) -> Group:
         """The steps as they are now."""

@@ -14,13 +14,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from kep.artifacts.event import Event
 from kep.components.ingest.inspect import Inspection
 from kep.core.errors import UserError
 from kep.core.location import Location
 from kep.data.sources.fingerprint import fingerprint, size
 from kep.engines.base import OURS, Engine, Options, Run
 from kep.engines.preflight import MOST_SURVEYED, survey
-from kep.engines.progress import Event, View, say
+from kep.engines.progress import View, say
 from kep.engines.template import Template
 from kep.google.once import first_line
 from kep.pipelines.parameters import kfp_safe
@@ -221,18 +222,18 @@ def events(run: Run, seen: dict[int | str, str]) -> Iterator[Event]:
             continue
         seen[task.id] = now
         begun = task.begun.timestamp() if task.begun else time.time()
-        event = {"step": step, "label": str(numbers[step]) if numbers[step] > 1 else "", "time": begun}
+        label = str(numbers[step]) if numbers[step] > 1 else ""
         if now == "SKIPPED":
-            yield event | {"kind": "reused"}
+            yield Event(kind="reused", step=step, label=label, time=begun)
             continue
         if before == "PENDING":
-            yield event | {"kind": "start"}
+            yield Event(kind="start", step=step, label=label, time=begun)
         ended = task.ended.timestamp() if task.ended else time.time()
         if now == "SUCCEEDED":
-            yield event | {"kind": "done", "time": ended, "seconds": ended - begun}
+            yield Event(kind="done", step=step, label=label, time=ended, seconds=ended - begun)
         elif now in ("FAILED", "CANCELLED"):
             message = "cancelled" if now == "CANCELLED" else first_line(task.message) or "without a message"
-            yield event | {"kind": "failed", "time": ended, "message": message}
+            yield Event(kind="failed", step=step, label=label, time=ended, message=message)
 
 
 def _finish(run: Run, failure: Event | None, console: Console) -> int:
@@ -244,8 +245,8 @@ def _finish(run: Run, failure: Event | None, console: Console) -> int:
     if run.ending == "cancelled":
         say(console, f"error: {run.name} was cancelled")
         return CANCELLED
-    task = f"{failure['step']} {failure['label']}".strip() if failure else run.name
-    message = failure["message"] if failure else first_line(run.message) or "without a message"
+    task = failure.name if failure else run.name
+    message = failure.message if failure else first_line(run.message) or "without a message"
     say(console, f"error: {task} failed: {message} (logs: {run.url})")
     return 1
 

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from kep.config.data import DataSettings
+from kep.config.prediction import PredictSettings
 from kep.config.run_file import RunFile, load, validate
 from kep.core.errors import UserError
 from kep.core.location import Location
@@ -65,12 +66,12 @@ class Template:
         if self.predicts:
             model = self.defaults["model"].rstrip("/").rpartition("/")[2].lower()
             return re.sub("[^a-z0-9]+", "-", f"predict-{model}")[:50].strip("-")
-        return str(json.loads(self.defaults["asked"])["name"])
+        return self.settings.name
 
     @property
     def data(self) -> DataSettings:
         if self.predicts:
-            return DataSettings.model_validate(json.loads(self.defaults["predict_config"])["data"])
+            return PredictSettings.model_validate_json(self.defaults["predict_config"]).data
         return DataSettings.model_validate_json(self.defaults["data"])
 
     @property

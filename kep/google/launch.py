@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions
 
-from kep.core.environment import FAILURE, TENSORBOARD
+from kep.core.environment import TENSORBOARD
 from kep.core.errors import RunError, UserError
-from kep.google import objects
+from kep.google import failures
 from kep.google.custom_jobs import PLACE, TASK, Job, failure_of, function_of, message
 from kep.google.once import first_line, once
 from kep.google.vertex import CHANGE, CREATE, FOLLOW, LOOK, Vertex, moment, unsure
@@ -133,8 +133,8 @@ class Launch:
         for vertex, job in going if done else going[1:]:
             _cancel(vertex, job)
         failed = next((job for _, job in jobs if _state(job) == "failed"), None)
-        if failed and not done and not going and (told := _told(failed)) and told["user"]:
-            raise UserError(f"{told['message']} {self._where(failed)}")
+        if failed and not done and not going and (told := _told(failed)) and told.user:
+            raise UserError(f"{told.message} {self._where(failed)}")
         return done[0] if done else going[0][1] if going else None
 
     def _mine(self) -> Iterator[tuple[Vertex, "api.CustomJob"]]:
@@ -196,7 +196,7 @@ class Launch:
         if _without_room(job):
             raise NoRoomError(why)
         if state == "failed" and (told := _told(job)):
-            raise (UserError if told["user"] else RunError)(f"{told['message']} {where}")
+            raise (UserError if told.user else RunError)(f"{told.message} {where}")
         how = "failed" if state == "failed" else f"was {state.replace('_', ' ')}"
         raise RunError(f"the custom job {how}{why and ': '}{why} {where}")
 
@@ -230,15 +230,13 @@ class Launch:
         return f"{place}?project={self._project}"
 
 
-def _told(job: "api.CustomJob") -> dict[str, Any] | None:
-    """What the job's step said when it failed: `message`, and whether it is a mistake of the `user`."""
+def _told(job: "api.CustomJob") -> failures.Failure | None:
+    """Return what the job's step said when it failed."""
     try:
-        content, _ = objects.read(failure_of(job), FAILURE)
+        return failures.found(failure_of(job))
     except UserError as error:
         log.info("what the step said can't be read: %s", error)
         return None
-    found: dict[str, Any] | None = None if content is None else json.loads(content)
-    return found
 
 
 def _without_room(job: "api.CustomJob") -> bool:

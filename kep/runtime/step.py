@@ -4,7 +4,6 @@ A component's body calls one function decorated with `entry`; the function gets 
 """
 
 import functools
-import json
 import logging
 import os
 import platform
@@ -22,6 +21,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from kep.artifacts.event import Event, StepCall
 from kep.artifacts.step import Speed, StepRecord
 from kep.core.code import differs, step_closure
 from kep.core.environment import EVENTS, FAILURE, MOUNT, OWNER, TENSORBOARD, WORK
@@ -57,7 +57,7 @@ class Step:
         code: Hash of the code that the run was started with.
         ledger: What it read, role by role.
         speeds: Of each training, what `kep.training.monitor.SPEED` names.
-        call: How other processes of the same training call this step: `function` as module:name, and `arguments`.
+        call: How other processes of the same training call this step; None before it was entered.
     """
 
     def __init__(self, name: str, label: str = "", seed: int | None = None, code: str = "") -> None:
@@ -68,7 +68,7 @@ class Step:
         self.out = Path()
         self.place = Path()
         self.ledger: list[LedgerLine] = []
-        self.call: dict[str, Any] = {}
+        self.call: StepCall | None = None
         self.speeds: list[dict[str, float]] = []
         self._scratch: list[Path] = []
         self._opened = ExitStack()
@@ -144,20 +144,19 @@ class Step:
         """Says why to whoever follows the run."""
         self._event("failed", message=message, user=user)
         if place := os.environ.get(FAILURE):
-            from kep.google import objects  # a second to import, and only custom jobs need it
+            from kep.google import failures  # a second to import, and only custom jobs need it
 
             try:
-                _, generation = objects.read(place, FAILURE)
-                objects.replace(place, json.dumps({"message": message, "user": user}).encode(), generation, FAILURE)
+                failures.leave(place, failures.Failure(message=message, user=user))
             except UserError as error:
                 print(f"the task that waits for this job is not told why: {error}", flush=True)
 
     def _event(self, kind: str, **fields: Any) -> None:
         if path := os.environ.get(EVENTS):
-            event = {"kind": kind, "step": self.name, "label": self.label, "time": time.time()} | fields
+            event = Event.model_validate({"kind": kind, "step": self.name, "label": self.label} | fields)
             # One short write to a file opened for appending: lines of parallel tasks don't mix.
             with open(path, "ab", buffering=0) as file:
-                file.write(json.dumps(event).encode() + b"\n")
+                file.write(event.to_json().encode() + b"\n")
 
     def _finish(self, folder: Path) -> None:
         own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -207,10 +206,9 @@ def entry(name: str) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
             step = Step(name, label, seed, code)
             step.place = Path(out)
             step._event("start")
-            step.call = {
-                "function": f"{run.__module__}:{run.__name__}",
-                "arguments": dict(arguments, seed=seed, code=code),
-            }
+            step.call = StepCall(
+                function=f"{run.__module__}:{run.__name__}", arguments=dict(arguments, seed=seed, code=code)
+            )
             try:
                 source = _checked_source(name, code)
                 # Of the processes that train one model together only the chief leaves anything.

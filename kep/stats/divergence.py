@@ -46,23 +46,6 @@ class Shift:
         """Whether it has shifted by more than the threshold, and by more than chance."""
         return self.psi > max(threshold, self.chance)
 
-    def as_json(self, threshold: float) -> dict[str, Any]:
-        """For `kep drift --json`."""
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "drifted": self.beyond(threshold),
-            "psi": self.psi,
-            "psi_by_chance": self.chance,
-            "jensen_shannon": self.js,
-            "missing": None if self.missing is None else dict(zip(("train", "new"), self.missing, strict=True)),
-            "unseen": None if self.unseen is None else dict(zip(("train", "new"), self.unseen, strict=True)),
-            "unseen_examples": list(self.examples),
-            "bins": self.bins,
-            "before": self.before.tolist(),
-            "after": self.after.tolist(),
-        }
-
 
 def compare(
     name: str, kind: str, bins: list[str], before: np.ndarray, after: np.ndarray, many: int, **more: Any

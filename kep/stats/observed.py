@@ -4,21 +4,19 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+from pydantic import model_validator
 
-from kep.core.files import read_json, write_json
-from kep.core.json_model import with_fingerprint, without_fingerprint
+from kep.core.json_model import JsonFile, JsonModel
 from kep.data import columns
 from kep.data.histograms import binned, brightness, quantile_edges
 from kep.data.records import Rows
 from kep.data.schema import Column, Manifest
 from kep.stats.divergence import labelled
 
-FILE = "predicted.json"
-"""In an ensemble's folder: how its predictions of the test rows were distributed."""
 HELD = 10_000
 """Distinct unseen categories of a column that are counted."""
 
@@ -46,15 +44,39 @@ class PredictionBins:
         values = predictions if predictions.ndim == 1 else predictions.max(axis=1)
         return binned(values.astype(np.float32), self.edges)
 
-    def to_json(self) -> dict[str, Any]:
-        """What `from_json` reads."""
-        edges = None if self.edges is None else self.edges.tolist()
-        return {"name": self.name, "bins": self.bins, "before": self.before.tolist(), "edges": edges}
+
+class BinsRecord(JsonModel):
+    """`PredictionBins` as a file holds them."""
+
+    name: str
+    bins: list[str]
+    before: list[int]
+    edges: list[float] | None
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "PredictionBins":
-        edges = None if content["edges"] is None else np.array(content["edges"])
-        return cls(content["name"], content["bins"], np.array(content["before"]), edges)
+    def of(cls, one: PredictionBins) -> "BinsRecord":
+        edges = None if one.edges is None else one.edges.tolist()
+        return cls(name=one.name, bins=one.bins, before=one.before.tolist(), edges=edges)
+
+    def read_out(self) -> PredictionBins:
+        edges = None if self.edges is None else np.array(self.edges)
+        return PredictionBins(self.name, self.bins, np.array(self.before), edges)
+
+
+class PredictedBins(JsonFile):
+    """How an ensemble's predictions of the test rows were distributed; lies in its folder."""
+
+    FILE: ClassVar[str] = "predicted.json"
+    KIND: ClassVar[str] = "distributions of predictions"
+    REMEDY: ClassVar[str] = "restore the file, or run the pipeline again"
+
+    bins: list[BinsRecord]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unnamed(cls, content: Any) -> Any:
+        """Files of before there were fingerprints are the list alone."""
+        return {"bins": content} if isinstance(content, list) else content
 
 
 def predicted_bins(manifest: Manifest, stored: np.ndarray | None = None) -> list[PredictionBins]:
@@ -81,19 +103,16 @@ def predicted_bins(manifest: Manifest, stored: np.ndarray | None = None) -> list
 
 
 def travelling(manifest: Manifest, model: Path) -> list[PredictionBins]:
-    """What is compared of predictions by what travels with a model; ensembles of before there was `FILE` have none."""
-    if not (model / FILE).is_file():
+    """Return what is compared of predictions by what travels with a model; older ensembles carry nothing."""
+    if not (model / PredictedBins.FILE).is_file():
         return predicted_bins(manifest)
-    content = read_json(model / FILE)
-    if isinstance(content, dict):  # without a fingerprint it is a list
-        content = without_fingerprint(content, str(model / FILE), "restore the file, or run the pipeline again")["bins"]
-    return [PredictionBins.from_json(one) for one in content]
+    return [one.read_out() for one in PredictedBins.load(model).bins]
 
 
 def save_predicted(manifest: Manifest, stored: np.ndarray, model: Path) -> None:
     """Lets the distribution of predictions of the test rows travel with a model: a model does not predict each class
     as often as it occurs, so that the labels of the train rows are no fair comparison."""
-    write_json(model / FILE, with_fingerprint({"bins": [one.to_json() for one in predicted_bins(manifest, stored)]}))
+    PredictedBins(bins=[BinsRecord.of(one) for one in predicted_bins(manifest, stored)]).save(model)
 
 
 def can_observe(manifest: Manifest) -> bool:
@@ -161,24 +180,14 @@ class Observed:
         for name, found in other.unseen.items():
             self._hold(name, found.items())
 
-    def to_json(self) -> dict[str, Any]:
-        """What `from_json` reads."""
-        return {
-            "rows": self.rows,
-            "counts": {name: counts.tolist() for name, counts in self.counts.items()},
-            "missing": dict(self.missing),
-            "unseen": {name: dict(found) for name, found in self.unseen.items()},
-            "predicted": {name: counts.tolist() for name, counts in self.predicted.items()},
-        }
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> "Observed":
-        return cls(
-            content["rows"],
-            {name: np.array(counts) for name, counts in content["counts"].items()},
-            Counter(content["missing"]),
-            {name: Counter(found) for name, found in content["unseen"].items()},
-            {name: np.array(counts) for name, counts in content["predicted"].items()},
+    def record(self) -> "ObservedCounts":
+        """Return the counts as a file holds them."""
+        return ObservedCounts(
+            rows=self.rows,
+            counts={name: counts.tolist() for name, counts in self.counts.items()},
+            missing=dict(self.missing),
+            unseen={name: dict(found) for name, found in self.unseen.items()},
+            predicted={name: counts.tolist() for name, counts in self.predicted.items()},
         )
 
     def _name(self, column: Column, values: pa.Array) -> None:
@@ -190,6 +199,30 @@ class Observed:
         for text, rows in found:
             if text in counter or len(counter) < HELD:
                 counter[text] += rows
+
+
+class ObservedCounts(JsonFile):
+    """`Observed` as a file holds it."""
+
+    FILE: ClassVar[str] = "observed.json"
+    KIND: ClassVar[str] = "counts of rows"
+    REMEDY: ClassVar[str] = "predict again"
+
+    rows: int
+    counts: dict[str, list[int]]
+    missing: dict[str, int]
+    unseen: dict[str, dict[str, int]]
+    predicted: dict[str, list[int]]
+
+    def observed(self) -> Observed:
+        """Return what can be counted further."""
+        return Observed(
+            self.rows,
+            {name: np.array(counts) for name, counts in self.counts.items()},
+            Counter(self.missing),
+            {name: Counter(found) for name, found in self.unseen.items()},
+            {name: np.array(counts) for name, counts in self.predicted.items()},
+        )
 
 
 def _count(counts: dict[str, np.ndarray], name: str, more: np.ndarray) -> None:

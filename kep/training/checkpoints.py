@@ -12,6 +12,7 @@ import numpy as np
 
 from kep.core.errors import RunError
 from kep.core.files import write_file
+from kep.core.json_model import JsonModel
 
 KEPT = 2
 """Checkpoints kept: the newest, and one before, should processes of one training not have the same newest."""
@@ -19,6 +20,15 @@ log = logging.getLogger("kep")
 
 TrainingState = tuple[dict[str, Any], dict[str, np.ndarray]]
 """What JSON can hold of a training, and its arrays by name."""
+
+
+class _Description(JsonModel):
+    """What lies beside the arrays of a checkpoint."""
+
+    identity: str
+    state: dict[str, Any]
+    digest: str
+    """sha256 over the state and the arrays."""
 
 
 class Checkpoints:
@@ -46,8 +56,8 @@ class Checkpoints:
             OSError: It could not be written, such as for want of disk; the earlier ones are as they were.
         """
         kept, arrays = state
-        told = {"identity": self._identity, "state": kept, "digest": _digest(kept, arrays)}
-        described = np.frombuffer(json.dumps(told).encode(), np.uint8)
+        told = _Description(identity=self._identity, state=kept, digest=_digest(kept, arrays))
+        described = np.frombuffer(json.dumps(told.model_dump()).encode(), np.uint8)
         content: dict[str, Any] = {"__state__": described, **arrays}
         write_file(self.folder / f"{number:012d}.npz", lambda path: np.savez(path, **content))
         for old in self._files()[:-KEPT]:
@@ -84,18 +94,18 @@ class Checkpoints:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
-            described = json.loads(arrays.pop("__state__").tobytes())
-            whole = described["digest"] == _digest(described["state"], arrays)
+            described = _Description.from_json(arrays.pop("__state__").tobytes())
+            whole = described.digest == _digest(described.state, arrays)
         except Exception as error:  # a flipped bit of an archive can be any of a dozen errors
             log.warning("checkpoint %s is passed over: it is torn (%s)", path, error)
             return None
         if not whole:
             log.warning("checkpoint %s is passed over: it is not what was written there", path)
             return None
-        if described["identity"] != self._identity:
+        if described.identity != self._identity:
             log.warning("checkpoint %s is passed over: it is of another training", path)
             return None
-        return described["state"], arrays
+        return described.state, arrays
 
 
 def _digest(kept: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> str:

@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from kep.artifacts.event import StepCall
 from kep.core.environment import CLUSTER, EVENTS, OWNER, PARALLEL
-from kep.core.files import read_json, write_json
+from kep.core.files import write_json
 from kep.runtime.step import Step
 
 
@@ -29,17 +30,19 @@ def local_cluster(step: Step, workers: int) -> Iterator[None]:
     process's log.
     """
     with tempfile.TemporaryDirectory(prefix="kep-cluster-") as folder:
+        if step.call is None:
+            raise ValueError("the step was not entered as one")
         addresses = [f"127.0.0.1:{port}" for port in _free_ports(workers)]
         share = {PARALLEL: str(workers * int(os.environ.get(PARALLEL, "1")))}
         os.environ.update(share | _config(addresses, 0))
         others = []
         for number in range(1, workers):
             call = Path(folder) / f"{number}.json"
-            write_json(call, step.call | {"out": f"{folder}/{number}"})
+            write_json(call, step.call.model_dump(mode="json"))
             environment = os.environ | _config(addresses, number) | {OWNER: str(os.getpid())}
             environment.pop(EVENTS, None)
             with open(call.with_suffix(".log"), "wb") as log:
-                command = [sys.executable, "-m", "kep.training.cluster", str(call)]
+                command = [sys.executable, "-m", "kep.training.cluster", str(call), f"{folder}/{number}"]
                 others.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
         done = threading.Event()
 
@@ -88,6 +91,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    call = read_json(sys.argv[1])
-    module, name = call["function"].split(":")
-    getattr(importlib.import_module(module), name)(out=call["out"], **call["arguments"])
+    _, given, out = sys.argv
+    call = StepCall.from_json(Path(given).read_bytes(), given)
+    module, name = call.function.split(":")
+    getattr(importlib.import_module(module), name)(out=out, **call.arguments)

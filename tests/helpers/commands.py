@@ -9,6 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from kep.engines.local.job import Outcome
+
 TINY = {
     "search": {"families": ["mlp", "boosted_trees"], "max_trials": 4, "max_epochs": 3, "top_n": 2, "batch_size": 32},
     "best_epoch": {"max_epochs": 4, "patience": 2, "seeds": 2},
@@ -62,7 +64,7 @@ class Run:
         self.folder = (root / name / "latest").resolve()
         self.report = json.loads((self.folder / "report.json").read_text())
         self.page = (self.folder / "report.html").read_text()
-        self.outcome = json.loads((self.folder / "outcome.json").read_text())
+        self.outcome = Outcome.load(self.folder).artifacts
 
     def read(self, artifact: str, file: str) -> dict:
         return json.loads((Path(self.outcome[artifact]) / file).read_text())

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kep.engines.local.job import Outcome
 from tests.helpers.commands import command, environment, kep, write_run
 from tests.helpers.paths import DATA
 from tests.helpers.peeking import peeking, seen
@@ -66,7 +67,7 @@ def test_a_champion_is_compared_on_rows_that_it_never_saw_whatever_columns_it_kn
     rows = [[report["manifest"]["roles"][role]["rows"] for role in roles] for report in reports]
     assert rows[0] == rows[1]
     # What the first run trained on, from the arrays that it stored; what the second one was tested on, likewise.
-    outcomes = [json.loads((folder / "outcome.json").read_text()) for folder in folders]
+    outcomes = [Outcome.load(folder).artifacts for folder in folders]
     seen = np.load(Path(outcomes[0]["ensemble"]) / "train_ids.npy")
     tested = np.load(Path(outcomes[1]["evaluation"]) / "predictions.npz")["ids"]
     assert len(seen) == sum(rows[0][:2])

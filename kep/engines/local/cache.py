@@ -7,18 +7,32 @@ copied, and a copy never reads the original.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from kfp.dsl import Artifact
 from kfp.local.cache import LocalCache
 
 from kep.core.errors import UserError
-from kep.core.files import tree_digest, write_json
-from kep.core.json_model import with_fingerprint, without_fingerprint
+from kep.core.files import tree_digest
+from kep.core.json_model import JsonFile
 from kep.pipelines.steps import step_of
 
 ROOT = "kep-store:"
 """Prefix of a path in the store, in place of the store's own path."""
+
+
+class CacheEntry(JsonFile):
+    """What a task made, as its cache entry holds it."""
+
+    KIND: ClassVar[str] = "a cache entry"
+    UNSIGNED: ClassVar[bool] = False
+
+    key: str
+    """Key of the task, so that the entry of another is noticed."""
+    outputs: dict[str, Any]
+    """As kfp.local serialises them; paths begin with `ROOT`."""
+    digests: dict[str, str]
+    """Digest of each artifact, by its path relative to the store."""
 
 
 class VerifiedCache(LocalCache):  # type: ignore[misc]  # kfp has no types
@@ -49,20 +63,16 @@ class VerifiedCache(LocalCache):  # type: ignore[misc]  # kfp has no types
         """Return the outputs of the task, or None where there are none or one is not what the task wrote."""
         step, path = self._steps[key], Path(self._entry_path(key))
         try:
-            entry = json.loads(path.read_bytes())
-            without_fingerprint(entry, str(path), "")
-            if entry["key"] != key:  # the entry of another task
-                raise ValueError(key)
-            digests = entry["digests"]
-            changed = [name for name, digest in digests.items() if tree_digest(self._store / name) != digest]
-        except FileNotFoundError:
+            entry = CacheEntry.read(path)
+        except UserError:
+            if path.exists():
+                self._damaged(step, path)
             return None
-        except (UserError, ValueError, TypeError, KeyError, AttributeError):
-            changed = [str(path)]
-        if changed:
-            self._damaged(step, self._store / changed[0])
+        changed = [name for name, digest in entry.digests.items() if tree_digest(self._store / name) != digest]
+        if changed or entry.key != key:
+            self._damaged(step, self._store / changed[0] if changed else path)
             return None
-        outputs: dict[str, Any] = self._deserialize_outputs(_placed(entry["outputs"], f"{self._store}/"))
+        outputs: dict[str, Any] = self._deserialize_outputs(_placed(entry.outputs, f"{self._store}/"))
         self._reused(step)
         return outputs
 
@@ -72,7 +82,7 @@ class VerifiedCache(LocalCache):  # type: ignore[misc]  # kfp has no types
         paths = [Path(one.path).relative_to(self._store) for one in artifacts if isinstance(one, Artifact)]
         digests = {str(path): tree_digest(self._store / path) for path in paths}
         content = json.loads(json.dumps(self._serialize_outputs(outputs)).replace(f'"{self._store}/', f'"{ROOT}'))
-        write_json(self._entry_path(key), with_fingerprint({"key": key, "outputs": content, "digests": digests}))
+        CacheEntry(key=key, outputs=content, digests=digests).write(Path(self._entry_path(key)))
 
     def _movable(self, value: Any) -> Any:
         if isinstance(value, Artifact):

@@ -5,13 +5,12 @@ system with a writable /tmp, without a network. It sees the run's own folders, t
 """
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
+from kep.core.json_model import JsonModel
 from kep.core.location import Location
 from kep.pipelines.images import LOCAL
 from kep.pipelines.parameters import source_hash
@@ -27,23 +26,19 @@ _HARDENED: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Containers:
-    """Files and folders that the containers of one run see.
-
-    Attributes:
-        run: The run's folder, for the label.
-        events: File that the steps append their events to.
-        store: The folder of the artifacts.
-        writable: Other folders that the steps write to.
-        readable: Files and folders of the data.
-    """
+class Containers(JsonModel):
+    """Files and folders that the containers of one run see."""
 
     run: str
+    """The run's folder, for the label."""
     events: str
+    """File that the steps append their events to."""
     store: str
-    writable: Sequence[str]
-    readable: Sequence[str]
+    """Folder of the artifacts."""
+    writable: list[str]
+    """Other folders that the steps write to."""
+    readable: list[str]
+    """Files and folders of the data."""
 
     def prepare(self) -> None:
         """Makes what the steps write to, so that the containers' user may."""

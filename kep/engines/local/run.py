@@ -13,10 +13,11 @@ from typing import Any
 
 from rich.console import Console
 
+from kep.artifacts.event import Event
 from kep.artifacts.run import RunRecord
 from kep.config.run_file import RunFile
 from kep.core.errors import UserError, nearest
-from kep.core.files import link, read_json
+from kep.core.files import link
 from kep.core.location import Location
 from kep.core.versions import revision
 from kep.data.sources.fingerprint import fingerprint, size
@@ -24,6 +25,7 @@ from kep.engines.local import mirror
 from kep.engines.local import runner as local
 from kep.engines.local.docker import Containers, image_ids, sources
 from kep.engines.local.ending import Ending
+from kep.engines.local.job import Job, Outcome
 from kep.engines.local.results import finish, results_table
 from kep.engines.preflight import MOST_SURVEYED, devices, survey
 from kep.engines.progress import View
@@ -105,10 +107,10 @@ def _as_interrupted(place: local.RunsFolder, given: Mapping[str, Any]) -> dict[s
     What it promoted is not compared with itself then: promote says again what it said. The last thing that a run does
     is to become the latest one.
     """
-    folders = sorted(path.parent for path in place.root.glob(f"*/{local.JOB_FILE}"))
+    folders = sorted(path.parent for path in place.root.glob(f"*/{Job.FILE}"))
     if not folders or place.latest.resolve() == folders[-1].resolve():
         return {}
-    before: dict[str, Any] = read_json(folders[-1] / local.JOB_FILE)["arguments"]
+    before = Job.load(folders[-1]).arguments
     if {**before, "champion": None} != {**given, "champion": None}:
         return {}
     events = (folders[-1] / local.EVENTS_FILE).read_text(encoding="utf-8")
@@ -140,9 +142,9 @@ def execute(
     with place.scratch() as scratch, View(console, steps) as view:
         ending = Ending(place.store, scratch)
 
-        def show(event: dict[str, Any]) -> None:
-            if event["kind"] == local.SIGNAL:
-                ending.signals.append(event["number"])
+        def show(event: Event) -> None:
+            if event.kind == "signal":
+                ending.signals.append(event.number)
             else:
                 view.show(event)
 
@@ -262,19 +264,18 @@ def find(name: str, runs: Path) -> Path:
     raise UserError(f"no finished run {name} in {runs}{finished}")
 
 
-def _explain(failure: dict[str, Any] | None, cause: str | None, folder: Path, console: Console) -> int:
+def _explain(failure: Event | None, cause: str | None, folder: Path, console: Console) -> int:
     log = folder / "log.txt"
     if failure is None:
         cause = cause or "a step ended without an error message"
         console.print(f"error: {cause}; see {log}", soft_wrap=True)
         return 1
-    task = f"{failure['step']} {failure['label']}".strip()
-    console.print(f"error: {task} failed: {failure['message']} (log: {log})", soft_wrap=True)
-    return 2 if failure["user"] else 1
+    console.print(f"error: {failure.name} failed: {failure.message} (log: {log})", soft_wrap=True)
+    return 2 if failure.user else 1
 
 
 def _finish(folder: Path, place: local.RunsFolder, console: Console, seconds: float) -> None:
-    outcome = {name: Path(path) for name, path in read_json(folder / "outcome.json").items()}
+    outcome = Outcome.load(folder).folders
     report, verdict = finish(folder, outcome, seconds)
     # Relative, so that a copy of the runs is whole by itself.
     link(folder / "ensemble", Path(os.path.relpath(outcome["ensemble"].absolute(), folder.absolute())))

@@ -6,8 +6,6 @@ kfp.local changes the process that it runs in (its print, its logging), so `run`
 `python -m kep.engines.local.runner` and follows the events that the steps append to a file.
 """
 
-import functools
-import json
 import os
 import re
 import shutil
@@ -17,28 +15,24 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from kep.artifacts.event import Event
 from kep.core.environment import EVENTS, OWNER, PARALLEL, WORK
 from kep.core.errors import UserError
-from kep.core.files import read_json, sweep, write_json
+from kep.core.files import sweep
 from kep.core.seeds import identity
+from kep.engines.local.docker import Containers
+from kep.engines.local.job import Job, Outcome
 from kep.pipelines.parameters import check_path
 from kep.pipelines.steps import PARTS, STEPS
 from kep.runtime.step import end_with_owner
 
-if TYPE_CHECKING:
-    from kep.engines.local.docker import Containers
-
-JOB_FILE = "job.json"
-"""File in a run's folder with what the runner was started with."""
 EVENTS_FILE = "events.jsonl"
 """File in a run's folder that its steps append their events to."""
-SIGNAL = "signal"
-"""Kind of the event of a step that was ended by a signal, with its `number`."""
 ENTERED = "KEP_ENTERED"
 """Environment variable: set in a process that has the steps' environment."""
 
@@ -167,7 +161,7 @@ def start(
     place: RunsFolder,
     arguments: Mapping[str, Any],
     scratch: Path,
-    containers: "Containers | None" = None,
+    containers: Containers | None = None,
 ) -> subprocess.Popen[bytes]:
     """Starts `folder`/pipeline.yaml; its log goes to `folder`/log.txt, its steps' events to `folder`/events.jsonl.
 
@@ -178,15 +172,14 @@ def start(
         scratch: Folder for temporary files.
         containers: Containers of the steps; None for processes.
     """
-    job = {
-        "template": str(folder / "pipeline.yaml"),
-        "arguments": dict(arguments),
-        "store": str(place.store.absolute()),
-        "cache": str(place.cache.absolute()),
-        "outcome": str(folder.absolute() / "outcome.json"),
-        "containers": asdict(containers) if containers else None,
-    }
-    write_json(folder / JOB_FILE, job)
+    job = Job(
+        template=str(folder.absolute() / "pipeline.yaml"),
+        arguments=dict(arguments),
+        store=str(place.store.absolute()),
+        cache=str(place.cache.absolute()),
+        containers=containers,
+    )
+    job.save(folder)
     events = folder / EVENTS_FILE
     events.touch()
     environment = step_environment() | {
@@ -198,7 +191,7 @@ def start(
     }
     with open(folder / "log.txt", "wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "kep.engines.local.runner", str(folder / JOB_FILE)],
+            [sys.executable, "-m", "kep.engines.local.runner", str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -217,9 +210,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
-def follow(
-    process: subprocess.Popen[bytes], folder: Path, show: Callable[[dict[str, Any]], None], pause: float = 0.1
-) -> int:
+def follow(process: subprocess.Popen[bytes], folder: Path, show: Callable[[Event], None], pause: float = 0.1) -> int:
     """Calls `show` with each event until the pipeline has ended; returns its exit status.
 
     A mistake of the user's ends the pipeline at once: kfp.local would try the task again, and fail as often.
@@ -231,9 +222,9 @@ def follow(
             while more := events.readline():
                 line += more  # a line that is just being written comes in parts
                 if line.endswith("\n"):
-                    show(event := json.loads(line))
+                    show(event := Event.from_json(line, EVENTS_FILE))
                     line = ""
-                    if event.get("kind") == "failed" and event["user"]:
+                    if event.kind == "failed" and event.user:
                         stop(process)
             if ended:
                 return process.returncode
@@ -243,8 +234,8 @@ def follow(
                 continue
 
 
-def _main(job_file: str) -> None:
-    """Runs the compiled pipeline of a job; the child process of `start`."""
+def _main(folder: str) -> None:
+    """Run the compiled pipeline of a run's folder; the child process of `start`."""
     import logging
 
     from kfp import components, local
@@ -253,28 +244,31 @@ def _main(job_file: str) -> None:
     from kep.engines.local.cache import VerifiedCache
 
     end_with_owner()
-    job = read_json(job_file)
+    job = Job.load(folder)
     logging.getLogger().setLevel(logging.INFO)
-    store = Path(job["store"])
+    store = Path(job.store)
 
-    def tell(kind: str, step: str, **fields: str | int) -> None:
-        event = {"kind": kind, "step": step, "label": "", **fields}
+    def tell(event: Event) -> None:
         with open(os.environ[EVENTS], "ab", buffering=0) as events:
-            events.write(json.dumps(event).encode() + b"\n")
+            events.write(event.to_json().encode() + b"\n")
+
+    def reused(step: str) -> None:
+        tell(Event(kind="reused", step=step))
 
     def damaged(step: str, path: Path) -> None:
-        tell("progress", step, text=f"{path} is not what this step wrote there; it is made again")
+        text = f"{path} is not what this step wrote there; it is made again"
+        tell(Event(kind="progress", step=step, text=text))
 
     class Cache(VerifiedCache):
         def __init__(self, cache_root: str) -> None:
-            super().__init__(cache_root, store, functools.partial(tell, "reused"), damaged)
+            super().__init__(cache_root, store, reused, damaged)
 
     run_step = subprocess_task_handler.run_local_subprocess
 
     def run_and_tell(full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
         status: int = run_step(full_command, env_vars)
         if status < 0:
-            tell(SIGNAL, "", number=-status)
+            tell(Event(kind="signal", number=-status))
         return status
 
     # kfp.local keeps to itself what ended a step.
@@ -282,25 +276,23 @@ def _main(job_file: str) -> None:
     # kfp.local makes its cache by this name, and has no argument for another.
     local.cache.LocalCache = Cache
     local.init(
-        _runner(job["containers"]),
-        pipeline_root=job["store"],
+        _runner(job.containers),
+        pipeline_root=job.store,
         enable_caching=True,
-        cache_root=job["cache"],
+        cache_root=job.cache,
     )
-    task = components.load_component_from_file(job["template"])(**job["arguments"])
-    write_json(job["outcome"], {name: artifact.path for name, artifact in task.outputs.items()})
+    task = components.load_component_from_file(job.template)(**job.arguments)
+    Outcome(artifacts={name: artifact.path for name, artifact in task.outputs.items()}).save(folder)
 
 
-def _runner(containers: dict[str, Any] | None) -> Any:
+def _runner(containers: Containers | None) -> Any:
     from kfp import local
 
     if containers is None:
         return local.SubprocessRunner(use_venv=False)
-    from kep.engines.local.docker import Containers
-
     # Not the owner: a container sees no process of this machine.
     environment = {name: os.environ[name] for name in (EVENTS, WORK, PARALLEL)}
-    return local.DockerRunner(**Containers(**containers).options(environment))
+    return local.DockerRunner(**containers.options(environment))
 
 
 if __name__ == "__main__":

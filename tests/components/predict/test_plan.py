@@ -2,14 +2,14 @@
 
 import json
 import shutil
-from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from kep.components.predict.plan import SourceSlice, plan
+from kep.artifacts.predictions import SourceSlice
+from kep.components.predict.plan import plan
 from kep.core.errors import UserError
 from kep.core.files import write_json
 from kep.storage.champions import content_version
@@ -29,7 +29,7 @@ def test_tasks_get_whole_shards_that_follow_each_other(model, many, settings, tm
     ]
     assert {one.version for one in slices} == {content_version(model)}
     assert {one.model for one in slices} == {"."}
-    assert [SourceSlice(**vars(one)).to_json() for one in slices] == [one.to_json() for one in slices]
+    assert [SourceSlice.from_json(one.to_json()).to_json() for one in slices] == [one.to_json() for one in slices]
     # More tasks than shards would have nothing to do.
     assert len(plan(model, settings(many, key="account", tasks=8), tmp_path)) == 3
     (alone,) = plan(model, settings(many, key="account", tasks=8, shard_rows=10_000), tmp_path)
@@ -144,8 +144,11 @@ def test_columns_that_the_models_own_source_had_may_be_there(model, settings, tm
 
 def test_what_the_most_tasks_are_told_fits_into_a_parameter(model, many, settings, tmp_path):
     (own, *_) = plan(model, settings(many, key="account", tasks=256), tmp_path)
-    longest = replace(own, number=255, tasks=256, shards=[99_999] * 2, total=99_999, files=[99_999] * 2, row=10**12)
-    assert 256 * (len(json.dumps(replace(longest, rows=10**12).to_json())) + 2) < 128 << 10
+    longest = own.model_copy(
+        update={"number": 255, "tasks": 256, "shards": [99_999] * 2, "total": 99_999, "files": [99_999] * 2}
+        | {"row": 10**12, "rows": 10**12}
+    )
+    assert 256 * (len(json.dumps(longest.to_json())) + 2) < 128 << 10
 
 
 def test_a_folder_without_a_model_is_refused(many, settings, tmp_path):

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kep.artifacts.event import Event
 from kep.core.console import plain_console
 from kep.delivery.drift import table_of
 from kep.engines.doctor import Finding, table
@@ -44,7 +45,7 @@ def test_a_table_of_ours_shows_it_too(name, console):
     console.print(table_of([line]))
     console.print(table([Finding("PASS", name, f"detail {name}", f"fix {name}")]))
     view = View(console, ["tune"])
-    view.show({"kind": "failed", "step": "tune", "label": "", "message": name})
+    view.show(Event(kind="failed", step="tune", message=name))
     assert printed(console).count(name) == 6
 
 

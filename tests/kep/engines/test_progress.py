@@ -6,15 +6,16 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from kep.artifacts.event import Event
 from kep.engines.progress import MARKS, View, lay_out
 from kep.pipelines.steps import STEPS
 
 
-def event(kind: str, step: str = "tune", label: str = "", **more) -> dict:
-    return {"kind": kind, "step": step, "label": label, "time": 1000.0} | more
+def event(kind: str, step: str = "tune", label: str = "", **more) -> Event:
+    return Event(kind=kind, step=step, label=label, **{"time": 1000.0} | more)
 
 
-def lines(*events: dict) -> list[str]:
+def lines(*events: Event) -> list[str]:
     """Output to a file, without the seconds in front."""
     console = Console(file=io.StringIO(), width=60)
     with View(console) as view:
@@ -106,7 +107,7 @@ def test_progress_without_a_total_shows_its_text():
 
 def test_a_step_that_was_reused_says_so():
     view = terminal()
-    view.show({"kind": "reused", "step": "ingest", "label": ""})
+    view.show(Event(kind="reused", step="ingest"))
     assert row(view, "ingest") == "↺ ingest reused"
 
 

@@ -8,6 +8,7 @@ import sys
 import psutil
 import pytest
 
+from kep.artifacts.event import Event
 from kep.core.errors import UserError
 from kep.engines.local.runner import RunsFolder, follow, stop
 from kep.pipelines.steps import STEPS, step_of
@@ -150,14 +151,14 @@ def test_follow_shows_every_event_and_returns_the_exit_status(tmp_path):
         "import json, sys\n"
         f"with open({str(tmp_path / 'events.jsonl')!r}, 'ab', buffering=0) as file:\n"
         "    for number in range(200):\n"
-        "        file.write(json.dumps({'number': number}).encode() + b'\\n')\n"
+        "        file.write(json.dumps({'kind': 'signal', 'number': number}).encode() + b'\\n')\n"
         "sys.exit(3)\n"
     )
     (tmp_path / "events.jsonl").touch()
     shown = []
     process = subprocess.Popen([sys.executable, "-c", program])
     assert follow(process, tmp_path, shown.append, pause=0.001) == 3
-    assert [event["number"] for event in shown] == list(range(200))
+    assert [event.number for event in shown] == list(range(200))
 
 
 def test_a_mistake_of_the_users_is_not_tried_again(tmp_path):
@@ -171,9 +172,9 @@ def test_a_mistake_of_the_users_is_not_tried_again(tmp_path):
     (tmp_path / "events.jsonl").touch()
     shown = []
 
-    def show(event: dict) -> None:
-        shown.append(event["user"])
-        if not event["user"]:
+    def show(event: Event) -> None:
+        shown.append(event.user)
+        if not event.user:
             process.stdin.write(b"again\n")
             process.stdin.flush()
 
@@ -186,7 +187,7 @@ def test_a_mistake_of_the_users_is_not_tried_again(tmp_path):
 def test_follow_waits_for_the_rest_of_a_line(tmp_path):
     """A line that crosses a page of the file can be seen before it is whole."""
     events = tmp_path / "events.jsonl"
-    parts = ['{"number": 1}\n{"num', 'ber": 2}', '\n{"number": 3}\n']
+    parts = ['{"kind": "signal", "number": 1}\n{"num', 'ber": 2, "kind": "signal"}', "\n"]
     events.write_text("")
 
     class Run:
@@ -203,7 +204,7 @@ def test_follow_waits_for_the_rest_of_a_line(tmp_path):
 
     shown = []
     follow(Run(), tmp_path, shown.append)
-    assert shown == [{"number": 1}, {"number": 2}, {"number": 3}]
+    assert [event.number for event in shown] == [1, 2]
 
 
 def test_tasks_of_a_step_with_several_components_count_as_that_step():

@@ -1,0 +1,60 @@
+"""How far new rows are from the rows that a model was trained on."""
+
+from typing import ClassVar
+
+from kep.core.json_model import Figure, JsonFile, JsonModel
+
+
+class Shares(JsonModel):
+    """Shares of the train rows and of the new rows, 0 to 1."""
+
+    train: float
+    new: float
+
+
+class ShiftRecord(JsonModel):
+    """Shift of a column, or of what is predicted."""
+
+    name: str
+    kind: str
+    """Kind of the column, or `prediction`."""
+    drifted: bool
+    psi: Figure
+    """Population stability index."""
+    psi_by_chance: Figure
+    """Index that two samples of one distribution reach by chance."""
+    jensen_shannon: Figure
+    missing: Shares | None
+    """Rows without a value; None where there can be none."""
+    unseen: Shares | None
+    """Rows with a category outside the vocabulary; None for a column without categories."""
+    unseen_examples: list[str]
+    bins: list[str]
+    before: list[int]
+    """Rows of each bin that the model knows."""
+    after: list[int]
+    """New rows of each bin."""
+
+
+class Drift(JsonFile):
+    """Comparison of new rows with the rows that a model was trained on."""
+
+    FILE: ClassVar[str] = "drift.json"
+    KIND: ClassVar[str] = "a comparison"
+    REMEDY: ClassVar[str] = "compare again"
+
+    data: str
+    """The new rows' source."""
+    model: str
+    records: str
+    """Fingerprint of the records that the model was trained on."""
+    rows: int
+    """New ones."""
+    train_rows: int
+    threshold: float
+    """Population stability index beyond which something has drifted."""
+    drifted: list[str]
+    verdict: str
+    """The comparison in a sentence."""
+    shifts: list[ShiftRecord]
+    """The most shifted first."""

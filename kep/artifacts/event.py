@@ -1,0 +1,47 @@
+"""What the steps of a run tell whoever follows it."""
+
+import time
+from typing import Literal
+
+from pydantic import Field
+
+from kep.core.json_model import JsonModel
+
+
+class Event(JsonModel):
+    """Something that happened to a step: a line of the file that a run's steps append to."""
+
+    kind: Literal["start", "progress", "done", "failed", "reused", "signal"]
+    """`reused`: an earlier execution answers for it. `signal`: a process of the run was ended by one."""
+    step: str = ""
+    """Empty for a signal, whose step nobody knows."""
+    label: str = ""
+    """Candidate, member or part that the step works on."""
+    time: float = Field(default_factory=time.time)
+    """Unix time."""
+    text: str = ""
+    """How far the step is."""
+    done: int | None = None
+    total: int | None = None
+    """Parts of the work that are done, and all of them."""
+    seconds: float = 0.0
+    """Time that a finished step took."""
+    message: str = ""
+    """Why a step failed."""
+    user: bool = False
+    """Whether a failure is the user's mistake."""
+    number: int = 0
+    """Number of a signal."""
+
+    @property
+    def name(self) -> str:
+        """Name of the task for people: the step, and what it works on."""
+        return f"{self.step} {self.label}".strip()
+
+
+class StepCall(JsonModel):
+    """A call of a step, for the other processes that train a model with it."""
+
+    function: str
+    """`module:name`."""
+    arguments: dict[str, object]
