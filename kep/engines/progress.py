@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -11,9 +12,11 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from kep.artifacts.event import Event
 from kep.core.console import plain_console
 from kep.pipelines.steps import STEPS
+
+if TYPE_CHECKING:
+    from kep.artifacts.event import Event
 
 MARKS = {"waiting": "·", "running": "▶", "done": "✓", "reused": "↺", "failed": "✗"}
 STYLES = {"waiting": "dim", "running": "bold", "done": "green", "reused": "cyan", "failed": "bold red"}
@@ -63,13 +66,13 @@ class View:
         if self._console.is_terminal:
             self._live.__exit__(kind, problem, trace)
 
-    def show(self, event: Event) -> None:
+    def show(self, event: "Event") -> None:
         """Takes in one event of a step, and prints a line of it where there is no terminal."""
         self.take(event)
         if not self._console.is_terminal:
             self._print(event, self.states[event.step])
 
-    def take(self, event: Event) -> None:
+    def take(self, event: "Event") -> None:
         """Takes in one event of a step."""
         state, now = self.states[event.step], event.time
         if event.kind == "reused":
@@ -92,7 +95,7 @@ class View:
         else:
             state.state, state.ended, self.failure = "failed", now, event
 
-    def _print(self, event: Event, state: StepState) -> None:
+    def _print(self, event: "Event", state: StepState) -> None:
         words = {
             "start": "started",
             "reused": "reused from an earlier run",
