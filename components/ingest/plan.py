@@ -15,6 +15,7 @@ from kep.core.errors import UserError, nearest
 from kep.data import columns
 from kep.data.schema import GROUP, ID, SAME, Column, Identity, Label
 from kep.data.sources.unit import Source
+from kep.data.values import class_names
 
 log = logging.getLogger("kep.ingest")
 
@@ -154,9 +155,9 @@ def _kind(name: str, scan: ColumnScan, asked: str | None, source: Source) -> tup
         if scan.numbers and abs(scan.low) >= _EXACT:
             return None, "its integers are too large to be told apart; data.types: categorical takes them as codes"
         return None, "the same in every row"
-    if pa.types.is_temporal(scan.type) or (scan.words and not scan.numbers and scan.dates and not asked):
+    if not asked and (columns.is_date(scan.type) or (scan.words and not scan.numbers and scan.dates)):
         return None, "dates are no features as they are"
-    if not (columns.is_text(scan.type) or columns.is_number(scan.type) or pa.types.is_boolean(scan.type)):
+    if not columns.has_texts(scan.type):
         raise UserError(f'data.exclude: column "{name}" has type {scan.type}, which is no feature; exclude it')
     if scan.infinite_at and asked != "categorical":
         row, value = scan.infinite_at
@@ -174,12 +175,23 @@ def _kind(name: str, scan: ColumnScan, asked: str | None, source: Source) -> tup
             f'"{word}" in row {row}); correct them, list "{word}" in data.missing if it means no value, or set '
             f"data.types: {{{name}: categorical}}"
         )
-    if scan.numbers:
+    if scan.numbers and not scan.codes:
         return "numeric", ""
-    if scan.boolean:
+    if scan.words and scan.boolean:
         return "boolean", ""
-    if scan.words >= _IDENTIFIER_ROWS and scan.distinct_words() > _IDENTIFIER_SHARE * scan.words:
+    present = scan.numbers + scan.words
+    if present >= _IDENTIFIER_ROWS and scan.distinct_values() > _IDENTIFIER_SHARE * present:
         return None, "nearly every value occurs once, so it cannot generalise"
+    if scan.code_at and scan.codes:
+        row, code = scan.code_at
+        log.info(
+            'column "%s" holds codes, since "%s" in row %d begins with zero: it is categorical; '
+            "data.types: {%s: numeric} makes numbers of them",
+            name,
+            code,
+            row,
+            name,
+        )
     return "categorical", ""
 
 
@@ -254,13 +266,13 @@ def _label_of(name: str, found: ColumnScan, scan: Scan, task: str) -> tuple[Labe
             )
         by_class: dict[Any, int] = {int(value): count for value, count in counts.items()}
         if coded:
-            by_class = dict(scan.label_counts)
+            by_class = _named(scan.label_counts)
     elif found.boolean:
         for text, count in scan.label_counts.items():
             counts[text.lower() == "true"] += count
         by_class = dict(counts)
     else:
-        by_class = dict(scan.label_counts)
+        by_class = _named(scan.label_counts)
     if task == "regression":
         raise UserError(
             f'data.task: column "{name}" holds words ("{next(iter(scan.label_counts))}"), which regression '
@@ -283,6 +295,14 @@ def _label_of(name: str, found: ColumnScan, scan: Scan, task: str) -> tuple[Labe
         )
     task = "multiclass" if task == "multiclass" or len(classes) > 2 else "binary"
     return Label(name=name, task=task, classes=classes), [by_class[value] for value in classes]
+
+
+def _named(counts: Counter[str]) -> dict[Any, int]:
+    """Return rows by class, from rows by spelling."""
+    named: Counter[str] = Counter()
+    for spelling, name in class_names(counts).items():
+        named[name] += counts[spelling]
+    return dict(named)
 
 
 def _regression(name: str, found: ColumnScan) -> Label:

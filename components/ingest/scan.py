@@ -12,6 +12,7 @@ from pydantic import PlainSerializer, PlainValidator
 
 from kep.data import columns
 from kep.data.sources.unit import Unit
+from kep.data.values import canonical
 
 _SKETCH = 4096
 MOST_CLASSES = 10_000
@@ -24,6 +25,8 @@ _DATE = (
     r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
     r"([T ]\d{2}(:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$"
 )
+_CODE = r"^\s*[+-]?0[0-9]+\s*$"
+_FRACTION = r"[.eE]"
 _WITH_COMMA = r"^[+-]?(\d{1,3}(\.\d{3})+,\d+|\d+(,\d+)+(\.\d+)?|,\d+)([eE][+-]?\d+)?$"
 
 
@@ -127,7 +130,9 @@ class ColumnScan:
         commas: every word is a number but for its commas.
         whole: every number is an integer.
         low, high: of the numbers.
+        dotted: some number has a decimal point or an exponent.
         number_at, word_at, infinite_at: the first of each, as (row from 1, value).
+        code_at: the first number of several digits that begins with zero.
         sketch: the smallest 4096 distinct hashes of the words.
         distinct: of the numbers.
         offset: of every number from its row, counted from 0; NaN where they differ.
@@ -142,11 +147,13 @@ class ColumnScan:
     dates: bool = True
     commas: bool = True
     whole: bool = True
+    dotted: bool = False
     low: _AnyFloat = np.inf
     high: _AnyFloat = -np.inf
     number_at: tuple[int, str] | None = None
     word_at: tuple[int, str] | None = None
     infinite_at: tuple[int, str] | None = None
+    code_at: tuple[int, str] | None = None
     sketch: _Hashes = field(default_factory=lambda: np.empty(0, np.uint64))
     distinct: _SavedDistinct = field(default_factory=Distinct)
     offset: _AnyFloat = np.nan
@@ -171,6 +178,11 @@ class ColumnScan:
         return self.word_at
 
     @property
+    def codes(self) -> bool:
+        """Whether the numbers are codes, whose leading zeros count, such as 01234."""
+        return self.code_at is not None and not self.dotted and not self.words
+
+    @property
     def lost(self) -> float:
         """Share of the distinct numbers that become one float32 with another, as far as those that are kept show."""
         values = self.distinct.settle()
@@ -180,11 +192,12 @@ class ColumnScan:
         _, places, counts = np.unique(values.astype(np.float32), return_inverse=True, return_counts=True)
         return float((counts[places] > 1).mean())
 
-    def distinct_words(self) -> float:
-        """Distinct words, estimated above 4096 from the k smallest hashes (Bar-Yossef et al. 2002)."""
-        if len(self.sketch) < _SKETCH:
-            return len(self.sketch)
-        return (_SKETCH - 1) / (float(self.sketch[-1]) / 2.0**64)
+    def distinct_values(self) -> float:
+        """Distinct words, or numbers; estimated above 4096 from the k smallest hashes (Bar-Yossef et al. 2002)."""
+        hashes = self.sketch if self.words else np.sort(_number_hashes(self.distinct.settle()))
+        if len(hashes) < _SKETCH:
+            return len(hashes)
+        return (_SKETCH - 1) / (float(hashes[-1]) / 2.0**64)
 
     def constant(self) -> bool:
         """Whether every row has the same value."""
@@ -194,7 +207,7 @@ class ColumnScan:
 
     def merge(self, later: "ColumnScan", start: int) -> None:
         """Adds the scan of rows that begin after `start` rows."""
-        for name in ("number_at", "word_at", "infinite_at"):
+        for name in ("number_at", "word_at", "infinite_at", "code_at"):
             found = getattr(later, name)
             if getattr(self, name) is None and found is not None:
                 setattr(self, name, (found[0] + start, found[1]))
@@ -208,6 +221,7 @@ class ColumnScan:
         self.dates &= later.dates
         self.commas &= later.commas
         self.whole &= later.whole
+        self.dotted |= later.dotted
         self.low, self.high = min(self.low, later.low), max(self.high, later.high)
         self.sketch = np.unique(np.concatenate([self.sketch, later.sketch]))[:_SKETCH]
         self.distinct.merge(later.distinct)
@@ -242,7 +256,7 @@ def _scan_words(scan: ColumnScan, indices: np.ndarray, values: list[str]) -> Non
     scan.dates, scan.commas = (
         pc.all(pc.match_substring_regex(pa.array(values), pattern)).as_py() for pattern in (_DATE, _WITH_COMMA)
     )
-    scan.sketch = np.unique(columns.text_hashes(values))[:_SKETCH]
+    scan.sketch = np.unique(columns.text_hashes([canonical(value) for value in values]))[:_SKETCH]
 
 
 def scan_array(array: pa.Array, typed: bool, kind: str | None) -> ColumnScan:
@@ -254,8 +268,8 @@ def scan_array(array: pa.Array, typed: bool, kind: str | None) -> ColumnScan:
         _scan_numbers(scan, columns.numbers(array, ""))
     elif columns.is_text(array.type) and not typed and kind != "categorical":
         _scan_untyped(scan, array)
-    elif columns.is_text(array.type) or columns.is_number(array.type) or pa.types.is_boolean(array.type):
-        _scan_words(scan, *columns.texts(array, ""))
+    elif columns.has_texts(array.type) and (kind == "categorical" or not columns.is_date(array.type)):
+        _scan_words(scan, *columns.spelled_texts(array, ""))
     else:
         scan.words = rows - array.null_count
         scan.boolean = scan.dates = scan.commas = False
@@ -264,11 +278,15 @@ def scan_array(array: pa.Array, typed: bool, kind: str | None) -> ColumnScan:
 
 
 def _scan_untyped(scan: ColumnScan, array: pa.Array) -> None:
+    scan.dotted = bool(pc.any(pc.match_substring_regex(array, _FRACTION)).as_py())
+    coded = pc.index(pc.match_substring_regex(array, _CODE), True).as_py()
+    if coded >= 0:
+        scan.code_at = (coded + 1, array[coded].as_py().strip())
     try:
         _scan_numbers(scan, array.cast(pa.float64()).to_numpy(zero_copy_only=False))
         return
     except pa.ArrowInvalid:
-        indices, values = columns.texts(array, "")
+        indices, values = columns.spelled_texts(array, "")
     numeral = np.asarray(pc.match_substring_regex(pa.array(values, pa.string()), _NUMERAL), bool)
     parsed = np.full(len(values) + 1, np.nan)
     for place in np.flatnonzero(numeral):
@@ -302,7 +320,7 @@ def scan_unit(unit: Unit, names: list[str], label: str, typed: bool, types: dict
             else:
                 total.columns[name] = scan
         if len(total.label_counts) <= MOST_CLASSES:
-            indices, values = columns.texts(batch[label], label)
+            indices, values = columns.spelled_texts(batch[label], label)
             counts = np.bincount(indices[indices >= 0], minlength=len(values))
             total.label_counts.update(dict(zip(values, counts.tolist(), strict=True)))
         total.rows += batch.num_rows

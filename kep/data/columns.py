@@ -8,13 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kep.core.errors import UserError
+from kep.data import values as spellings
 from kep.data.schema import Column, Label
+from kep.data.values import MISSING_TEXTS
 
-# What a text table may hold where a value is missing (pyarrow's own list for CSV, and nan in any case).
-MISSING_TEXTS = (
-    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
-    "N/A", "NA", "NAN", "NULL", "NaN", "Nan", "n/a", "nan", "null",
-)  # fmt: skip
 _BOOLEANS = {"false": 0.0, "true": 1.0, "0": 0.0, "1": 1.0}
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -51,6 +48,16 @@ def is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
+def is_date(kind: pa.DataType) -> bool:
+    """Whether values of the Arrow type are days or points in time."""
+    return bool(pa.types.is_date(kind) or pa.types.is_timestamp(kind))
+
+
+def has_texts(kind: pa.DataType) -> bool:
+    """Whether values of the Arrow type have a text: all but lists and structures, bytes and times of day."""
+    return is_text(kind) or is_number(kind) or is_date(kind) or bool(pa.types.is_boolean(kind))
+
+
 def plain(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     """One array without chunks or dictionary; a column without any value becomes a string column of nulls."""
     if isinstance(array, pa.ChunkedArray):
@@ -63,26 +70,56 @@ def plain(array: pa.Array | pa.ChunkedArray) -> pa.Array:
 def texts(array: pa.Array, name: str) -> tuple[np.ndarray, list[str]]:
     """A column as texts: int64 [n] indices into the distinct values, -1 where missing.
 
-    Numbers and booleans become their shortest text, so that the category 7 is the same in a CSV, a Parquet
-    file and a JSON request. Surrounding blanks do not count.
+    Each value has its one form (`kep.data.values`), so that the category 7 is the same in a CSV, a Parquet file and a
+    JSON request.
 
     Raises:
-        UserError: the values are lists, structures or dates.
+        UserError: the values are lists or structures.
+    """
+    indices, raw = spelled_texts(array, name)
+    raw = [spellings.canonical(value) for value in raw]
+    values = sorted(set(raw))
+    place = {value: index for index, value in enumerate(values)}
+    translate = np.array([place[value] for value in raw] + [-1], np.int64)
+    return translate[indices], values
+
+
+def spelled_texts(array: pa.Array, name: str) -> tuple[np.ndarray, list[str]]:
+    """A column as texts as they are spelled, but for surrounding blanks; else as `texts`.
+
+    Raises:
+        UserError: the values are lists or structures.
     """
     array = plain(array)
-    fractional = pa.types.is_floating(array.type) or pa.types.is_decimal(array.type)
-    if not (is_text(array.type) or is_number(array.type) or pa.types.is_boolean(array.type)):
+    if not has_texts(array.type):
         raise UserError(f'column "{name}": values of type {array.type} are no texts; give texts in this column')
-    if not is_text(array.type):
-        array = array.cast(pa.string())
+    if pa.types.is_float16(array.type):
+        array = array.cast(pa.float32())
+    if pa.types.is_timestamp(array.type) and array.type.tz:
+        array = array.cast(pa.int64()).cast(pa.timestamp(array.type.unit))  # in UTC
     encoded = array.dictionary_encode()
-    raw = [value.strip() for value in encoded.dictionary.to_pylist()]
-    if fractional:
-        raw = [f"{float(value):.0f}" if float(value).is_integer() else value for value in raw]
+    raw = [value.strip() for value in encoded.dictionary.cast(pa.string()).to_pylist()]
+    if pa.types.is_floating(array.type):
+        raw = [spellings.canonical_float(float(value), value) for value in raw]
+    elif not is_text(array.type):
+        raw = [spellings.canonical(value) for value in raw]
     values = sorted(set(raw) - set(MISSING_TEXTS))
     place = {value: index for index, value in enumerate(values)}
     translate = np.array([place.get(value, -1) for value in raw] + [-1], np.int64)
     return translate[np.asarray(pc.fill_null(encoded.indices, len(raw)))], values
+
+
+def category_codes(array: pa.Array, column: Column) -> np.ndarray:
+    """A categorical column as int32 [n] codes: 0 missing, 1 not in the vocabulary, 2 + i for vocabulary[i].
+
+    Raises:
+        UserError: the values are lists or structures.
+    """
+    indices, values = texts(array, column.name)
+    known = spellings.places(tuple(column.vocabulary or []))
+    found = [known.find(value, is_number(plain(array).type)) for value in values]
+    codes: np.ndarray = np.array([1 if place is None else place + 2 for place in found] + [0], np.int32)[indices]
+    return codes
 
 
 def _parse(array: pa.Array, name: str) -> pa.Array:
@@ -197,7 +234,9 @@ def label_indices(array: pa.Array, label: Label) -> np.ndarray:
         return numbers(array, label.name).astype(np.float32)
     if isinstance(label.classes[0], str):
         indices, values = texts(array, label.name)
-        place: dict[Any, int] = {value: index for index, value in enumerate(label.classes)}
+        known = spellings.places(tuple(map(str, label.classes)))
+        number = is_number(plain(array).type)
+        place: dict[Any, int] = {value: index for value in values if (index := known.find(value, number)) is not None}
     else:
         read = booleans if isinstance(label.classes[0], bool) else numbers
         raw = read(array, label.name)
@@ -257,6 +296,9 @@ def identity_hashes(array: pa.Array, name: str, exact: bool = False) -> np.ndarr
 
 def _distinct(array: pa.Array) -> tuple[np.ndarray, list[str]]:
     """int64 [n] indices into the distinct texts of values, -1 where missing."""
+    if pa.types.is_floating(array.type):
+        indices, values = spelled_texts(array, "")
+        return indices, values
     if not is_text(array.type):
         try:
             array = array.cast(pa.string())

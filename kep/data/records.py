@@ -184,7 +184,7 @@ def encode(features: list[Column], given: Mapping[str, Any], labels: np.ndarray)
         if column.kind == "categorical":
             indices, values = columns.texts(array, column.name)
             hashes.append(columns.category_hashes(indices, values, column.name))
-            codes.append(vocabulary_codes(indices, values, column.vocabulary or []))
+            codes.append(columns.category_codes(array, column))
         else:
             numeric.append(columns.floats(array, column.name, column.kind))
             hashes.append(columns.number_hashes(numeric[-1], column.name))
@@ -209,10 +209,3 @@ def as_array(values: Any, name: str) -> pa.Array:
         return columns.plain(pa.array(values))
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         raise UserError(f'column "{name}": its values are of several types; give one type') from error
-
-
-def vocabulary_codes(indices: np.ndarray, values: list[str], vocabulary: list[str]) -> np.ndarray:
-    """int32 [n] codes: 0 missing, 1 not in the vocabulary, 2 + i for vocabulary[i]."""
-    place = {value: index + 2 for index, value in enumerate(vocabulary)}
-    codes: np.ndarray = np.array([place.get(value, 1) for value in values] + [0], np.int32)[indices]
-    return codes

@@ -107,11 +107,17 @@ def npz_source(location: str, system: fs.FileSystem, info: fs.FileInfo) -> Sourc
             else:
                 flat = features.reshape(len(features), -1)
                 arrays = {name: pa.array(flat[:, place]) for place, name in enumerate(names) if name in columns}
-            arrays["y"] = pa.array(labels.reshape(-1))
+            arrays["y"] = _label_array(labels.reshape(-1))
             batch = pa.record_batch({name: arrays[name] for name in columns})
             yield Unit(given, (batch,), info.base_name)
 
     return Source(location, [*names, "y"], True, info.size, units, "y", image and {"image": image})
+
+
+def _label_array(labels: np.ndarray) -> pa.Array:
+    """Return labels as an Arrow array; bytes, as NumPy's type S has them, are texts in UTF-8."""
+    array = pa.array(labels)
+    return array.cast(pa.string()) if pa.types.is_binary(array.type) else array
 
 
 def _image_shape(shape: tuple[int, ...], kind: np.dtype[Any]) -> tuple[int, int, int] | None:

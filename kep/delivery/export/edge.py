@@ -21,6 +21,7 @@ from keras import ops
 from kep.core.errors import UserError
 from kep.data.records import Rows, blank_row
 from kep.data.schema import Manifest
+from kep.data.values import canonical
 from kep.models import keras_file
 from kep.models.encode import Encode, encoding, inputs_of
 from kep.models.ensemble import Ensemble
@@ -68,7 +69,7 @@ def features(manifest: Manifest) -> list[dict[str, Any]]:
     Returns:
         With `column` and `kind`: `number` is (value - mean) / std and 0 where missing; `missing` is 1 where there is no
         value, `category` where it is `value`, `other` where it is neither missing nor one of the column's `value`s; 0
-        elsewhere. Empty for images.
+        elsewhere. Texts are stripped and brought into one form by `kep.data.values.RULES` first. Empty for images.
     """
     if manifest.image is not None:
         return []
@@ -78,7 +79,8 @@ def features(manifest: Manifest) -> list[dict[str, Any]]:
     recipe += [{"column": manifest.numeric[place].name, "kind": "missing"} for place in steps["indicators"]]
     for column in manifest.categorical:
         recipe += [{"column": column.name, "kind": kind} for kind in ("missing", "other")]
-        recipe += [{"column": column.name, "kind": "category", "value": value} for value in column.vocabulary or []]
+        forms = map(canonical, column.vocabulary or [])
+        recipe += [{"column": column.name, "kind": "category", "value": form} for form in forms]
     return recipe
 
 

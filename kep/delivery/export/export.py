@@ -22,6 +22,7 @@ from kep.core.seeds import derive
 from kep.data.records import Records, Rows
 from kep.data.schema import Manifest
 from kep.data.sealed import unsealed
+from kep.data.values import RULES
 from kep.delivery.export import browser, edge
 from kep.delivery.export import savedmodel as saved
 from kep.delivery.export.runtimes import TIMED, predicted
@@ -284,6 +285,7 @@ def _of_features(own: Ensemble, test: Rows, variants: list[str], write: Callable
         "output": saved.output(manifest),
         "features": edge.features(manifest),
         "image": manifest.image.name if manifest.image is not None else None,
+        "rules": RULES if manifest.categorical else [],
     }
     named = saved.tensors(manifest, raw_features(manifest, test))
     arrays = {column: named[name] for column, name in saved.input_names(manifest).items()}

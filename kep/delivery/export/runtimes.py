@@ -23,7 +23,7 @@ TIMED = 100
 """Calls of one row each, of which the latency is the median."""
 
 _AROUND = """
-import json, sys, time
+import json, re, sys, time
 import numpy as np
 path, data, described, out = sys.argv[1:]
 described = json.load(open(described))
@@ -43,6 +43,11 @@ np.savez(out, predictions=predictions, ms=1000 * np.median(seconds))
 """
 
 _FEATURES = """
+def one_form(text):
+    text = text.strip()
+    for pattern, replacement in described["rules"]:
+        text = re.sub(pattern, replacement, text)
+    return text
 def features(columns):
     if not described["features"]:
         return columns[described["image"]].astype(np.float32)
@@ -52,6 +57,8 @@ def features(columns):
     made = []
     for one in described["features"]:
         values = columns[one["column"]]
+        if values.dtype.kind == "U":
+            values = np.array([one_form(text) for text in values])
         missing = values == "" if values.dtype.kind == "U" else np.isnan(values)
         if one["kind"] == "number":
             made.append(np.where(missing, 0, (values - one["mean"]) / one["std"]))
@@ -171,7 +178,7 @@ def predicted(format: str, path: Path, arrays: dict[str, np.ndarray], described:
         format: savedmodel, keras, tflite or tfjs.
         path: The file, or the folder of a SavedModel or of a graph model.
         arrays: What the file takes by name, of equal length; texts as NumPy's own.
-        described: What its JSON says: `output`, and for tflite and tfjs `features` and `image`.
+        described: What its JSON says: `output`, and for tflite and tfjs `features`, `image` and `rules`.
 
     Raises:
         UserError: The program could not read the file.

@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from kep.core.errors import UserError
 from kep.core.files import new_folder
-from kep.data.columns import MISSING_TEXTS
 from kep.data.schema import Column, Manifest
+from kep.data.values import MISSING_TEXTS, RULES, canonical
 from kep.delivery.export.runtimes import predicted
 from kep.models.ensemble import Ensemble
 from kep.stats.metrics import FLOOR
@@ -65,7 +65,7 @@ class Served(tf.Module):
         if self._manifest.image is not None:
             return {"image": columns[self._manifest.image.name]}
         numeric = [columns[column.name] for column in self._manifest.numeric]
-        codes = [self.tables[name].lookup(tf.strings.strip(columns[name])) for name in self.tables]
+        codes = [self.tables[name].lookup(_canonical(columns[name])) for name in self.tables]
         parts = {"numeric": numeric, "categorical": codes}
         return {name: tf.stack(part, axis=1) for name, part in parts.items() if part}
 
@@ -77,9 +77,19 @@ class Served(tf.Module):
         return tf.nn.softmax(tf.add_n([weight * tf.math.log(tf.maximum(output, FLOOR)) for weight, output in pairs]))
 
 
+def _canonical(texts: tf.Tensor) -> tf.Tensor:
+    """As `kep.data.values.canonical`, but for numbers with an exponent and times with an offset."""
+    texts = tf.strings.strip(texts)
+    for pattern, replacement in RULES:
+        texts = tf.strings.regex_replace(texts, pattern, replacement)
+    return texts
+
+
 def _codes(column: Column) -> tf.lookup.StaticHashTable:
     """From a category's text to its code: 0 missing, 1 unknown, 2 + i in the vocabulary."""
-    codes = dict.fromkeys(MISSING_TEXTS, 0) | {text: 2 + place for place, text in enumerate(column.vocabulary or [])}
+    codes = dict.fromkeys(MISSING_TEXTS, 0)
+    for place, text in enumerate(column.vocabulary or []):
+        codes.setdefault(canonical(text), 2 + place)
     pairs = tf.lookup.KeyValueTensorInitializer(list(codes), list(codes.values()), tf.string, tf.int32)
     return tf.lookup.StaticHashTable(pairs, default_value=1)
 

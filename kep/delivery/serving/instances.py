@@ -17,10 +17,10 @@ from PIL import Image
 from pydantic_core import from_json
 
 from kep.core.errors import UserError, nearest
-from kep.data.columns import texts
 from kep.data.pixels import as_pixels, is_grey, upright_size
-from kep.data.records import Rows, as_array, blank_row, vocabulary_codes
+from kep.data.records import Rows, blank_row
 from kep.data.schema import Column, Manifest
+from kep.data.values import MISSING_TEXTS, places, spelled
 
 SIGNATURE = "serving_default"
 """The one signature there is, by the name that TensorFlow Serving's clients know."""
@@ -211,23 +211,20 @@ def _booleans(values: list[Any], column: Column, place: Locate) -> np.ndarray:
 
 
 def _categories(values: list[Any], column: Column, place: Locate) -> np.ndarray:
-    """int32 [n], codes of texts, or of numbers as training reads them; of one type, so that 7 and "7" are not mixed."""
-    found = [
-        _text(value, place(i, column.name)) if isinstance(value, dict) else value for i, value in enumerate(values)
-    ]
-    first: type | None = None
-    for index, value in enumerate(found):
-        if value is None:
+    """int32 [n], codes as of `kep.data.columns.category_codes`; each value has its one form, 7 as well as "7"."""
+    known, codes = places(tuple(column.vocabulary or [])), np.zeros(len(values), np.int32)
+    for index, value in enumerate(values):
+        if isinstance(value, dict):
+            value = _text(value, place(index, column.name))
+        if value is None or value != value:
             continue
-        kind = float if type(value) is int else type(value)
-        if kind not in (str, bool, float) or (type(value) is int and abs(value) >= 1 << 63):
+        if not isinstance(value, str | bool | int | float):
             raise UserError(f"{place(index, column.name)}: {_given(value)}; give a text, or null where it is missing")
-        first = first or kind
-        if kind is not first:
-            raise UserError(
-                f"{place(index, column.name)}: {_given(value)}, but {_NAMES[first]} in the rows before; give one type"
-            )
-    return vocabulary_codes(*texts(as_array(found, column.name), column.name), column.vocabulary or [])
+        form = spelled(value)
+        if form not in MISSING_TEXTS:
+            found = known.find(form, type(value) in (int, float))
+            codes[index] = 1 if found is None else found + 2
+    return codes
 
 
 def _images(values: list[Any], column: Column, place: Locate) -> np.ndarray:

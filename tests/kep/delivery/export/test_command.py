@@ -161,7 +161,7 @@ def test_mistakes_are_one_sentence(runs, ensembles, tmp_path):
     with pytest.raises(UserError, match=r"is not of a run in .*, whose test rows say what an export loses"):
         export(alone, "keras", None, out, tmp_path, 0.01, False, console)
     (tmp_path / "bad.tflite").write_bytes(b"no model")
-    described = {"output": "prediction", "features": [], "image": "x"}
+    described = {"output": "prediction", "features": [], "image": "x", "rules": []}
     with pytest.raises(UserError, match=r"--format tflite: a fresh process can't run bad\.tflite"):
         predicted("tflite", tmp_path / "bad.tflite", {"x": np.zeros((1, 2), np.float32)}, described)
     assert not out.exists()

@@ -127,10 +127,8 @@ def changed(**values) -> dict:
         (changed(months=1e39), "instances[1].months: infinite or beyond 32-bit floats"),
         (changed(months=float("inf")), "instances[1].months: infinite or beyond 32-bit floats"),
         (changed(months=10**400), "instances[1].months: infinite or beyond 32-bit floats"),
-        ({"instances": [ROW | {"plan": 10**40}]}, "instances[0].plan: a number given"),
         (changed(paperless="true"), 'instances[1].paperless: the text "true" given; give true or false'),
         (changed(paperless=2), "instances[1].paperless: 2 given; give true or false"),
-        (changed(plan=1), "instances[1].plan: 1 given, but a text in the rows before; give one type"),
         (changed(plan=["basic"]), "instances[1].plan: a list given; give a text"),
         (changed(plan={"b64": "?"}), "instances[1].plan: b64 is not base64"),
         (changed(plan={"b64": "/w=="}), "instances[1].plan: the bytes are not a text in UTF-8"),
@@ -217,7 +215,7 @@ def test_missing_values_are_what_they_are_in_training(served):
     close(predicted(months=float("nan")), predicted(months=None))
     close(predicted(region=""), predicted(region=None))
     close(predicted(region=" N/A "), predicted(region=None))
-    close(predicted(region="atlantis"), predicted(region=7))
+    close(predicted(region="atlantis"), predicted(region=10**40))
     close(predicted(paperless=1), predicted(paperless=True))
     close(predicted(plan={"b64": base64.b64encode(b"basic").decode()}), predicted(plan="basic"))
     missing = dict.fromkeys(ROW) | {"months": 5}
