@@ -343,7 +343,7 @@ def _against(champion: str | None, tested: _Tested, resamples: int, seed: int) -
         with opened(champion) as folder:
             theirs = Ensemble(folder)
             own = theirs.manifest.label
-            if (own.task, own.classes) != (label.task, label.classes):
+            if (own.task, own.sorted_classes) != (label.task, label.sorted_classes):
                 return problem("the champion predicts another label")
             if theirs.manifest.identity != manifest.identity:
                 return problem(_other_identity(theirs.manifest.identity, manifest.identity))
@@ -352,6 +352,8 @@ def _against(champion: str | None, tested: _Tested, resamples: int, seed: int) -
                 return problem(f"the champion was trained on all but {unseen.sum()} of {len(test)} test rows")
             rows = test.take(unseen)
             predicted = theirs.predict(ensembles.raw_features(manifest, rows))
+            if own.classes != label.classes:  # `data.positive` has changed
+                predicted = predicted[:, [(own.classes or []).index(name) for name in label.classes or []]]
     except UserError as error:
         return problem(f"the champion can't predict these rows: {error}")
     difference = paired_difference(

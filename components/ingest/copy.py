@@ -4,6 +4,7 @@ import logging
 import shutil
 from pathlib import Path
 
+from kep.components.ingest.plan import check_positive, is_class
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.core.location import Location
@@ -39,6 +40,13 @@ def own_manifest(settings: DataSettings, base: Path, scratch: Path) -> Manifest 
             f'data.label: the records in "{settings.source}" have the label "{manifest.label.name}", not '
             f'"{settings.label}"; remove data.label or give the original table'
         )
+    if settings.positive is not None:
+        check_positive(settings.positive, manifest.label)
+        if not is_class((manifest.label.classes or [])[1], settings.positive):
+            raise UserError(
+                f'data.positive: the records in "{settings.source}" were written with the positive class '
+                f'"{(manifest.label.classes or [])[1]}"; remove data.positive or give the original table'
+            )
     return manifest
 
 

@@ -15,7 +15,7 @@ from kep.core.errors import UserError, nearest
 from kep.data import columns
 from kep.data.schema import GROUP, ID, SAME, Column, Identity, Label
 from kep.data.sources.unit import Source
-from kep.data.values import class_names
+from kep.data.values import canonical, class_names
 
 log = logging.getLogger("kep.ingest")
 
@@ -245,7 +245,40 @@ def _label(name: str, scan: Scan, settings: DataSettings) -> tuple[Label, list[i
     if found.infinite_at:
         row, value = found.infinite_at
         raise UserError(f'data.label: column "{name}" is {value} in row {row}; labels must be finite 32-bit numbers')
-    return _label_of(name, found, scan, settings.task)
+    label, rows = _label_of(name, found, scan, settings.task)
+    if settings.positive is None:
+        return label, rows
+    check_positive(settings.positive, label)
+    # Index 1 is the positive class.
+    first, second = label.classes or []
+    if is_class(first, settings.positive):
+        return label.model_copy(update={"classes": [second, first]}), rows[::-1]
+    return label, rows
+
+
+def check_positive(positive: bool | int | str, label: Label) -> None:
+    """Refuse a positive class that the label does not have.
+
+    Raises:
+        UserError: The label has not two classes, or this is none of them.
+    """
+    classes = label.classes
+    if classes is None or len(classes) != 2:
+        what = "is a number" if classes is None else f"has {len(classes)} classes"
+        raise UserError(
+            f'data.positive: only a label with two classes has a positive one, and "{label.name}" {what}; remove it'
+        )
+    if not any(is_class(name, positive) for name in classes):
+        names = [str(name) for name in classes]
+        raise UserError(
+            f'data.positive: "{positive}" is no class of "{label.name}"{nearest(str(positive), names)}; name '
+            f"{names[0]} or {names[1]}"
+        )
+
+
+def is_class(name: bool | int | str, given: bool | int | str) -> bool:
+    """Whether a class is the one that the run file names: YAML reads 1, "1" and true as what they look like."""
+    return canonical(str(name)) == canonical(str(given))
 
 
 def _label_of(name: str, found: ColumnScan, scan: Scan, task: str) -> tuple[Label, list[int]]:

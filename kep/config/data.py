@@ -77,6 +77,9 @@ class DataSettings(Section):
     with a feature named "label"."""
     task: Literal["auto", "binary", "multiclass", "regression"] = "auto"
     """auto: binary or multiclass for strings, booleans and integers of at most 20 values, else regression."""
+    positive: bool | int | str | None = None
+    """The positive class of a label with two: f1, the AUCs and the ROC curve are of it. By default the last one in
+    order: true, 1, "yes" of no and yes, but also "ok" of fraud and ok."""
     id: str | None = None
     """The column that names a row from one run to the next, such as a customer's number. It is no feature. Without it a
     row is all that the source holds of it: one more column in the source makes other rows."""

@@ -62,13 +62,18 @@ class Label(_Model):
     name: str
     task: Literal["binary", "multiclass", "regression"]
     classes: list[bool | int | str] | None = None
-    """Sorted; index 1 is the positive class of a binary label; None for regression."""
+    """Sorted, unless the run file names a positive class: index 1 is that of a binary label. None for regression."""
     mean: float | None = None
     std: float | None = None
     """Of the train rows, for regression."""
     edges: list[float] | None = None
     counts: list[int] | None = None
     """Bins of the train rows' labels as those of a column, for regression."""
+
+    @property
+    def sorted_classes(self) -> list[bool | int | str] | None:
+        """The classes in an order that does not depend on which is the positive one."""
+        return None if self.classes is None else sorted(self.classes, key=str)
 
     @property
     def class_count(self) -> int:

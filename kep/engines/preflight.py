@@ -159,7 +159,10 @@ def _data(seen: Inspection) -> Table:
     table = _plain()
     size = f"{seen.bytes / 1e6:,.1f} MB" if seen.bytes >= 1e5 else f"{seen.bytes / 1e3:,.1f} kB" if seen.bytes else ""
     table.add_row("source", f"{seen.source}  {seen.rows:,} rows  {size}")
-    table.add_row("label", f"{seen.label}  ({seen.task})")
+    positive = ""
+    if seen.task == "binary":
+        positive = f", positive class: {list(seen.classes)[1]}; data.positive can name the other"
+    table.add_row("label", f"{seen.label}  ({seen.task}{positive})")
     if seen.classes:
         shown = [f"{name} {count:,}" for name, count in list(seen.classes.items())[:12]]
         more = f" and {len(seen.classes) - 12} more" if len(seen.classes) > 12 else ""

@@ -74,6 +74,18 @@ def test_a_champion_is_compared_on_rows_that_it_never_saw_whatever_columns_it_kn
     assert reports[1]["evaluation"]["champion"]["unseen"] == int((~np.isin(tested, seen)).sum()) == rows[1][2]
 
 
+@pytest.mark.slow
+def test_a_champion_with_the_other_positive_class_is_compared(copied):
+    done = kep("run", churn(copied, data=SOURCE | {"id": "customer", "positive": "no"}), "--runs", copied / "runs")
+    assert done.returncode == 0, done.stdout
+    report = json.loads((copied / "runs" / "churn" / "latest" / "report.json").read_text())
+    assert report["manifest"]["label"]["classes"] == ["yes", "no"]
+    champion = report["evaluation"]["champion"]
+    assert champion["unseen"] == report["manifest"]["roles"]["test"]["rows"]
+    # Probabilities in the wrong order would be far off.
+    assert abs(champion["difference"]["value"]) < 0.2
+
+
 def test_openings_of_the_same_test_rows_are_counted(copied):
     """Another bootstrap scores the same ensemble again; a longer training makes another one."""
     openings = []

@@ -45,7 +45,7 @@ def test_the_screen_says_what_the_data_are(tmp_path):
     text = screen(tmp_path)
     assert f"{table.num_rows} rows" in line(text, "source")
     assert "churn.csv" in text
-    assert line(text, "label") == "label churned (binary)"
+    assert line(text, "label") == "label churned (binary, positive class: yes; data.positive can name the other)"
     counts = {pair["values"]: pair["counts"] for pair in pc.value_counts(table["churned"]).to_pylist()}
     assert line(text, "classes") == f"classes no {counts['no']}, yes {counts['yes']}"
     roles = [int(number) for number in re.findall(r"(?:train|validation|test) (\d+)", line(text, "rows"))]
