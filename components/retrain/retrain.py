@@ -59,6 +59,8 @@ def run(
     with placed(step, spec, data.manifest, hardware, batch_size) as place:
         share = chosen.trained_rows / len(rows) if place.family.unit == "epoch" else 1.0
         units = length(settings.epochs, chosen.median_best, share)
+        if not place.family.looped:
+            units = max(1, round(units))
         step.progress(
             f"{units:g} {place.family.unit}s on {len(rows)} rows (best {place.family.unit} {chosen.median_best}, rule "
             f"{settings.epochs})"

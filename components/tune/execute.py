@@ -73,7 +73,10 @@ class Executor:
                 raise ValueError(problem)
             measured = metrics(self.task, self.validation.labels, fit.predictions)
             if objective not in measured:
-                measured[objective] = member.reported(fit.model(), self.validation)[objective]
+                told = fit.reported or member.reported(fit.model(), self.validation)
+                if objective not in told:
+                    raise ValueError(f"{objective} was not reported; there were {', '.join(told) or 'no metrics'}")
+                measured[objective] = told[objective]
             score = measured[objective]
             if not np.isfinite(score):
                 raise FloatingPointError(f"{objective} is not a finite number")

@@ -24,7 +24,7 @@ class SearchSettings(Section):
     families: Annotated[list[str], Field(min_length=1)] | Literal["auto"] = "auto"
     """mlp, cnn, boosted_trees, hyperresnet, hyperxception, hyperefficientnet (hyperefficientnet:imagenet begins with
     ImageNet's weights, which Keras downloads), or your own path/to/file.py:build (KerasTuner's build(hp), or a
-    HyperModel). auto: mlp and boosted_trees for tables, and cnn too for images"""
+    HyperModel, also with its own fit). auto: mlp and boosted_trees for tables, and cnn too for images"""
     tuner: Literal["bayesian", "random", "grid", "hyperband", "evolution", "vizier"] = "bayesian"
     """bayesian (Gaussian process) | random | grid | hyperband (many short trainings, the best ones longer) |
     evolution (the better ones of the latest trials, changed a little) | vizier (Vertex AI's service)"""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,8 @@ READERS = {
 }
 """Which step may read which roles; whoever is not named here may read none. An export chooses nothing by test rows:
 it says how far a file's predictions of them are from those that evaluate stored."""
+MADE_UP = 32
+"""Rows that `made_up` makes."""
 
 
 _running: str | None = None
@@ -65,6 +68,13 @@ def blank_row(manifest: Manifest) -> Rows:
         labels=np.zeros(1, np.float32 if manifest.label.classes is None else np.int64),
         ids=np.zeros(1, np.uint64),
     )
+
+
+def made_up(manifest: Manifest) -> Rows:
+    """`MADE_UP` rows of zeros, with labels of every class in turn: to try what trains on such rows."""
+    rows = blank_row(manifest).take(np.zeros(MADE_UP, np.int64))
+    classes = manifest.label.classes
+    return rows if classes is None else replace(rows, labels=np.arange(MADE_UP) % len(classes))
 
 
 class Records:

@@ -6,23 +6,20 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from kep.components.ingest.ingest import outline
+from kep.config.hardware import HardwareSettings
 from kep.config.run_file import RunFile
 from kep.core.errors import UserError
+from kep.data.records import made_up
 from kep.data.schema import Manifest
 from kep.data.sources.fingerprint import size
 from kep.engines.preflight import MOST_SURVEYED
 from kep.models.registry import Spec, family, travelling
+from kep.runtime.hardware import one_device
 
-if TYPE_CHECKING:
-    from kep.data.records import Rows
-
-ROWS = 32
-"""Of the batch."""
+TRAINING = ("tune", "best_epoch", "retrain")
+"""Steps that train."""
 
 
 def rehearse(settings: RunFile, base: Path) -> None:
@@ -47,15 +44,15 @@ def rehearse(settings: RunFile, base: Path) -> None:
     # The caller imports no TensorFlow, and outlives whatever a user's code does.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         try:
-            process.submit(_train, own, manifest, _under_xla(settings)).result()
+            process.submit(_train, own, manifest, settings.hardware).result()
         except BrokenProcessPool:
             raise UserError("search.families: the process that tried the own families on one batch died") from None
 
 
-def _under_xla(settings: RunFile) -> str | None:
+def _under_xla(hardware: HardwareSettings) -> str | None:
     """What makes a step of the run train under XLA; None where none does."""
-    for step in ("tune", "best_epoch", "retrain"):
-        asked = getattr(settings.hardware, step)
+    for step in TRAINING:
+        asked = getattr(hardware, step)
         if asked.jit == "on":
             return f"hardware.{step}.jit: on"
         if asked.jit == "off":
@@ -68,27 +65,20 @@ def _under_xla(settings: RunFile) -> str | None:
     return None
 
 
-def _train(own: list[Spec], manifest: Manifest, under_xla: str | None) -> None:
+def _train(own: list[Spec], manifest: Manifest, hardware: HardwareSettings) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # TensorFlow's own lines
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     from kep.training.machine import TrainingMachine
 
-    rows = made_up(manifest)
+    rows, under_xla = made_up(manifest), _under_xla(hardware)
     for spec in own:
-        family(spec, manifest).check(rows)
+        member = family(spec, manifest)
+        if not member.looped:
+            for step in TRAINING:
+                one_device(f"hardware.{step}", getattr(hardware, step), member.name)
+        member.check(rows)
         if under_xla:
             try:
                 family(spec, manifest, lambda: TrainingMachine(jit=True)).check(rows)
             except UserError as error:
                 raise UserError(f"{under_xla} trains under XLA: {error}") from None
-
-
-def made_up(manifest: Manifest) -> "Rows":
-    """Return rows of zeros, with labels of every class in turn."""
-    from dataclasses import replace
-
-    from kep.data.records import blank_row
-
-    rows = blank_row(manifest).take(np.zeros(ROWS, np.int64))
-    classes = manifest.label.classes
-    return rows if classes is None else replace(rows, labels=np.arange(ROWS) % len(classes))

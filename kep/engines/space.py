@@ -12,8 +12,8 @@ from rich.text import Text
 from kep.components.ingest.ingest import outline
 from kep.components.tune.space import discover, size
 from kep.config.run_file import RunFile
+from kep.data.records import made_up
 from kep.engines.preflight import survey
-from kep.engines.rehearsal import made_up
 from kep.models.registry import family, specs, travelling
 
 BUILDS = 25

@@ -29,6 +29,7 @@ class BoostedTrees:
 
     name = "boosted_trees"
     unit = "round"
+    looped = False
 
     def __init__(self, manifest: Manifest) -> None:
         self._label = manifest.label

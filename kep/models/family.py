@@ -63,6 +63,8 @@ class Fit:
     model: Callable[[], Any] = field(repr=False)
     declared: list[Declared] = field(default_factory=list)
     """Hyperparameters that the build declared beyond the values that it was given."""
+    reported: dict[str, float] = field(default_factory=dict)
+    """Metrics of the validation rows that a `fit` of the user's own told, by name."""
 
     @property
     def problem(self) -> str | None:
@@ -101,10 +103,13 @@ class Family(Protocol):
     Attributes:
         name: As in the run file and the report.
         unit: What `Fit.best` counts: "epoch" or "round".
+        looped: Whether kep's own loop trains it (kep/training/loop.py), which can train a part of an epoch, on several
+            devices, and go on from a checkpoint.
     """
 
     name: str
     unit: str
+    looped: bool
 
     def space(self) -> Any:
         """The search space, a KerasTuner `HyperParameters`, with every branch of its conditional scopes."""

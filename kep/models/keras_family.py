@@ -57,6 +57,7 @@ class KerasFamily:
     """
 
     unit = "epoch"
+    looped = True
 
     def __init__(
         self,
@@ -197,7 +198,7 @@ class KerasFamily:
 
     def save(self, model: keras.Model, folder: Path) -> None:
         network = next(layer for layer in model.layers if isinstance(layer, keras.Model))
-        compiled, optimizer = network.compiled, network.optimizer
+        compiled, optimizer = network.compiled, getattr(network, "optimizer", None)
         # The file holds what predicts; loss and optimiser have ended their work, and may be a user's own.
         network.compiled, network.optimizer = False, None
         try:
@@ -225,9 +226,7 @@ class KerasFamily:
         self._hp.values = dict(values)
         with scope or nullcontext():
             network = self._build(self._hp)
-            if not isinstance(network, keras.Model) or not network.compiled:
-                given = "a model that is not compiled" if isinstance(network, keras.Model) else f"{network!r:.60}"
-                raise UserError(f"search.families: {self.name} must return a compiled Keras model, it returns {given}")
+            self._check_network(network)
             arrays = inputs_of(self._blank)
             inputs = {n: keras.Input(a.shape[1:], dtype=a.dtype.name, name=n) for n, a in arrays.items()}
             model = keras.Model(inputs, network(Encode(**self._encoding)(inputs)), name=self.name)
@@ -236,6 +235,12 @@ class KerasFamily:
                     _scale_learning_rate(network, self._machine.learning_rate)
                 network.optimizer.build(network.trainable_variables)
         return network, model
+
+    def _check_network(self, network: Any) -> None:
+        """Refuse what is no network to train."""
+        if not isinstance(network, keras.Model) or not network.compiled:
+            given = "a model that is not compiled" if isinstance(network, keras.Model) else f"{network!r:.60}"
+            raise UserError(f"search.families: {self.name} must return a compiled Keras model, it returns {given}")
 
     def _with(self, weights: list[np.ndarray] | None, values: Values, seed: int) -> keras.Model:
         """A model of raw columns with trained weights; None leaves it untrained."""
@@ -269,13 +274,17 @@ class KerasFamily:
         return training, feed
 
     def _own_callbacks(self, network: keras.Model, watched: bool = True) -> keras.callbacks.CallbackList:
+        """The user's callbacks as the loop calls them."""
+        made = self._made_callbacks(watched)
+        return keras.callbacks.CallbackList(made, add_history=False, add_progbar=False, model=network)
+
+    def _made_callbacks(self, watched: bool) -> list[keras.callbacks.Callback]:
         """The user's callbacks for the last model; without validation rows those are left out that watch a figure of
         theirs.
         """
-        made = []
-        if self._callbacks is not None:
-            made = [one for one in self._callbacks(self._hp) if watched or not _watches_validation(one)]
-        return keras.callbacks.CallbackList(made, add_history=False, add_progbar=False, model=network)
+        if self._callbacks is None:
+            return []
+        return [one for one in self._callbacks(self._hp) if watched or not _watches_validation(one)]
 
     def _gather(self, rows: AnyRows) -> Gather:
         def gather(index: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:

@@ -38,7 +38,7 @@ def is_dense(network: keras.Model) -> bool:
 def _foreign(config: Any) -> bool:
     """Whether a part of a serialised configuration is a user's own code."""
     if isinstance(config, dict):
-        if config.get("registered_name") or config.get("class_name") == "Lambda":
+        if config.get("registered_name") or config.get("class_name") in ("Lambda", "__lambda__"):
             return True
         if not f"{config.get('module', 'keras')}.".startswith("keras."):
             return True

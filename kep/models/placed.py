@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from kep.runtime.hardware import (
     global_batch,
     is_chief,
     limit_threads,
+    one_device,
     plan,
     worker_number,
     workers_of_cluster,
@@ -54,7 +55,7 @@ class Placed:
             step,
             name,
             self.family.unit,
-            checkpoints=checkpoints if self._machine else None,
+            checkpoints=checkpoints if self.family.looped else None,
             stall_minutes=self._hardware.stall_minutes,
             scalars=step.out / "tensorboard" / (name.strip(": ").replace(" ", "-") or "training"),
             epochs=epochs,
@@ -101,6 +102,10 @@ def placed(step: Step, spec: Spec, manifest: Manifest, hardware: str, batch_size
         # Before a user's file is read: TensorFlow takes its devices before its first operation.
         machine = TrainingMachine.open(chosen, asked, rate)
         member = family(spec, manifest, lambda: machine)
+        if not member.looped:
+            chosen = one_device(where, asked, member.name, chosen)
+            machine = replace(machine, strategy=None)
+            batch, _ = global_batch(where, asked, batch_size, 1)
         step.progress(
             f"{chosen.strategy} on {chosen.device.upper()}: {chosen.reason}; {batch} rows a step, {machine.precision}"
             + {True: ", XLA", None: ", XLA for long trainings of dense layers"}.get(machine.jit, "")

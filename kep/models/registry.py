@@ -2,6 +2,7 @@
 
 import ast
 import json
+import linecache
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -152,9 +153,15 @@ def family(spec: Spec, manifest: Manifest, machine: Callable[[], Any] | None = N
 
     from kep.models.keras_family import KerasFamily
 
-    build, callbacks = _user_build(spec) if "source" in spec else (_built_in(spec, manifest), None)
-    more = {"machine": machine} if machine else {}
-    return KerasFamily(spec["name"], build, manifest, callbacks=callbacks, **more)
+    more: dict[str, Any] = {"machine": machine} if machine else {}
+    if "source" not in spec:
+        return KerasFamily(spec["name"], _built_in(spec, manifest), manifest, **more)
+    build, callbacks, train = _user_code(spec)
+    if train is None:
+        return KerasFamily(spec["name"], build, manifest, callbacks=callbacks, **more)
+    from kep.models.own_fit import OwnFit
+
+    return OwnFit(spec["name"], build, manifest, train, callbacks=callbacks, **more)
 
 
 def on(hardware: TrialHardware) -> Callable[[], Any]:
@@ -182,13 +189,15 @@ def _built_in(spec: Spec, manifest: Manifest) -> Build:
     return cnn.build_for(manifest)
 
 
-def _user_build(spec: Spec) -> tuple[Build, Build | None]:
-    """The user's `build(hp)`, and the `callbacks(hp)` that the file may hold beside it."""
+def _user_code(spec: Spec) -> tuple[Build, Build | None, Callable[..., Any] | None]:
+    """The user's `build(hp)`, the `callbacks(hp)` that the file may hold beside it, and a HyperModel's own `fit`."""
     import keras_tuner
 
     file, function = spec["file"], spec["function"]
     source = unpacked(spec["source"])
     install(spec.get("modules", {}))
+    # TensorFlow's AutoGraph reads the source of what it compiles.
+    linecache.cache[file] = (len(source), None, source.decode().splitlines(keepends=True), file)
     namespace: dict[str, Any] = {"__name__": spec["name"]}
     try:
         exec(compile(source, file, "exec"), namespace)
@@ -207,10 +216,6 @@ def _user_build(spec: Spec) -> tuple[Build, Build | None]:
                 f"defaults, or name an instance, such as {file}:model with model = {function}(…) in it"
             ) from error
     if not isinstance(build, keras_tuner.HyperModel):
-        return build, namespace.get("callbacks")
-    if type(build).fit is not keras_tuner.HyperModel.fit:
-        raise UserError(
-            f"search.families: {function} of {file} has a fit() of its own, which would not be called: training is "
-            "kep's; put what it sets into build(hp), such as the optimiser, or into callbacks(hp)"
-        )
-    return build.build, namespace.get("callbacks")
+        return build, namespace.get("callbacks"), None
+    own = type(build).fit is not keras_tuner.HyperModel.fit
+    return build.build, namespace.get("callbacks"), build.fit if own else None

@@ -139,6 +139,36 @@ def plan(where: str, hardware: TrainingHardware) -> DevicePlan:
     return DevicePlan("single", device, 1, why)
 
 
+def one_device(where: str, hardware: TrialHardware, name: str, chosen: DevicePlan | None = None) -> DevicePlan:
+    """Return the one device of a family whose own `fit` trains it.
+
+    Args:
+        where: Of the settings in the run file, for messages.
+        hardware: The settings.
+        name: Name of the family.
+        chosen: What `plan` gave on this machine; None where the family will train on another one.
+
+    Raises:
+        UserError: The settings, or the machine, want what only kep's own loop can do.
+    """
+    wanted = {key: getattr(hardware, key, "auto") for key in ("strategy", "devices", "steps_per_execution")}
+    wanted = {key: value for key, value in wanted.items() if value not in ("auto", "single", None, 1)}
+    machine = getattr(hardware, "machine", None)
+    if machine and machine.machines > 1:
+        wanted["machine.machines"] = machine.machines
+    elif machine and (machine.accelerator or "").startswith("tpu"):
+        wanted["machine.accelerator"] = machine.accelerator
+    elif chosen and chosen.strategy in ("multi_worker", "tpu"):
+        wanted["strategy"] = chosen.strategy
+    for key, value in wanted.items():
+        raise UserError(
+            f"{where}.{key}: {value} can't be had for {name}, whose own fit() trains on one device; remove it, set "
+            f"strategy: single, or train {name} without a fit() of its own"
+        )
+    device = chosen.device if chosen else "auto"
+    return DevicePlan("single", device, 1, f"fit() of {name} trains on one device")
+
+
 def global_batch(where: str, hardware: TrainingHardware, searched: int, devices: int) -> tuple[int, float]:
     """Rows of an optimiser step over all replicas, and what the learning rate is multiplied by.
 

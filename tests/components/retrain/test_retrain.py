@@ -118,7 +118,7 @@ def test_steps_of_a_network_are_fewer_epochs_on_more_rows(records, tmp_path, mon
     asked = []
 
     class Epochs(BoostedTrees):
-        unit = "epoch"
+        unit, looped = "epoch", True
 
         def refit(self, values, rows, best, settings, progress):
             asked.append((best, len(rows)))

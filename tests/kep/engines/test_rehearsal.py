@@ -9,6 +9,7 @@ from kep.engines.rehearsal import rehearse
 
 OWN = """
 import keras
+import keras_tuner
 import tensorflow as tf
 
 class Known(keras.layers.Layer):
@@ -28,6 +29,16 @@ class Host(keras.layers.Layer):
 
 def on_the_host(hp):
     return made([keras.saving.register_keras_serializable()(Host)()])
+
+class Fits(keras_tuner.HyperModel):
+    def build(self, hp):
+        return build(hp)
+    def fit(self, hp, model, *args, **kwargs):
+        return model.fit(*args, **kwargs)
+
+class Deaf(Fits):
+    def fit(self, hp, model, x, y, epochs, **kwargs):
+        return model.fit(x, y, epochs=epochs)
 
 def ends(hp):
     import os
@@ -65,6 +76,30 @@ def test_shapes_that_depend_on_the_data_are_found_where_xla_will_train(tried):
         tried("by_data", retrain={"strategy": "tpu"})
     with pytest.raises(UserError, match=begin + r"on_the_host fails on one batch: Inv.* operations .*host_1/PyFunc"):
         tried("on_the_host", retrain={"strategy": "tpu"})
+
+
+def test_a_fit_of_ones_own_is_tried_with_the_hardware_that_it_would_have(tried):
+    tried("Fits", retrain={"jit": "on"}, best_epoch={"strategy": "single"})
+    with pytest.raises(UserError, match=r"fit\(\) of own_deaf does not call the callbacks"):
+        tried("Deaf")
+
+
+@pytest.mark.parametrize(
+    ("step", "hardware", "words"),
+    [
+        (
+            "retrain",
+            {"strategy": "mirrored"},
+            r"hardware\.retrain\.strategy: mirrored can't be had for own_fits, whose",
+        ),
+        ("best_epoch", {"device": "cpu", "devices": 2}, r"hardware\.best_epoch\.devices: 2 can't be had for own_fits"),
+        ("tune", {"steps_per_execution": 8}, r"hardware\.tune\.steps_per_execution: 8 can't be had for own_fits"),
+        ("retrain", {"machine": {"machines": 2}}, r"hardware\.retrain\.machine\.machines: 2 can't be had for own_fits"),
+    ],
+)
+def test_what_only_the_one_loop_can_do_is_refused_for_a_fit_of_ones_own(tried, step, hardware, words):
+    with pytest.raises(UserError, match=words):
+        tried("Fits", **{step: hardware})
 
 
 def test_a_family_that_takes_its_process_down(tried):

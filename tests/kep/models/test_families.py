@@ -129,9 +129,6 @@ class Sized(Hyper):
     def __init__(self, units):
         super().__init__()
 sized = Sized(4)
-class Fits(Hyper):
-    def fit(self, hp, model, *args, **kwargs):
-        return model.fit(*args, class_weight={0: 1, 1: 5}, **kwargs)
 """
 
 
@@ -180,7 +177,6 @@ def test_a_model_that_does_not_fit_is_refused_after_one_batch(own, records, func
         ("own.py:biuld", 'has no function biuld; did you mean "build"'),
         ("broken.py:build", "broken.py is not Python: .* in line 1"),
         ("own.py:Sized", r"Sized of own.py can't be made without arguments \(TypeError.*'units'\); give defaults"),
-        ("own.py:Fits", r"Fits of own.py has a fit\(\) of its own, which would not be called"),
     ],
 )
 def test_a_family_that_does_not_exist_is_refused(own, records, name, words):
