@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from kep.models.family import Build, Fit, Settings, Values, reason
 from kep.models.keras_checks import check_outputs, check_saving, check_shapes
 from kep.models.keras_structure import is_dense, structure
 from kep.models.keras_training import Course, KerasTraining
+from kep.models.outputs import activation, takes_one_hot
+from kep.models.wrapped import encode_of, network_of, wrapped
 from kep.stats.metrics import loss
 from kep.training.loop import Feed, Gather, Loop, predictor, reported, shapeless
 from kep.training.machine import TrainingMachine
@@ -50,7 +52,8 @@ class KerasFamily:
     Args:
         name: Of the family.
         build: KerasTuner's `build(hp)`, which returns a compiled model. Its output is a softmax over the classes, one
-            sigmoid unit for a binary label, or one linear unit for a regression.
+            sigmoid unit for a binary label, logits of either (`kep.models.outputs`), or one linear unit for a
+            regression.
         manifest: Of the data.
         machine: Gives what it trains on; called before the first operation of TensorFlow.
         callbacks: Makes Keras callbacks for one training from `hp`; None for none.
@@ -126,7 +129,7 @@ class KerasFamily:
             training, feed = self._start({}, batch, Settings(1, 1, len(batch), seed=0), 1)
             training.loop.epoch(feed, 1)
             if self._machine.jit:
-                check_shapes(self.name, shapeless(training.network, _encode_of(training.model), feed))
+                check_shapes(self.name, shapeless(training.network, encode_of(training.model), feed))
             check_outputs(self.name, self._label, training.predict(inputs_of(batch)))
             check_saving(self, training.model, batch)
             return training.loop.reported()
@@ -192,12 +195,12 @@ class KerasFamily:
         return self._predicted(self._compiled[1], rows)
 
     def reported(self, model: keras.Model, rows: AnyRows) -> dict[str, float]:
-        network = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+        network = network_of(model)
         rows = rows.take(slice(None))
-        return reported(network, _encode_of(model), inputs_of(rows), self._targets(rows))
+        return reported(network, encode_of(model), inputs_of(rows), self._targets(rows, network))
 
     def save(self, model: keras.Model, folder: Path) -> None:
-        network = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+        network = network_of(model)
         compiled, optimizer = network.compiled, getattr(network, "optimizer", None)
         # The file holds what predicts; loss and optimiser have ended their work, and may be a user's own.
         network.compiled, network.optimizer = False, None
@@ -227,9 +230,8 @@ class KerasFamily:
         with scope or nullcontext():
             network = self._build(self._hp)
             self._check_network(network)
-            arrays = inputs_of(self._blank)
-            inputs = {n: keras.Input(a.shape[1:], dtype=a.dtype.name, name=n) for n, a in arrays.items()}
-            model = keras.Model(inputs, network(Encode(**self._encoding)(inputs)), name=self.name)
+            end = partial(activation, self.name, network, self._label)
+            model = wrapped(network, Encode(**self._encoding), inputs_of(self._blank), end, self.name)
             if scope is not None:
                 if self._machine.learning_rate != 1:
                     _scale_learning_rate(network, self._machine.learning_rate)
@@ -258,14 +260,14 @@ class KerasFamily:
         if machine.jit is None:
             long = epochs * -(-len(rows) // settings.batch_size) >= LONG
             machine = replace(machine, jit=long and is_dense(network))
-        feed = Feed(self._gather(rows), len(rows), settings.batch_size, settings.seed, machine)
+        feed = Feed(self._gather(rows, network), len(rows), settings.batch_size, settings.seed, machine)
         known = structure(network)
         key = known and f"{settings.batch_size} {machine.jit} {known}"
         if key is not None and key in self._kept:
             self._kept.move_to_end(key)
             self._kept[key].begin_as(network)
             return self._kept[key], feed
-        loop = Loop(network, _encode_of(model), feed, machine)
+        loop = Loop(network, encode_of(model), feed, machine)
         training = KerasTraining(network, model, loop, predictor(model), machine)
         if key is not None:
             self._kept[key] = training
@@ -286,17 +288,23 @@ class KerasFamily:
             return []
         return [one for one in self._callbacks(self._hp) if watched or not _watches_validation(one)]
 
-    def _gather(self, rows: AnyRows) -> Gather:
+    def _gather(self, rows: AnyRows, network: keras.Model) -> Gather:
         def gather(index: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
             part = rows.take(index)
-            return inputs_of(part), self._targets(part)
+            return inputs_of(part), self._targets(part, network)
 
         return gather
 
-    def _targets(self, rows: AnyRows) -> np.ndarray:
-        """What the network learns: class indices [n], or standardised numbers [n, 1]."""
+    def _targets(self, rows: AnyRows, network: keras.Model) -> np.ndarray:
+        """What the network learns: class indices [n], 0 and 1 [n, classes] where its loss takes them, or standardised
+        numbers [n, 1].
+        """
         if self._label.task != "regression":
-            return rows.labels
+            return (
+                np.eye(self._label.class_count, dtype=np.float32)[rows.labels]
+                if takes_one_hot(network)
+                else rows.labels
+            )
         return ((rows.labels - self._label.mean) / (self._label.std or 1)).astype(np.float32)[:, None]
 
     def _predicted(self, predict: Predict, rows: AnyRows) -> np.ndarray:
@@ -308,10 +316,6 @@ class KerasFamily:
         if self._label.task == "regression":
             return outputs[:, 0] * np.float32(self._label.std or 1) + np.float32(self._label.mean)
         return np.concatenate([1 - outputs, outputs], axis=1) if outputs.shape[1] == 1 else outputs
-
-
-def _encode_of(model: keras.Model) -> Encode:
-    return next(layer for layer in model.layers if isinstance(layer, Encode))
 
 
 def _scale_learning_rate(network: keras.Model, factor: float) -> None:

@@ -25,6 +25,7 @@ from kep.models.keras_checks import check_outputs, check_saving
 from kep.models.keras_family import PREDICTED, KerasFamily
 from kep.models.keras_training import Course
 from kep.models.watch import Begun, UntilItBegins, Watch, miscounted, numbers, of_validation
+from kep.models.wrapped import network_of
 from kep.stats.metrics import loss
 from kep.training.loop import predictor
 from kep.training.machine import TrainingMachine
@@ -92,7 +93,7 @@ class OwnFit(KerasFamily):
         if len(fit.validation_curve) < 2 and np.isfinite(fit.loss):
             raise miscounted(self.name, "1 of 2")
         model = fit.model()
-        x, _ = self._arrays(batch)
+        x, _ = self._arrays(batch, untrained)
         # Rows that are all zeros may leave weights as they were.
         if np.ptp(x, axis=0).any() and _equal(model.get_weights(), before):
             raise UserError(
@@ -156,8 +157,7 @@ class OwnFit(KerasFamily):
 
     def reported(self, model: keras.Model, rows: AnyRows) -> dict[str, float]:
         """Return the compiled metrics; a model that is not compiled has none."""
-        compiled = any(isinstance(layer, keras.Model) and layer.compiled for layer in model.layers)
-        return super().reported(model, rows) if compiled else {}
+        return super().reported(model, rows) if network_of(model).compiled else {}
 
     def _declare(self, hp: keras_tuner.HyperParameters) -> None:
         """Let the fit declare its hyperparameters too: it is begun, and ended where it would train."""
@@ -166,7 +166,7 @@ class OwnFit(KerasFamily):
         rows = self._blank.take(np.zeros(MADE_UP, np.int64))
         if self._classes:
             rows = replace(rows, labels=np.arange(MADE_UP) % self._classes)
-        x, y = self._arrays(rows)
+        x, y = self._arrays(rows, model)
         model(x[:1])
         named: dict[str, Any] = {"validation_data": (x, y), "epochs": 1, "callbacks": [*own, UntilItBegins()]}
         try:
@@ -195,14 +195,14 @@ class OwnFit(KerasFamily):
         self, network: keras.Model, rows: AnyRows, validation: AnyRows | None, settings: Settings, watch: Watch
     ) -> Any:
         """Call the user's fit, and return what it returns."""
-        x, y = self._arrays(rows)
+        x, y = self._arrays(rows, network)
         own = self._made_callbacks(watched=validation is not None)
         told = self._train(
             self._hp,
             network,
             x,
             y,
-            validation_data=None if validation is None else self._arrays(validation),
+            validation_data=None if validation is None else self._arrays(validation, network),
             epochs=settings.max_epochs,
             callbacks=[*own, watch],
             verbose=0,
@@ -232,7 +232,7 @@ class OwnFit(KerasFamily):
             "number, or a dictionary of metrics"
         )
 
-    def _arrays(self, rows: AnyRows) -> Arrays:
+    def _arrays(self, rows: AnyRows, network: keras.Model) -> Arrays:
         """Return all rows as a network sees them.
 
         Raises:
@@ -246,7 +246,7 @@ class OwnFit(KerasFamily):
             part = slice(start, start + PREDICTED)
             x[part] = np.asarray(encode(inputs_of(rows.take(part))))
         # A copy, as x is: a fit may change what it is given.
-        return x, np.array(self._targets(rows))
+        return x, np.array(self._targets(rows, network))
 
 
 def _loss_of(logs: dict[str, float]) -> dict[str, float]:

@@ -25,6 +25,7 @@ from kep.data.values import canonical
 from kep.models import keras_file
 from kep.models.encode import Encode, encoding, inputs_of
 from kep.models.ensemble import Ensemble
+from kep.models.wrapped import predicting
 from kep.stats.metrics import FLOOR
 
 VARIANTS = ("float32", "float16", "dynamic", "int8")
@@ -145,10 +146,8 @@ def _pooled(ensemble: Ensemble, given: keras.KerasTensor) -> dict[str, keras.Ker
     """As `kep.stats.pooling.pool`, of the members' networks."""
     label, outputs = ensemble.manifest.label, []
     for place, (_, model) in enumerate(ensemble.models):
-        network = next(layer for layer in model.layers if isinstance(layer, keras.Model))
         # Names are unique in a model, and members of one family share theirs.
-        output = keras.Model(network.inputs, network.outputs[0], name=f"member_{place}")(given)
-        outputs.append(ops.cast(output, "float32"))
+        outputs.append(predicting(model, given, f"member_{place}"))
     weights = [member.weight for member in ensemble.members]
     if label.classes is None:
         total = sum(weight * output for weight, output in zip(weights, outputs, strict=True))

@@ -103,9 +103,9 @@ def build(hp):
     model = keras.Sequential([keras.layers.Dense(hp.Int("units", 4, 8), "relu"), keras.layers.Dense(1, "sigmoid")])
     model.compile("adam", "binary_crossentropy")
     return model
-def logits(hp):
-    model = keras.Sequential([keras.layers.Dense(2)])
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+def unbounded(hp):
+    model = keras.Sequential([keras.layers.Dense(2, "softplus")])
+    model.compile("adam", "sparse_categorical_crossentropy")
     return model
 def wrong_width(hp):
     model = keras.Sequential([keras.layers.Dense(3, "softmax")])
@@ -155,7 +155,7 @@ def test_a_users_own_build_function_is_a_family(own, records, function, tmp_path
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        ("logits", "are not probabilities; end it in softmax or sigmoid"),
+        ("unbounded", "are not probabilities; end it in softmax or sigmoid"),
         ("wrong_width", "must end in 2 units"),
         ("uncompiled", "must return a compiled Keras model, it returns a model that is not compiled"),
         ("nothing", "must return a compiled Keras model, it returns None"),

@@ -1,0 +1,81 @@
+"""The model of raw columns around a network: encoding before it, probabilities of its logits after it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from kep.models.encode import Encode
+
+_HALVES = ("bfloat16", "float16")
+
+
+def wrapped(
+    network: keras.Model,
+    encode: Encode,
+    columns: dict[str, np.ndarray],
+    end: Callable[[tuple[int | None, ...]], str | None],
+    name: str,
+) -> keras.Model:
+    """Return the model of raw columns that predicts.
+
+    Args:
+        network: Network of encoded features.
+        encode: Layer that encodes.
+        columns: Raw columns by name, for shapes and types.
+        end: Returns the activation that makes probabilities of outputs of a shape, or None.
+        name: Name of the model.
+    """
+    inputs = {key: keras.Input(array.shape[1:], dtype=array.dtype.name, name=key) for key, array in columns.items()}
+    output = network(encode(inputs))
+    if activation := end(output.shape):
+        output = keras.layers.Activation(activation, dtype="float32", name="probabilities")(output)
+    return keras.Model(inputs, output, name=name)
+
+
+def network_of(model: keras.Model) -> keras.Model:
+    """Return the network in a model of raw columns."""
+    return next(layer for layer in model.layers if isinstance(layer, keras.Model))
+
+
+def encode_of(model: keras.Model) -> Encode:
+    """Return the layer that encodes in a model of raw columns."""
+    return next(layer for layer in model.layers if isinstance(layer, Encode))
+
+
+def predicting(model: keras.Model, given: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """Return the predictions of a model of raw columns from encoded features, in float32.
+
+    Layers that compute in half precision do so in float32 here: what an export is for may not have it.
+
+    Args:
+        model: Model of raw columns.
+        given: Encoded features.
+        name: Name of the network, which is unique in a larger model.
+    """
+    network = _in_float32(network_of(model))
+    output = keras.Model(network.inputs, network.outputs[0], name=name)(given)
+    output = keras.ops.cast(output, "float32")
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Activation):
+            output = layer.activation(output)
+    return output
+
+
+def _in_float32(network: keras.Model) -> keras.Model:
+    """Return a network of the same weights that computes in float32; the network itself where it does."""
+    if all(layer.compute_dtype not in _HALVES for layer in network._flatten_layers()):
+        return network
+    plain = keras.saving.deserialize_keras_object(_plain(keras.saving.serialize_keras_object(network)))
+    plain.set_weights(network.get_weights())
+    return plain
+
+
+def _plain(config: Any) -> Any:
+    """Return a serialised configuration with float32 in the place of every policy of half precision."""
+    if isinstance(config, str):
+        return "float32" if config.removeprefix("mixed_") in _HALVES else config
+    if isinstance(config, dict):
+        return {key: _plain(value) for key, value in config.items() if key != "compile_config"}
+    return [_plain(value) for value in config] if isinstance(config, list | tuple) else config
