@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -70,7 +70,7 @@ def parts(what: str, rows: int) -> Iterator[Rows]:
 
 def write(folder: Path, what: str, data: Iterator[Rows], rows: int) -> Manifest:
     """What ingest's last pass does with rows: shards of records, and a manifest with them in the role train."""
-    blank, record = template(COLUMNS[what], LABEL, False)
+    blank, record = template(COLUMNS[what], LABEL, False, False)
     count, *_ = shard_counts([rows, 0, 0], len(blank), SHARD_MB)
     shards, total = [], 0
 
@@ -305,7 +305,8 @@ def cold(folder: Path, manifest: Manifest, labels: np.ndarray, ids: np.ndarray) 
         with open(file, "rb") as opened:
             os.fsync(opened.fileno())
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    return StoredRows(manifest, files, labels, ids, None)
+    small = shards.empty(manifest.model_copy(update={"columns": []}), len(ids))
+    return StoredRows(manifest, files, replace(small, labels=labels, ids=ids))
 
 
 def same_values(tf, files: list[str], spec: dict, pixels: Callable, loaded: Rows, what: str) -> None:

@@ -114,7 +114,8 @@ class _Done:
         found = []
         for (number, fold), predicted in zip(self.trainings, predictions, strict=True):
             fit = Training.load(self.work / f"{number}-{fold}")
-            measured = metrics(task, self.parts[fold].held.labels, predicted)
+            held = self.parts[fold].held
+            measured = metrics(task, held.labels, predicted, held.weights)
             found.append(HeldOutTraining(**dict(fit) | {"files": {}}, fold=fold, metrics=measured))
         return found
 
@@ -168,10 +169,10 @@ def _save_arrays(folder: Path, parts: Sequence[Fold], predicted: Sequence[np.nda
     seeds = range(0, len(predicted), len(parts))
     predictions = np.stack([np.concatenate(predicted[first : first + len(parts)]) for first in seeds])
     fold = np.repeat(np.arange(len(parts)), [len(part.held) for part in parts])
-    write_file(
-        folder / PREDICTIONS,
-        lambda path: np.savez(path, predictions=predictions, labels=held.labels, ids=held.ids, folds=fold),
-    )
+    arrays: dict[str, Any] = {"predictions": predictions, "labels": held.labels, "ids": held.ids, "folds": fold}
+    if held.weights is not None:
+        arrays["weights"] = held.weights
+    write_file(folder / PREDICTIONS, lambda path: np.savez(path, **arrays))
     seen: dict[str, Any] = {str(number): part.train.ids for number, part in enumerate(parts)}
     write_file(folder / TRAINED_ON, lambda path: np.savez(path, **seen))
 

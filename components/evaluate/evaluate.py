@@ -28,7 +28,7 @@ from kep.artifacts.step import StepRecord
 from kep.artifacts.study import Study
 from kep.artifacts.trials import TrialStore
 from kep.artifacts.weights import Weights
-from kep.components.evaluate.scores import intervals, paired_difference, pictures, slices
+from kep.components.evaluate.scores import intervals, paired_difference, pictures, slices, truth_of
 from kep.config.evaluate import EvaluateSettings
 from kep.config.run_file import RunFile
 from kep.core.errors import UserError, nearest
@@ -42,7 +42,7 @@ from kep.models.ensemble import Ensemble
 from kep.report.charts import number
 from kep.report.report import render
 from kep.runtime.step import Step, entry
-from kep.stats.metrics import loss
+from kep.stats.metrics import Truth
 from kep.stats.observed import save_predicted
 from kep.stats.pooling import pool
 from kep.storage.champions import Champion, content_version, note_opening, opened
@@ -144,6 +144,11 @@ class _Tested:
     named: dict[str, np.ndarray]
 
     @property
+    def truth(self) -> Truth:
+        """Labels and weights of the rows."""
+        return truth_of(self.ensemble.manifest, self.rows)
+
+    @property
     def pooled(self) -> np.ndarray:
         """Predictions of the ensemble."""
         return self.named[ENSEMBLE]
@@ -213,16 +218,15 @@ def run(
 
 def _measured(step: Step, tested: _Tested, weighed: Weights, settings: EvaluateSettings) -> dict[str, Any]:
     """Return the fields of `Evaluation` that follow from the predictions of the test rows."""
-    manifest, labels, seed = tested.ensemble.manifest, tested.rows.labels, step.seed
-    task, resamples = manifest.label.task, settings.bootstrap
+    manifest, seed, resamples = tested.ensemble.manifest, step.seed, settings.bootstrap
     scores = _scores(step, tested, resamples, seed)
     return {
         "rows": len(tested.rows),
         "scores": scores,
-        "pictures": pictures(manifest, labels, tested.pooled, derive(seed, "pictures")),
+        "pictures": pictures(manifest, tested.truth, tested.pooled, derive(seed, "pictures")),
         "slices": slices(manifest, tested.rows, tested.pooled, settings.slices),
         "against": _differences(tested, resamples, derive(seed, "against")),
-        "without": without(tested.members, tested.ensemble, task, labels, resamples, derive(seed, "without")),
+        "without": without(tested.members, tested.ensemble, tested.truth, resamples, derive(seed, "without")),
         "gap": Gap(
             validation_loss=weighed.validation_loss,
             cross_fitted_loss=weighed.cross_fitted.loss,
@@ -249,7 +253,7 @@ def _scores(step: Step, tested: _Tested, resamples: int, seed: int) -> dict[str,
         step.progress(f"positive class: {label.classes[1]}")
     scores = {}
     for name, predicted in tested.named.items():
-        scores[name] = intervals(label.task, tested.rows.labels, predicted, resamples, derive(seed, "bootstrap"))
+        scores[name] = intervals(tested.truth, predicted, resamples, derive(seed, "bootstrap"))
         told = ", ".join(f"{metric} {number(score.value):.4f}" for metric, score in scores[name].items())
         step.progress(f"{name}: {told}")
     return scores
@@ -257,24 +261,26 @@ def _scores(step: Step, tested: _Tested, resamples: int, seed: int) -> dict[str,
 
 def _differences(tested: _Tested, resamples: int, seed: int) -> dict[str, Difference]:
     """Return the ensemble's loss minus that of each other model, by name."""
-    task, labels = tested.ensemble.manifest.label.task, tested.rows.labels
     return {
-        name: paired_difference(task, labels, tested.pooled, other, resamples, seed)
+        name: paired_difference(tested.truth, tested.pooled, other, resamples, seed)
         for name, other in tested.named.items()
         if name != ENSEMBLE
     }
 
 
 def baseline(manifest: Manifest, rows: int) -> np.ndarray:
-    """Return the predictions without a model: the class shares of the train rows, or their mean label."""
+    """Return the predictions without a model: the class shares of the train rows, or their mean label, by weight."""
+    weighting = manifest.weighting
     if manifest.label.classes is None:
-        return np.full(rows, manifest.label.mean)
+        return np.full(rows, manifest.label.mean if weighting is None else weighting.label_mean)
+    if weighting is not None:
+        return np.tile(np.array(weighting.shares), (rows, 1))
     counts = np.array(manifest.roles["train"].class_counts, np.float64)
     return np.tile(counts / counts.sum(), (rows, 1))
 
 
 def without(
-    predictions: dict[str, np.ndarray], own: Ensemble, task: str, labels: np.ndarray, resamples: int, seed: int
+    predictions: dict[str, np.ndarray], own: Ensemble, truth: Truth, resamples: int, seed: int
 ) -> dict[str, WithoutMember]:
     """Return the loss on test rows without each member, by id, the others' weights renormalised.
 
@@ -285,8 +291,8 @@ def without(
     for id in weights if len(weights) > 1 else []:
         rest = {other: weight / (1 - weights[id]) for other, weight in weights.items() if other != id}
         fewer = pool([predictions[other] for other in rest], list(rest.values()), own.pooling)
-        difference = paired_difference(task, labels, fewer, whole, resamples, seed)
-        left_out[id] = WithoutMember(**dict(difference), loss=loss(task, labels, fewer))
+        difference = paired_difference(truth, fewer, whole, resamples, seed)
+        left_out[id] = WithoutMember(**dict(difference), loss=truth.loss(fewer))
     return left_out
 
 
@@ -356,9 +362,8 @@ def _against(champion: str | None, tested: _Tested, resamples: int, seed: int) -
                 predicted = predicted[:, [(own.classes or []).index(name) for name in label.classes or []]]
     except UserError as error:
         return problem(f"the champion can't predict these rows: {error}")
-    difference = paired_difference(
-        label.task, rows.labels, tested.pooled[unseen], predicted, resamples, derive(seed, "champion")
-    )
+    truth = tested.truth.take(unseen)
+    difference = paired_difference(truth, tested.pooled[unseen], predicted, resamples, derive(seed, "champion"))
     return Comparison(champion=champion, unseen=int(unseen.sum()), difference=difference)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from kep.artifacts.evaluation import CalibrationBin, Difference, Interval, Pictures, Slice
 from kep.data.records import Rows
 from kep.data.schema import Manifest
-from kep.stats.metrics import calibration_bins, metrics, row_losses
+from kep.stats.metrics import Truth, calibration_bins, mean
 
 MOST_ROWS = 5_000
 """Most rows of one bootstrap resample; above, intervals of this many rows are scaled (m out of n bootstrap)."""
@@ -18,18 +18,18 @@ POINTS = 400
 """Points of a scatter plot or a curve that the report keeps."""
 
 
-def intervals(task: str, labels: np.ndarray, predictions: np.ndarray, resamples: int, seed: int) -> dict[str, Interval]:
+def intervals(truth: Truth, predictions: np.ndarray, resamples: int, seed: int) -> dict[str, Interval]:
     """Return every metric with its 95 % percentile bootstrap interval (Efron & Tibshirani 1993), by name.
 
     Rows are resampled with replacement. An interval has no limits where most resamples don't define the metric.
     """
-    values = metrics(task, labels, predictions)
-    drawn = resampled(lambda rows: metrics(task, labels[rows], predictions[rows]), len(labels), resamples, seed)
+    values, many = truth.metrics(predictions), len(predictions)
+    drawn = resampled(lambda rows: truth.take(rows).metrics(predictions[rows]), many, resamples, seed)
     table = {}
     for name, value in values.items():
         draws = np.array([draw[name] for draw in drawn])
         # A smaller resample varies more; its spread is brought back to that of n rows.
-        draws = value + (draws - value) * np.sqrt(min(len(labels), MOST_ROWS) / len(labels))
+        draws = value + (draws - value) * np.sqrt(min(many, MOST_ROWS) / many)
         defined = draws[np.isfinite(draws)]
         low, high = np.percentile(defined, [2.5, 97.5]) if len(defined) > resamples / 2 else (np.nan, np.nan)
         table[name] = Interval(value=value, low=float(low), high=float(high))
@@ -42,15 +42,16 @@ def resampled(value: Callable[[np.ndarray], Value], rows: int, resamples: int, s
     return [value(rng.integers(0, rows, min(rows, MOST_ROWS))) for _ in range(resamples)]
 
 
-def paired_difference(
-    task: str, labels: np.ndarray, ours: np.ndarray, theirs: np.ndarray, resamples: int, seed: int
-) -> Difference:
+def paired_difference(truth: Truth, ours: np.ndarray, theirs: np.ndarray, resamples: int, seed: int) -> Difference:
     """Return the mean of our row losses minus theirs, with its 95 % bootstrap interval; negative: ours is better."""
-    difference = row_losses(task, labels, ours) - row_losses(task, labels, theirs)
-    rng = np.random.default_rng(seed)
-    draws = [difference[rng.integers(0, len(difference), len(difference))].mean() for _ in range(resamples)]
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Difference(value=float(difference.mean()), low=float(low), high=float(high), rows=len(difference))
+    difference, weights = truth.losses(ours) - truth.losses(theirs), truth.weights
+    rng, many, draws = np.random.default_rng(seed), len(difference), []
+    for _ in range(resamples):
+        rows = rng.integers(0, many, many)
+        draws.append(mean(difference[rows], None if weights is None else weights[rows]))
+    # A resample of few rows may hold none that counts.
+    low, high = np.nanpercentile(draws, [2.5, 97.5])
+    return Difference(value=mean(difference, weights), low=float(low), high=float(high), rows=many)
 
 
 def slices(manifest: Manifest, rows: Rows, predictions: np.ndarray, columns: list[str]) -> dict[str, list[Slice]]:
@@ -60,7 +61,7 @@ def slices(manifest: Manifest, rows: Rows, predictions: np.ndarray, columns: lis
             Slice(
                 value=value,
                 rows=int(mask.sum()),
-                metrics=metrics(manifest.label.task, rows.labels[mask], predictions[mask]),
+                metrics=truth_of(manifest, rows).take(mask).metrics(predictions[mask]),
             )
             for value, mask in _parts(manifest, rows, name)
             if mask.any()
@@ -92,28 +93,37 @@ def _parts(manifest: Manifest, rows: Rows, name: str) -> list[tuple[str, np.ndar
     return parts
 
 
-def pictures(manifest: Manifest, labels: np.ndarray, predictions: np.ndarray, seed: int) -> Pictures:
+def truth_of(manifest: Manifest, rows: Rows) -> Truth:
+    """Return what predictions of rows are held against."""
+    return Truth(manifest.label.task, rows.labels, rows.weights)
+
+
+def pictures(manifest: Manifest, truth: Truth, predictions: np.ndarray, seed: int) -> Pictures:
     """Return the numbers that the report draws of the ensemble's predictions.
 
     Of residuals and of the ROC curve at most `POINTS` points are kept.
     """
+    labels, weights = truth.labels, truth.weights
     if manifest.label.classes is None:
         kept = np.random.default_rng(seed).permutation(len(labels))[:POINTS]
         return Pictures(residuals=[(float(predictions[i]), float(labels[i])) for i in np.sort(kept)])
     classes = len(manifest.label.classes)
     confusion = np.zeros((classes, classes), int)
     np.add.at(confusion, (labels, predictions.argmax(axis=1)), 1)
-    bins = [CalibrationBin.model_validate(bin) for bin in calibration_bins(labels, predictions)]
+    bins = [
+        CalibrationBin(confidence=bin.confidence, accuracy=bin.accuracy, rows=bin.rows)
+        for bin in calibration_bins(labels, predictions, weights)
+    ]
     both = classes == 2 and len(np.unique(labels)) == 2
-    roc = _roc(labels, predictions[:, 1]) if both else None
+    roc = _roc(labels, predictions[:, 1], weights) if both else None
     return Pictures(confusion=confusion.tolist(), calibration=bins, roc=roc)
 
 
-def _roc(labels: np.ndarray, scores: np.ndarray) -> list[tuple[float, float, float]]:
+def _roc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> list[tuple[float, float, float]]:
     """Return points of (false positive rate, true positive rate, threshold)."""
     from sklearn.metrics import roc_curve
 
-    points = np.stack(roc_curve(labels, scores), axis=1)
+    points = np.stack(roc_curve(labels, scores, sample_weight=weights), axis=1)
     points[0, 2] = 1.0  # scikit-learn's first threshold is infinite
     kept = np.unique(np.linspace(0, len(points) - 1, min(POINTS, len(points))).astype(int))
     return [(float(false), float(true), float(threshold)) for false, true, threshold in points[kept]]

@@ -4,7 +4,7 @@ import logging
 import shutil
 from pathlib import Path
 
-from kep.components.ingest.plan import check_positive, is_class
+from kep.components.ingest.plan import BALANCED, check_positive, is_class
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.core.location import Location
@@ -47,7 +47,18 @@ def own_manifest(settings: DataSettings, base: Path, scratch: Path) -> Manifest 
                 f'data.positive: the records in "{settings.source}" were written with the positive class '
                 f'"{(manifest.label.classes or [])[1]}"; remove data.positive or give the original table'
             )
+    if settings.weight is not None and settings.weight != _weight_of(manifest):
+        written = _weight_of(manifest) or "no weights"
+        raise UserError(
+            f'data.weight: the records in "{settings.source}" were written with {written}; remove data.weight or give '
+            "the original table"
+        )
     return manifest
+
+
+def _weight_of(manifest: Manifest) -> str | None:
+    """Return the setting `data.weight` that the records were written with."""
+    return None if manifest.weighting is None else manifest.weighting.column or BALANCED
 
 
 def _fetched(location: Location, base: Path, scratch: Path) -> Path:

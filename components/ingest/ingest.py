@@ -20,12 +20,13 @@ from kep.components.ingest.plan import ColumnPlan
 from kep.components.ingest.scan import Scan
 from kep.components.ingest.split import Roles, assign
 from kep.components.ingest.statistics import with_statistics
+from kep.components.ingest.weighting import weighted
 from kep.components.ingest.workers import Workers
 from kep.components.ingest.write import Target, check_disk, finish_shard, shard_counts, write_pieces
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.core.files import new_folder, scratch_folder
-from kep.data.schema import ROLES, Column, Manifest, RecordLayout, RoleInfo, SplitInfo
+from kep.data.schema import ROLES, Column, Manifest, RecordLayout, RoleInfo, SplitInfo, Weighting
 from kep.data.sources.open import open_source
 from kep.data.sources.unit import Source, Unit
 
@@ -153,7 +154,8 @@ def scanned_columns(source: Source, first: Source, settings: DataSettings) -> tu
         UserError: the settings name a column that is not there, or the source lacks one.
     """
     names, label = planning.columns_to_read(first, settings)
-    wanted = list(dict.fromkeys([*names, label, *([settings.split.column] if settings.split.column else [])]))
+    others = filter(None, (settings.split.column, planning.weight_column(settings)))
+    wanted = list(dict.fromkeys([*names, label, *others]))
     absent = sorted(set(wanted) - set(source.names))
     if absent:
         raise UserError(f'data.files: column "{absent[0]}" is not in {source.description}; give the same columns')
@@ -192,7 +194,7 @@ def describe(sources: list[Source]) -> str:
 def read_columns(plan: ColumnPlan) -> list[str]:
     """The columns that the later passes read."""
     names = [column.name for column in plan.features] + [plan.label.name]
-    return list(dict.fromkeys(names + ([plan.key] if plan.key else [])))
+    return list(dict.fromkeys([*names, *filter(None, (plan.key, plan.weight))]))
 
 
 def write_records(survey: Survey, settings: DataSettings, seed: int, folder: Path, workers: Workers) -> Manifest:
@@ -234,7 +236,7 @@ def finish(survey: Survey, target: Target, settings: DataSettings, workers: Work
             fingerprint=hashlib.sha256("".join(digest for _, digest in mine).encode()).hexdigest(),
         )
     manifest = _manifest(survey, settings, target.seed, target.features, target.template[1], roles)
-    manifest = with_statistics(manifest, target.folder)
+    manifest = weighted(with_statistics(manifest, target.folder), target.folder)
     hints = find_hints(manifest, target.folder, survey.scan, survey.plan, settings)
     manifest = manifest.model_copy(update={"hints": hints}).with_fingerprint()
     manifest.save(target.folder)
@@ -272,6 +274,7 @@ def _manifest(
         dropped=survey.roles.dropped,
         record=record,
         identity=survey.plan.identity,
+        weighting=None if settings.weight is None else Weighting(column=survey.plan.weight),
     )
 
 

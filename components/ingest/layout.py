@@ -7,7 +7,7 @@ from itertools import starmap
 import google_crc32c
 import numpy as np
 
-from kep.data.schema import GROUP, ID, SAME, Column, Label, RecordLayout, Slot
+from kep.data.schema import GROUP, ID, SAME, WEIGHT, Column, Label, RecordLayout, Slot
 from kep.data.shards import FOOTER, HEADER, Rows
 
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3
@@ -36,13 +36,14 @@ def width_of_codes(largest: int) -> int:
     return len(_varint(largest, 1))
 
 
-def template(features: list[Column], label: Label, grouped: bool) -> tuple[bytes, RecordLayout]:
+def template(features: list[Column], label: Label, grouped: bool, weighted: bool) -> tuple[bytes, RecordLayout]:
     """One serialised Example with zeros for values, and where the values lie in it.
 
     Args:
         features: The columns, categorical ones with their vocabulary.
         label: What is predicted.
         grouped: Whether rows carry what they were split by.
+        weighted: Whether rows carry a weight.
     """
     kinds = [(column.name, *_cell(column)) for column in features]
     if label.classes is None:
@@ -52,6 +53,8 @@ def template(features: list[Column], label: Label, grouped: bool) -> tuple[bytes
     kinds += [(ID, _BYTES_LIST, 8), (SAME, _BYTES_LIST, 8)]
     if grouped:
         kinds.append((GROUP, _BYTES_LIST, 8))
+    if weighted:
+        kinds.append((WEIGHT, _FLOAT_LIST, 4))
     entries, slots, position = [], {}, 0
     for name, number, size in kinds:
         blank = _varint(0, size) if number == _INT64_LIST else bytes(size)
@@ -76,7 +79,7 @@ def _cell(column: Column) -> tuple[int, int]:
 
 def frames_of(rows: Rows, features: list[Column], label: Label) -> np.ndarray:
     """Rows as TFRecord frames, uint8 [n, 12 + length + 4], each around a serialised Example."""
-    blank, record = template(features, label, rows.groups is not None)
+    blank, record = template(features, label, rows.groups is not None, rows.weights is not None)
     size = struct.pack("<Q", len(blank))
     check = _masked(np.array([google_crc32c.value(size)], np.uint32)).astype("<u4").tobytes()
     one = np.frombuffer(size + check + blank + bytes(FOOTER), np.uint8)
@@ -118,6 +121,8 @@ def _fill(frames: np.ndarray, rows: Rows, features: list[Column], label: Label, 
     put(SAME, "<u8", rows.alike)
     if rows.groups is not None:
         put(GROUP, "<u8", rows.groups)
+    if rows.weights is not None:
+        put(WEIGHT, "<f4", rows.weights)
 
 
 def _put_codes(cells: np.ndarray, values: np.ndarray) -> None:

@@ -13,13 +13,16 @@ from kep.components.ingest.scan import MOST_CLASSES, ColumnScan, Scan
 from kep.config.data import DataSettings
 from kep.core.errors import UserError, nearest
 from kep.data import columns
-from kep.data.schema import GROUP, ID, SAME, Column, Identity, Label
+from kep.data.schema import GROUP, ID, SAME, WEIGHT, Column, Identity, Label
 from kep.data.sources.unit import Source
 from kep.data.values import canonical, class_names
 
 log = logging.getLogger("kep.ingest")
 
 _INTEGER_CLASSES = 20
+BALANCED = "balanced"
+"""The setting `data.weight` that lets each class count the same."""
+_GIVE = "give each row a number of at least 0, and some row one above"
 _CODE = re.compile(r"[+-]?0\d+")
 """An integer that begins with a zero: a code, whose zeros count."""
 _BLUR = 0.01
@@ -41,6 +44,8 @@ class ColumnPlan:
     key: str | None
     """The column that the split goes by."""
     key_type: pa.DataType | None
+    weight: str | None
+    """The column that says how much a row counts."""
     ignored: dict[str, str]
     """Why each column is left out that is neither feature nor label."""
     identity: Identity
@@ -74,6 +79,7 @@ def columns_to_read(source: Source, settings: DataSettings) -> tuple[list[str], 
         "data.id": [settings.id or label],
         "data.types": list(settings.types),
         "data.split.column": [settings.split.column or label],
+        "data.weight": [weight_column(settings) or label],
     }
     for key, names in wanted.items():
         for name in names:
@@ -84,9 +90,14 @@ def columns_to_read(source: Source, settings: DataSettings) -> tuple[list[str], 
         raise UserError(f'data.exclude: "{label}" is the label; remove it from data.exclude or name another label')
     features = settings.features
     if features is None:
-        left_out = {label, settings.id, settings.split.column, *settings.exclude, *source.all_index}
+        left_out = {label, settings.id, settings.split.column, settings.weight, *settings.exclude, *source.all_index}
         features = [name for name in source.names if name not in left_out]
     return features, label
+
+
+def weight_column(settings: DataSettings) -> str | None:
+    """Return the column that says how much a row counts; None where all count the same, or each class does."""
+    return None if settings.weight == BALANCED else settings.weight
 
 
 def make_plan(scan: Scan, source: Source, settings: DataSettings) -> ColumnPlan:
@@ -99,6 +110,8 @@ def make_plan(scan: Scan, source: Source, settings: DataSettings) -> ColumnPlan:
         raise UserError(f"data.source: {source.description} has no rows; give at least a few per class")
     names, label_name = columns_to_read(source, settings)
     label, counts = _label(label_name, scan, settings)
+    weight = weight_column(settings)
+    _check_weight(settings, source, label, None if weight is None else scan.columns[weight])
     features, ignored = [], {}
     for name in names:
         shape = (source.images or {}).get(name)
@@ -117,7 +130,8 @@ def make_plan(scan: Scan, source: Source, settings: DataSettings) -> ColumnPlan:
             "nothing); "
             "give at least one column that varies"
         )
-    reserved = [name for name in (label_name, *(column.name for column in features)) if name in (ID, SAME, GROUP)]
+    taken = (ID, SAME, GROUP, WEIGHT)
+    reserved = [name for name in (label_name, *(column.name for column in features)) if name in taken]
     if reserved:
         raise UserError(f'data.source: the column name "{reserved[0]}" is taken by the records; rename the column')
     key = settings.split.column
@@ -134,7 +148,33 @@ def make_plan(scan: Scan, source: Source, settings: DataSettings) -> ColumnPlan:
     shapes = {name: f" {list(shape)}" for name, shape in (source.images or {}).items()}
     identity = Identity(by="id" if settings.id else "row", columns=[name + shapes.get(name, "") for name in named])
     left = {name: ignored[name] for name in source.names if name in ignored}
-    return ColumnPlan(features, label, counts, key, key_type, left, identity, named)
+    return ColumnPlan(features, label, counts, key, key_type, weight, left, identity, named)
+
+
+def _check_weight(settings: DataSettings, source: Source, label: Label, scan: ColumnScan | None) -> None:
+    """Refuse weights that say nothing, or that no loss can have.
+
+    Raises:
+        UserError: A class of a number is to be balanced, or the column does not hold a weight in every row.
+    """
+    name = settings.weight
+    if name == BALANCED:
+        if BALANCED in source.names:
+            raise UserError(f'data.weight: "{name}" could be the column of this name; rename the column or exclude it')
+        if label.classes is None:
+            raise UserError(f'data.weight: balanced is for classes, and "{label.name}" is a number; name a column')
+    if scan is None:
+        return
+    if scan.words:
+        row, value = scan.first_word
+        raise UserError(f'data.weight: column "{name}" holds "{value}" in row {row}; {_GIVE}')
+    if scan.missing:
+        raise UserError(f'data.weight: column "{name}" is empty in {scan.missing:,} of {scan.rows:,} rows; {_GIVE}')
+    if scan.infinite_at:
+        row, value = scan.infinite_at
+        raise UserError(f'data.weight: column "{name}" is {value} in row {row}; {_GIVE}')
+    if scan.low < 0 or scan.high == 0:
+        raise UserError(f'data.weight: column "{name}" goes from {scan.low:g} to {scan.high:g}; {_GIVE}')
 
 
 def _not_asked_for(name: str, source: Source, settings: DataSettings) -> str:
@@ -144,6 +184,8 @@ def _not_asked_for(name: str, source: Source, settings: DataSettings) -> str:
         return "data.id names it"
     if name == settings.split.column:
         return "the split goes by it"
+    if name == settings.weight:
+        return "data.weight names it"
     return _INDEX if settings.features is None and name in source.all_index else "data.features does not name it"
 
 

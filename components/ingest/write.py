@@ -19,7 +19,7 @@ from kep.components.ingest.plan import ColumnPlan
 from kep.components.ingest.split import keyed
 from kep.config.data import Split
 from kep.core.errors import UserError
-from kep.data.columns import label_indices
+from kep.data.columns import floats, label_indices
 from kep.data.records import encode
 from kep.data.schema import ID, ROLES, Column, Label, RecordLayout, Shard
 from kep.data.shards import FOOTER, HEADER
@@ -50,7 +50,7 @@ class Target:
     @property
     def template(self) -> tuple[bytes, RecordLayout]:
         """Of the serialised rows."""
-        return template(self.features, self.label, self.split.by in ("group", "time"))
+        return template(self.features, self.label, self.split.by in ("group", "time"), self.plan.weight is not None)
 
     @property
     def pieces(self) -> Path:
@@ -101,6 +101,8 @@ def write_pieces(unit: Unit, roles: np.ndarray, ids: np.ndarray, target: Target)
         labels = label_indices(batch[target.label.name], target.label)
         rows = encode(target.features, columns, labels)
         rows.groups = groups(batch, target.plan, target.split)
+        if target.plan.weight is not None:
+            rows.weights = floats(batch[target.plan.weight], target.plan.weight, "numeric")
         rows.same, rows.ids = rows.ids, known
         frames = frames_of(rows, target.features, target.label)
         kept = np.flatnonzero(chosen >= 0)

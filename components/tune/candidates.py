@@ -3,11 +3,11 @@
 import numpy as np
 
 from kep.artifacts.trials import Trial, TrialStore
-from kep.stats.metrics import loss, row_losses
+from kep.stats.metrics import Truth, mean
 
 
 def choose(
-    study: TrialStore, trials: list[Trial], labels: np.ndarray, task: str, top_n: int, max_per_family: int | None = None
+    study: TrialStore, trials: list[Trial], truth: Truth, top_n: int, max_per_family: int | None = None
 ) -> list[Trial]:
     """Greedy forward selection without replacement by the loss of the uniform average (Caruana et al. 2004).
 
@@ -16,8 +16,7 @@ def choose(
     Args:
         study: Holds the validation predictions.
         trials: All trials; infeasible ones are never chosen.
-        labels: Labels of the validation rows, shape [n].
-        task: binary, multiclass or regression.
+        truth: Labels and weights of the validation rows.
         top_n: Number of candidates.
         max_per_family: Most of one family; None for no limit.
 
@@ -29,7 +28,7 @@ def choose(
     chosen: list[Trial] = []
     total: np.ndarray | float = 0.0
     while left and len(chosen) < top_n:
-        losses = [loss(task, labels, (total + study.predictions(trial)) / (len(chosen) + 1)) for trial in left]
+        losses = [truth.loss((total + study.predictions(trial)) / (len(chosen) + 1)) for trial in left]
         best = left.pop(int(np.argmin(losses)))
         total = total + study.predictions(best).astype(np.float64)
         chosen.append(best)
@@ -42,7 +41,7 @@ RESAMPLES = 500
 """Bootstrap samples of the rows behind the corrected loss."""
 
 
-def corrected_loss(study: TrialStore, trials: list[Trial], labels: np.ndarray, task: str, seed: int) -> float | None:
+def corrected_loss(study: TrialStore, trials: list[Trial], truth: Truth, seed: int) -> float | None:
     """Return the lowest validation loss as if the trial had not been picked by the rows that score it.
 
     Bootstrap bias correction (Tsamardinos et al. 2018): the trial that is best on a sample of the rows is scored on
@@ -52,21 +51,22 @@ def corrected_loss(study: TrialStore, trials: list[Trial], labels: np.ndarray, t
     Args:
         study: Holds the validation predictions.
         trials: All trials.
-        labels: Labels of the validation rows, shape [n].
-        task: binary, multiclass or regression.
+        truth: Labels and weights of the validation rows.
         seed: Seed of the samples.
 
     Returns:
         The corrected loss; None without a complete trial.
     """
-    losses = [row_losses(task, labels, study.predictions(trial)) for trial in trials if trial.complete]
+    losses = [truth.losses(study.predictions(trial)) for trial in trials if trial.complete]
     if not losses:
         return None
     table, rng = np.stack(losses, axis=1), np.random.default_rng(seed)
+    weights = np.ones(len(table)) if truth.weights is None else truth.weights
     outside = []
     for _ in range(RESAMPLES):
         counts = np.bincount(rng.integers(0, len(table), len(table)), minlength=len(table))
-        picked = np.argmin(counts @ table)
-        if not counts.all():
-            outside.append(table[counts == 0, picked].mean())
+        picked = np.argmin((counts * weights) @ table)
+        # Without the rows of a weight above 0 nothing could be measured.
+        if (weights[counts == 0] > 0).any():
+            outside.append(mean(table[counts == 0, picked], weights[counts == 0]))
     return float(np.mean(outside)) if outside else None

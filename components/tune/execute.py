@@ -71,7 +71,7 @@ class Executor:
             fit = member.fit(order.values, self.train, self.validation, training, Monitor())
             if problem := fit.problem:
                 raise ValueError(problem)
-            measured = metrics(self.task, self.validation.labels, fit.predictions)
+            measured = metrics(self.task, self.validation.labels, fit.predictions, self.validation.weights)
             if objective not in measured:
                 told = fit.reported or member.reported(fit.model(), self.validation)
                 if objective not in told:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras_tuner
-import numpy as np
 
 from kep.artifacts.study import Candidate, Goal, Study
 from kep.artifacts.trials import Hyperparameter, Trial, TrialStore, merged
@@ -25,7 +24,7 @@ from kep.models.declared import grown
 from kep.models.registry import family, on, specs
 from kep.runtime.hardware import Share
 from kep.runtime.step import Step, entry
-from kep.stats.metrics import check_defined
+from kep.stats.metrics import Truth, check_defined
 
 
 @dataclass(frozen=True)
@@ -96,9 +95,10 @@ def run(
         f"{len(whole)} trials: {_distinct(whole)} distinct configurations, {len(done.executions) - len(whole)} "
         f"replicates, {_infeasible(whole)} infeasible"
     )
-    chosen = _chosen(step, done.store, whole, validation.labels, label.task, settings)
+    truth = Truth(label.task, validation.labels, validation.weights)
+    chosen = _chosen(step, done.store, whole, truth, settings)
     fresh = derive(step.seed, "corrected")
-    corrected = candidates.corrected_loss(done.store, whole, validation.labels, label.task, fresh)
+    corrected = candidates.corrected_loss(done.store, whole, truth, fresh)
     study = _study(identity, settings, done, whole, corrected, chosen)
     study.save(step.out)
     write_summary(step.out)
@@ -128,15 +128,13 @@ def _send(step: Step, trials: Sequence[Trial], objective: str) -> None:
         step.sender.add(name_of(trial), *session(trial, objective))
 
 
-def _chosen(
-    step: Step, store: TrialStore, trials: list[Trial], labels: np.ndarray, task: str, settings: SearchSettings
-) -> list[Trial]:
+def _chosen(step: Step, store: TrialStore, trials: list[Trial], truth: Truth, settings: SearchSettings) -> list[Trial]:
     """Return the trials that become candidates.
 
     Raises:
         UserError: No trial was feasible.
     """
-    chosen = candidates.choose(store, trials, labels, task, settings.top_n, settings.max_per_family)
+    chosen = candidates.choose(store, trials, truth, settings.top_n, settings.max_per_family)
     if not chosen:
         reason = f"; the last reason: {trials[-1].reason}" if trials else ""
         raise UserError(f"search: none of {len(trials)} trials was feasible, so there is no candidate{reason}")

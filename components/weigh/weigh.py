@@ -12,7 +12,18 @@ import numpy as np
 
 from kep.artifacts.best_epoch import PREDICTIONS, TRAINED_ON, BestEpoch
 from kep.artifacts.weights import Correlation, Member, MethodScore, Weights, WithoutMember
-from kep.components.weigh.weights import AVERAGES, BOOK, METHODS, OF_METRICS, Limits, Problem, cross_fitted, excess, fit
+from kep.components.weigh.weights import (
+    AVERAGES,
+    BOOK,
+    METHODS,
+    OF_METRICS,
+    Limits,
+    Problem,
+    cross_fitted,
+    excess,
+    fit,
+    relative,
+)
 from kep.config.ensemble import EnsembleSettings
 from kep.config.fit import RetrainSettings
 from kep.core.errors import UserError
@@ -26,6 +37,8 @@ from kep.stats.metrics import FLOOR, check_defined, directions, problem, problem
 FEW_ROWS = 200
 """Below this many validation rows fitted weights follow noise; a plain average of chosen members does not."""
 FOLDS = 5
+OF_ROWS = {"ids", "labels", "weights"}
+"""Stored arrays that are the same for every candidate."""
 MOST_PROBABILITIES = 20_000_000
 """With more stored probabilities than this `pooling: auto` doesn't try the geometric pool, which holds them all."""
 
@@ -35,7 +48,7 @@ class Way:
     """Cross-fitted result of a way to weigh.
 
     Attributes:
-        losses: Loss of each row under weights that were fitted without it, shape [n].
+        losses: Loss of each row under weights that were fitted without it, times how much it counts, shape [n].
         score: Value of the metric; None where that is the loss.
     """
 
@@ -274,6 +287,10 @@ def _problem(stored: Mapping[str, np.ndarray], result: BestEpoch, manifest: Mani
     # Rows that are equal in all that the source holds have one id, and each of them counts.
     if len(labels) != len(ids):
         return "some rows have no label"
+    if ("weights" in stored) != (manifest.weighting is not None):
+        return "their weights are not those of data.weight"
+    if "weights" in stored and (stored["weights"].shape != ids.shape or not (stored["weights"] >= 0).all()):
+        return "some rows have no weight"
     if classes is None:
         return None if np.isfinite(labels).all() else "some labels are not finite numbers"
     counts = np.bincount(labels, minlength=len(classes)).tolist()
@@ -298,15 +315,18 @@ def stack(stored: dict[str, dict[str, np.ndarray]], settings: EnsembleSettings, 
     """
     first = next(iter(stored.values()))
     for id, own in stored.items():
-        if not np.array_equal(own["ids"], first["ids"]) or not np.array_equal(own["labels"], first["labels"]):
+        same = own.keys() == first.keys()
+        if not same or not all(np.array_equal(own[name], first[name]) for name in OF_ROWS & own.keys()):
             raise UserError(f"weigh: the predictions of {id} are of other rows, or in another order, than the others'")
     check_defined("ensemble.metric", settings.metric, manifest.label.task, first["labels"])
     columns, labels = [own["predictions"] for own in stored.values()], first["labels"]
+    counts = relative(first["weights"]) if "weights" in first else None
     if manifest.label.task == "regression":
-        return Problem(np.stack(columns, axis=-1).astype(np.float64), labels.astype(np.float64), metric=settings.metric)
+        a = np.stack(columns, axis=-1).astype(np.float64)
+        return Problem(a, labels.astype(np.float64), metric=settings.metric, counts=counts)
     right = np.stack([[true_class(labels, seed) for seed in own] for own in columns], axis=-1)
     pooling = "geometric" if settings.pooling == "geometric" else "arithmetic"
-    problem = Problem(np.maximum(right, FLOOR), metric=settings.metric, pooling=pooling)
+    problem = Problem(np.maximum(right, FLOOR), metric=settings.metric, pooling=pooling, counts=counts)
     tried = settings.pooling == "auto" and sum(own.size for own in columns) <= MOST_PROBABILITIES
     if settings.metric == "loss" and pooling == "arithmetic" and not tried:
         return problem

@@ -53,6 +53,7 @@ class Problem:
         full: float64 [S, n, C, K]: probabilities of all classes, at least `FLOOR`.
         metric: Metric that the weights are for: `loss`, or one of `METRICS`.
         pooling: `arithmetic` or `geometric`.
+        counts: float64 [n]: how much each row counts, 1 in the mean; None where all rows count the same.
     """
 
     a: np.ndarray
@@ -60,6 +61,7 @@ class Problem:
     full: np.ndarray | None = None
     metric: str = "loss"
     pooling: str = "arithmetic"
+    counts: np.ndarray | None = None
 
     @property
     def members(self) -> int:
@@ -73,7 +75,8 @@ class Problem:
         """The problem of some rows, each with all its trainings."""
         y = None if self.y is None else self.y[rows]
         full = None if self.full is None else self.full[:, rows]
-        return dataclasses.replace(self, a=self.a[:, rows], y=y, full=full)
+        counts = None if self.counts is None else relative(self.counts[rows])
+        return dataclasses.replace(self, a=self.a[:, rows], y=y, full=full, counts=counts)
 
     def only(self, members: np.ndarray) -> "Problem":
         """The problem of some members."""
@@ -100,7 +103,12 @@ class Problem:
         return losses
 
     def loss(self, weights: np.ndarray) -> float:
-        return float(np.mean(self.row_losses(weights)))
+        return float(np.mean(self.counted(self.row_losses(weights))))
+
+    def counted(self, values: np.ndarray) -> np.ndarray:
+        """Return values [n, …] times how much their rows count: the mean of these is the mean by weight."""
+        counted: np.ndarray = _scaled(values[None], self.counts)[0]
+        return counted
 
     def values(self, weights: np.ndarray) -> np.ndarray:
         """Return the value to minimise for every column of `weights` [K, M]: the loss, or a metric as less is better.
@@ -108,7 +116,7 @@ class Problem:
         Shape [M].
         """
         if self.metric == "loss":
-            losses: np.ndarray = self.losses(weights).mean(axis=(0, 1))
+            losses: np.ndarray = _scaled(self.losses(weights), self.counts).mean(axis=(0, 1))
             return losses
         sign = 1 if METRICS[self.metric].direction == "min" else -1
         found = np.array([sign * self.score(self.pooled(one)) for one in weights.T])
@@ -121,24 +129,29 @@ class Problem:
 
     def score(self, predictions: np.ndarray) -> float:
         """The metric of predictions, the mean over the trainings: rows of two trainings are not ranked together."""
-        return float(np.mean([METRICS[self.metric].value(self._labels, own) for own in predictions]))
+        value = METRICS[self.metric].value
+        return float(np.mean([value(self._labels, own, self.counts) for own in predictions]))
 
     def derivatives(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Gradient [K] and Hessian [K, K] of `loss`, up to a constant that no step on the simplex sees."""
         count = self.a.shape[0] * self.a.shape[1]
+        # Both factors of a square get the root of how much their row counts.
+        root = None if self.counts is None else np.sqrt(self.counts)
         if self._regression:
-            errors = self._errors.reshape(count, -1)
+            errors = _scaled(self._errors, root).reshape(count, -1)
             hessian = 2 * errors.T @ errors / count
             return hessian @ weights, hessian
         if self.pooling == "arithmetic":
-            ratios = (self.a / (self.a @ weights)[..., None]).reshape(count, -1)
-            return -ratios.mean(axis=0), ratios.T @ ratios / count
+            ratios = self.a / (self.a @ weights)[..., None]
+            gradient = -_scaled(ratios, self.counts).reshape(count, -1).mean(axis=0)
+            ratios = _scaled(ratios, root).reshape(count, -1)
+            return gradient, ratios.T @ ratios / count
         shares = np.exp(self._logs @ weights)
         shares /= shares.sum(axis=2, keepdims=True)
         expected = np.einsum("snc,snck->snk", shares, self._logs)
         spread = (self._logs - expected[:, :, None]) * np.sqrt(shares)[..., None]
-        spread = spread.reshape(-1, self.members)
-        return (expected - np.log(self.a)).mean(axis=(0, 1)), spread.T @ spread / count
+        spread = _scaled(spread, root).reshape(-1, self.members)
+        return _scaled(expected - np.log(self.a), self.counts).mean(axis=(0, 1)), spread.T @ spread / count
 
     def gap(self, weights: np.ndarray) -> float:
         """A bound on how far `loss(weights)` is above the optimum over the simplex (Frank-Wolfe duality gap).
@@ -151,7 +164,10 @@ class Problem:
     @property
     def tolerance(self) -> float:
         """`GAP` in the units of the loss, and the same for a label in metres and in millimetres."""
-        return GAP * (self.losses(np.eye(self.members)).mean(axis=(0, 1)).min() if self._regression else 1.0)
+        if not self._regression:
+            return GAP
+        lowest: float = _scaled(self.losses(np.eye(self.members)), self.counts).mean(axis=(0, 1)).min()
+        return GAP * lowest
 
     @property
     def _regression(self) -> bool:
@@ -179,6 +195,20 @@ class Problem:
     def _logs(self) -> np.ndarray:
         logs: np.ndarray = np.log(self._probabilities)
         return logs
+
+
+def relative(counts: np.ndarray) -> np.ndarray:
+    """Return how much rows [n] count, 1 in the mean; where none of them counts, all count the same."""
+    mean = counts.mean() if len(counts) else 0.0
+    return counts.astype(np.float64) / mean if mean else np.ones(len(counts))
+
+
+def _scaled(values: np.ndarray, factors: np.ndarray | None) -> np.ndarray:
+    """Return values [S, n, …] times factors [n]."""
+    if factors is None:
+        return values
+    scaled: np.ndarray = values * factors.reshape(1, -1, *[1] * (values.ndim - 2))
+    return scaled
 
 
 @dataclass(frozen=True)
@@ -388,7 +418,8 @@ def cross_fitted(
         seed: Seed of the assignment to folds.
 
     Returns:
-        Loss of each row (mean over its trainings), shape [n], and the metric where that is not the loss.
+        Loss of each row (mean over its trainings) times how much it counts, shape [n], and the metric where that is
+        not the loss.
     """
     fold = np.random.default_rng(seed).permutation(np.arange(problem.rows) % folds)
     losses, predictions = np.empty(problem.rows), None
@@ -401,7 +432,7 @@ def cross_fitted(
             if predictions is None:
                 predictions = np.empty((len(pooled), problem.rows, *pooled.shape[2:]))
             predictions[:, fold == number] = pooled
-    return losses, None if predictions is None else problem.score(predictions)
+    return problem.counted(losses), None if predictions is None else problem.score(predictions)
 
 
 def _forward(

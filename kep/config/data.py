@@ -80,6 +80,9 @@ class DataSettings(Section):
     positive: bool | int | str | None = None
     """The positive class of a label with two: f1, the AUCs and the ROC curve are of it. By default the last one in
     order: true, 1, "yes" of no and yes, but also "ok" of fraud and ok."""
+    weight: str | None = None
+    """The column that says how much a row counts, or "balanced": each class counts the same. Weights go into every loss
+    and metric, and into the ensemble's weights. The column is no feature."""
     id: str | None = None
     """The column that names a row from one run to the next, such as a customer's number. It is no feature. Without it a
     row is all that the source holds of it: one more column in the source makes other rows."""
@@ -142,6 +145,9 @@ class DataSettings(Section):
         if self.id is not None and self.id in (self.label, *(self.features or [])):
             what = "the label" if self.id == self.label else 'in "features"'
             raise ValueError(f'"id" is "{self.id}", which is {what}; a row\'s name teaches nothing')
+        if self.weight is not None and self.weight in (self.label, self.id, *(self.features or [])):
+            what = {self.label: "the label", self.id: "the id"}.get(self.weight, 'in "features"')
+            raise ValueError(f'"weight" is "{self.weight}", which is {what}; name a column that says no more')
         if self.label in self.types:
             raise ValueError(
                 f'"types" has an entry for the label "{self.label}", whose kind is "task"; set that instead'

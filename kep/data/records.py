@@ -67,6 +67,7 @@ def blank_row(manifest: Manifest) -> Rows:
         image=None if shape is None else np.zeros((1, *shape), np.uint8),
         labels=np.zeros(1, np.float32 if manifest.label.classes is None else np.int64),
         ids=np.zeros(1, np.uint64),
+        weights=None if manifest.weighting is None else np.ones(1, np.float32),
     )
 
 

@@ -15,8 +15,8 @@ ROLES = ("train", "validation", "test")
 VERSION = 3
 """Version of what is written. Version 1 has no `edges` and `counts`, 2 no identities; they are read all the same."""
 FILE = "manifest.json"
-ID, SAME, GROUP = "__id__", "__same__", "__group__"
-"""Feature keys of a row's identity, of a hash of its features, and of what it was split by."""
+ID, SAME, GROUP, WEIGHT = "__id__", "__same__", "__group__", "__weight__"
+"""Feature keys of a row's identity, of a hash of its features, of what it was split by, and of its weight."""
 
 
 class _Model(BaseModel):
@@ -121,6 +121,21 @@ class Identity(_Model):
     """Names of these columns, sorted; an image's with its shape."""
 
 
+class Weighting(_Model):
+    """How much rows count: `data.weight`."""
+
+    column: str | None
+    """Column of the source; None where each class counts the same."""
+    mean: float | None = None
+    """Mean of the column over the train rows; a row's weight is its value divided by it."""
+    by_class: list[float] | None = None
+    """Weight of the rows of each class, where each class counts the same."""
+    shares: list[float] = []
+    """Shares of the classes among the train rows, by weight; empty for a regression."""
+    label_mean: float | None = None
+    """Mean label of the train rows, by weight, for a regression."""
+
+
 class Slot(_Model):
     """Where a feature's value lies in a serialised row."""
 
@@ -173,6 +188,8 @@ class Manifest(_Model):
     hints: list[str] = Field(default=[], exclude_if=operator.not_)
     """What in the data may mislead, and what to do about it, one sentence each."""
     record: RecordLayout
+    weighting: Weighting | None = Field(default=None, exclude_if=operator.not_)
+    """How much rows count; None where all count the same."""
     identity: Identity | None = None
     """What the rows' ids are made of; None in a manifest of version 1 or 2, where they are hashes of the features."""
 

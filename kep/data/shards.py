@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 
 from kep.core.errors import RunError, UserError
-from kep.data.schema import GROUP, ID, SAME, Manifest, Shard
+from kep.data.schema import GROUP, ID, SAME, WEIGHT, Manifest, Shard
 
 log = logging.getLogger("kep.records")
 
@@ -53,6 +53,8 @@ class Rows:
         groups: uint64 [n], equal for rows of one group, or ordered as the rows are in time; None where rows were split
             by neither.
         same: uint64 [n], a hash of each row's features: equal for equal features; None in records without it.
+        weights: float32 [n], how much each row counts, 1 in the mean over the train rows; None where all count the
+            same.
     """
 
     numeric: np.ndarray
@@ -62,6 +64,7 @@ class Rows:
     ids: np.ndarray
     groups: np.ndarray | None = None
     same: np.ndarray | None = None
+    weights: np.ndarray | None = None
 
     @property
     def alike(self) -> np.ndarray:
@@ -81,6 +84,7 @@ class Rows:
             self.ids[index],
             None if self.groups is None else self.groups[index],
             None if self.same is None else self.same[index],
+            None if self.weights is None else self.weights[index],
         )
 
     @staticmethod
@@ -94,6 +98,7 @@ class Rows:
             np.concatenate([part.ids for part in parts]),
             _joined([part.groups for part in parts]),
             _joined([part.same for part in parts]),
+            _joined([part.weights for part in parts]),
         )
 
     @property
@@ -102,34 +107,24 @@ class Rows:
         return sum(array.nbytes for array in self._arrays() if array is not None)
 
     def _arrays(self) -> list[np.ndarray | None]:
-        return [self.numeric, self.categorical, self.image, self.labels, self.ids, self.groups, self.same]
+        of_rows = [self.labels, self.ids, self.groups, self.same, self.weights]
+        return [self.numeric, self.categorical, self.image, *of_rows]
 
 
 class StoredRows:
     """Rows that stay on disk: what `Rows` is, for roles that don't fit comfortably into memory.
 
-    Only what is needed of all rows at once is held, 24 bytes a row, or 32 where they have groups. Any number of threads
-    may take rows at the same time; another process that gets these rows maps the same files.
+    Only what is needed of all rows at once is held: 24 bytes a row, 8 more for groups, 4 for weights. Any number of
+    threads may take rows at the same time; another process that gets these rows maps the same files.
 
     Args:
         manifest: of the records.
         files: the shards, verified, none of them empty.
-        labels: as in Rows.
-        ids: as in Rows.
-        groups: as in Rows.
-        same: as in Rows.
+        held: labels, ids, groups, alike features and weights of the rows; no columns.
     """
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        files: list[Path],
-        labels: np.ndarray,
-        ids: np.ndarray,
-        groups: np.ndarray | None,
-        same: np.ndarray | None,
-    ):
-        self._given = manifest, files, labels, ids, groups, same
+    def __init__(self, manifest: Manifest, files: list[Path], held: Rows):
+        self._given = manifest, files, held
         self._manifest = manifest
         self._width = HEADER + manifest.record.length + FOOTER
         self._maps = [_mapped(file) for file in files]
@@ -141,10 +136,8 @@ class StoredRows:
         if self._larger_than_memory:
             for mapped in self._maps:
                 mapped.madvise(mmap.MADV_RANDOM)
-        self.labels = labels
-        self.ids = ids
-        self.groups = groups
-        self.same = same
+        self.labels, self.ids, self.groups = held.labels, held.ids, held.groups
+        self.same, self.weights = held.same, held.weights
 
     @property
     def alike(self) -> np.ndarray:
@@ -206,10 +199,7 @@ class StoredRows:
         return StoredRows(
             parts[0]._manifest,
             [file for part in parts for file in part._given[1]],
-            np.concatenate([part.labels for part in parts]),
-            np.concatenate([part.ids for part in parts]),
-            _joined([part.groups for part in parts]),
-            _joined([part.same for part in parts]),
+            Rows.concat([part._given[2] for part in parts]),
         )
 
 
@@ -306,7 +296,7 @@ def store_rows(folder: Path, manifest: Manifest, role: str) -> StoredRows:
             decode(small, frames, rows, start)
             start += len(frames)
     files = [folder / shard.file for shard in info.shards if shard.rows]
-    return StoredRows(manifest, files, rows.labels, rows.ids, rows.groups, rows.same)
+    return StoredRows(manifest, files, rows)
 
 
 def _mapped(path: Path) -> mmap.mmap:
@@ -357,6 +347,7 @@ def empty(manifest: Manifest, count: int) -> Rows:
         ids=np.empty(count, np.uint64),
         groups=np.empty(count, np.uint64) if GROUP in manifest.record.slots else None,
         same=np.empty(count, np.uint64) if SAME in manifest.record.slots else None,
+        weights=np.empty(count, np.float32) if manifest.weighting is not None else None,
     )
 
 
@@ -394,6 +385,15 @@ def _decode(manifest: Manifest, frames: np.ndarray, into: Rows) -> None:
         into.groups[:] = values(GROUP, "<u8")
     if into.same is not None:
         into.same[:] = values(SAME, "<u8")
+    weighting = manifest.weighting
+    if into.weights is None or weighting is None:
+        return
+    if weighting.by_class is not None:
+        into.weights[:] = np.array(weighting.by_class, np.float32)[into.labels]
+    elif weighting.column is not None:  # without a mean they are as the source has them
+        into.weights[:] = values(WEIGHT, "<f4") / np.float32(weighting.mean or 1)
+    else:
+        into.weights[:] = 1
 
 
 def _varints(cells: np.ndarray) -> np.ndarray:

@@ -63,7 +63,9 @@ class BoostedTrees:
         patience = settings.patience * ROUNDS_PER_EPOCH
         cap = settings.max_epochs * ROUNDS_PER_EPOCH
         data = self._dataset(train)
-        watched = lightgbm.Dataset(self._matrix(validation), validation.labels, reference=data)
+        watched = lightgbm.Dataset(
+            self._matrix(validation), validation.labels, reference=data, weight=validation.weights
+        )
         curves: dict[str, Any] = {}
 
         booster = lightgbm.train(
@@ -84,7 +86,7 @@ class BoostedTrees:
         predictions = self._predict(booster, validation, best)
         return Fit(
             best=best,
-            loss=loss(self._label.task, validation.labels, predictions),
+            loss=loss(self._label.task, validation.labels, predictions, validation.weights),
             at_cap=best + patience > cap,
             train_curve=train_curve,
             validation_curve=validation_curve,
@@ -115,7 +117,11 @@ class BoostedTrees:
 
     def _dataset(self, rows: AnyRows) -> lightgbm.Dataset:
         return lightgbm.Dataset(
-            self._matrix(rows), rows.labels, categorical_feature=self._categorical, free_raw_data=True
+            self._matrix(rows),
+            rows.labels,
+            weight=rows.weights,
+            categorical_feature=self._categorical,
+            free_raw_data=True,
         )
 
     def _matrix(self, rows: AnyRows) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from kep.artifacts.trials import Declared
 from kep.core.errors import RunError, UserError
 from kep.core.files import write_file
-from kep.data.records import AnyRows, blank_row
+from kep.data.records import AnyRows, Rows, blank_row
 from kep.data.schema import Manifest
 from kep.models import keras_file
 from kep.models.declared import beyond
@@ -27,7 +27,7 @@ from kep.models.keras_training import Course, KerasTraining
 from kep.models.outputs import activation, takes_one_hot
 from kep.models.wrapped import encode_of, network_of, wrapped
 from kep.stats.metrics import loss
-from kep.training.loop import Feed, Gather, Loop, predictor, reported, shapeless
+from kep.training.loop import Feed, Gather, Loop, RowArrays, predictor, reported, shapeless
 from kep.training.machine import TrainingMachine
 from kep.training.monitor import Monitor
 
@@ -151,7 +151,7 @@ class KerasFamily:
             weights = training.synchronised()
             predictions = self._predicted(training.predict, validation)
             # Processes on unlike machines may differ in the last bits; they must stop at the same epoch.
-            validation_loss = self._machine.agreed(loss(self._label.task, validation.labels, predictions), "FIRST")
+            validation_loss = self._machine.agreed(self._loss(validation, predictions), "FIRST")
             fit.validation_curve.append(validation_loss)
             logs = {"loss": fit.train_curve[-1], "val_loss": validation_loss}
             monitor.epoch(epoch, logs | training.extra(feed))
@@ -197,7 +197,7 @@ class KerasFamily:
     def reported(self, model: keras.Model, rows: AnyRows) -> dict[str, float]:
         network = network_of(model)
         rows = rows.take(slice(None))
-        return reported(network, encode_of(model), inputs_of(rows), self._targets(rows, network))
+        return reported(network, encode_of(model), self._whole(rows, network))
 
     def save(self, model: keras.Model, folder: Path) -> None:
         network = network_of(model)
@@ -289,11 +289,16 @@ class KerasFamily:
         return [one for one in self._callbacks(self._hp) if watched or not _watches_validation(one)]
 
     def _gather(self, rows: AnyRows, network: keras.Model) -> Gather:
-        def gather(index: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-            part = rows.take(index)
-            return inputs_of(part), self._targets(part, network)
+        return lambda index: self._whole(rows.take(index), network)
 
-        return gather
+    def _whole(self, rows: Rows, network: keras.Model) -> RowArrays:
+        """Return what the network is fed with, what it learns from it, and how much each row counts."""
+        weights = () if rows.weights is None else (rows.weights,)
+        return (inputs_of(rows), self._targets(rows, network), *weights)
+
+    def _loss(self, rows: AnyRows, predictions: np.ndarray) -> float:
+        """Return the loss of predictions of rows."""
+        return loss(self._label.task, rows.labels, predictions, rows.weights)
 
     def _targets(self, rows: AnyRows, network: keras.Model) -> np.ndarray:
         """What the network learns: class indices [n], 0 and 1 [n, classes] where its loss takes them, or standardised

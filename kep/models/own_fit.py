@@ -26,7 +26,6 @@ from kep.models.keras_family import PREDICTED, KerasFamily
 from kep.models.keras_training import Course
 from kep.models.watch import Begun, UntilItBegins, Watch, miscounted, numbers, of_validation
 from kep.models.wrapped import network_of
-from kep.stats.metrics import loss
 from kep.training.loop import predictor
 from kep.training.machine import TrainingMachine
 from kep.training.monitor import Monitor
@@ -102,7 +101,9 @@ class OwnFit(KerasFamily):
             )
         check_saving(self, model, batch)
         try:
-            self.refit({}, batch, 1, Settings(1, 1, len(batch), seed=0), Monitor())
+            last = self.refit({}, batch, 1, Settings(1, 1, len(batch), seed=0), Monitor())
+            if batch.weights is not None:
+                self._check_weights(batch, last, before)
         except UserError:
             raise
         except Exception as error:
@@ -112,6 +113,24 @@ class OwnFit(KerasFamily):
             ) from error
         return fit.reported
 
+    def _check_weights(self, batch: Rows, last: keras.Model, before: list[np.ndarray]) -> None:
+        """Refuse a fit that makes the same of other weights.
+
+        Args:
+            batch: Rows with weights.
+            last: Model that was trained on them.
+            before: Weights of the untrained model.
+        """
+        other = replace(batch, weights=(1 + np.arange(len(batch)) % 2).astype(np.float32))
+        again = self.refit({}, other, 1, Settings(1, 1, len(batch), seed=0), Monitor())
+        trained = last.get_weights()
+        # Rows that are all zeros may leave weights as they were.
+        if _equal(trained, again.get_weights()) and not _equal(trained, before):
+            raise UserError(
+                f"search.families: fit() of {self.name} takes no notice of sample_weight, and data.weight is set; pass "
+                "it on to model.fit(), or remove data.weight"
+            )
+
     def fit(self, values: Values, train: AnyRows, validation: AnyRows, settings: Settings, monitor: Monitor) -> Fit:
         network, model = self._models(values, settings.seed)
         predict = predictor(model)
@@ -120,7 +139,7 @@ class OwnFit(KerasFamily):
 
         def after(epoch: int, logs: dict[str, float]) -> bool:
             predictions = self._predicted(predict, validation)
-            value = loss(self._label.task, validation.labels, predictions)
+            value = self._loss(validation, predictions)
             fit.train_curve.append(logs.get("loss", np.nan))
             fit.validation_curve.append(value)
             monitor.epoch(epoch, {**_loss_of(logs), "val_loss": value})
@@ -168,9 +187,9 @@ class OwnFit(KerasFamily):
             rows = replace(rows, labels=np.arange(MADE_UP) % self._classes)
         x, y = self._arrays(rows, model)
         model(x[:1])
-        named: dict[str, Any] = {"validation_data": (x, y), "epochs": 1, "callbacks": [*own, UntilItBegins()]}
+        named: dict[str, Any] = {"validation_data": (x, y, *_weights(rows)), "callbacks": [*own, UntilItBegins()]}
         try:
-            self._train(hp, model, x, y, **named, verbose=0, **self._batch(MADE_UP))
+            self._train(hp, model, x, y, **named, epochs=1, verbose=0, **self._batch(MADE_UP), **self._counted(rows))
         except Begun:
             return
 
@@ -202,11 +221,12 @@ class OwnFit(KerasFamily):
             network,
             x,
             y,
-            validation_data=None if validation is None else self._arrays(validation, network),
+            validation_data=None if validation is None else (*self._arrays(validation, network), *_weights(validation)),
             epochs=settings.max_epochs,
             callbacks=[*own, watch],
             verbose=0,
             **self._batch(settings.batch_size),
+            **self._counted(rows),
         )
         self._figures(told)
         return told
@@ -214,6 +234,22 @@ class OwnFit(KerasFamily):
     def _batch(self, size: int) -> dict[str, int]:
         """Return the size of a batch where the fit has a parameter for it; most choose their own."""
         return {"batch_size": size} if "batch_size" in inspect.signature(self._train).parameters else {}
+
+    def _counted(self, rows: AnyRows) -> dict[str, np.ndarray]:
+        """Return the weights of rows for the fit, where they have some.
+
+        Raises:
+            UserError: The fit can't take them.
+        """
+        if rows.weights is None:
+            return {}
+        parameters = inspect.signature(self._train).parameters
+        if "sample_weight" not in parameters and all(one.kind != one.VAR_KEYWORD for one in parameters.values()):
+            raise UserError(
+                f"search.families: fit() of {self.name} takes no sample_weight, and data.weight is set; let it take "
+                "sample_weight, or remove data.weight"
+            )
+        return {"sample_weight": rows.weights.copy()}
 
     def _figures(self, told: Any) -> dict[str, float]:
         """Return the metrics among what a fit returned.
@@ -247,6 +283,10 @@ class OwnFit(KerasFamily):
             x[part] = np.asarray(encode(inputs_of(rows.take(part))))
         # A copy, as x is: a fit may change what it is given.
         return x, np.array(self._targets(rows, network))
+
+
+def _weights(rows: AnyRows) -> tuple[np.ndarray, ...]:
+    return () if rows.weights is None else (rows.weights.copy(),)
 
 
 def _loss_of(logs: dict[str, float]) -> dict[str, float]:

@@ -63,9 +63,17 @@ def problem_of_probabilities(probabilities: np.ndarray) -> str | None:
     return None
 
 
-def loss(task: str, labels: np.ndarray, predictions: np.ndarray) -> float:
-    """Mean of `row_losses`."""
-    return float(np.mean(row_losses(task, labels, predictions)))
+def mean(values: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return the mean of [n] by weights [n], which are not below 0; NaN where all of them are 0."""
+    if weights is None:
+        return float(np.mean(values))
+    total = float(np.sum(weights, dtype=np.float64))
+    return float(np.dot(values, weights.astype(np.float64)) / total) if total else float("nan")
+
+
+def loss(task: str, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return the mean of `row_losses`, by weights [n] where rows count differently."""
+    return mean(row_losses(task, labels, predictions), weights)
 
 
 @dataclass(frozen=True)
@@ -75,14 +83,14 @@ class Metric:
     Attributes:
         direction: "min" or "max": which is better.
         tasks: The tasks that it means something for.
-        value: Function of labels [n] and predictions; binary scores read the probability of the positive class
-            (index 1).
+        value: Function of labels [n], predictions and weights [n] (None: all rows count the same); binary scores read
+            the probability of the positive class (index 1).
         defined: Function of labels [n] and the task: whether they define the value, which is NaN otherwise.
     """
 
     direction: str
     tasks: tuple[str, ...]
-    value: Callable[[np.ndarray, np.ndarray], float]
+    value: Callable[[np.ndarray, np.ndarray, np.ndarray | None], float]
     defined: Callable[[np.ndarray, str], bool] = lambda labels, task: True
 
 
@@ -93,16 +101,18 @@ def _of_labels_that_vary(labels: np.ndarray, task: str) -> bool:
 _CLASSES = ("binary", "multiclass")
 
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric("max", _CLASSES, lambda y, p: float(np.mean(p.argmax(axis=1) == y))),
-    "roc_auc": Metric("max", ("binary",), lambda y, p: _sklearn("roc_auc_score", y, p[:, 1]), _of_labels_that_vary),
-    "pr_auc": Metric(
-        "max", ("binary",), lambda y, p: _sklearn("average_precision_score", y, p[:, 1]), _of_labels_that_vary
+    "accuracy": Metric("max", _CLASSES, lambda y, p, w: mean(p.argmax(axis=1) == y, w)),
+    "roc_auc": Metric(
+        "max", ("binary",), lambda y, p, w: _sklearn("roc_auc_score", y, p[:, 1], w), _of_labels_that_vary
     ),
-    "f1": Metric("max", _CLASSES, lambda y, p: _f1(y, p), lambda y, task: task != "binary" or bool(y.any())),
-    "calibration_error": Metric("min", _CLASSES, lambda y, p: calibration_error(y, p)),
-    "mae": Metric("min", ("regression",), lambda y, p: float(np.mean(np.abs(y - p)))),
-    "rmse": Metric("min", ("regression",), lambda y, p: float(np.sqrt(np.mean(np.square(y - p))))),
-    "r2": Metric("max", ("regression",), lambda y, p: _r2(y, p), _of_labels_that_vary),
+    "pr_auc": Metric(
+        "max", ("binary",), lambda y, p, w: _sklearn("average_precision_score", y, p[:, 1], w), _of_labels_that_vary
+    ),
+    "f1": Metric("max", _CLASSES, lambda y, p, w: _f1(y, p, w), lambda y, task: task != "binary" or bool(y.any())),
+    "calibration_error": Metric("min", _CLASSES, lambda y, p, w: calibration_error(y, p, w)),
+    "mae": Metric("min", ("regression",), lambda y, p, w: mean(np.abs(y - p), w)),
+    "rmse": Metric("min", ("regression",), lambda y, p, w: float(np.sqrt(mean(np.square(y - p), w)))),
+    "r2": Metric("max", ("regression",), lambda y, p, w: _r2(y, p, w), _of_labels_that_vary),
 }
 """Metrics beside the loss. AUCs are scikit-learn's; f1 is of the positive class, or the mean over classes."""
 
@@ -112,10 +122,43 @@ def directions(task: str) -> dict[str, str]:
     return {"loss": "min"} | {name: metric.direction for name, metric in METRICS.items() if task in metric.tasks}
 
 
-def metrics(task: str, labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-    """The loss and every metric of the task; NaN where the rows don't define one (an AUC of one class)."""
-    values = {"loss": loss(task, labels, predictions)}
-    return values | {name: m.value(labels, predictions) for name, m in METRICS.items() if task in m.tasks}
+def metrics(
+    task: str, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None
+) -> dict[str, float]:
+    """Return the loss and every metric of the task; NaN where the rows don't define one (an AUC of one class)."""
+    values = {"loss": loss(task, labels, predictions, weights)}
+    return values | {name: m.value(labels, predictions, weights) for name, m in METRICS.items() if task in m.tasks}
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What predictions of some rows are held against.
+
+    Attributes:
+        task: binary, multiclass or regression.
+        labels: Class indices or numbers, shape [n].
+        weights: How much each row counts, shape [n]; None where all count the same.
+    """
+
+    task: str
+    labels: np.ndarray
+    weights: np.ndarray | None = None
+
+    def take(self, index: np.ndarray) -> "Truth":
+        """Return that of some of the rows."""
+        return Truth(self.task, self.labels[index], None if self.weights is None else self.weights[index])
+
+    def loss(self, predictions: np.ndarray) -> float:
+        """Return the mean loss, by weight."""
+        return loss(self.task, self.labels, predictions, self.weights)
+
+    def losses(self, predictions: np.ndarray) -> np.ndarray:
+        """Return the loss of each row, shape [n], whatever it counts."""
+        return row_losses(self.task, self.labels, predictions)
+
+    def metrics(self, predictions: np.ndarray) -> dict[str, float]:
+        """Return the loss and every metric by name."""
+        return metrics(self.task, self.labels, predictions, self.weights)
 
 
 def check_defined(setting: str, name: str, task: str, labels: np.ndarray) -> None:
@@ -138,38 +181,51 @@ def check_defined(setting: str, name: str, task: str, labels: np.ndarray) -> Non
         )
 
 
-def calibration_bins(labels: np.ndarray, predictions: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
-    """Reliability of the predicted class: mean confidence and accuracy in bins of equal numbers of rows."""
+@dataclass(frozen=True)
+class Bin:
+    """Rows of a similar confidence: their mean confidence, and the share that was predicted right."""
+
+    confidence: float
+    accuracy: float
+    rows: int
+    share: float
+    """Share of all rows, by weight."""
+
+
+def calibration_bins(
+    labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None, bins: int = 10
+) -> list[Bin]:
+    """Return the reliability of the predicted class in bins of equal numbers of rows; those of weight 0 don't count."""
+    if weights is not None:
+        counted = weights > 0
+        labels, predictions, weights = labels[counted], predictions[counted], weights[counted]
     confidence = predictions.max(axis=1)
     right = predictions.argmax(axis=1) == labels
     order = np.argsort(confidence, kind="stable")
-    return [
-        {
-            "confidence": float(confidence[part].mean()),
-            "accuracy": float(right[part].mean()),
-            "rows": len(part),
-        }
-        for part in np.array_split(order, min(bins, len(order)))
-    ]
+    found = []
+    for part in np.array_split(order, min(bins, len(order))) if len(order) else []:
+        own, share = None, len(part) / len(labels)
+        if weights is not None:
+            own = weights[part]
+            share = float(own.sum() / weights.sum())
+        found.append(Bin(mean(confidence[part], own), mean(right[part], own), len(part), share))
+    return found
 
 
-def calibration_error(labels: np.ndarray, predictions: np.ndarray) -> float:
-    """Expected calibration error over `calibration_bins` (Naeini et al. 2015)."""
-    return sum(
-        bin["rows"] / len(labels) * abs(bin["confidence"] - bin["accuracy"])
-        for bin in calibration_bins(labels, predictions)
-    )
+def calibration_error(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return the expected calibration error over `calibration_bins` (Naeini et al. 2015)."""
+    return sum(bin.share * abs(bin.confidence - bin.accuracy) for bin in calibration_bins(labels, predictions, weights))
 
 
-def _sklearn(name: str, labels: np.ndarray, scores: np.ndarray) -> float:
+def _sklearn(name: str, labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> float:
     from sklearn import metrics as sklearn_metrics
 
-    if len(np.unique(labels)) < 2:
+    if len(np.unique(labels if weights is None else labels[weights > 0])) < 2:
         return float("nan")
-    return float(getattr(sklearn_metrics, name)(labels, scores))
+    return float(getattr(sklearn_metrics, name)(labels, scores, sample_weight=weights))
 
 
-def _f1(labels: np.ndarray, predictions: np.ndarray) -> float:
+def _f1(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None) -> float:
     """Return F1 of the positive class for two classes, or the mean over the classes that occur; NaN without one.
 
     scikit-learn's `f1_score` gives the same and takes 10 to 50 times as long, which a bootstrap asks for thousands of
@@ -179,16 +235,22 @@ def _f1(labels: np.ndarray, predictions: np.ndarray) -> float:
     classes = np.unique(labels)
     if predictions.shape[1] == 2:
         classes = classes[classes == 1]
+    if weights is not None:
+        classes = np.intersect1d(classes, labels[weights > 0])
+
+    def count(rows: np.ndarray) -> float:
+        return float(np.sum(rows) if weights is None else np.sum(weights[rows], dtype=np.float64))
+
     scores = [
-        2 * np.sum((given == cls) & (labels == cls)) / (np.sum(given == cls) + np.sum(labels == cls)) for cls in classes
+        2 * count((given == cls) & (labels == cls)) / (count(given == cls) + count(labels == cls)) for cls in classes
     ]
     return float(np.mean(scores)) if scores else float("nan")
 
 
-def _r2(labels: np.ndarray, predictions: np.ndarray) -> float:
+def _r2(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None) -> float:
     """Return scikit-learn's R²; NaN where all labels are equal, for which it would give 0 or 1."""
     from sklearn.metrics import r2_score
 
-    if len(np.unique(labels)) < 2:
+    if len(np.unique(labels if weights is None else labels[weights > 0])) < 2:
         return float("nan")
-    return float(r2_score(labels.astype(np.float64), predictions.astype(np.float64)))
+    return float(r2_score(labels.astype(np.float64), predictions.astype(np.float64), sample_weight=weights))

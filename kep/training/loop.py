@@ -36,11 +36,14 @@ Encode = Callable[[Inputs], Any]
 Compiled = Callable[..., Any]
 """A function that TensorFlow has compiled."""
 
-Gather = Callable[[np.ndarray], tuple[dict[str, np.ndarray], np.ndarray]]
-"""From indices of rows to the model's inputs by name, each of shape [n, …], and its targets [n, …]."""
+RowArrays = tuple[Any, ...]
+"""Some rows: the model's inputs by name, each of shape [n, …], its targets [n, …] and, where rows count differently,
+their weights [n], 1 in the mean. As arrays or as tensors."""
+Gather = Callable[[np.ndarray], RowArrays]
+"""From indices of rows to these rows."""
 
 
-_Block = Future[tuple[Inputs, tf.Tensor]]
+_Block = Future[RowArrays]
 
 
 class Feed:
@@ -56,7 +59,7 @@ class Feed:
         machine: What the training runs on.
 
     Attributes:
-        signature: Specifications of a block's inputs and targets, whatever its number of rows.
+        signature: Specifications of the rows of a block, whatever their number.
         steps_per_block: Optimiser steps of the next block.
         waited: Seconds that the loop has waited for blocks.
     """
@@ -69,12 +72,11 @@ class Feed:
         self.waited = 0.0
         self._gather, self._seed = gather, seed
         self._limit = None if machine.stall_minutes is None else 60 * machine.stall_minutes
-        inputs, targets = gather(np.zeros(1, np.int64))
-        self.signature = (
-            {name: tf.TensorSpec((None, *array.shape[1:]), array.dtype) for name, array in inputs.items()},
-            tf.TensorSpec((None, *targets.shape[1:]), targets.dtype),
+        first = gather(np.zeros(1, np.int64))
+        self.signature = tf.nest.map_structure(
+            lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), first
         )
-        row = sum(array.nbytes for array in [*inputs.values(), targets])
+        row = sum(array.nbytes for array in tf.nest.flatten(first))
         self.most_steps = machine.steps_per_call or max(1, min(STEPS_PER_CALL, BLOCK_BYTES // (row * batch_size)))
         whole = rows // batch_size
         if machine.jit and not machine.steps_per_call and whole:
@@ -93,7 +95,7 @@ class Feed:
             self._order = (number, np.random.default_rng([self._seed, number]).permutation(self.rows))
         return self._order[1]
 
-    def blocks(self, number: int, first: int, last: int) -> Iterator[tuple[int, Inputs, tf.Tensor]]:
+    def blocks(self, number: int, first: int, last: int) -> Iterator[tuple[int, RowArrays]]:
         """Steps `first` to `last` of an epoch, as blocks of several steps.
 
         Args:
@@ -102,20 +104,20 @@ class Feed:
             last: Steps after which the epoch ends.
 
         Yields:
-            The number of steps done after the block, and its rows' inputs and targets as tensors.
+            The number of steps done after the block, and its rows as tensors.
 
         Raises:
             RunError: No rows came within the machine's `stall_minutes`.
         """
         while first < last:
             stop = min(first + self.steps_per_block, last)
-            inputs, targets = self._take((number, first, stop))
+            rows = self._take((number, first, stop))
             if stop < last:
                 following = (number, stop, min(stop + self.steps_per_block, last))
             else:  # the next epoch most probably begins as every epoch does
                 following = (number + 1, 0, min(self.steps_per_block, self.steps_per_epoch))
             self._ahead = (following, self._begin(*following))
-            yield stop, inputs, targets
+            yield stop, rows
             first = stop
 
     def follow(self, seconds: float, steps: int) -> None:
@@ -123,7 +125,7 @@ class Feed:
         if not self._fixed:
             self.steps_per_block = int(min(self.most_steps, max(1, CALL_SECONDS * steps / max(seconds, 1e-6))))
 
-    def _take(self, wanted: tuple[int, int, int]) -> tuple[Inputs, tf.Tensor]:
+    def _take(self, wanted: tuple[int, int, int]) -> RowArrays:
         ahead, self._ahead = self._ahead, None
         block = ahead[1] if ahead and ahead[0] == wanted else self._begin(*wanted)
         started = time.perf_counter()
@@ -150,10 +152,11 @@ class Feed:
         threading.Thread(target=gather, daemon=True).start()
         return future
 
-    def _block(self, number: int, first: int, last: int) -> tuple[Inputs, tf.Tensor]:
-        inputs, targets = self._gather(self.order(number)[first * self.batch_size : last * self.batch_size])
+    def _block(self, number: int, first: int, last: int) -> RowArrays:
+        rows = self._gather(self.order(number)[first * self.batch_size : last * self.batch_size])
         with tf.device("CPU:0"):
-            return {name: tf.constant(array) for name, array in inputs.items()}, tf.constant(targets)
+            block: RowArrays = tf.nest.map_structure(tf.constant, rows)
+            return block
 
 
 class Loop:
@@ -198,13 +201,14 @@ class Loop:
 
         Replicas need them before the step is traced, and a checkpoint has values for them.
         """
-        inputs, targets = self._signature
-        rows = {name: tf.zeros((1, *spec.shape[1:]), spec.dtype) for name, spec in inputs.items()}
-        labels = tf.zeros((1, *targets.shape[1:]), targets.dtype)
-        weights = () if self._machine.strategy is None else (tf.ones(1),)
+        inputs, targets, *weights = tf.nest.map_structure(
+            lambda spec: tf.zeros((1, *spec.shape[1:]), spec.dtype), self._signature
+        )
+        if self._machine.strategy is not None:
+            weights = [tf.ones(1)]
         with self._machine.scope():
             # Keras's `fit` does the same; there is no public way.
-            self.model._symbolic_build(data_batch=(self._encode(rows), labels, *weights))
+            self.model._symbolic_build(data_batch=(self._encode(inputs), targets, *weights))
 
     def epoch(
         self,
@@ -230,9 +234,9 @@ class Loop:
             self.model.reset_metrics()
         loss = 0.0
         last = feed.steps_per_epoch if steps is None else min(steps, feed.steps_per_epoch)
-        for done, inputs, targets in feed.blocks(number, first, last):
+        for done, rows in feed.blocks(number, first, last):
             started = time.perf_counter()
-            loss = self._block(inputs, targets)
+            loss = self._block(rows)
             seconds = time.perf_counter() - started
             # The first call traces and compiles.
             if self._traced:
@@ -243,28 +247,30 @@ class Loop:
             after(done)
         return loss
 
-    def _block(self, inputs: Inputs, targets: tf.Tensor) -> float:
+    def _block(self, given: RowArrays) -> float:
         """Trains on a block; returns the epoch's mean loss so far."""
-        rows, batch = int(targets.shape[0]), self._batch_size
+        rows, batch = int(given[1].shape[0]), self._batch_size
         whole = rows // batch * batch
         if self._machine.strategy is None:
             if not self._machine.jit:
-                return float(self._run(inputs, targets))
-            loss = self._run(inputs, targets, batch) if whole else 0.0
+                return float(self._run(*given))
+            loss = self._run(given, batch) if whole else 0.0
             if whole < rows:
-                rest = {name: array[whole:] for name, array in inputs.items()}
-                loss = self._run(rest, targets[whole:], rows - whole)
+                loss = self._run(tf.nest.map_structure(lambda array: array[whole:], given), rows - whole)
             return float(loss)
+        inputs, targets, *own = given
+        weights = own[0] if own else tf.ones(rows)
         if whole:
-            self._run({name: array[:whole] for name, array in inputs.items()}, targets[:whole], tf.ones(whole))
+            self._run(*tf.nest.map_structure(lambda array: array[:whole], (inputs, targets, weights)))
         total, count = self._totals()
         if whole == rows:
             return float(total / count)
         # The filled batch counts as its rows.
         short = rows - whole
         fill = np.resize(np.arange(whole, rows), batch)
-        weights = np.where(np.arange(batch) < short, batch / short, 0).astype(np.float32)
-        self._run({name: tf.gather(array, fill) for name, array in inputs.items()}, tf.gather(targets, fill), weights)
+        factors = np.where(np.arange(batch) < short, batch / short, 0).astype(np.float32)
+        filled = tf.nest.map_structure(lambda array: tf.gather(array, fill), (inputs, targets, weights))
+        self._run(filled[0], filled[1], filled[2] * factors)
         total_after, count_after = self._totals()
         last = (total_after - total) / (count_after - count)
         return float((total + last * short) / (count + short))
@@ -278,11 +284,11 @@ def _on_one_device(model: keras.Model, encode: Encode, feed: Feed) -> Compiled:
     batch_size = feed.batch_size
 
     @tf.function(input_signature=feed.signature)
-    def run(inputs: Inputs, targets: tf.Tensor) -> tf.Tensor:
+    def run(*rows: Any) -> tf.Tensor:
         loss = tf.constant(0.0)
-        for start in tf.range(0, tf.shape(targets)[0], batch_size):
-            batch = {name: array[start : start + batch_size] for name, array in inputs.items()}
-            logs = model.train_step((encode(batch), targets[start : start + batch_size]))
+        for start in tf.range(0, tf.shape(rows[1])[0], batch_size):
+            inputs, *rest = tf.nest.map_structure(lambda array, at=start: array[at : at + batch_size], rows)
+            logs = model.train_step((encode(inputs), *rest))
             loss = tf.cast(logs["loss"], tf.float32)
         return loss
 
@@ -293,11 +299,11 @@ def _whole_under_xla(model: keras.Model, encode: Encode) -> Compiled:
     """The same, all of it compiled by XLA, which wants every shape known: rows beyond the last batch are left out."""
 
     @tf.function(jit_compile=True)
-    def run(inputs: Inputs, targets: tf.Tensor, size: int) -> tf.Tensor:
+    def run(rows: RowArrays, size: int) -> tf.Tensor:
         loss = tf.constant(0.0)
-        for start in tf.range(0, targets.shape[0] // size * size, size):
-            batch = {name: _part(array, start, size) for name, array in inputs.items()}
-            logs = model.train_step((encode(batch), _part(targets, start, size)))
+        for start in tf.range(0, rows[1].shape[0] // size * size, size):
+            inputs, *rest = tf.nest.map_structure(lambda array, at=start: _part(array, at, size), rows)
+            logs = model.train_step((encode(inputs), *rest))
             loss = tf.cast(logs["loss"], tf.float32)
         return loss
 
@@ -313,7 +319,7 @@ def _replicated(model: keras.Model, encode: Encode, feed: Feed, strategy: tf.dis
     def step(inputs: Inputs, targets: tf.Tensor, weights: tf.Tensor) -> None:
         model.train_step((encode(inputs), targets, weights))
 
-    @tf.function(input_signature=[*feed.signature, tf.TensorSpec((None,), tf.float32)])
+    @tf.function(input_signature=[*feed.signature[:2], tf.TensorSpec((None,), tf.float32)])
     def run(inputs: Inputs, targets: tf.Tensor, weights: tf.Tensor) -> None:
         @tf.function
         def one(start: tf.Tensor) -> None:
@@ -351,7 +357,7 @@ def shapeless(model: keras.Model, encode: Encode, feed: Feed) -> str | None:
 
     XLA compiles such a model anew for every size that it meets, or not at all on a TPU.
     """
-    inputs, _ = feed.signature
+    inputs = feed.signature[0]
     batch = {name: tf.TensorSpec((feed.batch_size, *spec.shape[1:]), spec.dtype) for name, spec in inputs.items()}
     graph = tf.function(lambda rows: model(encode(rows), training=True)).get_concrete_function(batch).graph
     unknown = (one for one in graph.get_operations() if not all(out.shape.is_fully_defined() for out in one.outputs))
@@ -364,23 +370,20 @@ def _part(array: tf.Tensor, start: tf.Tensor, size: int) -> tf.Tensor:
     return tf.slice(array, [start, *[0] * len(rest)], [size, *rest])
 
 
-def reported(
-    model: keras.Model, encode: Encode, inputs: dict[str, np.ndarray], targets: np.ndarray, batch_size: int = 2048
-) -> dict[str, float]:
+def reported(model: keras.Model, encode: Encode, rows: RowArrays, batch_size: int = 2048) -> dict[str, float]:
     """The metrics that the model was compiled with, over all rows, by its own `test_step`.
 
     Args:
         model: Compiled Keras model.
         encode: Turns a dictionary of raw tensors into what the model takes.
-        inputs: Arrays by name, each of shape [n, …].
-        targets: Shape [n, …], as the model was trained with.
+        rows: Arrays of the rows, targets as the model was trained with.
         batch_size: Rows of a step; it does not change the metrics.
     """
-    step = tf.function(lambda x, y: model.test_step((encode(x), y)), reduce_retracing=True)
+    step = tf.function(lambda x, *rest: model.test_step((encode(x), *rest)), reduce_retracing=True)
     model.reset_metrics()
-    for start in range(0, len(targets), batch_size):
+    for start in range(0, len(rows[1]), batch_size):
         part = slice(start, start + batch_size)
-        step({name: tf.constant(array[part]) for name, array in inputs.items()}, tf.constant(targets[part]))
+        step(*tf.nest.map_structure(lambda array, part=part: tf.constant(array[part]), rows))
     return _numbers(model.get_metrics_result())
 
 

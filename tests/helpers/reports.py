@@ -8,6 +8,7 @@ import numpy as np
 from kep.components.evaluate.scores import intervals, pictures
 from kep.config.run_file import validate
 from kep.data.schema import Manifest
+from kep.stats.metrics import Truth
 
 MODELS = ("mlp-000", "baseline", "average of members", "ensemble")
 
@@ -128,11 +129,14 @@ def whole(manifest: Manifest, trials: int = 6, candidates: int = 2, epochs: int 
                     "rows": rows,
                     "scores": {
                         name: {
-                            metric: score.model_dump() for metric, score in intervals(task, labels, one, 100, 0).items()
+                            metric: score.model_dump()
+                            for metric, score in intervals(Truth(task, labels), one, 100, 0).items()
                         }
                         for name, one in predicted.items()
                     },
-                    "pictures": pictures(manifest, labels, predicted["ensemble"], 0).model_dump(mode="json"),
+                    "pictures": pictures(manifest, Truth(task, labels), predicted["ensemble"], 0).model_dump(
+                        mode="json"
+                    ),
                     "slices": {},
                     "against": {
                         name: {"value": -0.1, "low": -0.2, "high": 0.1, "rows": rows}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from kep.engines.local.job import Outcome
 from tests.helpers.commands import command, environment, kep, write_run
@@ -152,3 +153,29 @@ def test_a_relative_folder_of_champions_lies_beside_the_run_file(copied):
     assert done.returncode == 0, done.stdout
     assert (copied / "shared" / "champion.json").exists()
     assert 'did you mean "shared"' not in done.stdout
+
+
+@pytest.mark.slow
+def test_rows_count_as_much_as_they_weigh_from_the_search_to_the_report(tmp_path):
+    """With balanced classes the baseline's loss is that of a coin."""
+    both = {"families": ["mlp", "boosted_trees"], "max_trials": 4, "max_epochs": 6, "top_n": 2}
+    file = churn(tmp_path, data=SOURCE | {"weight": "balanced"}, search=both, best_epoch={"max_epochs": 6, "seeds": 1})
+    done = kep("run", file, "--runs", tmp_path / "runs")
+    assert done.returncode == 0, done.stdout
+    folder = tmp_path / "runs" / "churn" / "latest"
+    report = json.loads((folder / "report.json").read_text())
+    artifacts = Outcome.load(folder).artifacts
+    stored = np.load(Path(artifacts["evaluation"]) / "predictions.npz")
+    weights = np.array(report["manifest"]["weighting"]["by_class"])[stored["labels"]]
+    scores = report["evaluation"]["scores"]
+    assert scores["baseline"]["loss"]["value"] == pytest.approx(np.log(2))
+    for name in ("ensemble", report["members"][0]["id"]):
+        own = stored[name][:, 1]
+        expected = roc_auc_score(stored["labels"], own, sample_weight=weights)
+        assert scores[name]["roc_auc"]["value"] == pytest.approx(expected)
+        given = np.where(stored["labels"] == 1, own, 1 - own)
+        assert scores[name]["loss"]["value"] == pytest.approx(np.average(-np.log(given), weights=weights))
+    assert report["weights"]["validation_loss"] < np.log(2)
+    # The rarer class is predicted with more than its share.
+    assert stored["ensemble"][:, 1].mean() > stored["labels"].mean() + 0.05
+    assert "Each class counts the same" in (folder / "report.html").read_text()

@@ -61,7 +61,8 @@ class Reference:
     def measure(self, name: str, bytes: int, ms: float, predictions: np.ndarray) -> Measurement:
         """Compares predictions of the test rows."""
         task, labels = self.manifest.label.task, self.test.labels
-        score, before = (METRICS[self.metric].value(labels, side) for side in (predictions, self.stored))
+        weights, value = self.test.weights, METRICS[self.metric].value
+        score, before = (value(labels, side, weights) for side in (predictions, self.stored))
         lost = score / max(before, 1e-12) - 1 if task == "regression" else before - score
         same = None
         if task != "regression":
@@ -73,7 +74,7 @@ class Reference:
             ms=ms,
             score=score,
             lost=lost,
-            loss=loss(task, labels, predictions),
+            loss=loss(task, labels, predictions, weights),
             same=same,
             difference=difference,
         )

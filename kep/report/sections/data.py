@@ -36,6 +36,7 @@ def data(manifest: Manifest) -> View:
         "more_columns": max(0, len(manifest.columns) - MOST_COLUMNS),
         "any_missing": sum(column.missing > 0 for column in manifest.columns),
         "ignored": manifest.ignored,
+        "weighting": _weighting(manifest),
         "duplicates": manifest.duplicates,
         "split": f"{split.rule}{by}, {shares}, seed {split.seed}",
         "label": manifest.label,
@@ -112,3 +113,11 @@ def _classes(label: Label, roles: Mapping[str, RoleInfo]) -> View | None:
         for index in order
     ]
     return {"chart": drawn, "rows": rows, "roles": list(counts), "hidden": hidden, "number": len(names)}
+
+
+def _weighting(manifest: Manifest) -> str:
+    """Return how much rows count, in a sentence; empty where all count the same."""
+    if manifest.weighting is None:
+        return ""
+    how = manifest.weighting.column and f'A row counts as much as its column "{manifest.weighting.column}" says'
+    return f"{how or 'Each class counts the same'}: in every loss and metric, and in the ensemble's weights."

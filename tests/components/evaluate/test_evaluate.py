@@ -19,7 +19,7 @@ from kep.components.retrain.retrain import run as retrain
 from kep.components.weigh.weigh import run as weigh
 from kep.data.records import Records
 from kep.models.ensemble import Ensemble
-from kep.stats.metrics import loss
+from kep.stats.metrics import Truth, loss
 from kep.stats.observed import travelling
 from kep.stats.pooling import pool
 from tests.helpers.artifacts import candidate, member, run_record
@@ -205,8 +205,8 @@ def test_what_a_member_adds_is_the_loss_without_it_the_others_renormalised():
     rng = np.random.default_rng(0)
     y = rng.normal(size=200)
     predictions = {"a": y + 1, "b": y - 1, "c": y + 3}
-    told = without(predictions, Own(a=0.5, b=0.4, c=0.1), "regression", y, 100, seed=0)
+    told = without(predictions, Own(a=0.5, b=0.4, c=0.1), Truth("regression", y), 100, seed=0)
     assert told["c"].loss == pytest.approx((5 / 9 - 4 / 9) ** 2)
     assert told["b"].value == pytest.approx((5 / 6 + 3 / 6) ** 2 - (0.5 - 0.4 + 0.3) ** 2)
     assert told["b"].low > 0
-    assert without({"a": y}, Own(a=1.0), "regression", y, 100, seed=0) == {}
+    assert without({"a": y}, Own(a=1.0), Truth("regression", y), 100, seed=0) == {}

@@ -7,7 +7,7 @@ from kep.artifacts.evaluation import Difference, Interval, Slice
 from kep.components.evaluate import scores
 from kep.components.evaluate.scores import intervals, paired_difference, pictures, slices
 from kep.data.records import Records
-from kep.stats.metrics import metrics, row_losses
+from kep.stats.metrics import Truth, metrics, row_losses
 
 
 def numbers(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -28,7 +28,7 @@ def expected_half_width(labels: np.ndarray, predictions: np.ndarray) -> float:
 
 def test_the_interval_of_a_mean_loss_is_its_standard_error_around_it():
     labels, predictions = numbers(800)
-    table = intervals("regression", labels, predictions, 1000, seed=1)
+    table = intervals(Truth("regression", labels), predictions, 1000, seed=1)
     assert {name: score.value for name, score in table.items()} == metrics("regression", labels, predictions)
     assert half_widths(table, "loss") == pytest.approx([expected_half_width(labels, predictions)] * 2, rel=0.2)
 
@@ -39,13 +39,13 @@ def test_the_interval_of_many_rows_is_that_of_all_of_them(monkeypatch):
     drawn = []
     scores.resampled(drawn.append, len(labels), 3, seed=1)
     assert [len(rows) for rows in drawn] == [400] * 3
-    table = intervals("regression", labels, predictions, 1000, seed=1)
+    table = intervals(Truth("regression", labels), predictions, 1000, seed=1)
     assert half_widths(table, "loss") == pytest.approx([expected_half_width(labels, predictions)] * 2, rel=0.2)
 
 
 def test_intervals_follow_the_seed():
     labels, predictions = numbers(100)
-    first, again, other = (intervals("regression", labels, predictions, 100, seed) for seed in (1, 1, 2))
+    first, again, other = (intervals(Truth("regression", labels), predictions, 100, seed) for seed in (1, 1, 2))
     assert first == again
     assert first["loss"].low != other["loss"].low
     assert first["loss"].value == other["loss"].value
@@ -63,9 +63,9 @@ def test_a_metric_that_most_resamples_do_not_define_has_no_interval():
     labels = np.zeros(40, int)
     labels[0] = 1  # about 64 % of the resamples hold this row, so that the AUC is defined in them
     predictions = np.tile([0.6, 0.4], (40, 1))
-    table = intervals("binary", labels, predictions, 100, seed=0)
+    table = intervals(Truth("binary", labels), predictions, 100, seed=0)
     assert np.isfinite([table["roc_auc"].low, table["roc_auc"].high]).all()
-    table = intervals("binary", np.zeros(40, int), predictions, 100, seed=0)
+    table = intervals(Truth("binary", np.zeros(40, int)), predictions, 100, seed=0)
     assert table["roc_auc"] == Interval(value=None, low=None, high=None)
     assert table["accuracy"] == Interval(value=1.0, low=1.0, high=1.0)
 
@@ -73,7 +73,7 @@ def test_a_metric_that_most_resamples_do_not_define_has_no_interval():
 def test_a_negative_difference_means_that_ours_is_better():
     labels, theirs = numbers(500)
     ours = labels + 0.5 * (theirs - labels)
-    difference = paired_difference("regression", labels, ours, theirs, 500, seed=0)
+    difference = paired_difference(Truth("regression", labels), ours, theirs, 500, seed=0)
     losses = row_losses("regression", labels, ours) - row_losses("regression", labels, theirs)
     assert difference.value == pytest.approx(losses.mean())
     half = 1.96 * losses.std() / np.sqrt(500)
@@ -81,7 +81,7 @@ def test_a_negative_difference_means_that_ours_is_better():
     assert difference.high == pytest.approx(losses.mean() + half, rel=0.1)
     assert difference.high < 0
     assert difference.rows == 500
-    swapped = paired_difference("regression", labels, theirs, ours, 500, seed=0)
+    swapped = paired_difference(Truth("regression", labels), theirs, ours, 500, seed=0)
     assert [swapped.value, swapped.low, swapped.high] == pytest.approx(
         [-difference.value, -difference.high, -difference.low]
     )
@@ -89,13 +89,13 @@ def test_a_negative_difference_means_that_ours_is_better():
 
 def test_the_difference_of_equal_predictions_is_surely_zero():
     labels, ours = numbers(100)
-    difference = paired_difference("regression", labels, ours, ours.copy(), 100, seed=0)
+    difference = paired_difference(Truth("regression", labels), ours, ours.copy(), 100, seed=0)
     assert difference == Difference(value=0, low=0, high=0, rows=100)
 
 
 def test_pairing_removes_what_both_share():
     labels, ours = numbers(500)
-    difference = paired_difference("regression", labels, ours, ours + 0.001, 200, seed=0)
+    difference = paired_difference(Truth("regression", labels), ours, ours + 0.001, 200, seed=0)
     assert difference.high - difference.low < 0.01 * 2 * expected_half_width(labels, ours)
 
 
@@ -165,7 +165,7 @@ def test_slices_of_few_different_numbers_hold_every_row_once(churn, values):
 
 def test_confusion_counts_true_rows_against_given_columns(churn):
     manifest, rows, predictions = churn
-    confusion = np.array(pictures(manifest, rows.labels, predictions, 0).confusion)
+    confusion = np.array(pictures(manifest, Truth(manifest.label.task, rows.labels), predictions, 0).confusion)
     given = predictions.argmax(axis=1)
     for true in (0, 1):
         for answer in (0, 1):
@@ -175,7 +175,7 @@ def test_confusion_counts_true_rows_against_given_columns(churn):
 
 def test_the_roc_curve_goes_from_corner_to_corner_with_finite_thresholds(churn):
     manifest, rows, predictions = churn
-    roc = np.array(pictures(manifest, rows.labels, predictions, 0).roc)
+    roc = np.array(pictures(manifest, Truth(manifest.label.task, rows.labels), predictions, 0).roc)
     assert roc[0].tolist() == [0, 0, 1]
     assert roc[-1, :2].tolist() == [1, 1]
     assert np.isfinite(roc).all()
@@ -188,14 +188,14 @@ def test_the_roc_curve_goes_from_corner_to_corner_with_finite_thresholds(churn):
 def test_a_long_roc_curve_keeps_its_ends(churn, monkeypatch):
     manifest, rows, predictions = churn
     monkeypatch.setattr(scores, "POINTS", 10)
-    roc = pictures(manifest, rows.labels, predictions, 0).roc
+    roc = pictures(manifest, Truth(manifest.label.task, rows.labels), predictions, 0).roc
     assert len(roc) == 10
     assert (roc[0][:2], roc[-1][:2]) == ((0, 0), (1, 1))
 
 
 def test_rows_of_one_class_have_no_roc_curve(churn):
     manifest, rows, predictions = churn
-    drawn = pictures(manifest, np.zeros(len(rows), int), predictions, 0)
+    drawn = pictures(manifest, Truth(manifest.label.task, np.zeros(len(rows), int)), predictions, 0)
     assert drawn.model_fields_set - {"roc"} == {"confusion", "calibration"}
     assert drawn.roc is None
 
@@ -203,10 +203,10 @@ def test_rows_of_one_class_have_no_roc_curve(churn):
 def test_residuals_are_pairs_of_prediction_and_label_and_bounded(records, monkeypatch):
     manifest = Records(records("houses"), "evaluate").manifest
     labels, predictions = numbers(60)
-    pairs = pictures(manifest, labels, predictions, 0).residuals
+    pairs = pictures(manifest, Truth(manifest.label.task, labels), predictions, 0).residuals
     assert pairs == [(p, y) for p, y in zip(predictions, labels, strict=True)]
     monkeypatch.setattr(scores, "POINTS", 25)
-    fewer = pictures(manifest, labels, predictions, 0).residuals
+    fewer = pictures(manifest, Truth(manifest.label.task, labels), predictions, 0).residuals
     assert len({tuple(pair) for pair in fewer}) == 25
     assert set(map(tuple, fewer)) < set(map(tuple, pairs))
-    assert fewer == pictures(manifest, labels, predictions, 0).residuals
+    assert fewer == pictures(manifest, Truth(manifest.label.task, labels), predictions, 0).residuals

@@ -89,6 +89,8 @@ SETTINGS = {
         "exclude": ["price"],
     },
     "parquet": TABLE | {"source": "parquet", "max_categories": 4},
+    "weights": TABLE | {"weight": "score"},
+    "balanced": TABLE | {"weight": "balanced"},
     "glob": TABLE | {"source": "csv/[0-3].csv"},
     "images": {"source": "images", "shard_mb": 0.001},
 }

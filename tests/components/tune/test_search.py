@@ -10,7 +10,7 @@ from kep.components.tune.execute import Order
 from kep.components.tune.search import Plan
 from kep.components.tune.suggest import ORACLES, POPULATION, No, Suggestion, suggest
 from kep.config.search import Objective, SearchSettings
-from kep.stats.metrics import row_losses
+from kep.stats.metrics import Truth, row_losses
 from tests.helpers.trials import recorded
 
 EPOCHS = 9
@@ -114,9 +114,9 @@ def test_candidates_complement_each_other(tmp_path):
         trials.append(recorded(number, "f", {"x": number}, 0, "complete", score=0.1, loss=0.1))
         study.save(trials[-1], predictions)
     trials.append(recorded(3, "f", {"x": 3}, 0, "infeasible", reason="NaN"))
-    chosen = choose(study, trials, labels, "binary", top_n=2)
+    chosen = choose(study, trials, Truth("binary", labels), top_n=2)
     assert {trial.number for trial in chosen} in ({0, 2}, {1, 2})
-    assert len(choose(study, trials, labels, "binary", top_n=9)) == 3
+    assert len(choose(study, trials, Truth("binary", labels), top_n=9)) == 3
 
 
 def invented(tmp_path, losses: np.ndarray) -> tuple[TrialStore, list[Trial], np.ndarray]:
@@ -135,17 +135,17 @@ def test_the_best_of_equals_is_corrected_to_what_they_are_worth(tmp_path):
     losses = np.random.default_rng(0).exponential(0.5, (200, 40))
     study, trials, labels = invented(tmp_path, losses)
     lowest, error = losses.mean(axis=0).min(), 0.5 / np.sqrt(200)
-    corrected = corrected_loss(study, trials, labels, "binary", 0)
+    corrected = corrected_loss(study, trials, Truth("binary", labels), 0)
     assert lowest < 0.5 - 1.5 * error
     assert abs(corrected - 0.5) < 1.5 * error
-    assert corrected == corrected_loss(study, trials, labels, "binary", 0)
+    assert corrected == corrected_loss(study, trials, Truth("binary", labels), 0)
 
 
 def test_a_clear_winner_needs_no_correction(tmp_path):
     losses = np.random.default_rng(0).exponential(0.5, (200, 5))
     losses[:, 1:] += 1
     study, trials, labels = invented(tmp_path, losses)
-    assert corrected_loss(study, trials, labels, "binary", 0) == pytest.approx(losses[:, 0].mean(), rel=0.02)
+    assert corrected_loss(study, trials, Truth("binary", labels), 0) == pytest.approx(losses[:, 0].mean(), rel=0.02)
 
 
 def test_hyperband_trains_the_best_of_a_rung_longer():
@@ -284,5 +284,5 @@ def test_candidates_of_one_family_are_at_most_so_many_and_of_different_configura
     for number, (family, x, loss) in enumerate([("a", 1, 0.5), ("a", 2, 0.2), ("a", 2, 0.1), ("b", 1, 0.9)]):
         trials.append(recorded(number, family, {"x": x}, 0, "complete", score=loss, loss=loss))
         study.save(trials[-1], np.tile(np.float32([np.exp(-loss), 1 - np.exp(-loss)]), (4, 1)))
-    assert [trial.number for trial in choose(study, trials, labels, "binary", top_n=4)] == [2, 0, 3]
-    assert [trial.number for trial in choose(study, trials, labels, "binary", 4, max_per_family=1)] == [2, 3]
+    assert [trial.number for trial in choose(study, trials, Truth("binary", labels), top_n=4)] == [2, 0, 3]
+    assert [trial.number for trial in choose(study, trials, Truth("binary", labels), 4, max_per_family=1)] == [2, 3]

@@ -191,7 +191,7 @@ def test_a_score_is_the_mean_over_seeds_of_the_deployed_metric():
     problem = classes(metric="accuracy", pooling="geometric")
     weights = np.array([0.2, 0.5, 0.3])
     expected = [
-        METRICS["accuracy"].value(problem.y, pool([own[..., k] for k in range(3)], weights, "geometric"))
+        METRICS["accuracy"].value(problem.y, pool([own[..., k] for k in range(3)], weights, "geometric"), None)
         for own in problem.full
     ]
     assert -problem.values(weights[:, None])[0] == pytest.approx(np.mean(expected))
@@ -315,3 +315,44 @@ def test_members_that_hardly_count_are_dropped(monkeypatch):
     problem = Problem(np.random.default_rng(5).beta(3, 1, (1, 500, 12)))
     plain = METHODS["exact_bagged"](problem, 0)
     assert fit("exact_bagged", problem, FREE, 0)[plain < 0.3 * plain.max()].sum() == 0
+
+
+REPEATED = {
+    "log-loss": probabilities(rows=60, seeds=2),
+    "geometric": classes(rows=60, pooling="geometric"),
+    "regression": numbers(rows=60),
+    "accuracy": classes(rows=60, metric="accuracy"),
+}
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_a_row_that_counts_twice_is_two_rows(name):
+    problem = REPEATED[name]
+    counts = np.random.default_rng(1).integers(0, 4, problem.rows)
+    weighted = dataclasses.replace(problem, counts=ways.relative(counts))
+    repeated = problem.take(np.repeat(np.arange(problem.rows), counts))
+    some = np.array([0.2, 0.5, 0.3])
+    assert weighted.loss(some) == pytest.approx(repeated.loss(some))
+    assert weighted.values(np.array(grid(0.25)).T) == pytest.approx(repeated.values(np.array(grid(0.25)).T))
+    for one, other in zip(weighted.derivatives(some), repeated.derivatives(some), strict=True):
+        np.testing.assert_allclose(one, other)
+    if problem.metric == "loss":
+        assert weighted.tolerance == pytest.approx(repeated.tolerance)
+        # Where the optimum is flat the weights may differ, their losses do not.
+        assert weighted.loss(exact(weighted, 0)) == pytest.approx(repeated.loss(exact(repeated, 0)), abs=1e-6)
+
+
+def test_cross_fitted_losses_count_as_their_rows():
+    problem = numbers(rows=60)
+    counts = ways.relative(np.arange(60) % 3)
+    losses, _ = cross_fitted(
+        lambda part: np.array([1.0, 0, 0]), dataclasses.replace(problem, counts=counts), folds=4, seed=0
+    )
+    assert losses.mean() == pytest.approx(np.average(problem.row_losses(np.array([1.0, 0, 0])), weights=counts))
+    assert (losses[::3] == 0).all()
+
+
+def test_rows_of_which_none_counts_count_the_same():
+    counts = np.r_[np.ones(30), np.zeros(30)]
+    part = dataclasses.replace(numbers(rows=60), counts=counts).take(np.arange(40, 50))
+    assert (part.counts == 1).all()

@@ -2,17 +2,19 @@
 
 import base64
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from kep.core.errors import UserError
 from kep.data.records import Records
+from kep.data.schema import Weighting
 from kep.models.encode import Encode, encoding, inputs_of
 from kep.models.ensemble import raw_features
 from kep.models.family import Settings
 from kep.models.registry import check_fit, family, specs, travelling
-from kep.stats.metrics import loss
+from kep.stats.metrics import Truth, loss
 from kep.training.monitor import Monitor
 from tests.helpers.families import defaults, made
 
@@ -56,6 +58,34 @@ def test_a_family_keeps_its_contract(name, source, records, tmp_path):
     member.save(model, tmp_path)
     loaded = family({"name": name}, data.manifest).load(tmp_path)
     np.testing.assert_array_equal(member.predict(loaded, validation), member.predict(model, validation))
+
+
+def high(predictions: np.ndarray) -> float:
+    """Mean probability of the last class, or mean number."""
+    return float((predictions if predictions.ndim == 1 else predictions[:, -1]).mean())
+
+
+@pytest.mark.parametrize(("name", "source"), [case for case in CASES if case[1] != "digits"])
+def test_rows_count_as_much_as_they_weigh(name, source, records):
+    data = Records(records(source), "tune")
+    manifest = data.manifest.model_copy(update={"weighting": Weighting(column="w", mean=1.0)})
+    middle = np.median(data.load("train").labels)
+    # Rows above the middle, or of the positive class, count little.
+    train, validation = (
+        replace(rows, weights=np.where(rows.labels > middle, 0.02, 1).astype(np.float32))
+        for rows in map(data.load, ("train", "validation"))
+    )
+    member, plain = family({"name": name}, manifest), family({"name": name}, data.manifest)
+    member.check(train)
+    fit = member.fit(defaults(member), train, validation, SETTINGS, Monitor())
+    same = [replace(rows, weights=None) for rows in (train, validation)]
+    other = plain.fit(defaults(member), *same, SETTINGS, Monitor())
+    truth = Truth(manifest.label.task, validation.labels, validation.weights)
+    assert fit.loss == pytest.approx(truth.loss(fit.predictions), rel=1e-6)
+    assert fit.loss == pytest.approx(min(fit.validation_curve), rel=1e-4)
+    assert high(fit.predictions) < high(other.predictions)
+    again = member.refit(defaults(member), train, fit.best, SETTINGS, Monitor())
+    assert high(member.predict(again, validation)) < high(other.predictions)
 
 
 def test_another_seed_trains_another_model(records):

@@ -9,6 +9,7 @@ import pytest
 from kep.components.tune.space import discover
 from kep.core.errors import UserError
 from kep.data.records import Records
+from kep.data.schema import Weighting
 from kep.models.family import Settings
 from kep.stats.metrics import loss
 from kep.training.monitor import Monitor
@@ -247,3 +248,42 @@ def test_keras_does_not_choose_xla_by_itself(own, rows):
     network, _ = made(own, "Guide", rows[0])._models({}, 0)
     assert network.jit_compile is False
     assert isinstance(network, keras.Model)
+
+
+COUNTED = """
+class Plain(Compiled):
+    def fit(self, hp, model, x, y, validation_data, epochs, callbacks, verbose):
+        return model.fit(x, y, validation_data=validation_data, epochs=epochs, callbacks=callbacks, verbose=verbose)
+
+class Careless(Compiled):
+    def fit(self, hp, model, x, y, validation_data, epochs, callbacks, **kwargs):
+        return model.fit(x, y, validation_data=validation_data, epochs=epochs, callbacks=callbacks, verbose=0)
+"""
+
+
+@pytest.fixture
+def counted(rows):
+    """Rows of which those of class 1 count nothing."""
+    manifest, *roles = rows
+    weighting = Weighting(column="w", mean=1.0)
+    parts = [replace(part, weights=(part.labels == 0).astype(np.float32)) for part in roles]
+    return manifest.model_copy(update={"weighting": weighting}), *parts
+
+
+def test_weights_of_rows_reach_a_fit(own, counted):
+    manifest, train, validation = counted
+    member = made(own, "Guide", manifest)
+    member.check(train)
+    fit = member.fit(defaults(member), train, validation, SETTINGS, Monitor())
+    assert fit.loss == pytest.approx(loss("binary", validation.labels, fit.predictions, validation.weights))
+    # Only class 0 was worth anything.
+    assert fit.predictions[:, 0].mean() > 0.8
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("Plain", "takes no sample_weight"), ("Careless", "takes no notice of sample_weight")]
+)
+def test_a_fit_that_can_not_count_rows_is_refused(own, counted, name, words):
+    (own / "own.py").write_text(OWN + COUNTED)
+    with pytest.raises(UserError, match=words):
+        made(own, name, counted[0]).check(counted[1])

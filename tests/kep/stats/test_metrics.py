@@ -116,8 +116,8 @@ def test_calibration_by_hand():
     predictions = np.array([[0.4, 0.6]] * 5 + [[0.9, 0.1]] * 5)
     labels = np.array([1, 1, 1, 0, 0] + [0] * 5)
     low, high = calibration_bins(labels, predictions, bins=2)
-    assert low == pytest.approx({"confidence": 0.6, "accuracy": 0.6, "rows": 5})
-    assert high == pytest.approx({"confidence": 0.9, "accuracy": 1.0, "rows": 5})
+    assert (low.confidence, low.accuracy, low.rows, low.share) == pytest.approx((0.6, 0.6, 5, 0.5))
+    assert (high.confidence, high.accuracy, high.rows, high.share) == pytest.approx((0.9, 1.0, 5, 0.5))
     # Ten bins of one row: |0.6 - 1| three times, |0.6 - 0| twice, |0.9 - 1| five times.
     assert calibration_error(labels, predictions) == pytest.approx((3 * 0.4 + 2 * 0.6 + 5 * 0.1) / 10)
 
@@ -126,9 +126,9 @@ def test_every_row_is_in_one_calibration_bin_also_of_few_rows():
     for rows in (1, 7, 103):
         labels, predictions = classes(3, rows)
         bins = calibration_bins(labels, predictions)
-        assert sum(bin["rows"] for bin in bins) == rows
+        assert sum(bin.rows for bin in bins) == rows
         assert len(bins) == min(rows, 10)
-        confidence = [bin["confidence"] for bin in bins]
+        confidence = [bin.confidence for bin in bins]
         assert confidence == sorted(confidence)
 
 

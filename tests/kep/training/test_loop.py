@@ -35,8 +35,13 @@ class Fed:
     """A loop with the feed of all rows."""
 
     def __init__(self, network: keras.Model, data: tuple[dict, np.ndarray], seed: int = 3) -> None:
-        inputs, labels = data
-        self.feed = Feed(lambda i: ({n: a[i] for n, a in inputs.items()}, labels[i]), len(labels), BATCH, seed)
+        inputs, labels, *weights = data
+        self.feed = Feed(
+            lambda i: ({n: a[i] for n, a in inputs.items()}, labels[i], *(own[i] for own in weights)),
+            len(labels),
+            BATCH,
+            seed,
+        )
         self._loop = Loop(network, lambda batch: batch["numeric"], self.feed)
 
     def epoch(self, number: int, steps: int | None = None) -> float:
@@ -62,6 +67,23 @@ def test_the_loop_ends_with_the_weights_and_losses_of_keras_fit(data):
         loss = train.epoch(epoch)
         rows = order(epoch)
         history = keras_own.fit(x[rows], labels[rows], batch_size=BATCH, shuffle=False, verbose=0).history
+        assert loss == pytest.approx(history["loss"][0], rel=1e-5)
+    for a, b in zip(ours.get_weights(), keras_own.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    assert not same_weights(ours, model())
+
+
+def test_rows_count_as_in_keras_fit(data):
+    ours, keras_own = model(), model()
+    x, labels = data[0]["numeric"], data[1]
+    weights = np.random.default_rng(1).gamma(1, 1, ROWS).astype(np.float32)
+    train = loop(ours, (*data, weights))
+    for epoch in range(1, 4):
+        loss = train.epoch(epoch)
+        rows = order(epoch)
+        history = keras_own.fit(
+            x[rows], labels[rows], sample_weight=weights[rows], batch_size=BATCH, shuffle=False, verbose=0
+        ).history
         assert loss == pytest.approx(history["loss"][0], rel=1e-5)
     for a, b in zip(ours.get_weights(), keras_own.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
