@@ -39,12 +39,26 @@ def locked(lock: Path) -> dict[str, str]:
         if name not in images:
             raise UserError(f"--images: {lock} has no image {name}; let the build write it again")
     for name, image in images.items():
-        if not _BY_DIGEST.fullmatch(str(image)):
-            raise UserError(
-                f"--images: {name} is {image}, which is not pinned by its digest (repository@sha256:…), so the cloud "
-                "could run other code under the same name tomorrow"
-            )
+        check_pinned("--images", name, str(image))
     return {str(name): str(image) for name, image in images.items()}
+
+
+def check_pinned(option: str, name: str, image: str) -> None:
+    """Refuse an image that is not named by its digest.
+
+    Args:
+        option: What gave it.
+        name: Which image it is, for the message.
+        image: Name of the image.
+
+    Raises:
+        UserError: It is named by a tag, or by nothing.
+    """
+    if not _BY_DIGEST.fullmatch(image):
+        raise UserError(
+            f"{option}: {name} is {image}, which is not pinned by its digest (repository@sha256:…), so the cloud "
+            "could run other code under the same name tomorrow"
+        )
 
 
 def assign(spec: dict[str, Any], images: Mapping[str, str], machines: Mapping[str, Machine]) -> None:

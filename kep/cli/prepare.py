@@ -69,3 +69,20 @@ def space(file: RunFilePath, overrides: Overrides = None) -> None:
         from kep.engines.space import show
 
     console.print(show(settings, file.parent))
+
+
+@app.command(epilog="Example: kep dockerfile churn.yaml --base europe-docker.pkg.dev/shop/kep/cpu@sha256:…")
+def dockerfile(
+    file: RunFilePath,
+    base: Annotated[str, typer.Option(metavar="IMAGE", help="The published image, by its digest.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The Dockerfile to write.")] = Path("Dockerfile"),
+    overrides: Overrides = None,
+) -> None:
+    """Write the Dockerfile of an image with the packages that a run file's own families need."""
+    from kep.config.run_file import load
+    from kep.models.registry import travelling
+    from kep.pipelines.derived import write_dockerfile
+
+    settings = load(file, overrides)
+    packages = write_dockerfile(file, travelling(settings.search.families, file.parent), base, output)
+    console.print(f"wrote {output}: {', '.join(packages)}", soft_wrap=True)

@@ -198,6 +198,9 @@ def validate(content: dict[str, Any]) -> RunFile:
     except ValidationError as error:
         # A value that fits no branch of a union is one mistake: the first branch's sentence says it.
         first = {tuple(_path(mistake)): mistake for mistake in reversed(error.errors())}
+        # Nor does the branch of a word say anything of a list with a mistake in it.
+        inside = {path[:end] for path in first for end in range(len(path))}
+        first = {path: one for path, one in first.items() if one["type"] != "literal_error" or path not in inside}
         raise UserError("\n".join(_sentence(mistake) for mistake in reversed(first.values()))) from None
 
 
@@ -286,13 +289,18 @@ def _is_branch(part: str | int) -> bool:
     return isinstance(part, str) and ("[" in part or part in ("constrained-int", "constrained-float", "int", "float"))
 
 
+def _section(annotation: Any) -> type[Section] | None:
+    """Return the first section in an annotation, such as one of the items of a list."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next(filter(None, map(_section, get_args(annotation))), None)
+
+
 def _keys(parents: list[str | int]) -> list[str]:
     """Return the keys of the section at a path of keys."""
     section: Any = RunFile
     for part in parents:
         if isinstance(part, int):  # an index of a list, whose section the key before it names
             continue
-        annotation = section.model_fields[part].annotation
-        options = [annotation, *get_args(annotation)]
-        section = next(o for o in options if isinstance(o, type) and issubclass(o, Section))
+        section = _section(section.model_fields[part].annotation)
     return list(section.model_fields)

@@ -1,9 +1,9 @@
 """Settings of the hyperparameter search."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
 from kep.config.section import Count, Epochs, Section
 
@@ -18,13 +18,39 @@ class Objective(Section):
     """Better direction; needed only for a metric of your model."""
 
 
+def _empty(value: Any) -> bool:
+    return not value
+
+
+class OwnFamily(Section):
+    """A family of your own, with what it needs beside its file."""
+
+    file: str
+    """path/to/file.py:build, relative to the run file."""
+    packages: Annotated[list[str], Field(exclude_if=_empty)] = []
+    """Packages that it needs, as pip names them, such as [einops==0.8.1]; an image for it: kep dockerfile"""
+    requirements: Annotated[str | None, Field(exclude_if=_empty)] = None
+    """A file with more of them, one a line, such as requirements.txt."""
+    arguments: Annotated[dict[str, JsonValue], Field(exclude_if=_empty)] = {}
+    """Arguments that its HyperModel is made with, by name."""
+
+
+def _branch(entry: Any) -> str:
+    return "[own]" if isinstance(entry, dict | OwnFamily) else "[name]"
+
+
+FamilyEntry = Annotated[Annotated[str, Tag("[name]")] | Annotated[OwnFamily, Tag("[own]")], Discriminator(_branch)]
+"""A family in the run file: a name, or a section of one's own."""
+
+
 class SearchSettings(Section):
     """The hyperparameter search."""
 
-    families: Annotated[list[str], Field(min_length=1)] | Literal["auto"] = "auto"
+    families: Annotated[list[FamilyEntry], Field(min_length=1)] | Literal["auto"] = "auto"
     """mlp, cnn, boosted_trees, hyperresnet, hyperxception, hyperefficientnet (hyperefficientnet:imagenet begins with
     ImageNet's weights, which Keras downloads), or your own path/to/file.py:build (KerasTuner's build(hp), or a
-    HyperModel, also with its own fit). auto: mlp and boosted_trees for tables, and cnn too for images"""
+    HyperModel, also with its own fit); {file: path/to/file.py:build, packages: […], requirements: FILE, arguments: {…}}
+    says what it needs. auto: mlp and boosted_trees for tables, and cnn too for images"""
     tuner: Literal["bayesian", "random", "grid", "hyperband", "evolution", "vizier"] = "bayesian"
     """bayesian (Gaussian process) | random | grid | hyperband (many short trainings, the best ones longer) |
     evolution (the better ones of the latest trials, changed a little) | vizier (Vertex AI's service)"""

@@ -12,6 +12,7 @@ from kep.components.tune.objective import resolve
 from kep.components.weigh import weigh as ensembling
 from kep.config.run_file import RunFile
 from kep.core.errors import UserError, nearest
+from kep.models.needs import check_packages
 from kep.models.registry import automatic, check_fit, travelling
 from kep.pipelines.steps import STEPS
 from kep.runtime.hardware import global_batch, plan
@@ -31,8 +32,9 @@ def check(settings: RunFile, base: Path, runs: Path) -> Group:
     Raises:
         UserError: What a run would refuse before it trains.
     """
-    seen = survey(settings, base, MOST_SURVEYED)
     travelled = travelling(settings.search.families, base)
+    check_packages([] if isinstance(travelled, str) else travelled)
+    seen = survey(settings, base, MOST_SURVEYED)
     families = automatic(_images(seen)) if isinstance(travelled, str) else travelled
     return Group(_data(seen), _columns(seen), _work(settings, seen, [family["name"] for family in families], runs))
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kep.config.hardware import TrialHardware
+from kep.config.search import FamilyEntry, OwnFamily
 from kep.core.errors import UserError, nearest
 from kep.data.schema import Manifest
 from kep.models.carried import install, modules_of, packed, parsed, unpacked
 from kep.models.family import Build, Family, reason
+from kep.models.needs import check_arguments, check_packages, packages_of
 
 PREMADE = ("hyperresnet", "hyperxception", "hyperefficientnet")
 """KerasTuner's own spaces (kep/models/premade.py)."""
@@ -23,25 +25,33 @@ Spec = dict[str, Any]
 """A family on its way to the steps, as `travelling` describes it."""
 
 
-def travelling(names: list[str] | str, base: Path) -> list[Spec] | Literal["auto"]:
+def travelling(entries: list[FamilyEntry] | str, base: Path) -> list[Spec] | Literal["auto"]:
     """What the families of a run file are on their way to the steps: a user's own source travels with the run.
 
     Args:
-        names: Names of built-in families, `TRAINED`, or `path/to/file.py:build` relative to `base`; or "auto", which
-            stays as it is until the data are known.
+        entries: Names of built-in families, `TRAINED`, or `path/to/file.py:build` relative to `base`, also with what
+            it needs; or "auto", which stays as it is until the data are known.
         base: Folder of the run file.
 
     Returns:
         One dictionary per family with `name`, `weights` where they were asked for, and `file` (its name), `function`
-        and `source` (compressed, base64) for a user's own; `modules` where it imports some from its folder.
+        and `source` (compressed, base64) for a user's own; `modules` where it imports some from its folder; `packages`
+        and `arguments` where the run file gives some.
 
     Raises:
-        UserError: A name is neither, a file does not exist, or two families share a name or the name of a module.
+        UserError: A name is neither, a file does not exist, a requirement is none, or two families share a name or the
+            name of a module.
     """
-    if names == "auto":
+    if isinstance(entries, str):
         return "auto"
     families: list[Spec] = []
-    for name in names:
+    for entry in entries:
+        name = name_of(entry)
+        if not isinstance(entry, str) and not name.partition(":")[0].endswith(".py"):
+            raise UserError(
+                f'search.families: "{name}" is no file of your own, which packages and arguments are for; expected '
+                "{file: path/to/file.py:build, …}"
+            )
         if name in BUILT_IN:
             families.append({"name": name})
             continue
@@ -65,7 +75,10 @@ def travelling(names: list[str] | str, base: Path) -> list[Spec] | Literal["auto
         stem = path.stem if function == "build" else f"{path.stem}_{function}"
         own = {"name": stem.lower(), "file": path.name, "function": function, "source": packed(path.read_bytes())}
         modules = modules_of(path, base)
-        families.append(own | ({"modules": modules} if modules else {}))
+        more: Spec = {"modules": modules}
+        if isinstance(entry, OwnFamily):
+            more |= {"packages": packages_of(entry, base), "arguments": entry.arguments}
+        families.append(own | {key: value for key, value in more.items() if value})
     twice = {family["name"] for family in families if [f["name"] for f in families].count(family["name"]) > 1}
     if twice:
         raise UserError(f'search.families: two families are called "{min(twice)}"; rename a file or remove one')
@@ -93,18 +106,23 @@ def _check_source(path: Path, function: str) -> None:
         raise UserError(f"search.families: {path.name} has no function {function}{nearest(function, defined)}")
 
 
-def check_fit(names: Iterable[str], images: bool, task: str) -> None:
+def name_of(entry: FamilyEntry) -> str:
+    """Return the name of a family in the run file; of one's own, its file and function."""
+    return entry if isinstance(entry, str) else entry.file
+
+
+def check_fit(entries: Iterable[FamilyEntry], images: bool, task: str) -> None:
     """Refuses built-in families that can't learn this data.
 
     Args:
-        names: As in the run file; those of a user's own are passed over.
+        entries: As in the run file; those of a user's own are passed over.
         images: Whether the features are images.
         task: binary, multiclass or regression.
 
     Raises:
         UserError: With the families that can.
     """
-    for name in (name.partition(":")[0] for name in names):
+    for name in (name_of(entry).partition(":")[0] for entry in entries):
         if name in ("cnn", *PREMADE) and not images:
             raise UserError(f"search.families: {name} needs images, and the data are a table; use mlp or boosted_trees")
         if name in PREMADE and task == "regression":
@@ -193,6 +211,7 @@ def _user_code(spec: Spec) -> tuple[Build, Build | None, Callable[..., Any] | No
     """The user's `build(hp)`, the `callbacks(hp)` that the file may hold beside it, and a HyperModel's own `fit`."""
     import keras_tuner
 
+    check_packages([spec])
     file, function = spec["file"], spec["function"]
     source = unpacked(spec["source"])
     install(spec.get("modules", {}))
@@ -207,14 +226,17 @@ def _user_code(spec: Spec) -> tuple[Build, Build | None, Callable[..., Any] | No
         defined = [name for name, value in namespace.items() if callable(value)]
         raise UserError(f"search.families: {file} has no function {function}{nearest(function, defined)}")
     build = namespace[function]
+    arguments = spec.get("arguments", {})
     if isinstance(build, type) and issubclass(build, keras_tuner.HyperModel):
+        check_arguments(f"{function} of {file}", build, arguments)
         try:
-            build = build()
+            build = build(**arguments)
         except Exception as error:
-            raise UserError(
-                f"search.families: {function} of {file} can't be made without arguments ({reason(error)}); give "
-                f"defaults, or name an instance, such as {file}:model with model = {function}(…) in it"
-            ) from error
+            raise UserError(f"search.families: {function} of {file} can't be made: {reason(error)}") from error
+    elif arguments:
+        raise UserError(
+            f"search.families: {function} of {file} is no class of a HyperModel, which arguments are for; remove them"
+        )
     if not isinstance(build, keras_tuner.HyperModel):
         return build, namespace.get("callbacks"), None
     own = type(build).fit is not keras_tuner.HyperModel.fit

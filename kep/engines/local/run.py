@@ -29,6 +29,8 @@ from kep.engines.local.job import Job, Outcome
 from kep.engines.local.results import finish, results_table
 from kep.engines.preflight import MOST_SURVEYED, devices, survey
 from kep.engines.progress import View
+from kep.models.needs import check_packages
+from kep.models.registry import travelling
 from kep.pipelines.images import LOCAL
 from kep.pipelines.parameters import arguments, check_path, codes, located, versions, whole_code, with_champion
 from kep.pipelines.steps import STEPS
@@ -67,6 +69,9 @@ def run(
     from kep.pipelines.compile import compile_training
 
     address = mirror.checked_address(runs, settings.name)
+    families = travelling(settings.search.families, base)
+    if runner == "subprocess" and not isinstance(families, str):
+        check_packages(families)
     if size(settings.data, base) <= MOST_SURVEYED:
         survey(settings, base)
     devices(settings)

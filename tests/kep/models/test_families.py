@@ -206,7 +206,10 @@ def test_a_model_that_does_not_fit_is_refused_after_one_batch(own, records, func
         ("gone.py:build", "no file gone.py"),
         ("own.py:biuld", 'has no function biuld; did you mean "build"'),
         ("broken.py:build", "broken.py is not Python: .* in line 1"),
-        ("own.py:Sized", r"Sized of own.py can't be made without arguments \(TypeError.*'units'\); give defaults"),
+        (
+            "own.py:Sized",
+            r'Sized of own.py needs the argument "units"; give it as \{file: …, arguments: \{units: …\}\}',
+        ),
     ],
 )
 def test_a_family_that_does_not_exist_is_refused(own, records, name, words):
