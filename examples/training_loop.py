@@ -11,10 +11,14 @@ import tensorflow as tf
 
 
 class Looped(keras_tuner.HyperModel):
+    def __init__(self, units):
+        super().__init__()
+        self.units = units
+
     def build(self, hp):
         return keras.Sequential(
             [
-                keras.layers.Dense(hp.Choice("units", [8, 16, 32]), activation="relu"),
+                keras.layers.Dense(hp.Choice("units", self.units), activation="relu"),
                 keras.layers.Dropout(hp.Float("rate", 0.0, 0.4, step=0.2)),
                 keras.layers.Dense(2, activation="softmax"),
             ]

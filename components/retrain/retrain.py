@@ -74,7 +74,8 @@ def run(
             if not place.chief:
                 return
             place.family.save(model, step.out)
-        placement = Placement(strategy=place.plan.strategy, devices=place.plan.devices, batch_size=place.batch_size)
+        batch = place.batch_size if place.family.looped else None
+        placement = Placement(strategy=place.plan.strategy, devices=place.plan.devices, batch_size=batch)
     done = _Done(units, settings.epochs, model_seed, ("train", "validation"), placement)
     _write(step.out, chosen, data.manifest, spec, done)
 

@@ -3,7 +3,7 @@
 import operator
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from kep.artifacts.weights import Member, Pooling
 from kep.core.json_model import JsonFolder, JsonModel
@@ -17,8 +17,8 @@ class Placement(JsonModel):
 
     strategy: str
     devices: int
-    batch_size: int
-    """Rows of an optimiser step over all replicas."""
+    batch_size: int | None
+    """Rows of an optimiser step over all replicas; None where the family has no such batches, or sets them itself."""
 
 
 class TrainedMember(Member, JsonFolder):
@@ -35,7 +35,7 @@ class TrainedMember(Member, JsonFolder):
     """Roles that it was trained on."""
     rows: int
     """Rows of those roles."""
-    spec: dict[str, str | dict[str, str]]
+    spec: dict[str, JsonValue]
     """Its family as it travels, a user's own with its source."""
     hardware: Placement | None
     """None where it was not retrained."""

@@ -106,8 +106,9 @@ def placed(step: Step, spec: Spec, manifest: Manifest, hardware: str, batch_size
             chosen = one_device(where, asked, member.name, chosen)
             machine = replace(machine, strategy=None)
             batch, _ = global_batch(where, asked, batch_size, 1)
+        rows = batch if member.looped else "its own number of"
         step.progress(
-            f"{chosen.strategy} on {chosen.device.upper()}: {chosen.reason}; {batch} rows a step, {machine.precision}"
+            f"{chosen.strategy} on {chosen.device.upper()}: {chosen.reason}; {rows} rows a step, {machine.precision}"
             + {True: ", XLA", None: ", XLA for long trainings of dense layers"}.get(machine.jit, "")
         )
         try:

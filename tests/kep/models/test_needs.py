@@ -4,12 +4,14 @@ from importlib.metadata import version
 
 import pytest
 
+from kep.artifacts.member import TrainedMember
 from kep.config.search import OwnFamily
 from kep.core.errors import UserError
 from kep.data.records import Records
 from kep.models.needs import check_packages
 from kep.models.registry import family, travelling
 from kep.pipelines.parameters import arguments
+from tests.helpers.artifacts import member
 from tests.helpers.commands import kep as run_kep
 from tests.helpers.commands import write_run
 
@@ -156,3 +158,9 @@ def test_arguments_are_part_of_what_a_search_depends_on(folder):
 
     assert families(arguments={"units": [3]}) != families(arguments={"units": [4]})
     assert families(arguments={"units": [3]}) == families(arguments={"units": [3]}, packages=[])
+
+
+def test_a_member_keeps_what_its_family_needs(folder, manifest, tmp_path):
+    own = spec(folder, packages=["numpy"], arguments={"units": [3, 5]})
+    member("own-000", 1.0, family="own_sized", spec=own).save(tmp_path)
+    assert family(TrainedMember.load(tmp_path).spec, manifest).space().values == {"units": 3}
