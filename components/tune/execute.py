@@ -73,7 +73,9 @@ class Executor:
                 raise ValueError(problem)
             measured = metrics(self.task, self.validation.labels, fit.predictions, self.validation.weights)
             if objective not in measured:
-                told = fit.reported or member.reported(fit.model(), self.validation)
+                told = fit.reported
+                if objective not in told:
+                    told = told | member.reported(fit.model(), self.validation)
                 if objective not in told:
                     raise ValueError(f"{objective} was not reported; there were {', '.join(told) or 'no metrics'}")
                 measured[objective] = told[objective]

@@ -27,7 +27,7 @@ def packages_of(family: OwnFamily, base: Path) -> list[str]:
         path = base / family.requirements
         if not path.is_file():
             raise UserError(f"search.families: {family.file}: no file {family.requirements} in {base}")
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             text = line.partition(" #")[0].strip()
             if text and not text.startswith("#"):
                 lines.append((path.name, text))

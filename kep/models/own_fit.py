@@ -5,7 +5,7 @@ given, measures the loss on the validation rows; so the best epoch is known what
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -111,7 +111,7 @@ class OwnFit(KerasFamily):
                 f"search.families: fit() of {self.name} fails without validation rows, which retrain has none of "
                 f"(validation_data=None): {reason(error)}"
             ) from error
-        return fit.reported
+        return self.reported(model, batch) | fit.reported
 
     def _check_weights(self, batch: Rows, last: keras.Model, before: list[np.ndarray]) -> None:
         """Refuse a fit that makes the same of other weights.
@@ -145,7 +145,8 @@ class OwnFit(KerasFamily):
             monitor.epoch(epoch, {**_loss_of(logs), "val_loss": value})
             if value < fit.loss:
                 fit.best, fit.loss, fit.predictions = epoch, value, predictions
-                fit.reported, course.best = of_validation(logs), network.get_weights()
+                fit.reported = of_validation(logs, _trained_metrics(network))
+                course.best = network.get_weights()
                 return False
             return not np.isfinite(value) or epoch - fit.best >= settings.patience
 
@@ -175,8 +176,8 @@ class OwnFit(KerasFamily):
         return self._with(course.best, values, settings.seed)
 
     def reported(self, model: keras.Model, rows: AnyRows) -> dict[str, float]:
-        """Return the compiled metrics; a model that is not compiled has none."""
-        return super().reported(model, rows) if network_of(model).compiled else {}
+        """Return the compiled metrics; a model that is not compiled with a loss has none."""
+        return super().reported(model, rows) if getattr(network_of(model), "loss", None) else {}
 
     def _declare(self, hp: keras_tuner.HyperParameters) -> None:
         """Let the fit declare its hyperparameters too: it is begun, and ended where it would train."""
@@ -291,6 +292,14 @@ def _weights(rows: AnyRows) -> tuple[np.ndarray, ...]:
 
 def _loss_of(logs: dict[str, float]) -> dict[str, float]:
     return {"loss": logs["loss"]} if "loss" in logs else {}
+
+
+def _trained_metrics(network: keras.Model) -> Collection[str]:
+    """Return the names of the compiled metrics, which Keras gives to figures of the train rows in an epoch's logs."""
+    try:
+        return network.get_metrics_result() if network.compiled else ()
+    except ValueError:  # not built, so it is not Keras that trains
+        return ()
 
 
 def _equal(ours: list[np.ndarray], theirs: list[np.ndarray]) -> bool:

@@ -1,6 +1,6 @@
 """The callback by which a user's own `fit` is watched: it counts the epochs, and says when there were enough."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import keras
@@ -74,6 +74,8 @@ class Watch(keras.callbacks.Callback):
                 f"search.families: fit() of {self._name} does not call the callbacks that it is given, so its best "
                 "epoch can't be known; pass callbacks on to model.fit(), or call on_epoch_end(epoch, logs) of each"
             )
+        if self.epochs > self._asked:  # and the fit caught what `on_epoch_end` raised
+            raise miscounted(self._name, f"more than {self._asked}")
         if whole and not self.enough and self.epochs != self._asked:
             raise miscounted(self._name, f"{self.epochs} of {self._asked}")
 
@@ -108,12 +110,15 @@ def numbers(logs: Mapping[str, Any]) -> Logs:
     return {name: float(np.asarray(value)) for name, value in logs.items() if np.ndim(value) == 0}
 
 
-def of_validation(logs: Logs) -> Logs:
+def of_validation(logs: Logs, trained: Collection[str] = ()) -> Logs:
     """Return the metrics that logs tell of the validation rows, by their plain names.
 
-    A figure without `val_` is one of the validation rows too where there is none with it: a loop of a user's own names
-    them as it likes. The loss is not among them.
+    A loop of a user's own names its figures as it likes, so those without `val_` count too, but for the loss.
+
+    Args:
+        logs: Figures by name.
+        trained: Names that Keras gives to figures of the train rows.
     """
     watched = {name.removeprefix("val_"): value for name, value in logs.items() if name.startswith("val_")}
-    told = {name: value for name, value in logs.items() if not name.startswith("val_")} | watched
-    return {name: value for name, value in told.items() if name != "loss"}
+    free = {name: value for name, value in logs.items() if not name.startswith("val_") and name not in trained}
+    return {name: value for name, value in (free | watched).items() if name != "loss"}

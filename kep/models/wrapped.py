@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kep.core.errors import UserError
 from kep.models.encode import Encode
 
 _HALVES = ("bfloat16", "float16")
@@ -26,9 +27,14 @@ def wrapped(
         columns: Raw columns by name, for shapes and types.
         end: Returns the activation that makes probabilities of outputs of a shape, or None.
         name: Name of the model.
+
+    Raises:
+        UserError: The network has several outputs.
     """
     inputs = {key: keras.Input(array.shape[1:], dtype=array.dtype.name, name=key) for key, array in columns.items()}
     output = network(encode(inputs))
+    if isinstance(output, dict | list | tuple):
+        raise UserError(f"search.families: {name} must have one output, it has {len(output)}")
     if activation := end(output.shape):
         output = keras.layers.Activation(activation, dtype="float32", name="probabilities")(output)
     return keras.Model(inputs, output, name=name)

@@ -50,6 +50,18 @@ def binary_two(hp): return made(2, "sigmoid", "binary_crossentropy")
 def squares(hp): return made(2, "softmax", "mse")
 def hinge(hp): return made(2, None, lambda y, p: keras.ops.mean(p))
 
+def several(hp):
+    rows = keras.Input((30,))
+    model = keras.Model(rows, [layers.Dense(2, "softmax")(rows), layers.Dense(1)(rows)])
+    model.compile("adam", ["sparse_categorical_crossentropy", "mse"])
+    return model
+
+def several(hp):
+    rows = keras.Input((30,))
+    model = keras.Model(rows, [layers.Dense(2, "softmax")(rows), layers.Dense(1)(rows)])
+    model.compile("adam", ["sparse_categorical_crossentropy", "mse"])
+    return model
+
 class Loop(HyperModel):
     def build(self, hp):
         return keras.Sequential([layers.Dense(2)])
@@ -104,6 +116,7 @@ def test_a_head_whose_meaning_is_certain_gives_probabilities(own, rows, head, tm
             "linear",
             "own_linear are not probabilities, since its last layer is linear; end it in softmax or sigmoid, or",
         ),
+        ("several", "own_several must have one output, it has 2"),
         ("linear_one", "own_linear_one are not probabilities, since its last layer is linear"),
         ("hinge", "own_hinge are not probabilities, since its last layer is linear"),
         ("Loop", "own_loop are not probabilities, since its last layer is linear"),

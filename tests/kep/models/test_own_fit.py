@@ -75,6 +75,17 @@ class Metrics(Compiled):
         history = model.fit(*args, **kwargs)
         return {"val_loss": history.history["loss"][-1], "mine": 0.25}
 
+class Unwatched(Compiled):
+    def fit(self, hp, model, x, y, validation_data=None, **kwargs):
+        return model.fit(x, y, **kwargs)
+
+class Swallowing(Compiled):
+    def fit(self, hp, model, x, y, callbacks, **kwargs):
+        try:
+            history = model.fit(x, y, epochs=5, callbacks=callbacks, verbose=0)
+        except Exception:
+            return 0.0
+
 class Deaf(Compiled):
     def fit(self, hp, model, x, y, epochs, **kwargs):
         return model.fit(x, y, epochs=epochs, verbose=0)
@@ -169,6 +180,7 @@ def test_a_fit_of_ones_own_keeps_the_contract_of_families(own, rows, name, tmp_p
         ("Fixed", r"fit\(\) of own_fixed trained more than 1 epochs that it was asked for; pass epochs on"),
         ("Once", r"fit\(\) of own_once trained 1 of 2 epochs"),
         ("Long", r"fit\(\) of own_long trained more than 2 epochs"),
+        ("Swallowing", r"fit\(\) of own_swallowing trained more than 2 epochs"),
         ("Twice", r"own_twice fails on one batch: TypeError in line \d+ of own.py: .*multiple values .*'epochs'"),
         ("Silent", r"fit\(\) of own_silent returned None; return the History of model\.fit\(\), a number, or a dict"),
         ("Validated", r"fit\(\) of own_validated fails without validation rows.*validation_data=None.*TypeError"),
@@ -209,6 +221,16 @@ def test_a_search_can_optimise_what_a_fit_tells(own, rows):
     assert set(fits["Loop"].reported) == {"my_metric"}
     assert fits["Metrics"].reported["mine"] == 0.25
     assert "loss" not in fits["Metrics"].reported
+
+
+def test_a_metric_of_train_rows_is_no_score(own, rows):
+    manifest, train, validation = rows
+    member = made(own, "Unwatched", manifest)
+    assert "accuracy" in member.check(train)  # measured on the model
+    fit = member.fit({}, train, validation, replace(SETTINGS, max_epochs=2), Monitor())
+    assert "accuracy" not in fit.reported
+    accuracy = (fit.predictions.argmax(axis=1) == validation.labels).mean()
+    assert member.reported(fit.model(), validation)["accuracy"] == pytest.approx(accuracy, abs=1e-6)
 
 
 def test_early_stopping_ends_a_fit_and_a_loop_that_does_not_listen_adds_nothing(own, rows):
