@@ -5,6 +5,7 @@ given, measures the loss on the validation rows; so the best epoch is known what
 """
 
 import inspect
+import logging
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import cached_property
@@ -63,6 +64,7 @@ class OwnFit(KerasFamily):
     ) -> None:
         super().__init__(name, build, manifest, machine, callbacks)
         self._train = train
+        logging.getLogger("tensorflow").addFilter(_worth_saying)
         self._classes = manifest.label.classes and len(manifest.label.classes)
 
     @cached_property
@@ -292,6 +294,11 @@ def _weights(rows: AnyRows) -> tuple[np.ndarray, ...]:
 
 def _loss_of(logs: dict[str, float]) -> dict[str, float]:
     return {"loss": logs["loss"]} if "loss" in logs else {}
+
+
+def _worth_saying(record: logging.LogRecord) -> bool:
+    """Leave out that functions are traced again: each model's fit has its own."""
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def _trained_metrics(network: keras.Model) -> Collection[str]:
