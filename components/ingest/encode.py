@@ -11,7 +11,8 @@ from kep.components.ingest.plan import ColumnPlan
 from kep.config.data import Split
 from kep.core.errors import UserError
 from kep.data import columns
-from kep.data.schema import Column
+from kep.data.records import Dates
+from kep.data.schema import USUAL, Column
 from kep.data.sources.unit import Unit
 
 _NUMBER = r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*"
@@ -38,7 +39,7 @@ def read_keys(unit: Unit, plan: ColumnPlan, split: Split) -> Keys:
     """Ids, labels and split keys of the rows of one unit."""
     parts = []
     for batch in unit.read(*unit.args):
-        hashes = [feature_hashes(batch, column) for column in plan.features]
+        hashes = feature_hashes(batch, plan.features)
         labels = columns.label_indices(batch[plan.label.name], plan.label)
         if plan.label.classes is not None:
             labels = labels.astype(np.int32)
@@ -59,23 +60,32 @@ def identities(batch: pa.RecordBatch, plan: ColumnPlan) -> np.ndarray:
     hashes = []
     for name in plan.identified_by:
         array = batch[name]
-        if exact and (empty := int(columns.is_missing(array).sum())):
+        reading = plan.readings.get(name, USUAL)
+        if exact and (empty := int(columns.is_missing(array, reading).sum())):
             raise UserError(f'data.id: column "{name}" is empty in {empty:,} of {len(array):,} rows; fill it')
         if name in images:
             hashes.append(columns.image_hashes(columns.pixels(array, images[name])))
         else:
-            hashes.append(columns.identity_hashes(array, name, exact))
+            hashes.append(columns.identity_hashes(array, name, reading, exact))
     return columns.row_ids(hashes)
 
 
-def feature_hashes(batch: pa.RecordBatch, column: Column) -> np.ndarray:
-    """uint64 [n] of one feature."""
-    array = batch[column.name]
-    if column.kind == "image":
-        return columns.image_hashes(columns.pixels(array, column))
-    if column.kind == "categorical":
-        return columns.category_hashes(*columns.texts(array, column.name), column.name)
-    return columns.number_hashes(columns.floats(array, column.name, column.kind), column.name)
+def feature_hashes(batch: pa.RecordBatch, features: list[Column]) -> list[np.ndarray]:
+    """uint64 [n] of each feature."""
+    hashes = []
+    given = {name: batch[name] for name in batch.schema.names}
+    times = Dates(given)
+    for column in features:
+        if column.of:
+            hashes.append(columns.number_hashes(times.part(column), column.name))
+        elif column.kind == "image":
+            hashes.append(columns.image_hashes(columns.pixels(given[column.name], column)))
+        elif column.kind == "categorical":
+            found = columns.texts(given[column.name], column.name, column.reading)
+            hashes.append(columns.category_hashes(*found, column.name))
+        else:
+            hashes.append(columns.number_hashes(columns.floats(given[column.name], column), column.name))
+    return hashes
 
 
 def groups(batch: pa.RecordBatch, plan: ColumnPlan, split: Split) -> np.ndarray | None:
@@ -99,10 +109,11 @@ def split_keys(batch: pa.RecordBatch, plan: ColumnPlan, split: Split) -> np.ndar
     """Hashes of groups, sortable times, or roles."""
     if plan.key is None:
         return None
-    array = columns.plain(batch[plan.key])
+    array, reading = columns.plain(batch[plan.key]), plan.readings.get(plan.key, USUAL)
     if split.by == "time":
+        array = columns.present(array, reading) if columns.is_text(array.type) else array
         return _times(array, plan.key, plan.key_type)
-    indices, values = columns.texts(array, plan.key)
+    indices, values = columns.texts(array, plan.key, reading)
     if (indices < 0).any():
         raise UserError(f'data.split.column: column "{plan.key}" is empty in some rows; fill it')
     if split.by == "group":
@@ -173,15 +184,16 @@ def _kind_of_time(text: str) -> str:
     return "number" if re.fullmatch(_NUMBER, text) else "word"
 
 
-def count_categories(unit: Unit, roles: np.ndarray, names: list[str]) -> dict[str, Counter[str]]:
-    """Train rows by category, of each named column, in one unit; `roles` are those of its rows."""
-    counts: dict[str, Counter[str]] = {name: Counter() for name in names}
+def count_categories(unit: Unit, roles: np.ndarray, categorical: list[Column]) -> dict[str, Counter[str]]:
+    """Train rows by category, of each column, in one unit; `roles` are those of its rows."""
+    counts: dict[str, Counter[str]] = {column.name: Counter() for column in categorical}
     start = 0
     for batch in unit.read(*unit.args):
         train = roles[start : start + batch.num_rows] == 0
         start += batch.num_rows
-        for name in names:
-            indices, values = columns.texts(batch[name], name)
+        for column in categorical:
+            indices, values = columns.texts(batch[column.name], column.name, column.reading)
             seen = np.bincount(indices[train & (indices >= 0)], minlength=len(values))
-            counts[name].update({value: count for value, count in zip(values, seen.tolist(), strict=True) if count})
+            pairs = zip(values, seen.tolist(), strict=True)
+            counts[column.name].update({value: count for value, count in pairs if count})
     return counts

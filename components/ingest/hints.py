@@ -14,7 +14,7 @@ import numpy as np
 from kep.components.ingest.plan import ColumnPlan
 from kep.components.ingest.scan import LOST, ColumnScan, Scan
 from kep.config.data import DataSettings
-from kep.data.schema import ROLES, Manifest
+from kep.data.schema import ROLES, Column, Manifest
 from kep.data.shards import Rows, decode, empty, read_shard
 
 log = logging.getLogger("kep.ingest")
@@ -64,7 +64,8 @@ def find_hints(manifest: Manifest, folder: Path, scan: Scan, plan: ColumnPlan, s
         settings: The data section of the run file, whose settings the sentences name.
     """
     leave = "take it out of data.features" if settings.features else "leave it out with data.exclude"
-    names = [column.name for column in plan.features if column.kind != "image" and column.name != plan.key]
+    columns = [one for one in plan.features if one.kind != "image" and (one.of or one.name) != plan.key]
+    names = [one.name for one in columns if one.of is None]
     counting = {name: sentence for name in names if (sentence := _index(name, scan.columns.get(name), leave))}
     numeric = [one.name for one in plan.features if one.kind == "numeric" and one.name in names]
     others = [name for name in numeric if name not in counting]
@@ -73,7 +74,7 @@ def find_hints(manifest: Manifest, folder: Path, scan: Scan, plan: ColumnPlan, s
     # A row's number would set rows apart that are copies but for it.
     rest = manifest.model_copy(update={"columns": [one for one in manifest.columns if one.name not in told]})
     train = _sample(rest, folder, "train", TRAIN_ROWS)
-    leaks = _leaks(rest, train, [name for name in names if name not in told], leave)
+    leaks = _leaks(rest, train, [one for one in columns if one.name not in told], leave)
     near = _near_duplicates(rest, folder, train)
     told |= leaks
     lost = [
@@ -134,10 +135,10 @@ def shrunk(images: np.ndarray) -> np.ndarray:
     return means
 
 
-def _leaks(manifest: Manifest, train: Rows, names: Sequence[str], leave: str) -> dict[str, str]:
-    """Return the hints about features that give the label away, by name."""
+def _leaks(manifest: Manifest, train: Rows, features: Sequence[Column], leave: str) -> dict[str, str]:
+    """Return the hints about columns that give the label away, by name."""
     label = manifest.label
-    most = min(LEAK_ROWS, max(_FEWEST_EACH, LEAK_CELLS // max(1, len(names))))
+    most = min(LEAK_ROWS, max(_FEWEST_EACH, LEAK_CELLS // max(1, len(features))))
     rows = train.take(slice(most))
     if len(rows) < LEAK_FEWEST:
         return {}
@@ -145,10 +146,10 @@ def _leaks(manifest: Manifest, train: Rows, names: Sequence[str], leave: str) ->
     values = dict(zip([column.name for column in manifest.numeric], rows.numeric.T, strict=True))
     values |= dict(zip([column.name for column in manifest.categorical], rows.categorical.T, strict=True))
     return {
-        name: f'column "{name}" alone predicts "{label.name}" almost perfectly: {leave} unless it is known before '
-        f'"{label.name}" is'
-        for name in names
-        if explained(values[name], targets, NEAR_PERFECT) is not None
+        (name := one.of or one.name): f'column "{name}" alone predicts "{label.name}" almost perfectly: {leave} unless '
+        f'it is known before "{label.name}" is'
+        for one in features
+        if explained(values[one.name], targets, NEAR_PERFECT) is not None
     }
 
 

@@ -16,8 +16,8 @@ from kep.components.ingest.categories import Tally
 from kep.components.ingest.copy import copy_records, own_manifest
 from kep.components.ingest.encode import Keys, count_categories, read_keys
 from kep.components.ingest.hints import find_hints, tell
-from kep.components.ingest.plan import ColumnPlan
-from kep.components.ingest.scan import Scan
+from kep.components.ingest.plan import ColumnPlan, missing_reading
+from kep.components.ingest.scan import Scan, Wanted
 from kep.components.ingest.split import Roles, assign
 from kep.components.ingest.statistics import with_statistics
 from kep.components.ingest.weighting import weighted
@@ -26,7 +26,7 @@ from kep.components.ingest.write import Target, check_disk, finish_shard, shard_
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.core.files import new_folder, scratch_folder
-from kep.data.schema import ROLES, Column, Manifest, RecordLayout, RoleInfo, SplitInfo, Weighting
+from kep.data.schema import ROLES, Column, Manifest, RecordLayout, RoleInfo, SplitInfo, Weighting, inputs
 from kep.data.sources.open import open_source
 from kep.data.sources.unit import Source, Unit
 
@@ -141,7 +141,8 @@ def scan_source(source: Source, first: Source, settings: DataSettings, workers: 
     """
     wanted, label = scanned_columns(source, first, settings)
     scanned = [name for name in wanted if name not in (source.images or {})]
-    calls = ((unit, scanned, label, source.typed, settings.types) for unit in source.units(scanned))
+    how = {name: Wanted(settings.types.get(name), missing_reading(settings, name)) for name in scanned}
+    calls = ((unit, how, label, source.typed) for unit in source.units(scanned))
     scan = scanning.merge_scans(workers.each(scanning.scan_unit, calls))
     log.info("scanned %s rows, %d columns, %.1f MB", f"{scan.rows:,}", len(wanted), source.bytes / 1e6)
     return scan
@@ -193,7 +194,7 @@ def describe(sources: list[Source]) -> str:
 
 def read_columns(plan: ColumnPlan) -> list[str]:
     """The columns that the later passes read."""
-    names = [column.name for column in plan.features] + [plan.label.name]
+    names = [column.name for column in inputs(plan.features)] + [plan.label.name]
     return list(dict.fromkeys([*names, *filter(None, (plan.key, plan.weight))]))
 
 
@@ -293,7 +294,7 @@ def outline(settings: DataSettings, seed: int, base: Path = Path(".")) -> Manife
             survey = survey_source(sources, settings, seed, workers, scratch)
             features = with_vocabularies(survey, settings, workers)
     missing = {name: column.missing for name, column in survey.scan.columns.items()}
-    features = [_neutral(column, missing.get(column.name, 0)) for column in features]
+    features = [_neutral(column, missing.get(column.of or column.name, 0)) for column in features]
     roles = {
         name: RoleInfo(rows=rows, class_counts=[], shards=[], fingerprint="")
         for name, rows in zip(ROLES, survey.roles.rows, strict=True)
@@ -319,9 +320,10 @@ def with_vocabularies(survey: Survey, settings: DataSettings, workers: Workers) 
 
 def count(survey: Survey, folder: Path, workers: Workers) -> dict[str, Tally]:
     """The third pass, where a feature is categorical: train rows by category; counts beyond memory lie in `folder`."""
-    names = survey.plan.categorical
+    categorical = survey.plan.categorical
+    names = [column.name for column in categorical]
     tallies = {name: Tally(folder / f"categories-{place}") for place, name in enumerate(names)}
-    calls = ((unit, roles, names) for unit, roles, _ in survey.units(names)) if names else ()
+    calls = ((unit, roles, categorical) for unit, roles, _ in survey.units(names)) if names else ()
     for counts in workers.each(count_categories, calls):
         for name in names:
             tallies[name].add(counts[name])

@@ -13,7 +13,7 @@ from kep.components.ingest.workers import Workers
 from kep.components.ingest.write import disk_needed
 from kep.config.data import DataSettings
 from kep.core.files import scratch_folder
-from kep.data.schema import ROLES, Manifest
+from kep.data.schema import ROLES, Column, Manifest, inputs
 
 _MOST_WRITTEN = 2e9
 """Bytes that are written to find hints, at most."""
@@ -21,11 +21,12 @@ _MOST_WRITTEN = 2e9
 
 @dataclass(frozen=True)
 class InspectedColumn:
-    """One feature: its type, and how many rows of the whole source have no value."""
+    """One feature: its type, how many rows of the whole source have no value, and how its texts are read."""
 
     name: str
     kind: str
     missing: int
+    reading: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,10 @@ def inspect(settings: DataSettings, seed: int, base: Path = Path("."), most: flo
             return replace(seen, hints=write_records(survey, settings, seed, folder, workers).hints)
 
 
+def _inspected(column: Column, missing: int) -> InspectedColumn:
+    return InspectedColumn(column.name, column.kind, missing, str(column.reading))
+
+
 def _of_survey(survey: Survey) -> Inspection:
     plan = survey.plan
     missing = {name: column.missing for name, column in survey.scan.columns.items()}
@@ -99,7 +104,7 @@ def _of_survey(survey: Survey) -> Inspection:
         source=survey.description,
         rows=survey.scan.rows,
         bytes=sum(source.bytes for source in survey.sources),
-        columns=[InspectedColumn(one.name, one.kind, missing.get(one.name, 0)) for one in plan.features],
+        columns=[_inspected(one, missing.get(one.name, 0)) for one in inputs(plan.features)],
         ignored=plan.ignored,
         label=plan.label.name,
         task=plan.label.task,
@@ -119,7 +124,7 @@ def _of_manifest(manifest: Manifest) -> Inspection:
         source=manifest.source,
         rows=sum(info.rows for info in roles.values()) + sum(manifest.dropped.values()),
         bytes=sum(shard.bytes for info in roles.values() for shard in info.shards),
-        columns=[InspectedColumn(one.name, one.kind, one.missing) for one in manifest.columns],
+        columns=[_inspected(one, one.missing) for one in manifest.inputs],
         ignored=dict.fromkeys(manifest.ignored, "the records were written without it"),
         label=manifest.label.name,
         task=manifest.label.task,

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from kep.components.ingest.forms import as_numbers, date_form, number_form
 from kep.components.ingest.scan import MOST_CLASSES, ColumnScan, Scan
 from kep.config.data import DataSettings
 from kep.core.errors import UserError, nearest
 from kep.data import columns
-from kep.data.schema import GROUP, ID, SAME, WEIGHT, Column, Identity, Label
+from kep.data.dates import parts
+from kep.data.schema import GROUP, ID, SAME, USUAL, WEIGHT, Column, Identity, Label, Reading, inputs
 from kep.data.sources.unit import Source
-from kep.data.values import canonical, class_names
+from kep.data.values import MISSING_TEXTS, NUMBER_FORMS, canonical, class_names, read_number
 
 log = logging.getLogger("kep.ingest")
 
@@ -52,11 +54,13 @@ class ColumnPlan:
     """What a row's id is made of."""
     identified_by: list[str]
     """The columns of `identity`."""
+    readings: dict[str, Reading]
+    """How the texts of each column of the source are read."""
 
     @property
-    def categorical(self) -> list[str]:
-        """Names of the categorical features."""
-        return [column.name for column in self.features if column.kind == "categorical"]
+    def categorical(self) -> list[Column]:
+        """The categorical features, without vocabularies."""
+        return [column for column in self.features if column.kind == "categorical"]
 
 
 def columns_to_read(source: Source, settings: DataSettings) -> tuple[list[str], str]:
@@ -78,6 +82,7 @@ def columns_to_read(source: Source, settings: DataSettings) -> tuple[list[str], 
     wanted |= {
         "data.id": [settings.id or label],
         "data.types": list(settings.types),
+        "data.missing": list(settings.missing) if isinstance(settings.missing, dict) else [],
         "data.split.column": [settings.split.column or label],
         "data.weight": [weight_column(settings) or label],
     }
@@ -118,12 +123,12 @@ def make_plan(scan: Scan, source: Source, settings: DataSettings) -> ColumnPlan:
         if shape:
             features.append(Column(name=name, kind="image", shape=shape))
             continue
-        kind, reason = _kind(name, scan.columns[name], settings.types.get(name), source)
-        if kind is None:
-            log.warning('left out column "%s": %s', name, reason)
-            ignored[name] = reason
+        found = _features(name, scan.columns[name], settings, source)
+        if isinstance(found, str):
+            log.warning('left out column "%s": %s', name, found)
+            ignored[name] = found
         else:
-            features.append(Column(name=name, kind=kind))
+            features += found
     if not features:
         raise UserError(
             "data.features: no feature column is left (constant, empty, identifier and index columns teach "
@@ -137,18 +142,22 @@ def make_plan(scan: Scan, source: Source, settings: DataSettings) -> ColumnPlan:
     key = settings.split.column
     key_type = None
     if key is not None:
-        found = scan.columns[key]
-        key_type = pa.float64() if found.numbers and not found.words else found.type
+        seen = scan.columns[key]
+        key_type = pa.float64() if seen.numbers and not seen.words else seen.type
     for name in source.names:
         if name not in names and name != label_name:
             ignored[name] = _not_asked_for(name, source, settings)
             if ignored[name] == _INDEX:
                 log.warning('left out column "%s": %s', name, _INDEX)
     named = [settings.id] if settings.id else sorted(set(source.names) - source.unreadable)
-    shapes = {name: f" {list(shape)}" for name, shape in (source.images or {}).items()}
-    identity = Identity(by="id" if settings.id else "row", columns=[name + shapes.get(name, "") for name in named])
+    readings = {name: missing_reading(settings, name) for name in source.names}
+    readings |= {column.name: column.reading for column in inputs(features)} | {label_name: label.reading}
+    identity = Identity(
+        by="id" if settings.id else "row",
+        columns=[name + _more(name, source, readings) for name in named],
+    )
     left = {name: ignored[name] for name in source.names if name in ignored}
-    return ColumnPlan(features, label, counts, key, key_type, weight, left, identity, named)
+    return ColumnPlan(features, label, counts, key, key_type, weight, left, identity, named, readings)
 
 
 def _check_weight(settings: DataSettings, source: Source, label: Label, scan: ColumnScan | None) -> None:
@@ -177,6 +186,22 @@ def _check_weight(settings: DataSettings, source: Source, label: Label, scan: Co
         raise UserError(f'data.weight: column "{name}" goes from {scan.low:g} to {scan.high:g}; {_GIVE}')
 
 
+def _more(name: str, source: Source, readings: dict[str, Reading]) -> str:
+    """Return what besides its name says which values a column has."""
+    shape, reading = (source.images or {}).get(name), readings[name]
+    if shape:
+        return f" {list(shape)}"
+    return f" {reading}" if reading.form in NUMBER_FORMS else ""
+
+
+def missing_reading(settings: DataSettings, name: str) -> Reading:
+    """Return which texts of a column mean a missing value."""
+    if isinstance(settings.missing, dict):
+        return Reading(missing=settings.missing[name]) if name in settings.missing else USUAL
+    usual = list(MISSING_TEXTS[1:])
+    return Reading(missing=[*usual, *(text.strip() for text in settings.missing)]) if settings.missing else USUAL
+
+
 def _not_asked_for(name: str, source: Source, settings: DataSettings) -> str:
     if name in settings.exclude:
         return "data.exclude names it"
@@ -189,18 +214,39 @@ def _not_asked_for(name: str, source: Source, settings: DataSettings) -> str:
     return _INDEX if settings.features is None and name in source.all_index else "data.features does not name it"
 
 
-def _kind(name: str, scan: ColumnScan, asked: str | None, source: Source) -> tuple[str | None, str]:
-    """The type of a feature column, or None and why it is left out."""
+def _features(name: str, scan: ColumnScan, settings: DataSettings, source: Source) -> list[Column] | str:
+    """Return the features that a column becomes, or why it is left out."""
+    asked = settings.types.get(name)
+    reading = missing_reading(settings, name)
     if scan.missing == scan.rows:
-        return None, "empty"
+        return "empty"
     if scan.constant():
         if scan.numbers and abs(scan.low) >= _EXACT:
-            return None, "its integers are too large to be told apart; data.types: categorical takes them as codes"
-        return None, "the same in every row"
-    if not asked and (columns.is_date(scan.type) or (scan.words and not scan.numbers and scan.dates)):
-        return None, "dates are no features as they are"
+            return "its integers are too large to be told apart; data.types: categorical takes them as codes"
+        return "the same in every row"
     if not columns.has_texts(scan.type):
         raise UserError(f'data.exclude: column "{name}" has type {scan.type}, which is no feature; exclude it')
+    if (when := date_form(name, scan, settings, asked)) is not None:
+        if when.doubt:
+            return when.doubt
+        reading = reading.model_copy(update={"form": when.form})
+        made = parts(Column(name=name, kind="date", reading=reading), when.timed)
+        taken = {column.name for column in made} & set(source.names)
+        if taken:
+            raise UserError(f'data.source: the column name "{min(taken)}" is taken by a date; rename the column')
+        named = ", ".join(one.part or "" for one in made)
+        log.info('column "%s" holds dates (%s): its features are %s', name, reading, named)
+        return made
+    if (form := number_form(name, scan, settings, asked)) is not None:
+        reading = reading.model_copy(update={"form": form[0], "unit": form[1]})
+        scan = as_numbers(scan, form[0])
+        log.info('column "%s" holds numbers such as "%s", read as %s', name, scan.first_number[1], reading)
+    kind, reason = _kind(name, scan, asked, source)
+    return reason if kind is None else [Column(name=name, kind=kind, reading=reading)]
+
+
+def _kind(name: str, scan: ColumnScan, asked: str | None, source: Source) -> tuple[Any, str]:
+    """The type of a feature column, or None and why it is left out."""
     if scan.infinite_at and asked != "categorical":
         row, value = scan.infinite_at
         raise UserError(
@@ -209,7 +255,6 @@ def _kind(name: str, scan: ColumnScan, asked: str | None, source: Source) -> tup
     if asked:
         _check_asked(name, scan, asked)
         return asked, ""
-    _check_commas(name, scan)
     if scan.numbers and scan.words:
         (row, word), (other, number) = scan.first_word, scan.first_number
         raise UserError(
@@ -223,6 +268,8 @@ def _kind(name: str, scan: ColumnScan, asked: str | None, source: Source) -> tup
         return "boolean", ""
     present = scan.numbers + scan.words
     if present >= _IDENTIFIER_ROWS and scan.distinct_values() > _IDENTIFIER_SHARE * present:
+        if scan.prose > _IDENTIFIER_SHARE * present / 2:
+            return None, "free text, which no family reads; make columns of it that say what matters"
         return None, "nearly every value occurs once, so it cannot generalise"
     if scan.code_at and scan.codes:
         row, code = scan.code_at
@@ -237,18 +284,8 @@ def _kind(name: str, scan: ColumnScan, asked: str | None, source: Source) -> tup
     return "categorical", ""
 
 
-def _check_commas(name: str, scan: ColumnScan) -> None:
-    if scan.words and scan.commas:
-        row, word = scan.first_word
-        raise UserError(
-            f'data.decimal: column "{name}" holds numbers with commas ("{word}" in row {row}); set data.decimal: "," '
-            f"if that is the decimal mark, or data.types: {{{name}: categorical}}, or remove the commas"
-        )
-
-
 def _check_asked(name: str, scan: ColumnScan, asked: str) -> None:
     if asked == "numeric" and scan.words and not scan.boolean:
-        _check_commas(name, scan)
         row, word = scan.first_word
         raise UserError(
             f'data.types: column "{name}" can\'t be numeric ("{word}" in row {row}); correct it, or set '
@@ -275,8 +312,11 @@ def _label(name: str, scan: Scan, settings: DataSettings) -> tuple[Label, list[i
             f'data.label: column "{name}" is empty in {found.missing:,} of {found.rows:,} rows; remove '
             "them or fill them"
         )
-    if settings.types.get(name) != "categorical":
-        _check_commas(name, found)
+    reading = missing_reading(settings, name)
+    if (form := number_form(name, found, settings, None)) is not None:
+        reading = reading.model_copy(update={"form": form[0], "unit": form[1]})
+        found = as_numbers(found, form[0])
+        log.info('label "%s" holds numbers such as "%s", read as %s', name, found.first_number[1], reading)
     if found.numbers and found.words:
         (row, word), (other, number) = found.first_word, found.first_number
         raise UserError(
@@ -287,7 +327,8 @@ def _label(name: str, scan: Scan, settings: DataSettings) -> tuple[Label, list[i
     if found.infinite_at:
         row, value = found.infinite_at
         raise UserError(f'data.label: column "{name}" is {value} in row {row}; labels must be finite 32-bit numbers')
-    label, rows = _label_of(name, found, scan, settings.task)
+    label, rows = _label_of(name, found, _read_as(scan.label_counts, reading), settings.task)
+    label = label.model_copy(update={"reading": reading})
     if settings.positive is None:
         return label, rows
     check_positive(settings.positive, label)
@@ -323,13 +364,24 @@ def is_class(name: bool | int | str, given: bool | int | str) -> bool:
     return canonical(str(name)) == canonical(str(given))
 
 
-def _label_of(name: str, found: ColumnScan, scan: Scan, task: str) -> tuple[Label, list[int]]:
+def _read_as(counts: Counter[str], reading: Reading) -> Counter[str]:
+    """Return rows by label text, numbers of some form as plain ones."""
+    if reading.form is None:
+        return counts
+    plain: Counter[str] = Counter()
+    for text, rows in counts.items():
+        if (number := read_number(text, reading.form)) is not None:
+            plain[f"{number[0]:.17g}"] += rows
+    return plain
+
+
+def _label_of(name: str, found: ColumnScan, label_counts: Counter[str], task: str) -> tuple[Label, list[int]]:
     counts: Counter[float] = Counter()
     if found.numbers:
-        for text, count in scan.label_counts.items():
+        for text, count in label_counts.items():
             counts[float(text)] += count
         # What float64 would make another code of: 01 is not 1, and 9007199254740993 not ...992.
-        coded = found.whole and any(_CODE.fullmatch(text) or abs(float(text)) >= _EXACT for text in scan.label_counts)
+        coded = found.whole and any(_CODE.fullmatch(text) or abs(float(text)) >= _EXACT for text in label_counts)
         few = found.whole and len(counts) <= _INTEGER_CLASSES
         if task == "regression" or (task == "auto" and not few and not coded):
             return _regression(name, found), []
@@ -341,16 +393,16 @@ def _label_of(name: str, found: ColumnScan, scan: Scan, task: str) -> tuple[Labe
             )
         by_class: dict[Any, int] = {int(value): count for value, count in counts.items()}
         if coded:
-            by_class = _named(scan.label_counts)
+            by_class = _named(label_counts)
     elif found.boolean:
-        for text, count in scan.label_counts.items():
+        for text, count in label_counts.items():
             counts[text.lower() == "true"] += count
         by_class = dict(counts)
     else:
-        by_class = _named(scan.label_counts)
+        by_class = _named(label_counts)
     if task == "regression":
         raise UserError(
-            f'data.task: column "{name}" holds words ("{next(iter(scan.label_counts))}"), which regression '
+            f'data.task: column "{name}" holds words ("{next(iter(label_counts))}"), which regression '
             "cannot "
             "predict; remove data.task or name a column of numbers"
         )

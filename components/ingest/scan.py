@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import PlainSerializer, PlainValidator
 
+from kep.components.ingest.forms import AnyFloat, FormScan, scan_forms
 from kep.data import columns
+from kep.data.schema import USUAL, Reading
 from kep.data.sources.unit import Unit
 from kep.data.values import canonical
 
@@ -21,13 +23,11 @@ LOST = 0.01
 _NOISE_BITS = 46
 """Leading bits in which fractions differ that were not meant to be equal: 0.1 + 0.2 is 0.3."""
 _NUMERAL = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$|^\s*[+-]?(?i:inf(inity)?)\s*$"
-_DATE = (
-    r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
-    r"([T ]\d{2}(:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$"
-)
 _CODE = r"^\s*[+-]?0[0-9]+\s*$"
-_FRACTION = r"[.eE]"
-_WITH_COMMA = r"^[+-]?(\d{1,3}(\.\d{3})+,\d+|\d+(,\d+)+(\.\d+)?|,\d+)([eE][+-]?\d+)?$"
+_DECIMAL_COMMA = r"^\s*[+-]?([1-9][0-9]{0,2}([.][0-9]{3})+|[0-9]+)([eE][+-]?[0-9]+)?\s*$"
+"""A plain number that is one with a decimal comma too, perhaps another one: 1.234, or 7."""
+_MARK = "[,.]"
+_FEW = 100
 
 
 _NOT_REPEATED = (1 << 64) - 1
@@ -105,8 +105,6 @@ _ArrowType = Annotated[
     PlainValidator(lambda text: pa.ipc.read_schema(pa.BufferReader(bytes.fromhex(text))).field(0).type),
     PlainSerializer(_type_text),
 ]
-# By hex, since JSON has no infinity, which is what a column without numbers begins with.
-_AnyFloat = Annotated[float, PlainValidator(float.fromhex), PlainSerializer(float.hex)]
 _Hashes = Annotated[
     np.ndarray,
     PlainValidator(lambda values: np.array(values, np.uint64)),
@@ -126,13 +124,17 @@ class ColumnScan:
     Attributes:
         numbers, words, missing: how many values are of each kind.
         boolean: every word is true or false.
-        dates: every word is an ISO 8601 date, perhaps with a time and a zone.
-        commas: every word is a number but for its commas.
+        forms: words that have each form of numbers and dates.
+        units: of numbers among the words, with the first of each.
+        marked: words that are no plain numbers.
+        commas: some word that is a number, or any other, has a comma or a point.
+        prose: words of three parts or more.
         whole: every number is an integer.
         low, high: of the numbers.
         dotted: some number has a decimal point or an exponent.
         number_at, word_at, infinite_at: the first of each, as (row from 1, value).
         code_at: the first number of several digits that begins with zero.
+        point_at: the first number that can't be read with a decimal comma.
         sketch: the smallest 4096 distinct hashes of the words.
         distinct: of the numbers.
         offset: of every number from its row, counted from 0; NaN where they differ.
@@ -144,19 +146,23 @@ class ColumnScan:
     words: int = 0
     missing: int = 0
     boolean: bool = True
-    dates: bool = True
-    commas: bool = True
+    forms: dict[str, FormScan] = field(default_factory=dict)
+    units: dict[str, tuple[int, str]] = field(default_factory=dict)
+    marked: int = 0
+    commas: bool = False
+    prose: int = 0
     whole: bool = True
     dotted: bool = False
-    low: _AnyFloat = np.inf
-    high: _AnyFloat = -np.inf
+    low: AnyFloat = np.inf
+    high: AnyFloat = -np.inf
     number_at: tuple[int, str] | None = None
     word_at: tuple[int, str] | None = None
     infinite_at: tuple[int, str] | None = None
     code_at: tuple[int, str] | None = None
+    point_at: tuple[int, str] | None = None
     sketch: _Hashes = field(default_factory=lambda: np.empty(0, np.uint64))
     distinct: _SavedDistinct = field(default_factory=Distinct)
-    offset: _AnyFloat = np.nan
+    offset: AnyFloat = np.nan
 
     @property
     def rows(self) -> int:
@@ -186,6 +192,8 @@ class ColumnScan:
     def lost(self) -> float:
         """Share of the distinct numbers that become one float32 with another, as far as those that are kept show."""
         values = self.distinct.settle()
+        if not len(values):  # numbers of some form, which are words here
+            return 0.0
         if not self.whole:
             mantissa, exponent = np.frexp(values)
             values = np.unique(np.ldexp(np.round(np.ldexp(mantissa, _NOISE_BITS)), exponent - _NOISE_BITS))
@@ -207,7 +215,7 @@ class ColumnScan:
 
     def merge(self, later: "ColumnScan", start: int) -> None:
         """Adds the scan of rows that begin after `start` rows."""
-        for name in ("number_at", "word_at", "infinite_at", "code_at"):
+        for name in ("number_at", "word_at", "infinite_at", "code_at", "point_at"):
             found = getattr(later, name)
             if getattr(self, name) is None and found is not None:
                 setattr(self, name, (found[0] + start, found[1]))
@@ -218,8 +226,13 @@ class ColumnScan:
         self.words += later.words
         self.missing += later.missing
         self.boolean &= later.boolean
-        self.dates &= later.dates
-        self.commas &= later.commas
+        self.marked += later.marked
+        self.commas |= later.commas
+        self.prose += later.prose
+        for form, found in later.forms.items():
+            self.forms.setdefault(form, FormScan()).merge(found, start)
+        for unit, (row, word) in later.units.items():
+            self.units.setdefault(unit, (row + start, word))
         self.whole &= later.whole
         self.dotted |= later.dotted
         self.low, self.high = min(self.low, later.low), max(self.high, later.high)
@@ -253,40 +266,68 @@ def _scan_words(scan: ColumnScan, indices: np.ndarray, values: list[str]) -> Non
     scan.words += len(present)
     scan.word_at = (int(present[0]) + 1, values[indices[present[0]]])
     scan.boolean = all(value.lower() in ("true", "false") for value in values)
-    scan.dates, scan.commas = (
-        pc.all(pc.match_substring_regex(pa.array(values), pattern)).as_py() for pattern in (_DATE, _WITH_COMMA)
-    )
+    rows = np.bincount(indices[present], minlength=len(values))
+    numeral = np.asarray(pc.match_substring_regex(pa.array(values, pa.string()), _NUMERAL), bool)
+    scan.marked = int(rows[~numeral].sum())
+    scan.commas = bool(pc.any(pc.match_substring_regex(pa.array(values, pa.string()), _MARK)).as_py())
+    scan.prose = int(rows[[value.count(" ") >= 2 for value in values]].sum())
+    scan.forms, scan.units = scan_forms(indices, values)
     scan.sketch = np.unique(columns.text_hashes([canonical(value) for value in values]))[:_SKETCH]
 
 
-def scan_array(array: pa.Array, typed: bool, kind: str | None) -> ColumnScan:
-    """The scan of one column of one batch; `kind` is the type that the settings give it."""
+@dataclass(frozen=True)
+class Wanted:
+    """What the settings say of a column: its type, and which texts mean a missing value."""
+
+    kind: str | None = None
+    reading: Reading = USUAL
+
+
+def scan_array(array: pa.Array, typed: bool, wanted: Wanted) -> ColumnScan:
+    """The scan of one column of one batch."""
     scan = ColumnScan(array.type)
-    array = columns.plain(array)
+    array, kind = columns.plain(array), wanted.kind
     rows = len(array)
     if columns.is_number(array.type) and kind != "categorical":
         _scan_numbers(scan, columns.numbers(array, ""))
     elif columns.is_text(array.type) and not typed and kind != "categorical":
-        _scan_untyped(scan, array)
+        _scan_untyped(scan, array, wanted.reading)
     elif columns.has_texts(array.type) and (kind == "categorical" or not columns.is_date(array.type)):
-        _scan_words(scan, *columns.spelled_texts(array, ""))
+        _scan_words(scan, *columns.spelled_texts(array, "", wanted.reading))
+    elif columns.is_date(array.type):
+        _scan_dates(scan, columns.dates(array, "", wanted.reading))
     else:
         scan.words = rows - array.null_count
-        scan.boolean = scan.dates = scan.commas = False
+        scan.boolean = False
     scan.missing = rows - scan.numbers - scan.words
     return scan
 
 
-def _scan_untyped(scan: ColumnScan, array: pa.Array) -> None:
-    scan.dotted = bool(pc.any(pc.match_substring_regex(array, _FRACTION)).as_py())
+def _scan_dates(scan: ColumnScan, times: np.ndarray) -> None:
+    present = np.flatnonzero(~np.isnat(times))
+    if not len(present):
+        return
+    seen = times[present]
+    first = (int(present[0]) + 1, str(seen[0]))
+    scan.words, scan.word_at, scan.boolean = len(present), first, False
+    timed = bool((seen != seen.astype("datetime64[D]")).any())
+    scan.forms = {"iso": FormScan(rows=len(present), timed=timed, first=first)}
+    scan.sketch = np.unique(_number_hashes(seen.astype(np.float64)))[:_SKETCH]
+
+
+def _scan_untyped(scan: ColumnScan, array: pa.Array, reading: Reading) -> None:
+    scan.dotted = bool(pc.any(pc.match_substring(array, ".")).as_py())
+    if scan.dotted:
+        _find_point(scan, array)
     coded = pc.index(pc.match_substring_regex(array, _CODE), True).as_py()
     if coded >= 0:
         scan.code_at = (coded + 1, array[coded].as_py().strip())
+        scan.dotted |= bool(pc.any(pc.match_substring(array, "e", ignore_case=True)).as_py())
     try:
-        _scan_numbers(scan, array.cast(pa.float64()).to_numpy(zero_copy_only=False))
+        _scan_numbers(scan, columns.as_float64(array, reading).to_numpy(zero_copy_only=False))
         return
     except pa.ArrowInvalid:
-        indices, values = columns.spelled_texts(array, "")
+        indices, values = columns.spelled_texts(array, "", reading)
     numeral = np.asarray(pc.match_substring_regex(pa.array(values, pa.string()), _NUMERAL), bool)
     parsed = np.full(len(values) + 1, np.nan)
     for place in np.flatnonzero(numeral):
@@ -309,18 +350,30 @@ class Scan:
     """Rows by label text; cut off beyond 10,000 distinct ones, where only a regression is possible."""
 
 
-def scan_unit(unit: Unit, names: list[str], label: str, typed: bool, types: dict[str, str]) -> Scan:
-    """The scan of one unit."""
+def _find_point(scan: ColumnScan, array: pa.Array) -> None:
+    """Find the first plain number that has no reading with a decimal comma."""
+    for start in (0, _FEW):  # mostly one of the first shows it
+        some = array.slice(start, _FEW if start == 0 else None)
+        matches = [pc.match_substring_regex(some, pattern) for pattern in (_NUMERAL, _DECIMAL_COMMA)]
+        place = pc.index(pc.and_(matches[0], pc.invert(matches[1])), True).as_py()
+        if place >= 0:
+            scan.point_at = (start + place + 1, array[start + place].as_py())
+            return
+
+
+def scan_unit(unit: Unit, wanted: dict[str, Wanted], label: str, typed: bool) -> Scan:
+    """The scan of one unit: of the columns that `wanted` names."""
     total = nothing()
     for batch in unit.read(*unit.args):
-        for name in names:
-            scan = scan_array(batch[name], typed, types.get(name))
+        for name, how in wanted.items():
+            scan = scan_array(batch[name], typed, how)
             if name in total.columns:
                 total.columns[name].merge(scan, total.rows)
             else:
                 total.columns[name] = scan
         if len(total.label_counts) <= MOST_CLASSES:
-            indices, values = columns.spelled_texts(batch[label], label)
+            reading = wanted[label].reading if label in wanted else USUAL
+            indices, values = columns.spelled_texts(batch[label], label, reading)
             counts = np.bincount(indices[indices >= 0], minlength=len(values))
             total.label_counts.update(dict(zip(values, counts.tolist(), strict=True)))
         total.rows += batch.num_rows

@@ -403,7 +403,7 @@ def count_part(task: IngestTask, found: Known, given: Roles, out: Path) -> None:
 def counted(found: Known, folders: list[Path], settings: DataSettings) -> list[Column]:
     """The features with the vocabularies of what all tasks counted."""
     tallies = {}
-    for place, name in enumerate(found.plan.categorical):
+    for place, name in enumerate(column.name for column in found.plan.categorical):
         runs = [run for folder in folders for run in folder.glob(f"categories-{place}-*")]
         tallies[name] = Tally(Path(), runs)
     return vocabularies(found.plan, tallies, settings)

@@ -102,7 +102,7 @@ def write_pieces(unit: Unit, roles: np.ndarray, ids: np.ndarray, target: Target)
         rows = encode(target.features, columns, labels)
         rows.groups = groups(batch, target.plan, target.split)
         if target.plan.weight is not None:
-            rows.weights = floats(batch[target.plan.weight], target.plan.weight, "numeric")
+            rows.weights = floats(batch[target.plan.weight], Column(name=target.plan.weight, kind="numeric"))
         rows.same, rows.ids = rows.ids, known
         frames = frames_of(rows, target.features, target.label)
         kept = np.flatnonzero(chosen >= 0)

@@ -57,14 +57,14 @@ def plan(folder: Path, settings: PredictSettings, scratch: Path) -> list[SourceS
     if not (model / EnsembleFile.FILE).is_file():
         raise UserError(f"{folder} holds no ensemble; give the folder that a run calls ensemble, or one of champions")
     manifest = Manifest.load(model)
-    source = open_for(manifest.columns, settings.data, scratch)
+    source = open_for(manifest.inputs, settings.data, scratch)
     check_columns(source, manifest, settings)
-    shards = _shards(source, settings, chunk_rows(manifest.columns))
+    shards = _shards(source, settings, chunk_rows(manifest.inputs))
     if not shards:
         raise UserError(f"{source.description} has no rows; there is nothing to predict")
     # What a whole column holds shows at the start: the first rows are read as the model reads them.
-    names = [column.name for column in manifest.columns]
-    encode_chunk(manifest, next(chunks(source, names, chunk_rows(manifest.columns))), 0)
+    names = [column.name for column in manifest.inputs]
+    encode_chunk(manifest, next(chunks(source, names, chunk_rows(manifest.inputs))), 0)
     whole = {
         "model": model.relative_to(folder).as_posix(),
         "version": content_version(model),
@@ -108,7 +108,7 @@ def check_columns(source: Source, manifest: Manifest, settings: PredictSettings)
             raise UserError(f'key: column "{key}" holds images, which name no row; name another column')
         if key in [*prediction_columns(manifest.label), VERSION]:
             raise UserError(f'key: the predictions have a column "{key}" of their own; rename it in the source')
-    names = [column.name for column in manifest.columns]
+    names = [column.name for column in manifest.inputs]
     fine = {*names, *manifest.ignored, manifest.label.name, source.label, key, *settings.data.exclude}
     fine |= source.all_index
     unknown = next((name for name in source.names if name not in fine), None)

@@ -109,11 +109,11 @@ def predict_slice(
         RunError: The source is not any more what it was when it was planned.
     """
     manifest = ensemble.manifest
-    features = [column.name for column in manifest.columns]
+    features = [column.name for column in manifest.inputs]
     names = features if settings.key is None or settings.key in features else [*features, settings.key]
     (work / "source").mkdir(parents=True, exist_ok=True)
-    source = open_for(manifest.columns, settings.data, work / "source", _paths(own, settings))
-    read = islice(chunks(source, names, chunk_rows(manifest.columns), own.unit), own.skip, None)
+    source = open_for(manifest.inputs, settings.data, work / "source", _paths(own, settings))
+    read = islice(chunks(source, names, chunk_rows(manifest.inputs), own.unit), own.skip, None)
     first, beyond = own.shards
     row, end = own.row, own.row + own.rows
     for number in range(first, beyond):

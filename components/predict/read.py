@@ -110,12 +110,12 @@ def encode_chunk(manifest: Manifest, chunk: dict[str, pa.Array], row: int) -> Ro
     Raises:
         UserError: A value is of a wrong type; says in which row.
     """
-    features = {column.name: chunk[column.name] for column in manifest.columns}
+    features = {column.name: chunk[column.name] for column in manifest.inputs}
     try:
         return encode_table(manifest, features)
     except UserError as error:
         place = next(
-            (at for at in range(len(features[manifest.columns[0].name])) if not _fits(manifest, features, at)), 0
+            (at for at in range(len(features[manifest.inputs[0].name])) if not _fits(manifest, features, at)), 0
         )
         raise UserError(f"{error} (row {row + place:,} of the source, counted from 0)") from error
 

@@ -90,7 +90,7 @@ class DataSettings(Section):
     """The columns to learn from; all but the label, the id and the split column when not given."""
     exclude: list[str] = []
     """Columns to leave out."""
-    types: dict[str, Literal["numeric", "categorical", "boolean"]] = {}
+    types: dict[str, Literal["numeric", "categorical", "boolean", "date"]] = {}
     """Types of columns, where the inferred one is wrong, such as {zip_code: categorical}."""
     image_size: Annotated[tuple[Count, Count] | None, Field(strict=False)] = None
     """Height and width in pixels that images are resized to; needed only when they differ in size."""
@@ -98,11 +98,13 @@ class DataSettings(Section):
     """The most frequent categories of a column that get a code of their own; the others share one."""
     delimiter: Annotated[str, Field(pattern=r"^[\x09\x20-\x7e]$")] = ","
     """Separator of the columns of a CSV file."""
-    decimal: Literal[".", ","] = "."
-    """The decimal mark of numbers in a CSV file; with "," points between thousands are dropped."""
-    missing: list[str] = []
-    """Texts of a CSV file that mean a missing value, such as ["?", "-"], besides nothing, NA, N/A, NaN, null (each in
-    several spellings) and #N/A."""
+    decimal: Literal["auto", ".", ","] = "auto"
+    """The decimal mark of numbers in texts, where a column's values leave it open: 1,234 is 1234 or 1.234."""
+    day_first: bool | None = None
+    """Whether 05/01/2024 is 5 January, where a column's values leave it open; without it the column is left out."""
+    missing: list[str] | dict[str, list[str]] = []
+    """Texts that mean a missing value, such as ["?", "-"], besides nothing, NA, N/A, NaN, null (each in several
+    spellings) and #N/A. By column, such as {grade: []} to keep a grade NA, they are all but nothing."""
     extract_to: str | None = None
     """For bq://: a gs:// folder for the Parquet files that BigQuery writes, in the location of the data. By default
     BUCKET/extracts of `kep submit`."""

@@ -1,6 +1,7 @@
 """Raw column values -> numbers, texts, pixels, labels and row ids: one meaning at ingest and at serving."""
 
 import hashlib
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import pyarrow.compute as pc
 
 from kep.core.errors import UserError
 from kep.data import values as spellings
-from kep.data.schema import Column, Label
+from kep.data.dates import part_of, read_date
+from kep.data.schema import USUAL, Column, Label, Reading
 from kep.data.values import MISSING_TEXTS
 
 _BOOLEANS = {"false": 0.0, "true": 1.0, "0": 0.0, "1": 1.0}
@@ -67,7 +69,12 @@ def plain(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     return array.cast(pa.string()) if pa.types.is_null(array.type) else array
 
 
-def texts(array: pa.Array, name: str) -> tuple[np.ndarray, list[str]]:
+def missing_texts(reading: Reading) -> tuple[str, ...]:
+    """Return the texts of a column that mean a missing value."""
+    return MISSING_TEXTS if reading.missing is None else ("", *reading.missing)
+
+
+def texts(array: pa.Array, name: str, reading: Reading = USUAL) -> tuple[np.ndarray, list[str]]:
     """A column as texts: int64 [n] indices into the distinct values, -1 where missing.
 
     Each value has its one form (`kep.data.values`), so that the category 7 is the same in a CSV, a Parquet file and a
@@ -76,7 +83,7 @@ def texts(array: pa.Array, name: str) -> tuple[np.ndarray, list[str]]:
     Raises:
         UserError: the values are lists or structures.
     """
-    indices, raw = spelled_texts(array, name)
+    indices, raw = spelled_texts(array, name, reading)
     raw = [spellings.canonical(value) for value in raw]
     values = sorted(set(raw))
     place = {value: index for index, value in enumerate(values)}
@@ -84,7 +91,7 @@ def texts(array: pa.Array, name: str) -> tuple[np.ndarray, list[str]]:
     return translate[indices], values
 
 
-def spelled_texts(array: pa.Array, name: str) -> tuple[np.ndarray, list[str]]:
+def spelled_texts(array: pa.Array, name: str, reading: Reading = USUAL) -> tuple[np.ndarray, list[str]]:
     """A column as texts as they are spelled, but for surrounding blanks; else as `texts`.
 
     Raises:
@@ -103,10 +110,15 @@ def spelled_texts(array: pa.Array, name: str) -> tuple[np.ndarray, list[str]]:
         raw = [spellings.canonical_float(float(value), value) for value in raw]
     elif not is_text(array.type):
         raw = [spellings.canonical(value) for value in raw]
-    values = sorted(set(raw) - set(MISSING_TEXTS))
+    values = sorted(set(raw) - _missing_of(array.type, reading))
     place = {value: index for index, value in enumerate(values)}
     translate = np.array([place.get(value, -1) for value in raw] + [-1], np.int64)
     return translate[np.asarray(pc.fill_null(encoded.indices, len(raw)))], values
+
+
+def _missing_of(kind: pa.DataType, reading: Reading) -> set[str]:
+    # Of a number, nan is no text that could mean something else.
+    return set(missing_texts(reading) if is_text(kind) else MISSING_TEXTS)
 
 
 def category_codes(array: pa.Array, column: Column) -> np.ndarray:
@@ -115,30 +127,104 @@ def category_codes(array: pa.Array, column: Column) -> np.ndarray:
     Raises:
         UserError: the values are lists or structures.
     """
-    indices, values = texts(array, column.name)
+    indices, values = texts(array, column.name, column.reading)
     known = spellings.places(tuple(column.vocabulary or []))
     found = [known.find(value, is_number(plain(array).type)) for value in values]
     codes: np.ndarray = np.array([1 if place is None else place + 2 for place in found] + [0], np.int32)[indices]
     return codes
 
 
-def _parse(array: pa.Array, name: str) -> pa.Array:
+def present(array: pa.Array, reading: Reading) -> pa.Array:
+    """Return texts without surrounding blanks, null where they mean a missing value."""
+    trimmed = pc.utf8_trim_whitespace(array)
+    return pc.if_else(pc.is_in(trimmed, pa.array(missing_texts(reading), trimmed.type)), None, trimmed)
+
+
+def _parse(array: pa.Array, name: str, reading: Reading) -> pa.Array:
     """Texts as float64, with null where missing.
 
     Raises:
         UserError: a text is neither a number nor one of the texts for missing.
     """
+    if reading.form is not None:
+        return _parse_form(present(array, reading), name, reading)
     try:
-        return array.cast(pa.float64())
+        return as_float64(array, reading)
+    except pa.ArrowInvalid as error:
+        given = present(array, reading).to_pylist()
+        word = next(value for value in given if value is not None and not is_numeral(value))
+        raise UserError(f'column "{name}": "{word}" is not a number; give numbers in this column') from error
+
+
+def as_float64(array: pa.Array, reading: Reading) -> pa.Array:
+    """Return numbers, or texts that are plain numbers, as float64 with null where missing.
+
+    Raises:
+        pa.ArrowInvalid: a text is something else.
+    """
+    if is_text(array.type) and reading.missing is not None:
+        array = present(array, reading)  # 99 may mean that there is none
+    try:
+        return array.cast(pa.float64(), safe=False)
     except pa.ArrowInvalid:
+        if not is_text(array.type):
+            raise
         # Blanks, texts for missing, or real words: only now worth the slower way.
-        trimmed = pc.utf8_trim_whitespace(array)
-        trimmed = pc.if_else(pc.is_in(trimmed, pa.array(MISSING_TEXTS, trimmed.type)), None, trimmed)
-        try:
-            return trimmed.cast(pa.float64())
-        except pa.ArrowInvalid as error:
-            word = next(value for value in trimmed.to_pylist() if value is not None and not is_numeral(value))
-            raise UserError(f'column "{name}": "{word}" is not a number; give numbers in this column') from error
+        return present(array, reading).cast(pa.float64())
+
+
+def _parse_form(array: pa.Array, name: str, reading: Reading) -> pa.Array:
+    encoded = array.dictionary_encode()
+    numbers = [number_of(text, name, reading) for text in encoded.dictionary.to_pylist()]
+    return pa.array(numbers, pa.float64()).take(encoded.indices)
+
+
+def number_of(text: str, name: str, reading: Reading) -> float:
+    """Return the number that a text is in the form of its column.
+
+    Raises:
+        UserError: it is none, or one of another unit.
+    """
+    found = spellings.read_number(text, reading.form or "point")
+    if found is None or found[1] != reading.unit:
+        raise UserError(f'column "{name}": "{text}" is not a number as in training; give one such as {reading}')
+    return found[0]
+
+
+def dates(array: pa.Array, name: str, reading: Reading) -> np.ndarray:
+    """A column of dates as datetime64[us] [n] in UTC, NaT where missing.
+
+    Texts are in the column's form or in ISO 8601.
+
+    Raises:
+        UserError: a value is no date.
+    """
+    array = plain(array)
+    if reading.form == "digits" and is_number(array.type):
+        array = array.cast(pa.int64()).cast(pa.string())
+    if is_text(array.type):
+        encoded = present(array, reading).dictionary_encode()
+        found = [date_of(text, name, reading) for text in encoded.dictionary.to_pylist()]
+        array = pa.array(found, pa.timestamp("us")).take(encoded.indices)
+    if not is_date(array.type):
+        raise UserError(f'column "{name}": values of type {array.type} are no dates; give dates such as 2024-01-31')
+    array = array.cast(pa.timestamp("us", getattr(array.type, "tz", None)), safe=False).cast(pa.int64())
+    times = np.asarray(array.fill_null(0)).astype("datetime64[us]")
+    return np.where(np.asarray(array.is_null()), np.datetime64("NaT"), times)
+
+
+def date_of(text: str, name: str, reading: Reading) -> datetime:
+    """Return the time that a text is, in UTC, in the form of its column or in ISO 8601.
+
+    Raises:
+        UserError: it is none.
+    """
+    found = read_date(text, reading.form or "iso") or read_date(text, "iso")
+    if found is None:
+        raise UserError(
+            f'column "{name}": "{text}" is no date as in training ({reading}); give one, such as 2024-01-31'
+        )
+    return found
 
 
 def is_numeral(text: str) -> bool:
@@ -150,7 +236,7 @@ def is_numeral(text: str) -> bool:
     return True
 
 
-def numbers(array: pa.Array, name: str) -> np.ndarray:
+def numbers(array: pa.Array, name: str, reading: Reading = USUAL) -> np.ndarray:
     """A column as float64 [n], NaN where missing.
 
     Raises:
@@ -158,19 +244,19 @@ def numbers(array: pa.Array, name: str) -> np.ndarray:
     """
     array = plain(array)
     if is_text(array.type):
-        array = _parse(array, name)
+        array = _parse(array, name, reading)
     elif not is_number(array.type) and not pa.types.is_boolean(array.type):
         raise UserError(f'column "{name}": values of type {array.type} are not numbers; give numbers in this column')
     return np.asarray(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64)
 
 
-def booleans(array: pa.Array, name: str) -> np.ndarray:
+def booleans(array: pa.Array, name: str, reading: Reading = USUAL) -> np.ndarray:
     """A column of true/false (any case) or 0/1 as float64 [n], NaN where missing.
 
     Raises:
         UserError: the column holds any other value.
     """
-    indices, values = texts(array, name)
+    indices, values = texts(array, name, reading)
     wrong = [value for value in values if value.lower() not in _BOOLEANS]
     if wrong:
         raise UserError(f'column "{name}": "{wrong[0]}" is not a boolean; give true or false in this column')
@@ -178,13 +264,22 @@ def booleans(array: pa.Array, name: str) -> np.ndarray:
     return found
 
 
-def floats(array: pa.Array, name: str, kind: str) -> np.ndarray:
+def floats(array: pa.Array, column: Column) -> np.ndarray:
     """A numeric or boolean feature as float32 [n], NaN where missing and never infinite.
 
     Raises:
         UserError: a value is of another type, or beyond what float32 holds.
     """
-    values = booleans(array, name) if kind == "boolean" else numbers(array, name)
+    read = booleans if column.kind == "boolean" else numbers
+    return as_floats(read(array, column.name, column.reading), column.name)
+
+
+def as_floats(values: np.ndarray, name: str) -> np.ndarray:
+    """Return float64 as float32 with one NaN and one zero.
+
+    Raises:
+        UserError: a value is beyond what float32 holds.
+    """
     large = np.abs(values) > _LARGEST
     if large.any():
         row = int(np.flatnonzero(large)[0])
@@ -231,15 +326,15 @@ def label_indices(array: pa.Array, label: Label) -> np.ndarray:
         UserError: a value is not among the classes, or not a number for regression.
     """
     if label.classes is None:
-        return numbers(array, label.name).astype(np.float32)
+        return numbers(array, label.name, label.reading).astype(np.float32)
     if isinstance(label.classes[0], str):
-        indices, values = texts(array, label.name)
+        indices, values = texts(array, label.name, label.reading)
         known = spellings.places(tuple(map(str, label.classes)))
         number = is_number(plain(array).type)
         place: dict[Any, int] = {value: index for value in values if (index := known.find(value, number)) is not None}
     else:
         read = booleans if isinstance(label.classes[0], bool) else numbers
-        raw = read(array, label.name)
+        raw = read(array, label.name, label.reading)
         distinct, indices = np.unique(raw, return_inverse=True)
         values = distinct.tolist()
         place = {float(value): index for index, value in enumerate(label.classes)}
@@ -251,22 +346,26 @@ def label_indices(array: pa.Array, label: Label) -> np.ndarray:
     return found
 
 
+def date_part(times: np.ndarray, column: Column) -> np.ndarray:
+    """Return a number of dates as float32 [n], NaN where missing; `column` says which."""
+    return as_floats(part_of(times, column.part or ""), column.name)
+
+
 def number_hashes(values: np.ndarray, name: str) -> np.ndarray:
     """uint64 [n] of canonical float32 values of one column."""
     return mix(values.view(np.uint32).astype(np.uint64) ^ np.uint64(text_hash(name)))
 
 
-def is_missing(array: pa.Array) -> np.ndarray:
+def is_missing(array: pa.Array, reading: Reading) -> np.ndarray:
     """bool [n]: whether a value is missing, or a text that means so."""
     array = plain(array)
     empty = np.asarray(array.is_null(nan_is_null=True))
     if is_text(array.type):
-        trimmed = pc.utf8_trim_whitespace(array)
-        empty |= np.asarray(pc.fill_null(pc.is_in(trimmed, pa.array(MISSING_TEXTS, trimmed.type)), True))
+        empty |= np.asarray(present(array, reading).is_null())
     return empty
 
 
-def identity_hashes(array: pa.Array, name: str, exact: bool = False) -> np.ndarray:
+def identity_hashes(array: pa.Array, name: str, reading: Reading = USUAL, exact: bool = False) -> np.ndarray:
     """uint64 [n] of one column's raw values, whatever type the column is given and whatever file they came from.
 
     The number 7 has one hash, as text or as a number of any type; so have true and True. What is missing has one, too.
@@ -274,20 +373,25 @@ def identity_hashes(array: pa.Array, name: str, exact: bool = False) -> np.ndarr
     Args:
         array: The column as the source has it.
         name: Its name, part of the hash.
+        reading: How its texts are read.
         exact: Whether texts count letter by letter, so that 007 is not 7 and integers beyond 2**53 differ.
     """
     array = plain(array)
+    if reading.form in spellings.NUMBER_FORMS and not exact:
+        array = pa.array(numbers(array, name, reading), from_pandas=True)
     key = hashlib.blake2b(name.encode(), digest_size=16).digest()
     salt, missing = np.uint64(text_hash("number", key)), np.uint64(text_hash("", key))
     if not exact and (is_number(array.type) or pa.types.is_boolean(array.type) or is_text(array.type)):
         try:
-            values = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+            values = as_float64(array, reading).to_numpy(zero_copy_only=False)
         except pa.ArrowInvalid:
             pass  # words: value by value
         else:
             # -0.0 + 0.0 is 0.0
             hashes = mix((np.asarray(values, np.float64) + 0.0).view(np.uint64) ^ salt)
             return np.where(np.isnan(values), missing, hashes)
+    if is_text(array.type):
+        array = present(array, reading)
     indices, distinct = _distinct(array)
     hashes = np.array([*(_value_hash(value, key, salt, missing, exact) for value in distinct), missing], np.uint64)
     found: np.ndarray = hashes[indices]

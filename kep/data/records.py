@@ -12,6 +12,7 @@ import pyarrow as pa
 from kep.core.errors import UserError, nearest
 from kep.data import columns
 from kep.data.data_frames import DataFrame, as_columns
+from kep.data.dates import PARTS
 from kep.data.ledger import LedgerLine
 from kep.data.schema import ROLES, Column, Manifest
 from kep.data.shards import AnyRows, Rows, StoredRows, check_memory, concat, decoded_bytes, fits, load_rows, store_rows
@@ -157,10 +158,14 @@ def encode_table(manifest: Manifest, table: pa.Table | pa.RecordBatch | DataFram
     Raises:
         UserError: a column is missing or unknown, or a value has the wrong type.
     """
-    known = [column.name for column in manifest.columns]
-    given = as_columns(table, known)
+    given = as_columns(table, [column.name for column in manifest.columns + manifest.inputs])
+    # What records hold of dates stands for them too: rows that were stored have nothing else.
+    stored = {column.of for column in manifest.columns if column.of and column.name in given}
+    known = [column.name for column in manifest.inputs if column.name not in stored]
+    known += [column.name for column in manifest.columns if column.of in stored and column.of]
     absent = [name for name in known if name not in given]
-    unknown = sorted(set(given) - set(known) - {manifest.label.name} - set(manifest.ignored))
+    ignored = {*manifest.ignored, *(f"{name} ({part})" for name in manifest.ignored for part in PARTS)}
+    unknown = sorted(set(given) - set(known) - {manifest.label.name} - ignored)
     if absent:
         raise UserError(f'column "{absent[0]}" is missing{nearest(absent[0], unknown)}; give every feature column')
     if unknown:
@@ -186,18 +191,23 @@ def encode(features: list[Column], given: Mapping[str, Any], labels: np.ndarray)
     """
     count = len(labels)
     numeric, codes, image, hashes = [], [], None, []
+    times = Dates(given)
     for column in features:
         if column.kind == "image":
             image = columns.pixels(given[column.name], column)
             hashes.append(columns.image_hashes(image))
             continue
+        if column.of in given:
+            numeric.append(times.part(column))
+            hashes.append(columns.number_hashes(numeric[-1], column.name))
+            continue
         array = as_array(given[column.name], column.name)
         if column.kind == "categorical":
-            indices, values = columns.texts(array, column.name)
+            indices, values = columns.texts(array, column.name, column.reading)
             hashes.append(columns.category_hashes(indices, values, column.name))
             codes.append(columns.category_codes(array, column))
         else:
-            numeric.append(columns.floats(array, column.name, column.kind))
+            numeric.append(columns.floats(array, column))
             hashes.append(columns.number_hashes(numeric[-1], column.name))
     return Rows(
         numeric=np.stack(numeric, axis=1) if numeric else np.empty((count, 0), np.float32),
@@ -206,6 +216,29 @@ def encode(features: list[Column], given: Mapping[str, Any], labels: np.ndarray)
         labels=labels,
         ids=columns.row_ids(hashes),
     )
+
+
+class Dates:
+    """The dates of some raw columns, each read once for all of its numbers.
+
+    Args:
+        given: Raw columns by name.
+    """
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self._given = given
+        self._read: dict[str, np.ndarray] = {}
+
+    def part(self, column: Column) -> np.ndarray:
+        """Return a number of dates as float32 [n], NaN where missing.
+
+        Raises:
+            UserError: a value is no date.
+        """
+        name = column.of or ""
+        if name not in self._read:
+            self._read[name] = columns.dates(as_array(self._given[name], name), name, column.reading)
+        return columns.date_part(self._read[name], column)
 
 
 def as_array(values: Any, name: str) -> pa.Array:

@@ -23,11 +23,41 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class Reading(_Model):
+    """How the texts of a column are read, at ingest and at prediction."""
+
+    missing: list[str] | None = Field(default=None, exclude_if=_is_none)
+    """Texts that mean a missing value, besides the empty one; None for `kep.data.values.MISSING_TEXTS`."""
+    form: str | None = Field(default=None, exclude_if=_is_none)
+    """One of `kep.data.values.NUMBER_FORMS` or of `kep.data.dates.DATE_FORMS`; None for plain numbers and for texts."""
+    unit: str = Field(default="", exclude_if=operator.not_)
+    """Of each number, such as € or %."""
+
+    def __str__(self) -> str:
+        """Describe it for people."""
+        forms = {"point": "1,234.5", "comma": "1.234,5", "iso": "2024-01-31"}
+        parts = [forms.get(self.form or "", self.form or ""), self.unit]
+        return " ".join(part for part in parts if part)
+
+
+USUAL = Reading()
+
+
 class Column(_Model):
     """A feature column; its statistics come from train rows alone."""
 
     name: str
-    kind: Literal["numeric", "categorical", "boolean", "image"]
+    kind: Literal["numeric", "categorical", "boolean", "image", "date"]
+    """Records hold the numbers of a date (`kep.data.dates.PARTS`); `date` is the column that they come from."""
+    reading: Reading = Field(default=USUAL, exclude_if=USUAL.__eq__)
+    of: str | None = Field(default=None, exclude_if=_is_none)
+    """Name of the column of dates that this is a number of."""
+    part: str | None = Field(default=None, exclude_if=_is_none)
+    """Which one, of `kep.data.dates.PARTS`."""
     missing: int = 0
     """Train rows without a value."""
     mean: float | list[float] | None = None
@@ -56,10 +86,22 @@ class Column(_Model):
         raise ValueError(f'column "{self.name}" has no mean and standard deviation')
 
 
+def inputs(columns: list[Column]) -> list[Column]:
+    """Return the columns as a source or a request has them: a date as one, not as its numbers."""
+    found: dict[str, Column] = {}
+    for column in columns:
+        if column.of is None:
+            found[column.name] = column
+        else:
+            found.setdefault(column.of, Column(name=column.of, kind="date", reading=column.reading))
+    return list(found.values())
+
+
 class Label(_Model):
     """What is predicted."""
 
     name: str
+    reading: Reading = Field(default=USUAL, exclude_if=USUAL.__eq__)
     task: Literal["binary", "multiclass", "regression"]
     classes: list[bool | int | str] | None = None
     """Sorted, unless the run file names a positive class: index 1 is that of a binary label. None for regression."""
@@ -192,6 +234,11 @@ class Manifest(_Model):
     """How much rows count; None where all count the same."""
     identity: Identity | None = None
     """What the rows' ids are made of; None in a manifest of version 1 or 2, where they are hashes of the features."""
+
+    @property
+    def inputs(self) -> list[Column]:
+        """The columns that predictions are made from, as a source has them."""
+        return inputs(self.columns)
 
     @property
     def numeric(self) -> list[Column]:

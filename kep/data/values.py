@@ -128,3 +128,43 @@ class Places:
 def places(known: tuple[str, ...]) -> Places:
     """Return the `Places` of names, made once."""
     return Places(known)
+
+
+_SPACE = "[ \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}]"
+_UNIT = (
+    r"[$€£¥₹%‰]|US\$|USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD|SEK|NOK|DKK|PLN|CZK|"
+    "kg|mg|g|t|km|cm|mm|m|ml|l|kWh|min|h|s|°C|°F"
+)
+_EXPONENT = "(?:[eE][+-]?[0-9]+)?"
+
+
+def _number_pattern(thousands: str, decimal: str) -> re.Pattern[str]:
+    marks = f"(?P<mark>[{thousands}'’]|{_SPACE})"
+    indian = "[1-9][0-9]{0,2}(?:,[0-9]{2})*,[0-9]{3}" if thousands == "," else "[1-9][0-9]{0,2}[.][0-9]{3}"
+    whole = f"[1-9][0-9]{{0,2}}{marks}[0-9]{{3}}(?:(?P=mark)[0-9]{{3}})*|{indian}|[0-9]+"
+    digits = f"(?P<digits>(?:{whole})(?:[{decimal}][0-9]+)?|[{decimal}][0-9]+){_EXPONENT}"
+    unit, sign = f"(?:{_UNIT})", "[+−-]?"
+    return re.compile(
+        rf"(?P<open>\()?(?P<sign>{sign})(?P<before>{unit})?{_SPACE}?(?P<after_unit>{sign})(?P<number>{digits})"
+        rf"{_SPACE}?(?P<after>{unit})?(?(open)\))"
+    )
+
+
+_NUMBERS = {"point": _number_pattern(",", "."), "comma": _number_pattern(".", ",")}
+NUMBER_FORMS = tuple(_NUMBERS)
+"""Ways to read a number: 1,234.50 with a decimal point, 1.234,50 with a decimal comma. Blanks and ' may be between
+thousands in both; a currency, % or unit of measure before or behind; a minus before, or parentheses around it."""
+_DROPPED = {"point": re.compile(f"[,'’]|{_SPACE}"), "comma": re.compile(f"[.'’]|{_SPACE}")}
+
+
+def read_number(text: str, form: str) -> tuple[float, str] | None:
+    """Return the number that a text is in one of `NUMBER_FORMS`, and its unit; None where it is none.
+
+    5 % is 5.
+    """
+    match = _NUMBERS[form].fullmatch(text.strip())
+    if match is None or (match["before"] and match["after"]) or (match["sign"] and match["after_unit"]):
+        return None
+    plain = _DROPPED[form].sub("", match["number"]).replace(",", ".")
+    negative = bool(match["open"]) or (match["sign"] or match["after_unit"]) in ("-", "−")
+    return (-float(plain) if negative else float(plain)), match["before"] or match["after"] or ""

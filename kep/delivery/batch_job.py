@@ -183,18 +183,18 @@ def _instances(manifest: Manifest, settings: PredictSettings, scratch: Path) -> 
     Raises:
         UserError: The source does not fit the model.
     """
-    columns = [column.name for column in manifest.columns]
+    columns = [column.name for column in manifest.inputs]
     field = "kep_row"
     while field in columns:
         field += "_"
     for name in ("source", "instances"):
         (scratch / name).mkdir()
-    source = open_for(manifest.columns, settings.data, scratch / "source")
+    source = open_for(manifest.inputs, settings.data, scratch / "source")
     check_columns(source, manifest, settings)
     names = columns if settings.key is None or settings.key in columns else [*columns, settings.key]
     digest, keys, row, file = hashlib.sha256(), [], 0, None
-    for chunk in chunks(source, names, chunk_rows(manifest.columns)):
-        values = [as_json(chunk[column.name], column) for column in manifest.columns]
+    for chunk in chunks(source, names, chunk_rows(manifest.inputs)):
+        values = [as_json(chunk[column.name], column) for column in manifest.inputs]
         if file is None or row >= (int(file.stem[-5:]) + 1) * settings.shard_rows:
             file = scratch / "instances" / f"instances-{row // settings.shard_rows:05d}.jsonl"
         with open(file, "ab") as lines:

@@ -75,7 +75,7 @@ def _compare(
     shown = [TextColumn("{task.completed:,} rows"), SpinnerColumn()]
     with Progress(*shown, console=console, transient=True) as progress:
         task = progress.add_task("")
-        for table in batches(data, settings, manifest.columns):
+        for table in batches(data, settings, manifest.inputs):
             arrays = {name: as_array(values, name) for name, values in table.items()}
             rows = encode_table(manifest, arrays)
             observed.add(manifest, bins, arrays, rows, ensemble.combine(ensemble.predict_members(rows)))

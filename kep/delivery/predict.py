@@ -112,7 +112,7 @@ def _local(model: str, runs: Path, stack: ExitStack) -> _Predictor:
     folder, settings = stack.enter_context(opened(model, runs))
     ensemble = Ensemble(folder)
     name = model if Location(model).is_cloud else folder
-    return _Predictor(ensemble.predict, ensemble.manifest.columns, ensemble.manifest.label, settings, None, name)
+    return _Predictor(ensemble.predict, ensemble.manifest.inputs, ensemble.manifest.label, settings, None, name)
 
 
 def _remote(served: "Remote | Predictor", name: object) -> _Predictor:

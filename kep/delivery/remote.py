@@ -14,7 +14,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from kep.core.errors import UserError
-from kep.data.columns import floats, pixels, texts
+from kep.data.columns import dates, floats, pixels, texts
 from kep.data.schema import Column, Label
 
 _URL = re.compile(r"(https?://[^/]+(?:/.*)?/v1/models/[^/:]+(?:/versions/\d+)?):predict")
@@ -107,9 +107,12 @@ def as_json(values: pa.Array, column: Column) -> list[Any]:
     if column.kind == "image":
         return [_png(image) for image in pixels(values, column)]
     if column.kind == "categorical":
-        indices, names = texts(values, column.name)
+        indices, names = texts(values, column.name, column.reading)
         return [None if index < 0 else names[index] for index in indices]
-    numbers = floats(values, column.name, column.kind).tolist()
+    if column.kind == "date":
+        times = dates(values, column.name, column.reading)
+        return [None if np.isnat(time) else str(time) for time in times]
+    numbers = floats(values, column).tolist()
     kind = bool if column.kind == "boolean" else float
     return [None if number != number else kind(number) for number in numbers]
 

@@ -65,7 +65,7 @@ def survey(settings: RunFile, base: Path, hints_below: float = 0) -> Inspection:
             f"best_epoch.folds: {folds} folds of {pooled} train and validation rows are below 2 rows each; ask for at "
             f"most {pooled // 2}"
         )
-    columns = [column.name for column in seen.columns if column.kind != "image"]
+    columns = [column.name for column in seen.columns if column.kind not in ("image", "date")]
     for name in settings.evaluate.slices:
         if name in seen.ignored:
             raise UserError(
@@ -195,7 +195,8 @@ def _columns(seen: Inspection) -> Table:
     for name in ("column", "type", "missing"):
         table.add_column(name, justify="right" if name == "missing" else "left")
     for column in seen.columns[:MOST_COLUMNS]:
-        table.add_row(column.name, column.kind, f"{column.missing:,}" if column.missing else "")
+        kind = f"{column.kind} ({column.reading})" if column.reading else column.kind
+        table.add_row(column.name, kind, f"{column.missing:,}" if column.missing else "")
     if len(seen.columns) > MOST_COLUMNS:
         table.add_row(f"… {len(seen.columns) - MOST_COLUMNS} more")
     return table

@@ -191,7 +191,7 @@ class Observed:
         )
 
     def _name(self, column: Column, values: pa.Array) -> None:
-        indices, texts = columns.texts(values, column.name)
+        indices, texts = columns.texts(values, column.name, column.reading)
         self._hold(column.name, zip(texts, np.bincount(indices, minlength=len(texts)).tolist(), strict=True))
 
     def _hold(self, column: str, found: Iterable[tuple[str, int]]) -> None:

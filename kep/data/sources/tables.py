@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 from pyarrow import fs
@@ -16,12 +15,10 @@ from pyarrow import fs
 from kep.config.data import DataSettings
 from kep.core.errors import UserError, nearest
 from kep.data.data_frames import index_columns
-from kep.data.sources.unit import BLOCK, Source, Unit
+from kep.data.sources.unit import BLOCK, Source, Unit, given
 
 _DELIMITERS = {",": '","', ";": '";"', "\t": r'"\t"', "|": '"|"'}
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-_THOUSANDS = r"^\s*[+-]?\d{1,3}(\.\d{3})+(,\d+)?\s*$"
-_DECIMAL_COMMA = r"^(\s*[+-]?\d*),(\d+(?:[eE][+-]?\d+)?\s*)$"
 
 
 def csv_source(location: str, system: fs.FileSystem, files: list[fs.FileInfo], settings: DataSettings) -> Source:
@@ -37,7 +34,7 @@ def csv_source(location: str, system: fs.FileSystem, files: list[fs.FileInfo], s
     def units(columns: list[str]) -> Iterator[Unit]:
         for info in files:
             for batch in _csv_batches(system, info, settings.delimiter, columns):
-                yield Unit(_meant, (batch, settings.decimal, settings.missing), info.base_name, info.path)
+                yield Unit(given, (batch,), info.base_name, info.path)
 
     return Source(location, names, False, sum(info.size for info in files), units)
 
@@ -154,30 +151,14 @@ def _csv_batches(
                 convert_options=pyarrow.csv.ConvertOptions(
                     column_types=dict.fromkeys(columns, pa.string()),
                     include_columns=columns,
+                    # Which texts mean a missing value is a column's own matter.
+                    null_values=[""],
                     strings_can_be_null=True,
                 ),
             )
             yield from reader
     except pa.ArrowInvalid as error:
         raise _csv_error(system, info, delimiter, error) from error
-
-
-def _meant(batch: pa.RecordBatch, decimal: str, missing: list[str]) -> Iterator[pa.RecordBatch]:
-    """Reads a unit that holds its batch of texts: markers of missing values as null, decimal commas as points."""
-    if missing or decimal == ",":
-        batch = pa.record_batch([_as_usual(column, decimal, missing) for column in batch], batch.schema)
-    yield batch
-
-
-def _as_usual(texts: pa.Array, decimal: str, missing: list[str]) -> pa.Array:
-    if missing:
-        found = pc.is_in(pc.utf8_trim_whitespace(texts), pa.array([marker.strip() for marker in missing]))
-        texts = pc.if_else(found, None, texts)
-    if decimal == ",":
-        plain = pc.replace_substring(texts, ".", "")
-        texts = pc.if_else(pc.match_substring_regex(texts, _THOUSANDS), plain, texts)
-        texts = pc.replace_substring_regex(texts, _DECIMAL_COMMA, r"\1.\2")
-    return texts
 
 
 def _csv_error(system: fs.FileSystem, info: fs.FileInfo, delimiter: str, error: pa.ArrowInvalid) -> UserError:

@@ -111,6 +111,12 @@ def export(
     wanted = _variants(format, variants)
     folder, _ = locate(model, runs)
     own, run = Ensemble(folder), run_of(folder, runs)
+    dates = [column.name for column in own.manifest.inputs if column.kind == "date"]
+    if dates:
+        raise UserError(
+            f'--format {format}: column "{dates[0]}" holds dates, which no exported model reads; serve the ensemble '
+            "with `kep serve`, or train without it (data.exclude)"
+        )
     if run is None:
         if keras_only or format != "savedmodel":
             needs = "--keras-only" if keras_only else f"--format {format}"

@@ -13,8 +13,9 @@ import tensorflow as tf
 
 from kep.core.errors import UserError
 from kep.core.files import new_folder
+from kep.data.columns import missing_texts
 from kep.data.schema import Column, Manifest
-from kep.data.values import MISSING_TEXTS, RULES, canonical
+from kep.data.values import RULES, canonical
 from kep.delivery.export.runtimes import predicted
 from kep.models.ensemble import Ensemble
 from kep.stats.metrics import FLOOR
@@ -87,7 +88,7 @@ def _canonical(texts: tf.Tensor) -> tf.Tensor:
 
 def _codes(column: Column) -> tf.lookup.StaticHashTable:
     """From a category's text to its code: 0 missing, 1 unknown, 2 + i in the vocabulary."""
-    codes = dict.fromkeys(MISSING_TEXTS, 0)
+    codes = dict.fromkeys(missing_texts(column.reading), 0)
     for place, text in enumerate(column.vocabulary or []):
         codes.setdefault(canonical(text), 2 + place)
     pairs = tf.lookup.KeyValueTensorInitializer(list(codes), list(codes.values()), tf.string, tf.int32)

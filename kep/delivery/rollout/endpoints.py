@@ -192,7 +192,7 @@ class Predictor:
         self._any, self._first = version is None, first
         self._versions = {one.id: one.version for one in every}
         manifest = manifest_of(vertex, first.model, first.version)
-        self.columns, self.label = manifest.columns, manifest.label
+        self.columns, self.label = manifest.inputs, manifest.label
         self.rows = chunk_rows(self.columns)
         self.answers: Counter[str] = Counter()
         host = endpoint.dedicated_endpoint_dns.removeprefix("https://") or f"{vertex.region}-aiplatform.googleapis.com"

@@ -36,7 +36,7 @@ def advance(folder: str, version: str, data: str, rows: int, limits: CanaryLimit
         ):
             ensembles = [Ensemble(one), Ensemble(other)]
             sides = (Side(), Side())
-            for number, table in enumerate(tables(data, ensembles[0].manifest.columns, rows)):
+            for number, table in enumerate(tables(data, ensembles[0].manifest.inputs, rows)):
                 for ensemble, side in zip(ensembles, sides, strict=True):
                     if number == 0:
                         ensemble.predict(table)  # compiles

@@ -235,7 +235,7 @@ def _check_alike(vertex: Vertex, wanted: "api.Model", champion: Deployed) -> Non
     model, number = wanted.name.partition("@")[0], wanted.version_id
     before, after = (manifest_of(vertex, model, version) for version in (champion.version, number))
     check_labels(before, after)
-    columns = [{one.name: (one.kind, one.shape) for one in manifest.columns} for manifest in (before, after)]
+    columns = [{one.name: (one.kind, one.shape) for one in manifest.inputs} for manifest in (before, after)]
     if columns[0] != columns[1]:
         changed = ", ".join(sorted({name for name, _ in columns[0].items() ^ columns[1].items()}))
         raise UserError(

@@ -12,10 +12,13 @@ from kep.artifacts.member import TrainedMember
 from kep.data.schema import Column, Label, Manifest
 from kep.delivery.serving.instances import SIGNATURE
 
+_TOLD = {"name", "kind", "vocabulary", "shape", "reading"}
+"""Of a column, what a client needs."""
 _JSON = {
     "numeric": {"type": ["number", "null"]},
     "boolean": {"type": ["boolean", "null"]},
     "categorical": {"type": ["string", "null"]},
+    "date": {"type": ["string", "null"]},
 }
 
 
@@ -23,7 +26,7 @@ def tensor(column: Column) -> tuple[str, tuple[int, ...]]:
     """The type of a column in the signature, and the shape of one row: those of the model that `kep export` writes."""
     if column.kind == "image":
         return "DT_UINT8", column.shape or ()
-    return ("DT_STRING" if column.kind == "categorical" else "DT_FLOAT"), ()
+    return ("DT_STRING" if column.kind in ("categorical", "date") else "DT_FLOAT"), ()
 
 
 def metadata(
@@ -48,7 +51,7 @@ def metadata(
     if classes is not None:
         outputs = {"probabilities": ("DT_DOUBLE", (len(classes),)), "label": ("DT_STRING", ())}
     signature = {
-        "inputs": {column.name: info(*tensor(column), column.name) for column in manifest.columns},
+        "inputs": {column.name: info(*tensor(column), column.name) for column in manifest.inputs},
         "outputs": {output: info(kind, shape, output) for output, (kind, shape) in outputs.items()},
         "method_name": "tensorflow/serving/predict",
     }
@@ -58,8 +61,7 @@ def metadata(
             "signature_def": {"signature_def": {SIGNATURE: signature}},
             "ensemble": {
                 "columns": [
-                    column.model_dump(include={"name", "kind", "vocabulary", "shape"}, exclude_none=True, mode="json")
-                    for column in manifest.columns
+                    column.model_dump(include=_TOLD, exclude_none=True, mode="json") for column in manifest.inputs
                 ],
                 "label": manifest.label.model_dump(include={"name", "task", "classes"}, mode="json"),
                 "members": [{"id": member.id, "weight": member.weight} for member in members],
@@ -73,12 +75,14 @@ def metadata(
 def example(manifest: Manifest) -> dict[str, Any]:
     """One row as a request has it: each number's mean, each vocabulary's first category, an image of the mean shade."""
     row: dict[str, Any] = {}
-    for column in manifest.columns:
+    for column in manifest.inputs:
         if column.kind == "image" and column.shape is not None:
             pixels = np.broadcast_to(np.round(np.asarray(column.mean)), column.shape).astype(np.uint8)
             file = io.BytesIO()
             Image.fromarray(pixels[:, :, 0] if column.shape[2] == 1 else pixels).save(file, "PNG")
             row[column.name] = {"b64": base64.b64encode(file.getvalue()).decode()}
+        elif column.kind == "date":
+            row[column.name] = _middle(manifest, column)
         elif column.kind == "categorical":
             row[column.name] = column.vocabulary[0] if column.vocabulary else None
         else:
@@ -87,10 +91,16 @@ def example(manifest: Manifest) -> dict[str, Any]:
     return row
 
 
+def _middle(manifest: Manifest, date: Column) -> str:
+    """Return the mean of the train rows' dates."""
+    days = next(column for column in manifest.columns if column.of == date.name and column.part == "days")
+    return str(np.datetime64(round(days.statistics[0]), "D"))
+
+
 def request_body(manifest: Manifest, rows: int) -> dict[str, Any]:
     """The body of a prediction's request, as OpenAPI describes it."""
     properties: dict[str, Any] = {}
-    for column in manifest.columns:
+    for column in manifest.inputs:
         properties[column.name] = _JSON.get(column.kind) or _image(column)
     row = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
     lists = {name: {"type": "array", "items": kind, "maxItems": rows} for name, kind in properties.items()}

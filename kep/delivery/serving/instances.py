@@ -8,7 +8,8 @@ import base64
 import binascii
 import io
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,10 +18,11 @@ from PIL import Image
 from pydantic_core import from_json
 
 from kep.core.errors import UserError, nearest
+from kep.data.columns import date_of, date_part, missing_texts, number_of
 from kep.data.pixels import as_pixels, is_grey, upright_size
 from kep.data.records import Rows, blank_row
 from kep.data.schema import Column, Manifest
-from kep.data.values import MISSING_TEXTS, places, spelled
+from kep.data.values import places, spelled
 
 SIGNATURE = "serving_default"
 """The one signature there is, by the name that TensorFlow Serving's clients know."""
@@ -90,8 +92,10 @@ def encode(table: dict[str, list[Any]], manifest: Manifest, place: Locate) -> Ro
     Raises:
         UserError: With the place of the first value that is not what the manifest says.
     """
-    checked = {column.name: _CHECKS[column.kind](table[column.name], column, place) for column in manifest.columns}
-    count, image = len(checked[manifest.columns[0].name]), manifest.image
+    given = manifest.inputs
+    checked = {column.name: _CHECKS[column.kind](table[column.name], column, place) for column in given}
+    count, image = len(checked[given[0].name]), manifest.image
+    checked |= {column.name: date_part(checked[column.of], column) for column in manifest.columns if column.of}
     row = blank_row(manifest).take(np.zeros(count, np.int64))
     return replace(
         row,
@@ -130,7 +134,7 @@ def _by_row(instances: Any, manifest: Manifest, most: int) -> tuple[dict[str, li
     if not isinstance(instances, list) or not instances:
         raise UserError("instances: give a list of at least one row")
     check_count("instances", len(instances), most)
-    names = [column.name for column in manifest.columns]
+    names = [column.name for column in manifest.inputs]
     known, alone = set(names), len(names) == 1
     for index, row in enumerate(instances):
         named = isinstance(row, dict)
@@ -146,7 +150,7 @@ def _by_row(instances: Any, manifest: Manifest, most: int) -> tuple[dict[str, li
 
 def _by_column(inputs: Any, manifest: Manifest, most: int) -> tuple[dict[str, list[Any]], Locate]:
     """The columns of an object of columns."""
-    names = [column.name for column in manifest.columns]
+    names = [column.name for column in manifest.inputs]
     if len(names) == 1 and isinstance(inputs, list):
         inputs = {names[0]: inputs}
     if not isinstance(inputs, dict):
@@ -195,9 +199,43 @@ def _numbers(values: list[Any], column: Column, place: Locate) -> np.ndarray:
                 raise UserError(
                     f"{place(index, column.name)}: infinite or beyond 32-bit floats; rescale it or give null"
                 )
-        elif value is not None:
+        elif value is not None and not (isinstance(value, str) and column.reading.form):
             raise UserError(f"{place(index, column.name)}: {_given(value)}; give a number, or null where it is missing")
-    return np.array([math.nan if value is None else value for value in values], np.float64)
+    return np.array([_number(value, column, place, index) for index, value in enumerate(values)], np.float64)
+
+
+def _number(value: Any, column: Column, place: Locate, index: int) -> float:
+    """Return a number, of a text where the column's own texts have a form; NaN where missing."""
+    if isinstance(value, str):
+        if value.strip() in missing_texts(column.reading):
+            return math.nan
+        with _placed(place(index, column.name)):
+            return number_of(value, column.name, column.reading)
+    return math.nan if value is None else value
+
+
+def _dates(values: list[Any], column: Column, place: Locate) -> np.ndarray:
+    """datetime64[us] [n], NaT where missing."""
+    times = np.full(len(values), np.datetime64("NaT"), "datetime64[us]")
+    for index, value in enumerate(values):
+        if type(value) is int and column.reading.form == "digits":
+            value = str(value)
+        if value is None or (isinstance(value, str) and value.strip() in missing_texts(column.reading)):
+            continue
+        if not isinstance(value, str):
+            raise UserError(f'{place(index, column.name)}: {_given(value)}; give a date such as "2024-01-31", or null')
+        with _placed(place(index, column.name)):
+            times[index] = np.datetime64(date_of(value, column.name, column.reading), "us")
+    return times
+
+
+@contextmanager
+def _placed(where: str) -> Iterator[None]:
+    """Name the place of a value in the request, not its column alone."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {str(error).partition(': ')[2]}") from None
 
 
 def _booleans(values: list[Any], column: Column, place: Locate) -> np.ndarray:
@@ -221,7 +259,7 @@ def _categories(values: list[Any], column: Column, place: Locate) -> np.ndarray:
         if not isinstance(value, str | bool | int | float):
             raise UserError(f"{place(index, column.name)}: {_given(value)}; give a text, or null where it is missing")
         form = spelled(value)
-        if form not in MISSING_TEXTS:
+        if form not in missing_texts(column.reading):
             found = known.find(form, type(value) in (int, float))
             codes[index] = 1 if found is None else found + 2
     return codes
@@ -307,4 +345,5 @@ _CHECKS: dict[str, Callable[[list[Any], Column, Locate], Any]] = {
     "boolean": _booleans,
     "categorical": _categories,
     "image": _images,
+    "date": _dates,
 }

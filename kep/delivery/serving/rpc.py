@@ -82,9 +82,9 @@ def rows_of(inputs: Mapping[str, TensorProto], manifest: Manifest, most: int) ->
     Raises:
         UserError: With the input that is missing, unknown, of another type or shape, or holds a value that can't be.
     """
-    check_names("inputs", inputs, [column.name for column in manifest.columns])
+    check_names("inputs", inputs, [column.name for column in manifest.inputs])
     table, counts = {}, {}
-    for column in manifest.columns:
+    for column in manifest.inputs:
         name, proto, (kind, inner) = column.name, inputs[column.name], tensor(column)
         given, shape = DataType.Name(proto.dtype), [dim.size for dim in proto.tensor_shape.dim]
         if given != kind or not shape or shape[1:] != list(inner) or not shape[0]:

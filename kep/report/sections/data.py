@@ -77,7 +77,7 @@ def _column(column: Column) -> View:
         content = f"{plural(len(column.vocabulary), 'category', 'categories')}: {some}{more}"
     return {
         "name": column.name,
-        "kind": column.kind,
+        "kind": f"{column.kind} ({column.reading})" if str(column.reading) else column.kind,
         "missing": column.missing,
         "mean": _each(column.mean),
         "std": _each(column.std),

@@ -122,29 +122,64 @@ CASES = {
         'them, list "old" in data.missing if it means no value, '
         "or set data.types: {a: categorical}",
     ),
-    "decimal commas": (
-        csv(table(a=lambda i: f'"{i},5"' if i % 2 else i)),
+    "two readings": (
+        csv(table(a=lambda i: f'"1,{i:03d}"')),
         ROWS,
-        'data.decimal: column "a" holds numbers with commas ("1,5" in row 2); set data.decimal: "," if that is the '
-        "decimal mark, or data.types: {a: categorical}, or remove the commas",
+        'data.decimal: column "a" can be read in two ways ("1,000" in row 1: thousands or decimals); set '
+        'data.decimal: "." or ",", or set data.types: {a: categorical}',
     ),
-    "decimal commas and points between thousands": (
-        csv(table(a=lambda i: f'"1.{i:03d},5"' if i else "2.000")),
+    "two readings of a label": (
+        csv(table(y=lambda i: f"$1.{i:03d}")),
         ROWS,
-        'data.decimal: column "a" holds numbers with commas ("1.001,5" in row 2); set data.decimal: "," if that is the '
-        "decimal mark, or data.types: {a: categorical}, or remove the commas",
+        'data.decimal: column "y" can be read in two ways ("$1.000" in row 1: thousands or decimals); set '
+        'data.decimal: "." or ",", or set data.types: {y: categorical}',
     ),
-    "decimal commas typed numeric": (
-        csv(table(a=lambda i: f'"{i},5"')),
-        ROWS | {"types": {"a": "numeric"}},
-        'data.decimal: column "a" holds numbers with commas ("0,5" in row 1); set data.decimal: "," if that is the '
-        "decimal mark, or data.types: {a: categorical}, or remove the commas",
-    ),
-    "label with decimal commas": (
-        csv(table(y=lambda i: f'"{i},25"')),
+    "decimal commas and points": (
+        csv(table(a=lambda i: f'"{i},5"' if i else "0.5")),
         ROWS,
-        'data.decimal: column "y" holds numbers with commas ("0,25" in row 1); set data.decimal: "," if that is the '
-        "decimal mark, or data.types: {y: categorical}, or remove the commas",
+        'data.types: column "a" mixes decimal commas and points ("1,5" in row 2, 0.5 in row 1); write them in one way, '
+        "or set data.types: {a: categorical}",
+    ),
+    "two units": (
+        csv(table(a=lambda i: f"{i} €" if i % 2 else f"{i} $")),
+        ROWS,
+        'data.types: column "a" has numbers of several units ("0 $" in row 1, "1 €" in row 2); write them in one unit, '
+        "or set data.types: {a: categorical}",
+    ),
+    "a unit that is missing once": (
+        csv(table(a=lambda i: f"{i} %" if i != 7 else i)),
+        ROWS,
+        'data.types: column "a" has numbers of several units ("0 %" in row 1, "7" in row 8); write them in one unit, '
+        "or set data.types: {a: categorical}",
+    ),
+    "one word among amounts": (
+        csv(table(a=lambda i: f'"$1,{i:03d}.50"' if i != 40 else "free")),
+        ROWS,
+        'data.types: column "a" holds numbers ("$1,000.50" in row 1), but "free" in row 41 is none; correct it, list '
+        '"free" in data.missing if it means no value, or set data.types: {a: categorical}',
+    ),
+    "one word among dates": (
+        csv(table(a=lambda i: f"2024-01-{i % 28 + 1:02d}" if i != 40 else "2024-02-30")),
+        ROWS,
+        'data.types: column "a" holds dates ("2024-01-01" in row 1), but "2024-02-30" in row 41 is none; correct it, '
+        'list "2024-02-30" in data.missing if it means no value, or set data.types: {a: categorical}',
+    ),
+    "no dates": (
+        csv(table()),
+        ROWS | {"types": {"b": "date"}},
+        'data.types: column "b" holds no dates ("u" in row 1); give dates such as 2024-01-31, or set data.types: '
+        "{b: categorical}",
+    ),
+    "no dates but numbers": (
+        csv(table()),
+        ROWS | {"types": {"a": "date"}},
+        'data.types: column "a" holds no dates (0 in row 1); give dates such as 2024-01-31 or 20240131, or set '
+        "data.types: {a: categorical}",
+    ),
+    "unknown column of missing values": (
+        csv(table()),
+        ROWS | {"missing": {"c": []}},
+        'data.missing: column "c" not found in rows.csv; the columns are a, b, y',
     ),
     "duplicate columns": (
         csv(table().replace("a,b", "a,a", 1)),

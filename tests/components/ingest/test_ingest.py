@@ -349,26 +349,27 @@ TIMES = {
 }
 
 
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
 @pytest.mark.parametrize("form", TIMES)
-def test_dates_are_left_out_whatever_the_format(
-    form: str, ending: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+def test_dates_are_numbers_whatever_the_format(form: str, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """Also where they are texts that repeat, which would do as categories; they still say what comes later."""
     when = [TIMES[form].format(month=i // 28 % 3 + 1, day=i % 28 + 1) for i in range(168)]
     table = pa.table({"a": range(168), "when": when, "y": [i // 7 % 2 for i in range(168)]})
-    if ending == "csv":
-        pyarrow.csv.write_csv(table, tmp_path / "rows.csv")
-    else:
-        kind = pa.timestamp("us", "UTC" if form in ("zoned", "utc") else None)
-        pq.write_table(table.set_column(1, "when", table["when"].cast(kind)), tmp_path / "rows.parquet")
-    settings = DataSettings(source=f"rows.{ending}", label="y")
-    manifest = ingest(settings, 1, tmp_path / "out", tmp_path)
-    assert [column.name for column in manifest.columns] == ["a"]
-    assert 'left out column "when": dates are no features as they are' in caplog.text
-    later = settings.model_copy(update={"split": Split(by="time", column="when", validation=0.25, test=0.25)})
-    rows = {role: info.rows for role, info in ingest(later, 1, tmp_path / "later", tmp_path).roles.items()}
-    assert rows == {"train": 84, "validation": 42, "test": 42}
+    pyarrow.csv.write_csv(table, tmp_path / "rows.csv")
+    kind = pa.timestamp("us", "UTC" if form in ("zoned", "utc") else None)
+    pq.write_table(table.set_column(1, "when", table["when"].cast(kind)), tmp_path / "rows.parquet")
+    found = {}
+    for ending in ("csv", "parquet"):
+        settings = DataSettings(source=f"rows.{ending}", label="y")
+        with caplog.at_level("INFO", "kep.ingest"):
+            manifest = ingest(settings, 1, tmp_path / ending, tmp_path)
+        assert [column.name for column in manifest.inputs] == ["a", "when"]
+        found[ending] = Rows.concat(list(load(tmp_path / ending).values())).numeric
+        assert 'column "when" holds dates (2024-01-31): its features are days, year' in caplog.text
+        later = settings.model_copy(update={"split": Split(by="time", column="when", validation=0.25, test=0.25)})
+        rows = {role: info.rows for role, info in ingest(later, 1, tmp_path / "later", tmp_path).roles.items()}
+        assert rows == {"train": 84, "validation": 42, "test": 42}
+    ordered = [rows[rows[:, 0].argsort()] for rows in found.values()]
+    np.testing.assert_array_equal(*ordered)
 
 
 def test_dates_may_be_categories_and_other_texts_are_no_dates(tmp_path: Path):

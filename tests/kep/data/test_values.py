@@ -100,3 +100,44 @@ def test_classes_keep_their_names_where_they_have_one_spelling():
 def test_a_number_is_the_one_code_that_differs_by_zeros(vocabulary, array, codes):
     column = Column(name="x", kind="categorical", vocabulary=vocabulary)
     assert columns.category_codes(array, column).tolist() == codes
+
+
+@pytest.mark.parametrize(
+    ("text", "point", "comma"),
+    [
+        ("1,234.50", (1234.5, ""), None),
+        ("1.234,50", None, (1234.5, "")),
+        ("1,234", (1234, ""), (1.234, "")),
+        ("1.234", (1.234, ""), (1234, "")),
+        ("1,234,567", (1234567, ""), None),
+        ("12,34,567.8", (1234567.8, ""), None),
+        ("1 234 567", (1234567, ""), (1234567, "")),
+        ("1\u202f234,50 €", None, (1234.5, "€")),
+        ("1'234.50", (1234.5, ""), None),
+        ("$1,211.94", (1211.94, "$"), None),
+        ("-$5", (-5, "$"), (-5, "$")),
+        ("$-5", (-5, "$"), (-5, "$")),
+        ("(1,234.00)", (-1234, ""), None),
+        ("($12)", (-12, "$"), (-12, "$")),
+        ("−7", (-7, ""), (-7, "")),
+        ("5 %", (5, "%"), (5, "%")),
+        ("0,5%", None, (0.5, "%")),
+        ("80kg", (80, "kg"), (80, "kg")),
+        (",5", None, (0.5, "")),
+        ("5e-2", (0.05, ""), (0.05, "")),
+        # No numbers.
+        ("1,23", None, (1.23, "")),
+        ("1,2,3", None, None),
+        ("1.2.3", None, None),
+        ("1 23", None, None),
+        ("012,345", None, (12.345, "")),
+        ("$5$", None, None),
+        ("(5", None, None),
+        ("-5-", None, None),
+        ("Q1", None, None),
+        ("1_000", None, None),
+        ("", None, None),
+    ],
+)
+def test_a_number_is_read_in_its_form(text, point, comma):
+    assert (values.read_number(text, "point"), values.read_number(text, "comma")) == (point, comma)
