@@ -106,8 +106,17 @@ def _read(word: str, form: str, scan: FormScan) -> bool:
     return True
 
 
-def number_form(name: str, scan: "ColumnScan", settings: DataSettings, asked: str | None) -> tuple[str, str] | None:
+def number_form(
+    name: str, scan: "ColumnScan", settings: DataSettings, asked: str | None, instead: str
+) -> tuple[str, str] | None:
     """Return the form and the unit of a column's numbers; None where it holds plain numbers or words.
+
+    Args:
+        name: Of the column.
+        scan: What it holds.
+        settings: The data section of the run file.
+        asked: Its type by the settings.
+        instead: What sentences name as the other way.
 
     Raises:
         UserError: Most of the values have a form and some have not, they have several units, or two readings.
@@ -118,7 +127,6 @@ def number_form(name: str, scan: "ColumnScan", settings: DataSettings, asked: st
         return ("comma", "") if settings.decimal == "," and scan.dotted and not scan.point_at else None
     if not scan.marked and not (asked and scan.forms):  # texts by their own type, such as "1" and "2"
         return None
-    instead = f"or set data.types: {{{name}: categorical}}"
     fitting = [form for form in NUMBER_FORMS if scan.forms[form].rows == scan.words]
     if fitting == ["comma"] and scan.point_at:
         (row, comma), (other, point) = scan.first_word, scan.point_at
@@ -161,7 +169,8 @@ def _refuse_odd(name: str, scan: "ColumnScan", forms: tuple[str, ...], asked: bo
         return
     (row, word), (other, odd) = best.first, best.odd
     raise UserError(
-        f'data.types: column "{name}" holds {what} ("{word}" in row {row}), but "{odd}" in row {other} is none; '
+        f'data.types: column "{name}" holds {what} ("{word}" in row {row}), but "{odd}" in row {other} is none '
+        f"({scan.words - best.rows:,} of {scan.rows:,} rows); "
         f'correct it, list "{odd}" in data.missing if it means no value, {instead}'
     )
 

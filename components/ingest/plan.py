@@ -86,11 +86,14 @@ def columns_to_read(source: Source, settings: DataSettings) -> tuple[list[str], 
         "data.split.column": [settings.split.column or label],
         "data.weight": [weight_column(settings) or label],
     }
+    problems = []
     for key, names in wanted.items():
-        for name in names:
-            if name not in source.names:
+        for name in dict.fromkeys(names):
+            if name not in source.names and not (name == label and key in ("data.id", "data.split.column")):
                 hint = nearest(name, source.names) or f"; the columns are {', '.join(source.names[:20])}"
-                raise UserError(f'{key}: column "{name}" not found in {source.description}{hint}')
+                problems.append(f'{key}: column "{name}" not found in {source.description}{hint}')
+    if problems:
+        raise UserError("\n".join(problems))
     if label in settings.exclude:
         raise UserError(f'data.exclude: "{label}" is the label; remove it from data.exclude or name another label')
     features = settings.features
@@ -109,26 +112,35 @@ def make_plan(scan: Scan, source: Source, settings: DataSettings) -> ColumnPlan:
     """What the scan means for features and label.
 
     Raises:
-        UserError: there are no rows, no feature is left, or the label can't be predicted.
+        UserError: there are no rows, no feature is left, or columns can't be used: one sentence each, one per line.
     """
     if scan.rows == 0:
         raise UserError(f"data.source: {source.description} has no rows; give at least a few per class")
     names, label_name = columns_to_read(source, settings)
-    label, counts = _label(label_name, scan, settings)
     weight = weight_column(settings)
-    _check_weight(settings, source, label, None if weight is None else scan.columns[weight])
-    features, ignored = [], {}
+    features, ignored, problems = list[Column](), dict[str, str](), list[UserError]()
+    try:
+        label, counts = _label(label_name, scan, settings)
+        _check_weight(settings, source, label, None if weight is None else scan.columns[weight])
+    except UserError as problem:
+        problems.append(problem)
     for name in names:
         shape = (source.images or {}).get(name)
         if shape:
             features.append(Column(name=name, kind="image", shape=shape))
             continue
-        found = _features(name, scan.columns[name], settings, source)
+        try:
+            found = _features(name, scan.columns[name], settings, source)
+        except UserError as problem:
+            problems.append(problem)
+            continue
         if isinstance(found, str):
             log.warning('left out column "%s": %s', name, found)
             ignored[name] = found
         else:
             features += found
+    if problems:
+        raise UserError("\n".join(map(str, problems)))
     if not features:
         raise UserError(
             "data.features: no feature column is left (constant, empty, identifier and index columns teach "
@@ -237,7 +249,8 @@ def _features(name: str, scan: ColumnScan, settings: DataSettings, source: Sourc
         named = ", ".join(one.part or "" for one in made)
         log.info('column "%s" holds dates (%s): its features are %s', name, reading, named)
         return made
-    if (form := number_form(name, scan, settings, asked)) is not None:
+    instead = f"or set data.types: {{{name}: categorical}}"
+    if (form := number_form(name, scan, settings, asked, instead)) is not None:
         reading = reading.model_copy(update={"form": form[0], "unit": form[1]})
         scan = as_numbers(scan, form[0])
         log.info('column "%s" holds numbers such as "%s", read as %s', name, scan.first_number[1], reading)
@@ -258,9 +271,9 @@ def _kind(name: str, scan: ColumnScan, asked: str | None, source: Source) -> tup
     if scan.numbers and scan.words:
         (row, word), (other, number) = scan.first_word, scan.first_number
         raise UserError(
-            f'data.types: column "{name}" of {source.description} mixes numbers and words ({number} in row {other}, '
-            f'"{word}" in row {row}); correct them, list "{word}" in data.missing if it means no value, or set '
-            f"data.types: {{{name}: categorical}}"
+            f'data.types: column "{name}" of {source.description} mixes numbers and words ({scan.numbers:,} and '
+            f'{scan.words:,} of {scan.rows:,} rows: {number} in row {other}, "{word}" in row {row}); correct them, '
+            f'list "{word}" in data.missing if it means no value, or set data.types: {{{name}: categorical}}'
         )
     if scan.numbers and not scan.codes:
         return "numeric", ""
@@ -313,18 +326,20 @@ def _label(name: str, scan: Scan, settings: DataSettings) -> tuple[Label, list[i
             "them or fill them"
         )
     reading = missing_reading(settings, name)
-    if (form := number_form(name, found, settings, None)) is not None:
+    classes = "categorical" if settings.task in ("binary", "multiclass") else None
+    instead = "or set data.task: multiclass to make classes of them"
+    if (form := number_form(name, found, settings, classes, instead)) is not None:
         reading = reading.model_copy(update={"form": form[0], "unit": form[1]})
         found = as_numbers(found, form[0])
         log.info('label "%s" holds numbers such as "%s", read as %s', name, found.first_number[1], reading)
-    if found.numbers and found.words:
+    if found.numbers and found.words and not classes:
         (row, word), (other, number) = found.first_word, found.first_number
         raise UserError(
-            f'data.label: column "{name}" mixes numbers and words ({number} in row {other}, "{word}" in '
-            f"row {row}); "
-            f"correct them, or set data.types: {{{name}: categorical}}"
+            f'data.label: column "{name}" mixes numbers and words ({found.numbers:,} and {found.words:,} of '
+            f'{found.rows:,} rows: {number} in row {other}, "{word}" in row {row}); '
+            f"correct them, {instead}"
         )
-    if found.infinite_at:
+    if found.infinite_at and not found.words:
         row, value = found.infinite_at
         raise UserError(f'data.label: column "{name}" is {value} in row {row}; labels must be finite 32-bit numbers')
     label, rows = _label_of(name, found, _read_as(scan.label_counts, reading), settings.task)
@@ -377,7 +392,7 @@ def _read_as(counts: Counter[str], reading: Reading) -> Counter[str]:
 
 def _label_of(name: str, found: ColumnScan, label_counts: Counter[str], task: str) -> tuple[Label, list[int]]:
     counts: Counter[float] = Counter()
-    if found.numbers:
+    if found.numbers and not found.words:
         for text, count in label_counts.items():
             counts[float(text)] += count
         # What float64 would make another code of: 01 is not 1, and 9007199254740993 not ...992.
@@ -394,7 +409,7 @@ def _label_of(name: str, found: ColumnScan, label_counts: Counter[str], task: st
         by_class: dict[Any, int] = {int(value): count for value, count in counts.items()}
         if coded:
             by_class = _named(label_counts)
-    elif found.boolean:
+    elif found.boolean and not found.numbers:
         for text, count in label_counts.items():
             counts[text.lower() == "true"] += count
         by_class = dict(counts)
@@ -420,8 +435,24 @@ def _label_of(name: str, found: ColumnScan, label_counts: Counter[str], task: st
             f"({', '.join(map(str, classes[:5]))}); "
             "set data.task: multiclass"
         )
+    _warn_of_several(name, classes)
     task = "multiclass" if task == "multiclass" or len(classes) > 2 else "binary"
     return Label(name=name, task=task, classes=classes), [by_class[value] for value in classes]
+
+
+def _warn_of_several(name: str, classes: list[Any]) -> None:
+    """Warn of classes that look like several labels in one text, such as cat|dog beside cat."""
+    for mark in ";|,":
+        joined = [text for text in map(str, classes) if mark in text]
+        parts = {part.strip() for text in map(str, classes) for part in text.split(mark)}
+        if len(joined) > 1 and len(parts) < len(classes):
+            log.warning(
+                'label "%s": classes such as "%s" look like several labels in one, which are not supported: each is a '
+                "class of its own; make a column of yes and no for each label, and a run for each column",
+                name,
+                joined[0],
+            )
+            return
 
 
 def _named(counts: Counter[str]) -> dict[Any, int]:

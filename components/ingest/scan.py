@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from pydantic import PlainSerializer, PlainValidator
 
 from kep.components.ingest.forms import AnyFloat, FormScan, scan_forms
+from kep.core.errors import UserError
 from kep.data import columns
 from kep.data.schema import USUAL, Reading
 from kep.data.sources.unit import Unit
@@ -365,6 +366,11 @@ def scan_unit(unit: Unit, wanted: dict[str, Wanted], label: str, typed: bool) ->
     """The scan of one unit: of the columns that `wanted` names."""
     total = nothing()
     for batch in unit.read(*unit.args):
+        if pa.types.is_nested(batch[label].type):
+            raise UserError(
+                f'data.label: column "{label}" holds lists ({batch[label].type}); several labels a row are not '
+                "supported: make a column of yes and no for each label, and a run for each column"
+            )
         for name, how in wanted.items():
             scan = scan_array(batch[name], typed, how)
             if name in total.columns:

@@ -76,7 +76,8 @@ class DataSettings(Section):
     """The column to predict. Not needed for images (the folder's name), sklearn sets (target), .npz (y) and TFRecords
     with a feature named "label"."""
     task: Literal["auto", "binary", "multiclass", "regression"] = "auto"
-    """auto: binary or multiclass for strings, booleans and integers of at most 20 values, else regression."""
+    """auto: binary or multiclass for strings, booleans and integers of at most 20 values, else regression. binary and
+    multiclass also make classes of a mix of numbers and words."""
     positive: bool | int | str | None = None
     """The positive class of a label with two: f1, the AUCs and the ROC curve are of it. By default the last one in
     order: true, 1, "yes" of no and yes, but also "ok" of fraud and ok."""

@@ -23,6 +23,7 @@ from kep.config.hardware import HardwareSettings
 from kep.config.promote import PromoteSettings
 from kep.config.search import SearchSettings
 from kep.config.section import Section
+from kep.config.unsupported import unsupported
 from kep.core.errors import UserError, nearest
 
 RESERVED = {"champions": "the champions", "batch": "the batch predictions"}
@@ -239,6 +240,11 @@ def _sentence(mistake: Any) -> str:
     path = ".".join(str(part) for part in [*parents, last])
     given, kind, limits = mistake["input"], mistake["type"], mistake.get("ctx", {})
     shown = json.dumps(given, default=str)
+    wish = last if kind == "extra_forbidden" else given
+    if (kind == "extra_forbidden" or path.startswith(("data.task", "data.types."))) and (refused := unsupported(wish)):
+        return f"{path}: {refused}"
+    if path == "data.label" and isinstance(given, list):
+        return f"{path}: {unsupported('labels')}"
     if kind == "extra_forbidden":
         allowed = _keys(parents)
         near = nearest(str(last), allowed) or f"; the keys are {', '.join(allowed)}"

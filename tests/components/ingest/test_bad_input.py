@@ -112,14 +112,14 @@ CASES = {
     "label of numbers and words": (
         csv(table(y=lambda i: "low" if i == 7 else i % 2)),
         ROWS,
-        'data.label: column "y" mixes numbers and words (0 in row 1, "low" in row 8); correct them, or set '
-        "data.types: {y: categorical}",
+        'data.label: column "y" mixes numbers and words (59 and 1 of 60 rows: 0 in row 1, "low" in row 8); '
+        "correct them, or set data.task: multiclass to make classes of them",
     ),
     "mixed types": (
         csv(table(a=lambda i: "old" if i == 40 else i)),
         ROWS,
-        'data.types: column "a" of rows.csv mixes numbers and words (0 in row 1, "old" in row 41); correct '
-        'them, list "old" in data.missing if it means no value, '
+        'data.types: column "a" of rows.csv mixes numbers and words (59 and 1 of 60 rows: 0 in row 1, "old" in '
+        'row 41); correct them, list "old" in data.missing if it means no value, '
         "or set data.types: {a: categorical}",
     ),
     "two readings": (
@@ -132,7 +132,7 @@ CASES = {
         csv(table(y=lambda i: f"$1.{i:03d}")),
         ROWS,
         'data.decimal: column "y" can be read in two ways ("$1.000" in row 1: thousands or decimals); set '
-        'data.decimal: "." or ",", or set data.types: {y: categorical}',
+        'data.decimal: "." or ",", or set data.task: multiclass to make classes of them',
     ),
     "decimal commas and points": (
         csv(table(a=lambda i: f'"{i},5"' if i else "0.5")),
@@ -155,14 +155,15 @@ CASES = {
     "one word among amounts": (
         csv(table(a=lambda i: f'"$1,{i:03d}.50"' if i != 40 else "free")),
         ROWS,
-        'data.types: column "a" holds numbers ("$1,000.50" in row 1), but "free" in row 41 is none; correct it, list '
-        '"free" in data.missing if it means no value, or set data.types: {a: categorical}',
+        'data.types: column "a" holds numbers ("$1,000.50" in row 1), but "free" in row 41 is none (1 of 60 rows); '
+        'correct it, list "free" in data.missing if it means no value, or set data.types: {a: categorical}',
     ),
     "one word among dates": (
         csv(table(a=lambda i: f"2024-01-{i % 28 + 1:02d}" if i != 40 else "2024-02-30")),
         ROWS,
-        'data.types: column "a" holds dates ("2024-01-01" in row 1), but "2024-02-30" in row 41 is none; correct it, '
-        'list "2024-02-30" in data.missing if it means no value, or set data.types: {a: categorical}',
+        'data.types: column "a" holds dates ("2024-01-01" in row 1), but "2024-02-30" in row 41 is none (1 of 60 '
+        'rows); correct it, list "2024-02-30" in data.missing if it means no value, or set data.types: '
+        "{a: categorical}",
     ),
     "no dates": (
         csv(table()),
@@ -175,6 +176,33 @@ CASES = {
         ROWS | {"types": {"a": "date"}},
         'data.types: column "a" holds no dates (0 in row 1); give dates such as 2024-01-31 or 20240131, or set '
         "data.types: {a: categorical}",
+    ),
+    "all at once": (
+        csv(
+            table(
+                y=lambda i: "low" if i == 7 else i % 2, c=lambda i: f'"1,{i:03d}"', d=lambda i: "inf" if i == 8 else i
+            )
+        ),
+        ROWS,
+        'data.label: column "y" mixes numbers and words (59 and 1 of 60 rows: 0 in row 1, "low" in row 8); correct '
+        "them, or set data.task: multiclass to make classes of them\n"
+        'data.decimal: column "c" can be read in two ways ("1,000" in row 1: thousands or decimals); set data.decimal: '
+        '"." or ",", or set data.types: {c: categorical}\n'
+        'data.source: column "d" is inf in row 9, beyond 32-bit floats; rescale it or leave it empty',
+    ),
+    "all unknown columns at once": (
+        csv(table()),
+        ROWS | {"features": ["a", "bb"], "id": "who"},
+        'data.features: column "bb" not found in rows.csv; did you mean "b"?\n'
+        'data.id: column "who" not found in rows.csv; the columns are a, b, y',
+    ),
+    "lists of labels": (
+        lambda folder: pq.write_table(
+            pa.table({"a": list(range(18)), "y": [["u"], ["v", "w"]] * 9}), folder / "rows.parquet"
+        ),
+        {"source": "rows.parquet", "label": "y"},
+        'data.label: column "y" holds lists (list<element: string>); several labels a row are not supported: make a '
+        "column of yes and no for each label, and a run for each column",
     ),
     "unknown column of missing values": (
         csv(table()),

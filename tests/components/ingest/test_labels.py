@@ -40,6 +40,29 @@ def test_classes_are_those_of_the_source(tmp_path, values, classes):
 
 
 @pytest.mark.parametrize(
+    ("values", "classes"),
+    [
+        (["1", "A"], ["1", "A"]),
+        (["1,5", "2,5"], ["1,5", "2,5"]),
+        (["1", "true"], ["1", "true"]),
+        (["1", "inf", "A"], ["1", "A", "inf"]),
+    ],
+)
+def test_the_task_makes_classes_of_anything(tmp_path, values, classes):
+    quoted = [f'"{value}"' for value in values]
+    settings = source(tmp_path, quoted).model_copy(update={"task": "multiclass"})
+    assert ingest(settings, 0, tmp_path / "records").label.classes == classes
+
+
+def test_several_labels_in_one_are_told_of(tmp_path, caplog):
+    inspect(source(tmp_path, ["cat|dog", "cat", "dog", "cat|bird", "bird"]), 0)
+    assert 'label "label": classes such as "cat|bird" look like several labels in one' in caplog.text
+    caplog.clear()
+    inspect(source(tmp_path, ['"Bonn, Germany"', '"Paris, France"', "Rome"]), 0)
+    assert "several labels" not in caplog.text
+
+
+@pytest.mark.parametrize(
     ("numbers", "refused"),
     [
         ([1_700_000_000 + number for number in range(40)], True),

@@ -93,6 +93,26 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
         ),
         ({"hardware": {"weigh": {"machine": {"accelerator": "nvidia-l4"}}}}, "hardware: weigh has no use for an accel"),
         ({"hardware": {"max_cost": 0}}, "hardware.max_cost: 0 must be above 0"),
+        (
+            {"data": {"source": "x", "label": ["a", "b"]}},
+            "data.label: several labels are not supported: a run predicts",
+        ),
+        ({"data": {"source": "x", "labels": ["a", "b"]}}, "data.labels: several labels are not supported"),
+        ({"data": {"source": "x", "targets": "a"}}, "data.targets: several labels are not supported"),
+        ({"data": {"source": "x", "task": "multi-label"}}, "data.task: several labels are not supported"),
+        (
+            {"data": {"source": "x", "task": "quantile"}},
+            "data.task: quantiles are not supported: a regression predicts",
+        ),
+        (
+            {"data": {"source": "x", "task": "Survival"}},
+            "data.task: survival models, which know censored rows, are not",
+        ),
+        ({"data": {"source": "x", "task": "ranking"}}, "data.task: ranking is not supported; predict a grade"),
+        ({"search": {"quantiles": [0.1, 0.9]}}, "search.quantiles: quantiles are not supported"),
+        ({"search": {"monotone_constraints": {"a": 1}}}, "search.monotone_constraints: monotone constraints are not"),
+        ({"data": {"source": "x", "tasks": "auto"}}, 'data.tasks: unknown key "tasks"; did you mean "task"?'),
+        ({"data": {"source": "x", "types": {"note": "text"}}}, "data.types.note: text is not supported"),
     ],
 )
 def test_a_mistake_is_one_sentence(change, sentence):
