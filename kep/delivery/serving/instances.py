@@ -201,7 +201,9 @@ def _numbers(values: list[Any], column: Column, place: Locate) -> np.ndarray:
                 )
         elif value is not None and not (isinstance(value, str) and column.reading.form):
             raise UserError(f"{place(index, column.name)}: {_given(value)}; give a number, or null where it is missing")
-    return np.array([_number(value, column, place, index) for index, value in enumerate(values)], np.float64)
+    if column.reading.form:
+        values = [_number(value, column, place, index) for index, value in enumerate(values)]
+    return np.array([math.nan if value is None else value for value in values], np.float64)
 
 
 def _number(value: Any, column: Column, place: Locate, index: int) -> float:
@@ -250,7 +252,7 @@ def _booleans(values: list[Any], column: Column, place: Locate) -> np.ndarray:
 
 def _categories(values: list[Any], column: Column, place: Locate) -> np.ndarray:
     """int32 [n], codes as of `kep.data.columns.category_codes`; each value has its one form, 7 as well as "7"."""
-    known, codes = places(tuple(column.vocabulary or [])), np.zeros(len(values), np.int32)
+    codes, found = np.zeros(len(values), np.int32), dict[tuple[type, Any], int]()
     for index, value in enumerate(values):
         if isinstance(value, dict):
             value = _text(value, place(index, column.name))
@@ -258,11 +260,20 @@ def _categories(values: list[Any], column: Column, place: Locate) -> np.ndarray:
             continue
         if not isinstance(value, str | bool | int | float):
             raise UserError(f"{place(index, column.name)}: {_given(value)}; give a text, or null where it is missing")
-        form = spelled(value)
-        if form not in missing_texts(column.reading):
-            found = known.find(form, type(value) in (int, float))
-            codes[index] = 1 if found is None else found + 2
+        key = (type(value), value)  # for Python, true is 1
+        if key not in found:
+            found[key] = _code(value, column)
+        codes[index] = found[key]
     return codes
+
+
+def _code(value: str | bool | int | float, column: Column) -> int:
+    """Return the code of a category: 0 missing, 1 not in the vocabulary, 2 + its place in it."""
+    form = spelled(value)
+    if form in missing_texts(column.reading):
+        return 0
+    place = places(tuple(column.vocabulary or [])).find(form, type(value) in (int, float))
+    return 1 if place is None else place + 2
 
 
 def _images(values: list[Any], column: Column, place: Locate) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Ingest in tasks that share the source: the same bytes as in one, whatever the split, the format and their number."""
 
 import csv
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from kep.components.ingest.inspect import inspect
 from kep.components.ingest.tasks import files_of_tasks
 from kep.config.data import DataSettings, Files, Split
 from kep.core.errors import UserError
+from kep.data.schema import Manifest
 from tests.helpers.tasks import in_tasks
 
 
@@ -41,6 +43,19 @@ def rows(count: int, seed: int = 0) -> dict[str, list]:
     }
 
 
+def people(columns: dict[str, list]) -> dict[str, list]:
+    """Rows as people write them; the first of them don't show yet how."""
+    amount = [f"{float(value or 0) * 50:,.2f}" for value in columns["amount"]]
+    amount[:3] = ["7", "950.00", "12.5"]
+    days = [f"{day % 28 + 1:02d}/{day // 28 + 1:02d}/2024 {day % 24}:30" for day in columns["day"]]
+    days[:5] = ["01/02/2024"] * 5
+    zips = ["10115" if day < 45 else "01067" for day in columns["day"]]
+    zips[:5] = ["10115"] * 5
+    grades = ["NA" if day < 30 else "B" for day in columns["day"]]
+    fees = [f"{day} €" for day in columns["day"]]
+    return {"amount": amount, "when": days, "zip": zips, "grade": grades, "fee": fees, "bought": columns["bought"]}
+
+
 def write_csv(path: Path, columns: dict[str, list]) -> None:
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
@@ -63,6 +78,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_csv(base / "csv" / f"{number}.csv", part)
         table = pa.table(part | {"amount": [float(value) if value else None for value in part["amount"]]})
         pq.write_table(table, base / "parquet" / f"{number}.parquet", row_group_size=64)
+    spelled = people(columns)
+    (base / "forms").mkdir()
+    for number, part in enumerate(slices(spelled, [0, 5, 200, 700])):
+        write_csv(base / "forms" / f"{number}.csv", part)
     for number, part in enumerate(slices(columns, [0, 400, 550, 700])):
         write_csv(base / f"{('train', 'validation', 'test')[number]}.csv", part)
     rng = np.random.default_rng(0)
@@ -93,6 +112,7 @@ SETTINGS = {
     "balanced": TABLE | {"weight": "balanced"},
     "glob": TABLE | {"source": "csv/[0-3].csv"},
     "images": {"source": "images", "shard_mb": 0.001},
+    "forms": {"source": "forms", "label": "bought", "missing": {"grade": []}, "shard_mb": 0.01},
 }
 
 
@@ -105,6 +125,29 @@ def test_same_bytes_for_any_number_of_tasks(name: str, folder: Path, tmp_path: P
     for number in (2, 5):
         in_tasks(settings.model_copy(update={"ingest_tasks": number}), 4, folder, tmp_path / f"{number}")
         assert content(tmp_path / f"{number}" / "records") == content(tmp_path / "one")
+
+
+def test_a_form_follows_from_the_files_of_all_tasks(folder: Path, tmp_path: Path):
+    settings = DataSettings(**SETTINGS["forms"], workers=1, ingest_tasks=3)
+    in_tasks(settings, 4, folder, tmp_path / "3")
+    found = {column.name: (column.kind, str(column.reading)) for column in Manifest.load(tmp_path / "3/records").inputs}
+    assert found == {
+        "amount": ("numeric", "1,234.5"),
+        "when": ("date", "day first"),
+        "zip": ("categorical", ""),
+        "grade": ("categorical", ""),
+        "fee": ("numeric", "1,234.5 €"),
+    }
+
+
+def test_units_of_the_files_of_all_tasks_are_compared(folder: Path, tmp_path: Path):
+    columns = people(rows(60))
+    for number, part in enumerate(slices(columns | {"fee": ["5"] * 20 + ["5 €"] * 20 + ["5 $"] * 20}, [0, 20, 40, 60])):
+        write_csv(tmp_path / f"part{number}.csv", part)
+    settings = DataSettings(source="part*.csv", label="bought", workers=1, ingest_tasks=3)
+    words = 'has numbers of several units ("5" in row 1, "5 €" in row 21)'
+    with pytest.raises(UserError, match=re.escape(words)):
+        in_tasks(settings, 4, tmp_path, tmp_path / "out")
 
 
 def test_every_file_is_read_by_one_task_and_each_has_its_share(folder: Path):
