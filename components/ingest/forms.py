@@ -142,7 +142,7 @@ def number_form(
     if scan.number_at:
         units[""] = scan.number_at
     if len(units) > 1:
-        (row, word), (other, text) = sorted(map(tuple, units.values()))[:2]
+        (row, word), (other, text) = sorted(units.values(), key=lambda first: first[0])[:2]
         raise UserError(
             f'data.types: column "{name}" has numbers of several units ("{word}" in row {row}, "{text}" in row '
             f"{other}); write them in one unit, {instead}"
