@@ -74,22 +74,20 @@ def columns_to_read(source: Source, settings: DataSettings) -> tuple[list[str], 
         raise UserError(
             f"data.label: no label is given; name the column to predict, one of {', '.join(source.names[:20])}"
         )
-    wanted = {
+    named = {
         "data.label": [label],
-        "data.features": settings.features or [],
+        "data.features": settings.features,
         "data.exclude": settings.exclude,
-    }
-    wanted |= {
-        "data.id": [settings.id or label],
-        "data.types": list(settings.types),
-        "data.missing": list(settings.missing) if isinstance(settings.missing, dict) else [],
-        "data.split.column": [settings.split.column or label],
-        "data.weight": [weight_column(settings) or label],
+        "data.id": [settings.id],
+        "data.types": settings.types,
+        "data.missing": settings.missing if isinstance(settings.missing, dict) else [],
+        "data.split.column": [settings.split.column],
+        "data.weight": [weight_column(settings)],
     }
     problems = []
-    for key, names in wanted.items():
-        for name in dict.fromkeys(names):
-            if name not in source.names and not (name == label and key in ("data.id", "data.split.column")):
+    for key, names in named.items():
+        for name in dict.fromkeys(names or []):
+            if name is not None and name not in source.names:
                 hint = nearest(name, source.names) or f"; the columns are {', '.join(source.names[:20])}"
                 problems.append(f'{key}: column "{name}" not found in {source.description}{hint}')
     if problems:
