@@ -7,11 +7,17 @@ import numpy as np
 import pytest
 
 from kep.components.tune.space import discover
+from kep.config.hardware import TrainingHardware
 from kep.core.errors import UserError
 from kep.data.records import Records
 from kep.data.schema import Weighting
 from kep.models.family import Settings
+from kep.models.placed import Placed
+from kep.runtime.hardware import DevicePlan
+from kep.runtime.step import Step
 from kep.stats.metrics import loss
+from kep.training.checkpoints import Checkpoints
+from kep.training.machine import TrainingMachine
 from kep.training.monitor import Monitor
 from tests.helpers.families import defaults, made
 
@@ -258,7 +264,6 @@ def test_a_parameter_called_batch_size_gets_the_searchs(own, rows):
 
 def test_steps_of_a_call_are_refused(own, rows):
     from kep.models.registry import family, travelling
-    from kep.training.machine import TrainingMachine
 
     (spec,) = travelling(["own.py:Guide"], own)
     member = family(spec, rows[0], lambda: TrainingMachine(steps_per_call=4))
@@ -309,3 +314,12 @@ def test_a_fit_that_can_not_count_rows_is_refused(own, counted, name, words):
     (own / "own.py").write_text(OWN + COUNTED)
     with pytest.raises(UserError, match=words):
         made(own, name, counted[0]).check(counted[1])
+
+
+def test_a_fit_of_ones_own_ends_at_sigterm_since_it_keeps_no_checkpoint(own, rows, tmp_path):
+    step, hardware = Step("best_epoch"), TrainingHardware()
+    step.out = tmp_path
+    kept, plan = Checkpoints(tmp_path / "kept", "x", 60), DevicePlan("single", "cpu", 1, "")
+    for family, found in (("Guide", None), ("Compiled", kept)):
+        place = Placed(made(own, family, rows[0]), 32, plan, True, TrainingMachine(), hardware)
+        assert place.monitor(step, "", kept, 3).checkpoints() is found
