@@ -20,7 +20,7 @@ setup: .venv/installed  ## Make the environment in .venv from uv.lock
 	@ln -sf $(CURDIR)/.venv/lib/python3.*/site-packages/scikit_learn.libs/libgomp-*.so* .venv/lib/openmp/libgomp.so.1
 	@touch $@
 
-demo: setup  ## Run the pipeline on real data: make demo [RUN=digits|breast_cancer]
+demo: setup  ## Run the pipeline on real data: make demo [RUN=digits|breast_cancer|churn]
 	.venv/bin/kep run pipelines/configs/$(RUN).yaml
 
 # In the order of the files: xdist's own begins the file that takes longest at the end, where one process waits for it.
