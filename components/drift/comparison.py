@@ -147,7 +147,7 @@ def compared(manifest: Manifest, bins: list[PredictionBins], observed: Observed)
             more["unseen"] = (float(before[1] / total), float(after[1] / observed.rows))
             more["examples"] = tuple(text for text, _ in examples)
         else:
-            labels = [*labelled(column.edges or []), "missing"]
+            labels = [*labelled(column.edges or [], column.offset), "missing"]
             before = np.append(before, column.missing)
             after = np.append(after, observed.missing[column.name])
         if column.kind != "image":

@@ -311,7 +311,7 @@ def _trained_on(result: Path) -> np.ndarray:
 
 def _check_reloaded(folder: str, manifest: Manifest, test: Rows, evaluated: np.ndarray) -> float:
     """Return the largest absolute difference of a reloaded ensemble's predictions from raw features."""
-    again = Ensemble(folder).predict(ensembles.raw_features(manifest, test))
+    again = Ensemble(folder).predict(ensembles.raw_features(manifest, test)) - manifest.label.offset
     difference = float(np.abs(again - evaluated).max())
     scale = max(1.0, float(np.abs(evaluated).max()))
     if not difference <= SAME * scale:
@@ -357,7 +357,7 @@ def _against(champion: str | None, tested: _Tested, resamples: int, seed: int) -
             if unseen.sum() < min(FEWEST_UNSEEN, len(test)):
                 return problem(f"the champion was trained on all but {unseen.sum()} of {len(test)} test rows")
             rows = test.take(unseen)
-            predicted = theirs.predict(ensembles.raw_features(manifest, rows))
+            predicted = theirs.predict(ensembles.raw_features(manifest, rows)) - label.offset
             if own.classes != label.classes:  # `data.positive` has changed
                 predicted = predicted[:, [(own.classes or []).index(name) for name in label.classes or []]]
     except UserError as error:

@@ -9,6 +9,7 @@ import numpy as np
 from kep.artifacts.evaluation import CalibrationBin, Difference, Interval, Pictures, Slice
 from kep.data.records import Rows
 from kep.data.schema import Manifest
+from kep.stats.divergence import shown
 from kep.stats.metrics import Truth, calibration_bins, mean
 
 MOST_ROWS = 5_000
@@ -77,7 +78,7 @@ def _parts(manifest: Manifest, rows: Rows, name: str) -> list[tuple[str, np.ndar
         codes, vocabulary = rows.categorical[:, place], manifest.categorical[place].vocabulary or []
         return [(value, codes == i) for i, value in enumerate(["missing", "other", *vocabulary])]
     index = [column.name for column in manifest.numeric].index(name)
-    values = rows.numeric[:, index]
+    values, offset = rows.numeric[:, index], manifest.numeric[index].offset
     parts = [("missing", np.isnan(values))]
     if manifest.numeric[index].kind == "boolean":
         return [*parts, ("false", values == 0), ("true", values == 1)]
@@ -86,10 +87,10 @@ def _parts(manifest: Manifest, rows: Rows, name: str) -> list[tuple[str, np.ndar
         return parts
     edges = np.unique(np.percentile(known, [0, 25, 50, 75, 100]))
     if len(edges) == 1:
-        return [*parts, (f"{edges[0]:g}", values == edges[0])]
+        return [*parts, (shown(edges[0], offset), values == edges[0])]
     for i, (low, high) in enumerate(pairwise(edges)):
         inside = (values >= low) & ((values <= high) if i == len(edges) - 2 else (values < high))
-        parts.append((f"{low:g} to {high:g}", inside))
+        parts.append((f"{shown(low, offset)} to {shown(high, offset)}", inside))
     return parts
 
 
@@ -106,7 +107,8 @@ def pictures(manifest: Manifest, truth: Truth, predictions: np.ndarray, seed: in
     labels, weights = truth.labels, truth.weights
     if manifest.label.classes is None:
         kept = np.random.default_rng(seed).permutation(len(labels))[:POINTS]
-        return Pictures(residuals=[(float(predictions[i]), float(labels[i])) for i in np.sort(kept)])
+        kept, offset = np.sort(kept), manifest.label.offset
+        return Pictures(residuals=[(float(predictions[i]) + offset, float(labels[i]) + offset) for i in kept])
     classes = len(manifest.label.classes)
     confusion = np.zeros((classes, classes), int)
     np.add.at(confusion, (labels, predictions.argmax(axis=1)), 1)

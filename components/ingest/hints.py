@@ -77,10 +77,11 @@ def find_hints(manifest: Manifest, folder: Path, scan: Scan, plan: ColumnPlan, s
     leaks = _leaks(rest, train, [one for one in columns if one.name not in told], leave)
     near = _near_duplicates(rest, folder, train)
     told |= leaks
+    offsets = {one.name: one.offset for one in plan.features}
     lost = [
         f'column "{name}" has values that float32 can\'t tell apart: subtract an offset or rescale it, or {leave}'
         for name in numeric
-        if name not in told and scan.columns[name].lost > LOST
+        if name not in told and scan.columns[name].lost(offsets[name]) > LOST
     ]
     return [*leaks.values(), *near, *ids.values(), *counting.values(), *lost]
 

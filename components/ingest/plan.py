@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from kep.components.ingest.forms import as_numbers, date_form, number_form
-from kep.components.ingest.scan import MOST_CLASSES, ColumnScan, Scan
+from kep.components.ingest.scan import LOST, MOST_CLASSES, ColumnScan, Scan
 from kep.config.data import DataSettings
 from kep.core.errors import UserError, nearest
 from kep.data import columns
@@ -28,7 +28,7 @@ _GIVE = "give each row a number of at least 0, and some row one above"
 _CODE = re.compile(r"[+-]?0\d+")
 """An integer that begins with a zero: a code, whose zeros count."""
 _BLUR = 0.01
-"""Step between 32-bit floats, as a share of the range of a regression's labels, above which these are refused."""
+"""Step between floats, as a share of the range of a regression's labels, above which these can't be told apart."""
 _EXACT = 2**53
 """Integers below it are exact in float64."""
 _INDEX = "it is the index of a data frame; list the features in data.features, it too, if it is to be one"
@@ -253,7 +253,17 @@ def _features(name: str, scan: ColumnScan, settings: DataSettings, source: Sourc
         scan = as_numbers(scan, form[0])
         log.info('column "%s" holds numbers such as "%s", read as %s', name, scan.first_number[1], reading)
     kind, reason = _kind(name, scan, asked, source)
-    return reason if kind is None else [Column(name=name, kind=kind, reading=reading)]
+    if kind is None:
+        return reason
+    offset = _offset(scan) if kind == "numeric" else 0.0
+    if offset:
+        log.info('column "%s" is counted from %.15g, so that 32-bit floats tell its values apart', name, offset)
+    return [Column(name=name, kind=kind, reading=reading, offset=offset)]
+
+
+def _offset(scan: ColumnScan) -> float:
+    """Return what numbers are counted from where 32-bit floats can't tell them apart; 0 where that helps nothing."""
+    return scan.low if scan.lost() > LOST and scan.lost(scan.low) < scan.lost() else 0.0
 
 
 def _kind(name: str, scan: ColumnScan, asked: str | None, source: Source) -> tuple[Any, str]:
@@ -464,10 +474,13 @@ def _named(counts: Counter[str]) -> dict[Any, int]:
 def _regression(name: str, found: ColumnScan) -> Label:
     if found.low == found.high:
         raise UserError(f'data.label: column "{name}" is {found.low:g} in every row; there is nothing to predict')
-    step = float(np.spacing(np.float32(max(abs(found.low), abs(found.high)))))
-    if step > _BLUR * (found.high - found.low):
+    largest, extent = max(abs(found.low), abs(found.high)), found.high - found.low
+    if np.spacing(largest) > _BLUR * extent:
         raise UserError(
-            f'data.label: column "{name}" has values that 32-bit floats can\'t tell apart ({found.low:.15g} to '
-            f"{found.high:.15g}); subtract an offset, such as {found.low:.0f}, or rescale it"
+            f'data.label: column "{name}" has values that 64-bit floats can\'t tell apart ({found.low:.15g} to '
+            f"{found.high:.15g}); subtract an offset in the source, or rescale it"
         )
-    return Label(name=name, task="regression")
+    if np.spacing(np.float32(largest)) <= _BLUR * extent and not _offset(found):
+        return Label(name=name, task="regression")
+    log.info('the label "%s" is counted from %.15g, so that 32-bit floats tell its values apart', name, found.low)
+    return Label(name=name, task="regression", offset=found.low)

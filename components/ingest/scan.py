@@ -189,16 +189,19 @@ class ColumnScan:
         """Whether the numbers are codes, whose leading zeros count, such as 01234."""
         return self.code_at is not None and not self.dotted and not self.words
 
-    @property
-    def lost(self) -> float:
-        """Share of the distinct numbers that become one float32 with another, as far as those that are kept show."""
+    def lost(self, offset: float = 0.0) -> float:
+        """Return the share of the distinct numbers that become one float32 with another, as far as those kept show.
+
+        Args:
+            offset: What is subtracted from them in float64 first.
+        """
         values = self.distinct.settle()
         if not len(values):  # numbers of some form, which are words here
             return 0.0
         if not self.whole:
             mantissa, exponent = np.frexp(values)
             values = np.unique(np.ldexp(np.round(np.ldexp(mantissa, _NOISE_BITS)), exponent - _NOISE_BITS))
-        _, places, counts = np.unique(values.astype(np.float32), return_inverse=True, return_counts=True)
+        _, places, counts = np.unique((values - offset).astype(np.float32), return_inverse=True, return_counts=True)
         return float((counts[places] > 1).mean())
 
     def distinct_values(self) -> float:

@@ -73,7 +73,7 @@ class _ShardWriter:
         if self.bins:
             self._observed.add(manifest, self.bins, chunk, encoded, predictions)
         named = pa.array(np.arange(row, row + rows)) if self.key is None else plain(chunk[self.key])
-        table = as_table(manifest.label, predictions).add_column(0, self.key or ROW, named)
+        table = as_table(manifest.label, manifest.label.restored(predictions)).add_column(0, self.key or ROW, named)
         self._tables.append(table.append_column(VERSION, pa.array([self.version] * rows)))
 
     def write(self, file: Path, counts: Path) -> None:

@@ -271,7 +271,8 @@ def floats(array: pa.Array, column: Column) -> np.ndarray:
         UserError: a value is of another type, or beyond what float32 holds.
     """
     read = booleans if column.kind == "boolean" else numbers
-    return as_floats(read(array, column.name, column.reading), column.name)
+    values = read(array, column.name, column.reading)
+    return as_floats(values - column.offset if column.offset else values, column.name)
 
 
 def as_floats(values: np.ndarray, name: str) -> np.ndarray:
@@ -326,7 +327,7 @@ def label_indices(array: pa.Array, label: Label) -> np.ndarray:
         UserError: a value is not among the classes, or not a number for regression.
     """
     if label.classes is None:
-        return numbers(array, label.name, label.reading).astype(np.float32)
+        return (numbers(array, label.name, label.reading) - label.offset).astype(np.float32)
     if isinstance(label.classes[0], str):
         indices, values = texts(array, label.name, label.reading)
         known = spellings.places(tuple(map(str, label.classes)))

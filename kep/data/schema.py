@@ -6,6 +6,7 @@ import operator
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from kep.core.errors import UserError
@@ -58,6 +59,8 @@ class Column(_Model):
     """Name of the column of dates that this is a number of."""
     part: str | None = Field(default=None, exclude_if=_is_none)
     """Which one, of `kep.data.dates.PARTS`."""
+    offset: float = Field(default=0.0, exclude_if=operator.not_)
+    """Numeric: records hold the value minus it, and so do `mean`, `edges`: 32-bit floats tell such values apart."""
     missing: int = 0
     """Train rows without a value."""
     mean: float | list[float] | None = None
@@ -105,6 +108,8 @@ class Label(_Model):
     task: Literal["binary", "multiclass", "regression"]
     classes: list[bool | int | str] | None = None
     """Sorted, unless the run file names a positive class: index 1 is that of a binary label. None for regression."""
+    offset: float = Field(default=0.0, exclude_if=operator.not_)
+    """For regression: records, stored predictions, `mean` and `edges` are the label minus it, as of a column."""
     mean: float | None = None
     std: float | None = None
     """Of the train rows, for regression."""
@@ -116,6 +121,10 @@ class Label(_Model):
     def sorted_classes(self) -> list[bool | int | str] | None:
         """The classes in an order that does not depend on which is the positive one."""
         return None if self.classes is None else sorted(self.classes, key=str)
+
+    def restored(self, predictions: np.ndarray) -> np.ndarray:
+        """Return predictions as the source has its labels, float64 where they are numbers with an offset."""
+        return predictions.astype(np.float64) + self.offset if self.offset else predictions
 
     @property
     def class_count(self) -> int:

@@ -73,7 +73,7 @@ class Ensemble:
         Raises:
             UserError: A column is missing, unknown, or of a wrong type.
         """
-        return self.combine(self.predict_members(encode_table(self.manifest, table)))
+        return self.manifest.label.restored(self.combine(self.predict_members(encode_table(self.manifest, table))))
 
     def reweighed(self, weights: dict[str, float]) -> "Ensemble":
         """Return the ensemble of the members that `weights` names, by id, with these weights."""
@@ -106,7 +106,7 @@ class Ensemble:
         return device
 
     def combine(self, predictions: list[np.ndarray]) -> np.ndarray:
-        """Pool the members' predictions, in order of `members`; float64."""
+        """Pool the members' predictions, in order of `members`; float64, in the records' units (`Label.offset`)."""
         return pool(predictions, [member.weight for member in self.members], self.pooling)
 
 
@@ -178,7 +178,7 @@ def raw_features(manifest: Manifest, rows: Rows) -> dict[str, Any]:
     if manifest.image is not None:
         table[manifest.image.name] = rows.image
     for i, column in enumerate(manifest.numeric):
-        values = [None if np.isnan(value) else float(value) for value in rows.numeric[:, i]]
+        values = [None if np.isnan(value) else float(value) + column.offset for value in rows.numeric[:, i]]
         if column.kind == "boolean":
             values = [None if value is None else bool(value) for value in values]
         table[column.name] = values

@@ -117,15 +117,25 @@ def _shares(counts: np.ndarray) -> np.ndarray:
     return shares
 
 
-def labelled(edges: list[float]) -> list[str]:
-    """What the bins with these upper edges, and the last one beyond them, hold."""
+def shown(number: float, offset: float = 0.0) -> str:
+    """Return a number for people, with as many digits as an offset asks for."""
+    return f"{number + offset:.15g}" if offset else f"{number:.4g}"
+
+
+def labelled(edges: list[float], offset: float = 0.0) -> list[str]:
+    """Return what the bins with these upper edges, and the last one beyond them, hold.
+
+    Args:
+        edges: In the records' units.
+        offset: What is added to get the source's.
+    """
     if not edges:
         return ["any"]
     # An edge just below another one only gives that frequent value a bin of its own.
     single = [False, *(np.nextafter(np.float32(low), np.float32(np.inf)) == high for low, high in pairwise(edges))]
     ends = [edges[i + 1] if one else edges[i] for i, one in enumerate([*single[1:], False])]
-    texts = [f"{'below' if len(edges) > 1 and single[1] else 'up to'} {ends[0]:.4g}"]
+    names = [shown(end, offset) for end in ends]
+    texts = [f"{'below' if len(edges) > 1 and single[1] else 'up to'} {names[0]}"]
     for place in range(1, len(edges)):
-        alone = f"{ends[place]:.4g}"
-        texts.append(alone if single[place] else f"{ends[place - 1]:.4g} to {ends[place]:.4g}")
-    return [*texts, f"above {ends[-1]:.4g}"]
+        texts.append(names[place] if single[place] else f"{names[place - 1]} to {names[place]}")
+    return [*texts, f"above {names[-1]}"]

@@ -90,7 +90,7 @@ def predicted_bins(manifest: Manifest, stored: np.ndarray | None = None) -> list
     if label.classes is None:
         edges = np.array(label.edges) if stored is None else quantile_edges(stored.astype(np.float32))
         before = np.array(label.counts) if stored is None else binned(stored.astype(np.float32), edges)
-        return [PredictionBins(name, labelled(edges.tolist()), before, edges)]
+        return [PredictionBins(name, labelled(edges.tolist(), label.offset), before, edges)]
     names = [str(one) for one in label.classes]
     if stored is None:
         return [PredictionBins(name, names, np.array(manifest.roles["train"].class_counts))]

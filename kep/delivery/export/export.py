@@ -117,6 +117,13 @@ def export(
             f'--format {format}: column "{dates[0]}" holds dates, which no exported model reads; serve the ensemble '
             "with `kep serve`, or train without it (data.exclude)"
         )
+    label = own.manifest.label
+    blurred = [label.name] * bool(label.offset) + [column.name for column in own.manifest.numeric if column.offset]
+    if blurred:
+        raise UserError(
+            f'--format {format}: "{blurred[0]}" holds numbers that 32-bit floats can\'t tell apart, and an exported '
+            "model has no others; serve the ensemble with `kep serve`, or subtract an offset in the data"
+        )
     if run is None:
         if keras_only or format != "savedmodel":
             needs = "--keras-only" if keras_only else f"--format {format}"

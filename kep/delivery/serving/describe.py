@@ -26,7 +26,9 @@ def tensor(column: Column) -> tuple[str, tuple[int, ...]]:
     """The type of a column in the signature, and the shape of one row: those of the model that `kep export` writes."""
     if column.kind == "image":
         return "DT_UINT8", column.shape or ()
-    return ("DT_STRING" if column.kind in ("categorical", "date") else "DT_FLOAT"), ()
+    if column.kind in ("categorical", "date"):
+        return "DT_STRING", ()
+    return ("DT_DOUBLE" if column.offset else "DT_FLOAT"), ()
 
 
 def metadata(
@@ -87,7 +89,7 @@ def example(manifest: Manifest) -> dict[str, Any]:
             row[column.name] = column.vocabulary[0] if column.vocabulary else None
         else:
             mean, _ = column.statistics
-            row[column.name] = mean >= 0.5 if column.kind == "boolean" else float(f"{mean:.3g}")
+            row[column.name] = mean >= 0.5 if column.kind == "boolean" else float(f"{mean:.3g}") + column.offset
     return row
 
 

@@ -203,7 +203,7 @@ def _numbers(values: list[Any], column: Column, place: Locate) -> np.ndarray:
             raise UserError(f"{place(index, column.name)}: {_given(value)}; give a number, or null where it is missing")
     if column.reading.form:
         values = [_number(value, column, place, index) for index, value in enumerate(values)]
-    return np.array([math.nan if value is None else value for value in values], np.float64)
+    return np.array([math.nan if value is None else value for value in values], np.float64) - column.offset
 
 
 def _number(value: Any, column: Column, place: Locate, index: int) -> float:

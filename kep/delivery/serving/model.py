@@ -54,7 +54,8 @@ class Model:
         """The ensemble's predictions, then each member's, as `kep.models.ensemble.Ensemble` gives them."""
         ensemble = self.served
         members = ensemble.predict_members(rows)
-        return [ensemble.combine(members), *members]
+        label = self.manifest.label
+        return [label.restored(one) for one in (ensemble.combine(members), *members)]
 
     @property
     def served(self) -> Ensemble:

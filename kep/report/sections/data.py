@@ -6,6 +6,7 @@ from kep.data.schema import ROLES, Column, Label, Manifest, RoleInfo
 from kep.report import charts, report_charts
 from kep.report.page import DASH, count, number
 from kep.report.sections.words import View, plural
+from kep.stats.divergence import shown
 
 MOST_COLUMNS = 60
 MOST_CLASSES_DRAWN = 20
@@ -79,10 +80,17 @@ def _column(column: Column) -> View:
         "name": column.name,
         "kind": f"{column.kind} ({column.reading})" if str(column.reading) else column.kind,
         "missing": column.missing,
-        "mean": _each(column.mean),
+        "mean": _mean(column),
         "std": _each(column.std),
         "content": content,
     }
+
+
+def _mean(column: Column) -> str:
+    """Return the mean as the source has the values, with all its digits where they have an offset."""
+    if column.offset and isinstance(column.mean, float):
+        return shown(column.mean, column.offset)
+    return _each(column.mean)
 
 
 def _each(value: float | list[float] | None) -> str:

@@ -187,9 +187,10 @@ COLUMNS: dict[str, tuple[object, str | None]] = {
     "measurements with repeats": (RNG.integers(20, 90, ROWS), None),
     "fractions": (RNG.normal(size=ROWS), None),
     "words": ([f"w{n % 40}" for n in range(ROWS)], None),
-    "nanoseconds": (1_700_000_000_000_000_000 + RNG.integers(0, 9, ROWS) * 1_000_000_000, LOST),
-    "twelve digits": (123_456_789_012 + RNG.integers(0, 200, ROWS), LOST),
-    "seconds with fractions": (1_700_000_000 + RNG.integers(0, 2000, ROWS) / 8, LOST),
+    "nanoseconds": (1_700_000_000_000_000_000 + RNG.integers(0, 9, ROWS) * 1_000_000_000, None),
+    "twelve digits": (123_456_789_012 + RNG.integers(0, 200, ROWS), None),
+    "both signs": (np.where(np.arange(ROWS) % 3, 1, -1) * 123_456_789_012 + np.arange(ROWS) * 7 % 200, LOST),
+    "seconds with fractions": (1_700_000_000 + RNG.integers(0, 2000, ROWS) / 8, None),
     "twelve digits apart": (RNG.integers(0, 100, ROWS) * 10_000_000_000, None),
     "seven digits": (RNG.integers(1_000_000, 1_000_100, ROWS), None),
     "rounding errors": (RNG.integers(0, 90, ROWS) * 0.1 + RNG.choice([0, 1e-16], ROWS), None),
@@ -228,7 +229,12 @@ def test_a_sentence_names_the_setting_that_can_be_used(tmp_path: Path):
 
 
 def test_every_sentence_is_short(tmp_path: Path):
-    columns = {"a": np.where(CLASS, YES, NO), "b": np.arange(ROWS), "c": SHUFFLED, "d": COLUMNS["nanoseconds"][0]}
+    columns = {
+        "a": np.where(CLASS, YES, NO),
+        "b": np.arange(ROWS),
+        "c": SHUFFLED,
+        "d": COLUMNS["both signs"][0],
+    }
     told = found(columns | {"y": CLASS}, tmp_path)
     assert [sentence.split('"')[1] for sentence in told] == ["a", "c", "b", "d"]
     assert max(len(sentence.split()) for sentence in told) < 25
