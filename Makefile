@@ -82,6 +82,7 @@ bench: setup  ## The benchmarks' short versions, in some minutes: tables to stan
 	.venv/bin/python -m benchmarks.training
 	.venv/bin/python -m benchmarks.serving
 	.venv/bin/python -m benchmarks.verify
+	.venv/bin/python -m benchmarks.columns
 
 bench-full: setup  ## The tables of the pages in docs, in about two hours
 	.venv/bin/python -m benchmarks.search --full

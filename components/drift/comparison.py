@@ -10,6 +10,7 @@ import numpy as np
 from kep.artifacts.drift import Drift, Shares, ShiftRecord
 from kep.core.errors import UserError
 from kep.data.schema import Manifest
+from kep.data.texts import place_of
 from kep.report.charts import beside
 from kep.report.page import number, render_page
 from kep.stats.divergence import LEVEL, Shift, compare, labelled
@@ -136,9 +137,10 @@ def compared(manifest: Manifest, bins: list[PredictionBins], observed: Observed)
         bins: What is compared of predictions.
         observed: Counts of at least one new row.
     """
-    total, many = manifest.roles["train"].rows, len(manifest.columns) + len(bins)
+    columns = [column for column in manifest.columns if place_of(column) is None]  # a hash alone says nothing
+    total, many = manifest.roles["train"].rows, len(columns) + len(bins)
     shifts = [compare(one.name, "prediction", one.bins, one.before, observed.predicted[one.name], many) for one in bins]
-    for column in manifest.columns:
+    for column in columns:
         before, after = np.array(column.counts), observed.counts[column.name]
         more: dict[str, Any] = {}
         if column.kind == "categorical":

@@ -11,7 +11,7 @@ from kep.components.ingest.plan import ColumnPlan
 from kep.config.data import Split
 from kep.core.errors import UserError
 from kep.data import columns
-from kep.data.records import Dates
+from kep.data.records import Parts
 from kep.data.schema import USUAL, Column
 from kep.data.sources.unit import Unit
 
@@ -74,10 +74,10 @@ def feature_hashes(batch: pa.RecordBatch, features: list[Column]) -> list[np.nda
     """uint64 [n] of each feature."""
     hashes = []
     given = {name: batch[name] for name in batch.schema.names}
-    times = Dates(given)
+    parts = Parts(given)
     for column in features:
         if column.of:
-            hashes.append(columns.number_hashes(times.part(column), column.name))
+            hashes.append(columns.number_hashes(parts.of(column), column.name))
         elif column.kind == "image":
             hashes.append(columns.image_hashes(columns.pixels(given[column.name], column)))
         elif column.kind == "categorical":

@@ -16,6 +16,7 @@ from kep.components.ingest.scan import LOST, ColumnScan, Scan
 from kep.config.data import DataSettings
 from kep.data.schema import ROLES, Column, Manifest
 from kep.data.shards import Rows, decode, empty, read_shard
+from kep.data.texts import place_of
 
 log = logging.getLogger("kep.ingest")
 
@@ -65,6 +66,7 @@ def find_hints(manifest: Manifest, folder: Path, scan: Scan, plan: ColumnPlan, s
     """
     leave = "take it out of data.features" if settings.features else "leave it out with data.exclude"
     columns = [one for one in plan.features if one.kind != "image" and (one.of or one.name) != plan.key]
+    columns = [one for one in columns if place_of(one) is None]
     names = [one.name for one in columns if one.of is None]
     counting = {name: sentence for name in names if (sentence := _index(name, scan.columns.get(name), leave))}
     numeric = [one.name for one in plan.features if one.kind == "numeric" and one.name in names]

@@ -17,6 +17,7 @@ from kep.data import columns
 from kep.data.dates import parts
 from kep.data.schema import GROUP, ID, SAME, USUAL, WEIGHT, Column, Identity, Label, Reading, inputs
 from kep.data.sources.unit import Source
+from kep.data.texts import hashes_of
 from kep.data.values import MISSING_TEXTS, NUMBER_FORMS, canonical, class_names, read_number
 
 log = logging.getLogger("kep.ingest")
@@ -236,6 +237,12 @@ def _features(name: str, scan: ColumnScan, settings: DataSettings, source: Sourc
         return "the same in every row"
     if not columns.has_texts(scan.type):
         raise UserError(f'data.exclude: column "{name}" has type {scan.type}, which is no feature; exclude it')
+    if asked == "text":
+        if not scan.words or not columns.is_text(scan.type):
+            raise UserError(
+                f'data.types: column "{name}" of type {scan.type} holds no texts; remove it from data.types'
+            )
+        return hashes_of(Column(name=name, kind="text", reading=reading))
     if (when := date_form(name, scan, settings, asked)) is not None:
         if when.doubt:
             return when.doubt
@@ -290,7 +297,7 @@ def _kind(name: str, scan: ColumnScan, asked: str | None, source: Source) -> tup
     present = scan.numbers + scan.words
     if present >= _IDENTIFIER_ROWS and scan.distinct_values() > _IDENTIFIER_SHARE * present:
         if scan.prose > _IDENTIFIER_SHARE * present / 2:
-            return None, "free text, which no family reads; make columns of it that say what matters"
+            return None, f"free text; data.types: {{{name}: text}} makes features of its words"
         return None, "nearly every value occurs once, so it cannot generalise"
     if scan.code_at and scan.codes:
         row, code = scan.code_at

@@ -294,7 +294,7 @@ def scan_array(array: pa.Array, typed: bool, wanted: Wanted) -> ColumnScan:
     rows = len(array)
     if columns.is_number(array.type) and kind != "categorical":
         _scan_numbers(scan, columns.numbers(array, ""))
-    elif columns.is_text(array.type) and not typed and kind != "categorical":
+    elif columns.is_text(array.type) and not typed and kind not in ("categorical", "text"):
         _scan_untyped(scan, array, wanted.reading)
     elif columns.has_texts(array.type) and (kind == "categorical" or not columns.is_date(array.type)):
         _scan_words(scan, *columns.spelled_texts(array, "", wanted.reading))

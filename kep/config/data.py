@@ -91,8 +91,9 @@ class DataSettings(Section):
     """The columns to learn from; all but the label, the id and the split column when not given."""
     exclude: list[str] = []
     """Columns to leave out."""
-    types: dict[str, Literal["numeric", "categorical", "boolean", "date"]] = {}
-    """Types of columns, where the inferred one is wrong, such as {zip_code: categorical}."""
+    types: dict[str, Literal["numeric", "categorical", "boolean", "date", "text"]] = {}
+    """Types of columns, where the inferred one is wrong, such as {zip_code: categorical}. text, for words of
+    people, is never inferred."""
     image_size: Annotated[tuple[Count, Count] | None, Field(strict=False)] = None
     """Height and width in pixels that images are resized to; needed only when they differ in size."""
     max_categories: Count = 100

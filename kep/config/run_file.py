@@ -241,7 +241,7 @@ def _sentence(mistake: Any) -> str:
     given, kind, limits = mistake["input"], mistake["type"], mistake.get("ctx", {})
     shown = json.dumps(given, default=str)
     wish = last if kind == "extra_forbidden" else given
-    if (kind == "extra_forbidden" or path.startswith(("data.task", "data.types."))) and (refused := unsupported(wish)):
+    if (kind == "extra_forbidden" or path == "data.task") and (refused := unsupported(wish)):
         return f"{path}: {refused}"
     if path == "data.label" and isinstance(given, list):
         return f"{path}: {unsupported('labels')}"

@@ -11,8 +11,6 @@ _WISHES = {
     "(README, Your own model)",
     "survival.*|censor.*|hazard.*|time_to_event|cox.*": "survival models, which know censored rows, are not supported "
     "here; predict whether the event happens within a fixed time, on rows that were watched for that long",
-    "(free_?)?text|nlp": "text is not supported as a type; make columns of it that say what matters, such as its "
-    "length or whether it holds a word",
     "rank(ing)?|learning_to_rank": "ranking is not supported; predict a grade or a click for each row, and sort by it",
 }
 _COMPILED = [(re.compile(pattern), sentence) for pattern, sentence in _WISHES.items()]

@@ -12,6 +12,7 @@ from kep.core.errors import UserError
 from kep.data import values as spellings
 from kep.data.dates import part_of, read_date
 from kep.data.schema import USUAL, Column, Label, Reading
+from kep.data.texts import hashed, place_of
 from kep.data.values import MISSING_TEXTS
 
 _BOOLEANS = {"false": 0.0, "true": 1.0, "0": 0.0, "1": 1.0}
@@ -347,9 +348,29 @@ def label_indices(array: pa.Array, label: Label) -> np.ndarray:
     return found
 
 
-def date_part(times: np.ndarray, column: Column) -> np.ndarray:
-    """Return a number of dates as float32 [n], NaN where missing; `column` says which."""
-    return as_floats(part_of(times, column.part or ""), column.name)
+def whole(array: pa.Array, column: Column) -> np.ndarray:
+    """Return what the numbers of a raw column come from: its dates, or its hashed texts.
+
+    Args:
+        array: The raw column, which is called `column.of`.
+        column: One of its numbers.
+
+    Raises:
+        UserError: a value is no date, or no text.
+    """
+    name = column.of or ""
+    if place_of(column) is None:
+        return dates(array, name, column.reading)
+    indices, found = spelled_texts(array, name, column.reading)
+    rows: np.ndarray = hashed([*found, None])[indices]
+    return rows
+
+
+def part(read: np.ndarray, column: Column) -> np.ndarray:
+    """Return one number of what `whole` read as float32 [n], NaN where a date is missing; `column` says which."""
+    place = place_of(column)
+    values: np.ndarray = part_of(read, column.part or "") if place is None else read[:, place]
+    return as_floats(values, column.name)
 
 
 def number_hashes(values: np.ndarray, name: str) -> np.ndarray:

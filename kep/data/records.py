@@ -12,7 +12,6 @@ import pyarrow as pa
 from kep.core.errors import UserError, nearest
 from kep.data import columns
 from kep.data.data_frames import DataFrame, as_columns
-from kep.data.dates import PARTS
 from kep.data.ledger import LedgerLine
 from kep.data.schema import ROLES, Column, Manifest
 from kep.data.shards import AnyRows, Rows, StoredRows, check_memory, concat, decoded_bytes, fits, load_rows, store_rows
@@ -159,12 +158,12 @@ def encode_table(manifest: Manifest, table: pa.Table | pa.RecordBatch | DataFram
         UserError: a column is missing or unknown, or a value has the wrong type.
     """
     given = as_columns(table, [column.name for column in manifest.columns + manifest.inputs])
-    # What records hold of dates stands for them too: rows that were stored have nothing else.
+    # What records hold of dates and texts stands for them too: rows that were stored have nothing else.
     stored = {column.of for column in manifest.columns if column.of and column.name in given}
     known = [column.name for column in manifest.inputs if column.name not in stored]
     known += [column.name for column in manifest.columns if column.of in stored and column.of]
     absent = [name for name in known if name not in given]
-    ignored = {*manifest.ignored, *(f"{name} ({part})" for name in manifest.ignored for part in PARTS)}
+    ignored = {name for name in given if name.partition(" (")[0] in manifest.ignored} | set(manifest.ignored)
     unknown = sorted(set(given) - set(known) - {manifest.label.name} - ignored)
     if absent:
         raise UserError(f'column "{absent[0]}" is missing{nearest(absent[0], unknown)}; give every feature column')
@@ -191,14 +190,14 @@ def encode(features: list[Column], given: Mapping[str, Any], labels: np.ndarray)
     """
     count = len(labels)
     numeric, codes, image, hashes = [], [], None, []
-    times = Dates(given)
+    parts = Parts(given)
     for column in features:
         if column.kind == "image":
             image = columns.pixels(given[column.name], column)
             hashes.append(columns.image_hashes(image))
             continue
         if column.of in given:
-            numeric.append(times.part(column))
+            numeric.append(parts.of(column))
             hashes.append(columns.number_hashes(numeric[-1], column.name))
             continue
         array = as_array(given[column.name], column.name)
@@ -218,8 +217,8 @@ def encode(features: list[Column], given: Mapping[str, Any], labels: np.ndarray)
     )
 
 
-class Dates:
-    """The dates of some raw columns, each read once for all of its numbers.
+class Parts:
+    """Numbers of raw columns of dates and texts, each of which is read once for all of its numbers.
 
     Args:
         given: Raw columns by name.
@@ -229,16 +228,16 @@ class Dates:
         self._given = given
         self._read: dict[str, np.ndarray] = {}
 
-    def part(self, column: Column) -> np.ndarray:
-        """Return a number of dates as float32 [n], NaN where missing.
+    def of(self, column: Column) -> np.ndarray:
+        """Return one of the numbers as float32 [n], NaN where a date is missing.
 
         Raises:
-            UserError: a value is no date.
+            UserError: a value is no date, or no text.
         """
         name = column.of or ""
         if name not in self._read:
-            self._read[name] = columns.dates(as_array(self._given[name], name), name, column.reading)
-        return columns.date_part(self._read[name], column)
+            self._read[name] = columns.whole(as_array(self._given[name], name), column)
+        return columns.part(self._read[name], column)
 
 
 def as_array(values: Any, name: str) -> pa.Array:

@@ -24,6 +24,10 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+HASH = "hash "
+"""Begin of the part of a hashed text."""
+
+
 def _is_none(value: object) -> bool:
     return value is None
 
@@ -52,13 +56,14 @@ class Column(_Model):
     """A feature column; its statistics come from train rows alone."""
 
     name: str
-    kind: Literal["numeric", "categorical", "boolean", "image", "date"]
-    """Records hold the numbers of a date (`kep.data.dates.PARTS`); `date` is the column that they come from."""
+    kind: Literal["numeric", "categorical", "boolean", "image", "date", "text"]
+    """Records hold numbers of a date (`kep.data.dates`) or a text (`kep.data.texts`), each a numeric column; `date` and
+    `text` are the columns that they come from."""
     reading: Reading = Field(default=USUAL, exclude_if=USUAL.__eq__)
     of: str | None = Field(default=None, exclude_if=_is_none)
-    """Name of the column of dates that this is a number of."""
+    """Name of the column of dates or texts that this is a number of."""
     part: str | None = Field(default=None, exclude_if=_is_none)
-    """Which one, of `kep.data.dates.PARTS`."""
+    """Which one: of `kep.data.dates.PARTS`, or the place of a hash."""
     offset: float = Field(default=0.0, exclude_if=operator.not_)
     """Numeric: records hold the value minus it, and so do `mean`, `edges`: 32-bit floats tell such values apart."""
     missing: int = 0
@@ -90,13 +95,15 @@ class Column(_Model):
 
 
 def inputs(columns: list[Column]) -> list[Column]:
-    """Return the columns as a source or a request has them: a date as one, not as its numbers."""
+    """Return the columns as a source or a request has them: a date or a text as one, not as its numbers."""
     found: dict[str, Column] = {}
     for column in columns:
         if column.of is None:
             found[column.name] = column
         else:
-            found.setdefault(column.of, Column(name=column.of, kind="date", reading=column.reading))
+            kind: Literal["date", "text"] = "text" if (column.part or "").startswith(HASH) else "date"
+            whole = Column(name=column.of, kind=kind, reading=column.reading, missing=column.missing)
+            found.setdefault(column.of, whole)
     return list(found.values())
 
 

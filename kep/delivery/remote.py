@@ -14,7 +14,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from kep.core.errors import UserError
-from kep.data.columns import dates, floats, pixels, texts
+from kep.data.columns import dates, floats, pixels, spelled_texts, texts
 from kep.data.schema import Column, Label
 
 _URL = re.compile(r"(https?://[^/]+(?:/.*)?/v1/models/[^/:]+(?:/versions/\d+)?):predict")
@@ -108,6 +108,9 @@ def as_json(values: pa.Array, column: Column) -> list[Any]:
         return [_png(image) for image in pixels(values, column)]
     if column.kind == "categorical":
         indices, names = texts(values, column.name, column.reading)
+        return [None if index < 0 else names[index] for index in indices]
+    if column.kind == "text":
+        indices, names = spelled_texts(values, column.name, column.reading)
         return [None if index < 0 else names[index] for index in indices]
     if column.kind == "date":
         times = dates(values, column.name, column.reading)

@@ -65,7 +65,7 @@ def survey(settings: RunFile, base: Path, hints_below: float = 0) -> Inspection:
             f"best_epoch.folds: {folds} folds of {pooled} train and validation rows are below 2 rows each; ask for at "
             f"most {pooled // 2}"
         )
-    columns = [column.name for column in seen.columns if column.kind not in ("image", "date")]
+    columns = [column.name for column in seen.columns if column.kind not in ("image", "date", "text")]
     for name in settings.evaluate.slices:
         if name in seen.ignored:
             raise UserError(

@@ -11,6 +11,7 @@ from keras import ops
 
 from kep.data.records import Rows
 from kep.data.schema import Manifest
+from kep.data.texts import place_of
 
 
 @keras.saving.register_keras_serializable("kep")
@@ -64,9 +65,12 @@ def encoding(manifest: Manifest) -> dict[str, list[Any]]:
     """The arguments of `Encode` for the records of `manifest`."""
     if (image := manifest.image) is not None and isinstance(image.mean, list) and isinstance(image.std, list):
         return {"mean": image.mean, "std": _divisors(image.std), "indicators": [], "sizes": []}
+    # A hashed text is of length 1 as a whole: scaled one by one, its rare words would outweigh every other column.
+    hashed = [place_of(column) is not None for column in manifest.numeric]
+    pairs = list(zip(manifest.numeric, hashed, strict=True))
     return {
-        "mean": [column.mean for column in manifest.numeric],
-        "std": _divisors([column.std for column in manifest.numeric]),
+        "mean": [0.0 if is_hash else column.mean for column, is_hash in pairs],
+        "std": _divisors([1.0 if is_hash else column.std for column, is_hash in pairs]),
         "indicators": [i for i, column in enumerate(manifest.numeric) if column.missing],
         "sizes": [len(column.vocabulary or []) + 2 for column in manifest.categorical],
     }

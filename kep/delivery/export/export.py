@@ -111,11 +111,11 @@ def export(
     wanted = _variants(format, variants)
     folder, _ = locate(model, runs)
     own, run = Ensemble(folder), run_of(folder, runs)
-    dates = [column.name for column in own.manifest.inputs if column.kind == "date"]
-    if dates:
+    raw = [column for column in own.manifest.inputs if column.kind in ("date", "text")]
+    if raw:
         raise UserError(
-            f'--format {format}: column "{dates[0]}" holds dates, which no exported model reads; serve the ensemble '
-            "with `kep serve`, or train without it (data.exclude)"
+            f'--format {format}: column "{raw[0].name}" holds {raw[0].kind}s, which no exported model reads; serve '
+            "the ensemble with `kep serve`, or train without it (data.exclude)"
         )
     label = own.manifest.label
     blurred = [label.name] * bool(label.offset) + [column.name for column in own.manifest.numeric if column.offset]

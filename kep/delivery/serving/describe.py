@@ -19,6 +19,7 @@ _JSON = {
     "boolean": {"type": ["boolean", "null"]},
     "categorical": {"type": ["string", "null"]},
     "date": {"type": ["string", "null"]},
+    "text": {"type": ["string", "null"]},
 }
 
 
@@ -26,7 +27,7 @@ def tensor(column: Column) -> tuple[str, tuple[int, ...]]:
     """The type of a column in the signature, and the shape of one row: those of the model that `kep export` writes."""
     if column.kind == "image":
         return "DT_UINT8", column.shape or ()
-    if column.kind in ("categorical", "date"):
+    if column.kind in ("categorical", "date", "text"):
         return "DT_STRING", ()
     return ("DT_DOUBLE" if column.offset else "DT_FLOAT"), ()
 
@@ -83,6 +84,8 @@ def example(manifest: Manifest) -> dict[str, Any]:
             file = io.BytesIO()
             Image.fromarray(pixels[:, :, 0] if column.shape[2] == 1 else pixels).save(file, "PNG")
             row[column.name] = {"b64": base64.b64encode(file.getvalue()).decode()}
+        elif column.kind == "text":
+            row[column.name] = "some words"
         elif column.kind == "date":
             row[column.name] = _middle(manifest, column)
         elif column.kind == "categorical":

@@ -18,10 +18,11 @@ from PIL import Image
 from pydantic_core import from_json
 
 from kep.core.errors import UserError, nearest
-from kep.data.columns import date_of, date_part, missing_texts, number_of
+from kep.data.columns import date_of, missing_texts, number_of, part
 from kep.data.pixels import as_pixels, is_grey, upright_size
 from kep.data.records import Rows, blank_row
 from kep.data.schema import Column, Manifest
+from kep.data.texts import hashed
 from kep.data.values import places, spelled
 
 SIGNATURE = "serving_default"
@@ -95,7 +96,7 @@ def encode(table: dict[str, list[Any]], manifest: Manifest, place: Locate) -> Ro
     given = manifest.inputs
     checked = {column.name: _CHECKS[column.kind](table[column.name], column, place) for column in given}
     count, image = len(checked[given[0].name]), manifest.image
-    checked |= {column.name: date_part(checked[column.of], column) for column in manifest.columns if column.of}
+    checked |= {column.name: part(checked[column.of], column) for column in manifest.columns if column.of}
     row = blank_row(manifest).take(np.zeros(count, np.int64))
     return replace(
         row,
@@ -231,6 +232,15 @@ def _dates(values: list[Any], column: Column, place: Locate) -> np.ndarray:
     return times
 
 
+def _texts(values: list[Any], column: Column, place: Locate) -> np.ndarray:
+    """float32 [n, features] of hashed texts."""
+    for index, value in enumerate(values):
+        if value is not None and not isinstance(value, str):
+            raise UserError(f"{place(index, column.name)}: {_given(value)}; give a text, or null where it is missing")
+    missing = missing_texts(column.reading)
+    return hashed([None if value is None or value.strip() in missing else value for value in values])
+
+
 @contextmanager
 def _placed(where: str) -> Iterator[None]:
     """Name the place of a value in the request, not its column alone."""
@@ -357,4 +367,5 @@ _CHECKS: dict[str, Callable[[list[Any], Column, Locate], Any]] = {
     "categorical": _categories,
     "image": _images,
     "date": _dates,
+    "text": _texts,
 }

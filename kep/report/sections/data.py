@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from kep.data.schema import ROLES, Column, Label, Manifest, RoleInfo
+from kep.data.texts import place_of
 from kep.report import charts, report_charts
 from kep.report.page import DASH, count, number
 from kep.report.sections.words import View, plural
@@ -19,6 +20,8 @@ def data(manifest: Manifest) -> View:
     by = f" by {', '.join(split.columns)}" if split.columns else ""
     shares = f"validation {split.validation:g}, test {split.test:g}"
     lines = _roles(manifest)
+    columns = [column for column in manifest.columns if place_of(column) is None]
+    columns += [column for column in manifest.inputs if column.kind == "text"]
     return {
         "source": manifest.source,
         "total": sum(role.rows for role in roles.values()) or 1,
@@ -32,10 +35,10 @@ def data(manifest: Manifest) -> View:
             "rows",
             [f"{count(line['rows'])} ({100 * line['share']:.0f} %)" for line in lines],
         ),
-        "columns": _halves([_column(column) for column in manifest.columns[:MOST_COLUMNS]]),
-        "number_of_columns": len(manifest.columns),
-        "more_columns": max(0, len(manifest.columns) - MOST_COLUMNS),
-        "any_missing": sum(column.missing > 0 for column in manifest.columns),
+        "columns": _halves([_column(column) for column in columns[:MOST_COLUMNS]]),
+        "number_of_columns": len(columns),
+        "more_columns": max(0, len(columns) - MOST_COLUMNS),
+        "any_missing": sum(column.missing > 0 for column in columns),
         "ignored": manifest.ignored,
         "weighting": _weighting(manifest),
         "duplicates": manifest.duplicates,

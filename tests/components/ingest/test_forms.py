@@ -176,7 +176,37 @@ def test_digits_are_dates_where_the_settings_say_so(tmp_path):
 
 def test_free_text_is_said_to_be_none_of_these(tmp_path):
     words = [f"please call back about order number {number}" for number in range(ROWS)]
-    assert inspect(written(tmp_path, "csv", words), 0).ignored["x"].startswith("free text, which no family reads")
+    assert (
+        inspect(written(tmp_path, "csv", words), 0).ignored["x"]
+        == "free text; data.types: {x: text} makes features of its words"
+    )
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_texts_are_hashed_where_the_settings_say_so(ending, tmp_path):
+    words = [["Late again", "very LATE delivery!", "  thanks, all fine", "NA"][number % 4] for number in range(ROWS)]
+    settings = written(tmp_path, ending, words).model_copy(update={"types": {"x": "text"}})
+    assert [(one.kind, one.missing) for one in inspect(settings, 0).columns] == [("text", 15), ("numeric", 0)]
+    manifest = ingest(settings, 0, tmp_path / "out")
+    assert [(one.name, one.kind) for one in manifest.inputs] == [("x", "text"), ("b", "numeric")]
+    given = {"x": words[:4], "b": [0, 1, 2, 3]}
+    rows = encode_table(manifest, given).numeric[:, :-1]
+    assert rows.shape == (4, 256)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), [1, 1, 1, 0], atol=1e-6)
+    assert rows[0] @ rows[1] > 0.1 > abs(rows[0] @ rows[2])  # one word in common, or none
+    np.testing.assert_array_equal(asked(manifest, words[:4])[:, :-1], rows)
+    assert as_json(pa.array(words[:4]), manifest.inputs[0]) == ["Late again", *map(str.strip, words[1:3]), None]
+    stored_rows = stored(tmp_path / "out")
+    again = encode_table(manifest, raw_features(manifest, stored_rows))
+    np.testing.assert_array_equal(again.numeric, stored_rows.numeric)
+    with pytest.raises(UserError, match=r"inputs\.x\[0\]: 5 given; give a text"):
+        asked(manifest, [5])
+
+
+def test_numbers_are_no_texts(tmp_path):
+    settings = written(tmp_path, "parquet", list(range(ROWS))).model_copy(update={"types": {"x": "text"}})
+    with pytest.raises(UserError, match='column "x" of type int64 holds no texts'):
+        inspect(settings, 0)
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,10 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
         ({"search": {"quantiles": [0.1, 0.9]}}, "search.quantiles: quantiles are not supported"),
         ({"search": {"monotone_constraints": {"a": 1}}}, "search.monotone_constraints: monotone constraints are not"),
         ({"data": {"source": "x", "tasks": "auto"}}, 'data.tasks: unknown key "tasks"; did you mean "task"?'),
-        ({"data": {"source": "x", "types": {"note": "text"}}}, "data.types.note: text is not supported"),
+        (
+            {"data": {"source": "x", "types": {"note": "txt"}}},
+            'data.types.note: "txt" is not one of numeric, categorical',
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(change, sentence):

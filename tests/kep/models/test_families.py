@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kep.components.ingest.ingest import ingest
+from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.data.records import Records
 from kep.data.schema import Weighting
@@ -275,3 +277,14 @@ def test_a_mistake_in_a_users_file_is_named_by_file_and_line(own, records):
     (own / "wide.py").write_text("import keras\n\nkeras.gone()\ndef build(hp): ...\n")
     with pytest.raises(UserError, match=r"wide does not load: AttributeError in line 3 of wide\.py: "):
         family(travelling(["wide.py:build"], own)[0], data.manifest)
+
+
+def test_a_hashed_text_keeps_its_length(tmp_path):
+    rows = [f'"{"late rude broken" if i % 3 else "fine"} box",{i},{i % 2}' for i in range(60)]
+    (tmp_path / "rows.csv").write_text("\n".join(["note,a,y", *rows]) + "\n")
+    settings = DataSettings(source=str(tmp_path / "rows.csv"), label="y", types={"note": "text"})
+    manifest = ingest(settings, 0, tmp_path / "out")
+    train = Records(tmp_path / "out", "tune").load("train")
+    encoded = np.asarray(Encode(**encoding(manifest))(inputs_of(train)))
+    np.testing.assert_allclose(np.linalg.norm(encoded[:, :256], axis=1), 1, atol=1e-5)
+    assert encoded[:, 256].std() == pytest.approx(1, abs=1e-3)
