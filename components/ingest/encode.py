@@ -14,6 +14,7 @@ from kep.data import columns
 from kep.data.records import Parts
 from kep.data.schema import USUAL, Column
 from kep.data.sources.unit import Unit
+from kep.data.values import canonical
 
 _NUMBER = r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*"
 
@@ -119,7 +120,7 @@ def split_keys(batch: pa.RecordBatch, plan: ColumnPlan, split: Split) -> np.ndar
     if split.by == "group":
         hashes: np.ndarray = columns.text_hashes(values)[indices]
         return hashes
-    roles = {value: role for role, names in enumerate(_role_values(split)) for value in names}
+    roles = {canonical(value): role for role, names in enumerate(_role_values(split)) for value in names}
     unknown = [value for value in values if value not in roles]
     if unknown:
         raise UserError(

@@ -235,6 +235,8 @@ def _features(name: str, scan: ColumnScan, settings: DataSettings, source: Sourc
         if scan.numbers and abs(scan.low) >= _EXACT:
             return "its integers are too large to be told apart; data.types: categorical takes them as codes"
         return "the same in every row"
+    if pa.types.is_temporal(scan.type) and not columns.is_date(scan.type):
+        return "times of day and durations are no features as they are; give dates with a time, or numbers"
     if not columns.has_texts(scan.type):
         raise UserError(f'data.exclude: column "{name}" has type {scan.type}, which is no feature; exclude it')
     if asked == "text":

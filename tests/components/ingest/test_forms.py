@@ -11,7 +11,7 @@ import pytest
 
 from kep.components.ingest.ingest import ingest
 from kep.components.ingest.inspect import inspect
-from kep.config.data import DataSettings
+from kep.config.data import DataSettings, RoleValues, Split
 from kep.core.errors import UserError
 from kep.data.records import Records, Rows, encode_table
 from kep.delivery.remote import as_json
@@ -172,6 +172,21 @@ def test_digits_are_dates_where_the_settings_say_so(tmp_path):
         days = [(day - date(1970, 1, 1)).days for day in DAYS]
         for given in (digits, [str(one) for one in digits]):
             np.testing.assert_array_equal(asked(manifest, given)[:, 0], np.float32(days))
+
+
+def test_times_of_day_are_left_out(tmp_path):
+    times = pa.array([number * 1000 for number in range(ROWS)], pa.time32("ms"))
+    assert inspect(written(tmp_path, "parquet", times), 0).ignored["x"].startswith("times of day and durations")
+
+
+@pytest.mark.parametrize("values", [["TRUE", "False", "1.0"], ["a", "b", "c"]])
+def test_values_of_roles_have_one_form_too(values, tmp_path):
+    rows = [f"{values[number % 3]},{number},{number // 3 % 2}" for number in range(ROWS)]
+    (tmp_path / "rows.csv").write_text("\n".join(["x,a,y", *rows]) + "\n")
+    settings = DataSettings(source=str(tmp_path / "rows.csv"), label="y")
+    roles = RoleValues(train=values[:1], validation=values[1:2], test=values[2:])
+    split = Split(by="column", column="x", roles=roles)
+    assert set(inspect(settings.model_copy(update={"split": split}), 0).roles.values()) == {20}
 
 
 def test_free_text_is_said_to_be_none_of_these(tmp_path):
