@@ -293,7 +293,7 @@ def scan_array(array: pa.Array, typed: bool, wanted: Wanted) -> ColumnScan:
     array, kind = columns.plain(array), wanted.kind
     rows = len(array)
     if columns.is_number(array.type) and kind != "categorical":
-        _scan_numbers(scan, columns.numbers(array, ""))
+        _scan_numbers(scan, columns.numbers(array, "", wanted.reading))
     elif columns.is_text(array.type) and not typed and kind not in ("categorical", "text"):
         _scan_untyped(scan, array, wanted.reading)
     elif columns.has_texts(array.type) and (kind == "categorical" or not columns.is_date(array.type)):
@@ -328,7 +328,8 @@ def _scan_untyped(scan: ColumnScan, array: pa.Array, reading: Reading) -> None:
         scan.code_at = (coded + 1, array[coded].as_py().strip())
         scan.dotted |= bool(pc.any(pc.match_substring(array, "e", ignore_case=True)).as_py())
     try:
-        _scan_numbers(scan, columns.as_float64(array, reading).to_numpy(zero_copy_only=False))
+        numbers = columns.as_float64(array, reading).to_numpy(zero_copy_only=False)
+        _scan_numbers(scan, columns.without_missing(numbers, reading))
         return
     except pa.ArrowInvalid:
         indices, values = columns.spelled_texts(array, "", reading)

@@ -106,7 +106,7 @@ class DataSettings(Section):
     """Whether 05/01/2024 is 5 January, where a column's values leave it open; without it the column is left out."""
     missing: list[str] | dict[str, list[str]] = []
     """Texts that mean a missing value, such as ["?", "-"], besides nothing, NA, N/A, NaN, null (each in several
-    spellings) and #N/A. By column, such as {grade: []} to keep a grade NA, they are all but nothing."""
+    spellings) and #N/A. By column they are all but nothing: {grade: [], age: ["99"]} keeps a grade NA."""
     extract_to: str | None = None
     """For bq://: a gs:// folder for the Parquet files that BigQuery writes, in the location of the data. By default
     BUCKET/extracts of `kep submit`."""

@@ -75,6 +75,20 @@ def missing_texts(reading: Reading) -> tuple[str, ...]:
     return MISSING_TEXTS if reading.missing is None else ("", *reading.missing)
 
 
+def means_missing(text: str, reading: Reading) -> bool:
+    """Return whether a text means a missing value, by its one form: 99.0 does where 99 does."""
+    known = missing_texts(reading)
+    return text in known or (
+        reading.missing is not None and spellings.canonical(text) in map(spellings.canonical, known)
+    )
+
+
+def without_missing(values: np.ndarray, reading: Reading) -> np.ndarray:
+    """Return float64 [n] with NaN for numbers that mean a missing value, such as 99."""
+    marked = [float(text) for text in reading.missing or () if is_numeral(text)]
+    return np.where(np.isin(values, marked), np.nan, values) if marked else values
+
+
 def texts(array: pa.Array, name: str, reading: Reading = USUAL) -> tuple[np.ndarray, list[str]]:
     """A column as texts: int64 [n] indices into the distinct values, -1 where missing.
 
@@ -105,21 +119,18 @@ def spelled_texts(array: pa.Array, name: str, reading: Reading = USUAL) -> tuple
         array = array.cast(pa.float32())
     if pa.types.is_timestamp(array.type) and array.type.tz:
         array = array.cast(pa.int64()).cast(pa.timestamp(array.type.unit))  # in UTC
+    if pa.types.is_floating(array.type):
+        array = pc.if_else(pc.is_nan(array), None, array)
     encoded = array.dictionary_encode()
     raw = [value.strip() for value in encoded.dictionary.cast(pa.string()).to_pylist()]
     if pa.types.is_floating(array.type):
         raw = [spellings.canonical_float(float(value), value) for value in raw]
     elif not is_text(array.type):
         raw = [spellings.canonical(value) for value in raw]
-    values = sorted(set(raw) - _missing_of(array.type, reading))
+    values = sorted(value for value in set(raw) if not means_missing(value, reading))
     place = {value: index for index, value in enumerate(values)}
     translate = np.array([place.get(value, -1) for value in raw] + [-1], np.int64)
     return translate[np.asarray(pc.fill_null(encoded.indices, len(raw)))], values
-
-
-def _missing_of(kind: pa.DataType, reading: Reading) -> set[str]:
-    # Of a number, nan is no text that could mean something else.
-    return set(missing_texts(reading) if is_text(kind) else MISSING_TEXTS)
 
 
 def category_codes(array: pa.Array, column: Column) -> np.ndarray:
@@ -248,7 +259,8 @@ def numbers(array: pa.Array, name: str, reading: Reading = USUAL) -> np.ndarray:
         array = _parse(array, name, reading)
     elif not is_number(array.type) and not pa.types.is_boolean(array.type):
         raise UserError(f'column "{name}": values of type {array.type} are not numbers; give numbers in this column')
-    return np.asarray(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64)
+    values = np.asarray(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64)
+    return without_missing(values, reading)
 
 
 def booleans(array: pa.Array, name: str, reading: Reading = USUAL) -> np.ndarray:

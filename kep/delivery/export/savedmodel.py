@@ -88,7 +88,7 @@ def _canonical(texts: tf.Tensor) -> tf.Tensor:
 
 def _codes(column: Column) -> tf.lookup.StaticHashTable:
     """From a category's text to its code: 0 missing, 1 unknown, 2 + i in the vocabulary."""
-    codes = dict.fromkeys(missing_texts(column.reading), 0)
+    codes = dict.fromkeys(map(canonical, missing_texts(column.reading)), 0)
     for place, text in enumerate(column.vocabulary or []):
         codes.setdefault(canonical(text), 2 + place)
     pairs = tf.lookup.KeyValueTensorInitializer(list(codes), list(codes.values()), tf.string, tf.int32)

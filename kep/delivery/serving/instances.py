@@ -18,7 +18,7 @@ from PIL import Image
 from pydantic_core import from_json
 
 from kep.core.errors import UserError, nearest
-from kep.data.columns import date_of, missing_texts, number_of, part
+from kep.data.columns import date_of, means_missing, missing_texts, number_of, part, without_missing
 from kep.data.pixels import as_pixels, is_grey, upright_size
 from kep.data.records import Rows, blank_row
 from kep.data.schema import Column, Manifest
@@ -204,7 +204,8 @@ def _numbers(values: list[Any], column: Column, place: Locate) -> np.ndarray:
             raise UserError(f"{place(index, column.name)}: {_given(value)}; give a number, or null where it is missing")
     if column.reading.form:
         values = [_number(value, column, place, index) for index, value in enumerate(values)]
-    return np.array([math.nan if value is None else value for value in values], np.float64) - column.offset
+    numbers = np.array([math.nan if value is None else value for value in values], np.float64)
+    return without_missing(numbers, column.reading) - column.offset
 
 
 def _number(value: Any, column: Column, place: Locate, index: int) -> float:
@@ -280,7 +281,7 @@ def _categories(values: list[Any], column: Column, place: Locate) -> np.ndarray:
 def _code(value: str | bool | int | float, column: Column) -> int:
     """Return the code of a category: 0 missing, 1 not in the vocabulary, 2 + its place in it."""
     form = spelled(value)
-    if form in missing_texts(column.reading):
+    if means_missing(form, column.reading):
         return 0
     place = places(tuple(column.vocabulary or [])).find(form, type(value) in (int, float))
     return 1 if place is None else place + 2

@@ -249,13 +249,34 @@ def test_which_texts_mean_a_missing_value_is_a_columns_own_matter(ending, missin
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_a_number_may_mean_a_missing_value(ending, tmp_path):
-    texts = ["99", "1.5", "-"] * 20
+    texts = ["99.0", "1.5", "-"] * 20
     settings = written(tmp_path, ending, texts).model_copy(update={"missing": {"x": ["99", "-"]}})
     settings = settings.model_copy(update={"types": {"x": "numeric"}})
     assert inspect(settings, 0).columns[0].missing == 40
     manifest = ingest(settings, 0, tmp_path / "out")
     found = encode_table(manifest, {"x": texts[:3], "b": [0, 0, 0]}).numeric[:, 0]
     np.testing.assert_array_equal(found, np.array([np.nan, 1.5, np.nan], np.float32))
+    for given in (
+        asked(manifest, [99, 1.5, None]),
+        encode_table(manifest, {"x": [99, 1.5, None], "b": [0] * 3}).numeric,
+    ):
+        np.testing.assert_array_equal(given[:, 0], found)
+
+
+@pytest.mark.parametrize("kind", ["numeric", "categorical"])
+def test_a_number_of_a_typed_source_may_mean_a_missing_value(kind, tmp_path):
+    settings = written(tmp_path, "parquet", [99, 1, 2] * 20)
+    settings = settings.model_copy(update={"missing": {"x": ["99"]}, "types": {"x": kind}})
+    assert inspect(settings, 0).columns[0].missing == 20
+    manifest = ingest(settings, 0, tmp_path / "out")
+    for given in ([99, 1], ["99", "1"], [99.0, 1.0]):
+        rows = encode_table(manifest, {"x": given, "b": [0, 0]})
+        missing = np.isnan(rows.numeric[:, 0]) if kind == "numeric" else rows.categorical[:, 0] == 0
+        assert missing.tolist() == [True, False]
+    if kind == "categorical":
+        assert manifest.columns[0].vocabulary == ["1", "2"]
+        gap = pa.array([float("nan"), 1.0])
+        assert encode_table(manifest, {"x": gap, "b": [0, 0]}).categorical[:, 0].tolist() == [0, 2]
 
 
 def test_a_class_may_be_called_na(tmp_path):
