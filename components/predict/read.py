@@ -1,5 +1,6 @@
 """The rows of a source as a model takes them: in chunks that are the same for whoever reads them, and however many."""
 
+import logging
 import math
 from collections.abc import Collection, Iterator
 from itertools import islice
@@ -14,6 +15,8 @@ from kep.data.schema import Column, Manifest
 from kep.data.sources.open import open_source
 from kep.data.sources.unit import Part, Source
 from kep.storage.locations import list_files
+
+log = logging.getLogger("kep.predict")
 
 ROWS = 1024
 """Rows that are predicted at once. A matrix product's last bits depend on their number: a served model, which gets as
@@ -76,6 +79,12 @@ def open_for(columns: list[Column], data: DataSettings, scratch: Path, paths: Co
     Raises:
         UserError: The source can't be read, lacks a column, or its images are of another shape.
     """
+    if isinstance(data.missing, list) and data.missing and all(column.reading.missing is None for column in columns):
+        log.warning(
+            'data.missing: the model was trained before models held which texts mean a missing value, so "%s" is read '
+            "as it stands; train it again",
+            data.missing[0],
+        )
     source = open_source(data.location, data, Path(), scratch, None if paths is None else Part(frozenset(paths)))
     absent = next((column.name for column in columns if column.name not in source.names), None)
     if absent is not None:

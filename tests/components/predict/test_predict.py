@@ -25,7 +25,7 @@ from kep.core.environment import EVENTS, WORK
 from kep.core.errors import RunError, UserError
 from kep.core.files import read_json
 from kep.data.columns import pixels
-from kep.data.schema import Column, Manifest, _fingerprint
+from kep.data.schema import Column, Manifest, Reading, _fingerprint
 from kep.delivery.predict import predict
 from kep.models.ensemble import Ensemble
 from kep.stats.observed import predicted_bins
@@ -304,3 +304,11 @@ def test_a_model_without_counts_predicts_and_counts_nothing(ensembles, settings,
     joined = predicted(old, settings(many, key="account"))
     assert read_json(joined / "predictions.json")["rows"] == 3000
     assert not (joined / "observed.json").exists()
+
+
+@pytest.mark.parametrize(("known", "told"), [(None, True), (["?"], False)])
+def test_markers_that_the_model_does_not_hold_are_told_of(known, told, tmp_path, caplog):
+    (tmp_path / "rows.csv").write_text("a,b\n?,1\n")
+    columns = [Column(name="a", kind="categorical", vocabulary=["u"], reading=Reading(missing=known))]
+    open_for(columns, DataSettings(source=str(tmp_path / "rows.csv"), missing=["?"]), tmp_path)
+    assert ("the model was trained before models held" in caplog.text) is told
