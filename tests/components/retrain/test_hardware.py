@@ -7,6 +7,8 @@ import signal
 import numpy as np
 import pytest
 
+from kep.components.ingest.ingest import ingest
+from kep.config.data import DataSettings
 from tests.helpers.artifacts import candidate
 from tests.helpers.retraining import MIRRORED, WAYS, Retraining, checkpoints, kill, same
 
@@ -86,6 +88,22 @@ def test_xla_trains_the_same_model(retraining, trained):
     assert retraining.run("jit", jit="on") == 0, retraining.log("jit")
     for one, other in zip(trained["single"], retraining.weights("jit"), strict=True):
         np.testing.assert_allclose(other, one, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_rows_count_alike_on_replicas_and_under_xla(retraining, trained, tmp_path):
+    """Each class counts the same, in a last batch that is filled with rows of weight 0, too."""
+    records = tmp_path / "balanced"
+    ingest(DataSettings(source="sklearn:breast_cancer", weight="balanced"), 0, records)
+    ways = {"balanced": {}, "balanced 2": MIRRORED | {"devices": 2}, "balanced jit": {"jit": "on"}}
+    running = {way: retraining.start(way, records=records, **hardware) for way, hardware in ways.items()}
+    for way, process in running.items():
+        assert process.wait() == 0, retraining.log(way)
+        for one, other in zip(retraining.weights("balanced"), retraining.weights(way), strict=True):
+            np.testing.assert_allclose(other, one, atol=1e-5)
+    assert (
+        max(np.abs(a - b).max() for a, b in zip(trained["single"], retraining.weights("balanced"), strict=True)) > 0.01
+    )
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
