@@ -4,7 +4,8 @@ import logging
 import shutil
 from pathlib import Path
 
-from kep.components.ingest.plan import BALANCED, check_positive, is_class
+from kep.components.ingest.label import check_positive, is_class
+from kep.components.ingest.weighting import BALANCED
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.core.location import Location

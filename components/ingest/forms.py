@@ -10,7 +10,8 @@ from pydantic import PlainSerializer, PlainValidator
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.data.dates import DATE_FORMS, read_date
-from kep.data.values import NUMBER_FORMS, read_number
+from kep.data.schema import USUAL, Reading
+from kep.data.values import MISSING_TEXTS, NUMBER_FORMS, read_number
 
 if TYPE_CHECKING:
     from kep.components.ingest.scan import ColumnScan
@@ -104,6 +105,14 @@ def _read(word: str, form: str, scan: FormScan) -> bool:
         return False
     scan.timed |= (when.hour, when.minute, when.second, when.microsecond) != (0, 0, 0, 0)
     return True
+
+
+def missing_reading(settings: DataSettings, name: str) -> Reading:
+    """Return which texts of a column mean a missing value."""
+    if isinstance(settings.missing, dict):
+        return Reading(missing=settings.missing[name]) if name in settings.missing else USUAL
+    usual = list(MISSING_TEXTS[1:])
+    return Reading(missing=[*usual, *(text.strip() for text in settings.missing)]) if settings.missing else USUAL
 
 
 def number_form(

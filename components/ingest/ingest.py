@@ -15,12 +15,13 @@ from kep.components.ingest import scan as scanning
 from kep.components.ingest.categories import Tally
 from kep.components.ingest.copy import copy_records, own_manifest
 from kep.components.ingest.encode import Keys, count_categories, read_keys
+from kep.components.ingest.forms import missing_reading
 from kep.components.ingest.hints import find_hints, tell
-from kep.components.ingest.plan import ColumnPlan, missing_reading
+from kep.components.ingest.plan import ColumnPlan
 from kep.components.ingest.scan import Scan, Wanted
 from kep.components.ingest.split import Roles, assign
 from kep.components.ingest.statistics import with_statistics
-from kep.components.ingest.weighting import weighted
+from kep.components.ingest.weighting import weight_column, weighted
 from kep.components.ingest.workers import Workers
 from kep.components.ingest.write import Target, check_disk, finish_shard, shard_counts, write_pieces
 from kep.config.data import DataSettings
@@ -155,7 +156,7 @@ def scanned_columns(source: Source, first: Source, settings: DataSettings) -> tu
         UserError: the settings name a column that is not there, or the source lacks one.
     """
     names, label = planning.columns_to_read(first, settings)
-    others = filter(None, (settings.split.column, planning.weight_column(settings)))
+    others = filter(None, (settings.split.column, weight_column(settings)))
     wanted = list(dict.fromkeys([*names, label, *others]))
     absent = sorted(set(wanted) - set(source.names))
     if absent:

@@ -19,6 +19,8 @@ from kep.data.values import canonical
 
 _SKETCH = 4096
 MOST_CLASSES = 10_000
+EXACT = 2**53
+"""Integers below it are exact in float64."""
 LOST = 0.01
 """Share of a column's distinct values that become one float32 with another, above which it is told of."""
 _NOISE_BITS = 46
@@ -203,6 +205,10 @@ class ColumnScan:
             values = np.unique(np.ldexp(np.round(np.ldexp(mantissa, _NOISE_BITS)), exponent - _NOISE_BITS))
         _, places, counts = np.unique((values - offset).astype(np.float32), return_inverse=True, return_counts=True)
         return float((counts[places] > 1).mean())
+
+    def base(self) -> float:
+        """Return what numbers are counted from where 32-bit floats can't tell them apart; 0 where nothing helps."""
+        return self.low if self.lost() > LOST and self.lost(self.low) < self.lost() else 0.0
 
     def distinct_values(self) -> float:
         """Distinct words, or numbers; estimated above 4096 from the k smallest hashes (Bar-Yossef et al. 2002)."""

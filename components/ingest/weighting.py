@@ -1,13 +1,51 @@
-"""How much rows count, from finished shards: weights are 1 in the mean over the train rows."""
+"""How much rows count: weights are 1 in the mean over the train rows, which finished shards show."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from kep.components.ingest.scan import ColumnScan
+from kep.config.data import DataSettings
 from kep.core.errors import UserError
-from kep.data.schema import ROLES, Manifest
+from kep.data.schema import ROLES, Label, Manifest
 from kep.data.shards import decode, empty, read_shard
+from kep.data.sources.unit import Source
+
+BALANCED = "balanced"
+"""The setting `data.weight` that lets each class count the same."""
+_GIVE = "give each row a number of at least 0, and some row one above"
+
+
+def weight_column(settings: DataSettings) -> str | None:
+    """Return the column that says how much a row counts; None where all count the same, or each class does."""
+    return None if settings.weight == BALANCED else settings.weight
+
+
+def check_weight(settings: DataSettings, source: Source, label: Label, scan: ColumnScan | None) -> None:
+    """Refuse weights that say nothing, or that no loss can have.
+
+    Raises:
+        UserError: A class of a number is to be balanced, or the column does not hold a weight in every row.
+    """
+    name = settings.weight
+    if name == BALANCED:
+        if BALANCED in source.names:
+            raise UserError(f'data.weight: "{name}" could be the column of this name; rename the column or exclude it')
+        if label.classes is None:
+            raise UserError(f'data.weight: balanced is for classes, and "{label.name}" is a number; name a column')
+    if scan is None:
+        return
+    if scan.words:
+        row, value = scan.first_word
+        raise UserError(f'data.weight: column "{name}" holds "{value}" in row {row}; {_GIVE}')
+    if scan.missing:
+        raise UserError(f'data.weight: column "{name}" is empty in {scan.missing:,} of {scan.rows:,} rows; {_GIVE}')
+    if scan.infinite_at:
+        row, value = scan.infinite_at
+        raise UserError(f'data.weight: column "{name}" is {value} in row {row}; {_GIVE}')
+    if scan.low < 0 or scan.high == 0:
+        raise UserError(f'data.weight: column "{name}" goes from {scan.low:g} to {scan.high:g}; {_GIVE}')
 
 
 @dataclass
