@@ -19,13 +19,18 @@ def structure(network: keras.Model) -> str | None:
         return None
     try:
         built, compiled = network.get_config(), network.get_compile_config()
-        if _foreign([built, compiled]):
+        if _foreign([built, compiled]) or _adapted(network):
             return None
         rates = compiled["optimizer"]["config"]
         rates |= {name: None for name in ("learning_rate",) if isinstance(rates.get(name), float)}
         return json.dumps([built, compiled, [variable.path for variable in network.variables]], sort_keys=True)
     except Exception:  # a layer or a loss without a configuration
         return None
+
+
+def _adapted(network: keras.Model) -> bool:
+    """Whether a layer computes with what it was adapted to, which a compiled function holds as a constant."""
+    return any(hasattr(layer, "adapt") for layer in network._flatten_layers(include_self=False))
 
 
 def is_dense(network: keras.Model) -> bool:

@@ -11,6 +11,7 @@ from tests.helpers.families import defaults, made
 
 OWN = """
 import keras
+import numpy as np
 from keras import layers
 
 class Twice(layers.Layer):
@@ -31,6 +32,11 @@ def build(hp):
 
 def with_own_layer(hp):
     return network(hp, Twice())
+
+def with_adapted(hp):
+    scale = layers.Normalization()
+    scale.adapt(np.array([[0.0] * 30, [hp.Choice("end", [4.0, 8.0])] * 30]))
+    return network(hp, layers.Dense(30), scale)
 
 def with_own_loss(hp):
     model = network(hp)
@@ -101,6 +107,12 @@ def test_a_users_own_code_is_compiled_anew(own, data, rows):
         first = fitted(member, rows)
         assert not member._kept
         assert same(first, fitted(member, rows))
+
+
+def test_a_layer_that_was_adapted_to_other_values_is_compiled_anew(own, data, rows):
+    member, fresh = (made(own, "with_adapted", data.manifest) for _ in range(2))
+    fitted(member, rows, end=4.0)
+    assert same(fitted(member, rows, end=8.0), fitted(fresh, rows, end=8.0))
 
 
 def test_a_fit_keeps_its_model_when_the_next_one_trains(own, data, rows, tmp_path):
