@@ -3,6 +3,7 @@
 It is trained on nothing: its statistics come from the train rows, by way of the manifest, and are saved with the model.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import keras
@@ -36,19 +37,27 @@ class Encode(keras.layers.Layer):
         self.indicators, self.sizes = list(indicators), list(sizes)
 
     def call(self, inputs: dict[str, Any]) -> Any:
-        mean = np.asarray(self.mean, np.float32)
-        scale = 1 / np.asarray(self.std, np.float32)
         if "image" in inputs:
-            return (ops.cast(inputs["image"], "float32") - mean) * scale
-        parts = []
-        if self.mean:
-            numeric = ops.cast(inputs["numeric"], "float32")
-            missing = ops.isnan(numeric)
-            parts.append(ops.where(missing, 0.0, (numeric - mean) * scale))
-            if self.indicators:
-                parts.append(ops.cast(ops.take(missing, self.indicators, axis=1), "float32"))
+            return self._pixels(inputs["image"])
+        parts = self._numbers(inputs["numeric"]) if self.mean else []
         parts += [ops.one_hot(inputs["categorical"][:, i], size) for i, size in enumerate(self.sizes)]
-        return ops.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+        return _joined(parts)
+
+    def _pixels(self, image: Any) -> Any:
+        return (ops.cast(image, "float32") - np.asarray(self.mean, np.float32)) * self._scale
+
+    def _numbers(self, columns: Any) -> list[Any]:
+        """Return the standardised numbers, and the missing-value outputs where there are some."""
+        numeric = ops.cast(columns, "float32")
+        missing = ops.isnan(numeric)
+        parts = [ops.where(missing, 0.0, (numeric - np.asarray(self.mean, np.float32)) * self._scale)]
+        if self.indicators:
+            parts.append(ops.cast(ops.take(missing, self.indicators, axis=1), "float32"))
+        return parts
+
+    @property
+    def _scale(self) -> np.ndarray:
+        return 1 / np.asarray(self.std, np.float32)
 
     def compute_output_shape(self, shapes: dict[str, Any]) -> tuple[int | None, ...]:
         if "image" in shapes:
@@ -59,6 +68,63 @@ class Encode(keras.layers.Layer):
         own = {"mean": self.mean, "std": self.std, "indicators": self.indicators, "sizes": self.sizes}
         config: dict[str, Any] = super().get_config()
         return config | own
+
+
+@keras.saving.register_keras_serializable("kep")
+class EncodeByName(Encode):
+    """Gives encoded features by name, as the inputs of a network ask for them.
+
+    Output: a dictionary by input of float32 [n, …] for numbers and pixels, and of int32 [n, columns] for the codes of
+    categories; or the one array of it.
+
+    Args:
+        parts: By input, the group and the place of one of its columns, or None for all of them.
+        alone: Whether the output is the one array.
+    """
+
+    def __init__(self, parts: dict[str, list[Any]], alone: bool, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.parts = {name: list(part) for name, part in parts.items()}
+        self.alone = alone
+
+    def call(self, inputs: dict[str, Any]) -> Any:
+        groups: dict[str, Any] = {}
+        if "image" in inputs:
+            groups["image"] = self._pixels(inputs["image"])
+        if "numeric" in inputs:
+            groups["numeric"] = _joined(self._numbers(inputs["numeric"]))
+        if "categorical" in inputs:
+            groups["categorical"] = inputs["categorical"]
+        return self._named(groups)
+
+    def of_features(self, features: Any) -> Any:
+        """Return the same from what `Encode` gives for a table, float32 [n, features]."""
+        width = len(self.mean) + len(self.indicators)
+        ends = np.cumsum([width, *self.sizes]).tolist()
+        groups = {"numeric": features[:, :width]}
+        if self.sizes:
+            # Of integers: what finds the largest float is made of operations that TensorFlow Lite lacks.
+            ones = ops.cast(features > 0.5, "int32")
+            codes = [ops.argmax(ones[:, start:stop], axis=1) for start, stop in pairwise(ends)]
+            groups["categorical"] = ops.cast(ops.stack(codes, axis=1), "int32")
+        return self._named(groups)
+
+    def _named(self, groups: dict[str, Any]) -> Any:
+        made = {}
+        for name, (group, place) in self.parts.items():
+            made[name] = groups[group] if place is None else groups[group][:, place : place + 1]
+        return next(iter(made.values())) if self.alone else made
+
+    def compute_output_spec(self, inputs: dict[str, Any]) -> Any:
+        # By tracing: a layer that tells its shapes alone would have one type for all of them.
+        return keras.Operation.compute_output_spec(self, inputs)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"parts": self.parts, "alone": self.alone}
+
+
+def _joined(parts: list[Any]) -> Any:
+    return ops.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
 
 
 def encoding(manifest: Manifest) -> dict[str, list[Any]]:

@@ -19,11 +19,13 @@ from kep.data.records import AnyRows, Rows, blank_row
 from kep.data.schema import Manifest
 from kep.models import keras_file
 from kep.models.declared import beyond
-from kep.models.encode import Encode, encoding, inputs_of
+from kep.models.encode import encoding, inputs_of
 from kep.models.family import Build, Fit, Settings, Values, reason
+from kep.models.features import Features
 from kep.models.keras_checks import check_outputs, check_saving, check_shapes
 from kep.models.keras_structure import is_dense, structure
 from kep.models.keras_training import Course, KerasTraining
+from kep.models.named_inputs import encoder
 from kep.models.outputs import activation, takes_one_hot
 from kep.models.wrapped import encode_of, network_of, wrapped
 from kep.stats.metrics import loss
@@ -46,8 +48,8 @@ Predict = Callable[[dict[str, np.ndarray]], np.ndarray]
 class KerasFamily:
     """A family of Keras networks.
 
-    The network sees encoded features (`Encode`) and, for a regression, a label standardised by the train rows' mean and
-    standard deviation; predictions come back in label units.
+    The network sees encoded features (`kep.models.named_inputs`) and, for a regression, a label standardised by the
+    train rows' mean and standard deviation; predictions come back in label units.
 
     Args:
         name: Of the family.
@@ -74,7 +76,7 @@ class KerasFamily:
         self._build, self._callbacks = build, callbacks
         self._open = machine
         self._label = manifest.label
-        self._encoding = encoding(manifest)
+        self._features, self._encoding = Features(manifest), encoding(manifest)
         self._blank = blank_row(manifest)
         self._compiled: tuple[keras.Model, Predict] | None = None
         self._kept: OrderedDict[str, KerasTraining] = OrderedDict()
@@ -231,7 +233,8 @@ class KerasFamily:
             network = self._build(self._hp)
             self._check_network(network)
             end = partial(activation, self.name, network, self._label)
-            model = wrapped(network, Encode(**self._encoding), inputs_of(self._blank), end, self.name)
+            encode = encoder(self.name, network, self._features, self._encoding)
+            model = wrapped(network, encode, inputs_of(self._blank), end, self.name)
             if scope is not None:
                 if self._machine.learning_rate != 1:
                     _scale_learning_rate(network, self._machine.learning_rate)

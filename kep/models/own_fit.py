@@ -20,19 +20,22 @@ from kep.data.records import MADE_UP, AnyRows, Rows
 from kep.data.schema import Manifest
 from kep.data.shards import check_memory
 from kep.models.declared import beyond
-from kep.models.encode import Encode, inputs_of
+from kep.models.encode import inputs_of
 from kep.models.family import Build, Fit, Settings, Values, reason
 from kep.models.keras_checks import check_outputs, check_saving
 from kep.models.keras_family import PREDICTED, KerasFamily
 from kep.models.keras_training import Course
+from kep.models.named_inputs import encoder
 from kep.models.watch import Begun, UntilItBegins, Watch, miscounted, numbers, of_validation
 from kep.models.wrapped import network_of
 from kep.training.loop import predictor
 from kep.training.machine import TrainingMachine
 from kep.training.monitor import Monitor
 
-Arrays = tuple[np.ndarray, np.ndarray]
-"""What a network takes, float32 [n, …], and what it learns, [n, …]."""
+Inputs = np.ndarray | dict[str, np.ndarray]
+"""What a network takes of some rows, [n, …]; by name where it has several inputs."""
+Arrays = tuple[Inputs, np.ndarray]
+"""What a network takes, and what it learns, [n, …]."""
 
 
 class OwnFit(KerasFamily):
@@ -94,9 +97,9 @@ class OwnFit(KerasFamily):
         if len(fit.validation_curve) < 2 and np.isfinite(fit.loss):
             raise miscounted(self.name, "1 of 2")
         model = fit.model()
-        x, _ = self._arrays(batch, untrained)
+        x, _ = self._arrays(batch, network_of(untrained))
         # Rows that are all zeros may leave weights as they were.
-        if np.ptp(x, axis=0).any() and _equal(model.get_weights(), before):
+        if any(np.ptp(one, axis=0).any() for one in keras.tree.flatten(x)) and _equal(model.get_weights(), before):
             raise UserError(
                 f"search.families: fit() of {self.name} trains another model than the one that it is given; train "
                 "that one, which is what predicts"
@@ -189,7 +192,7 @@ class OwnFit(KerasFamily):
         if self._classes:
             rows = replace(rows, labels=np.arange(MADE_UP) % self._classes)
         x, y = self._arrays(rows, model)
-        model(x[:1])
+        model(keras.tree.map_structure(lambda array: array[:1], x))
         named: dict[str, Any] = {"validation_data": (x, y, *_weights(rows)), "callbacks": [*own, UntilItBegins()]}
         try:
             self._train(hp, model, x, y, **named, epochs=1, verbose=0, **self._batch(MADE_UP), **self._counted(rows))
@@ -277,15 +280,22 @@ class OwnFit(KerasFamily):
         Raises:
             UserError: They don't fit into memory.
         """
-        encode = Encode(**self._encoding)
-        first = np.asarray(encode(inputs_of(self._blank)))
-        check_memory(f"{len(rows):,} encoded", first.nbytes * len(rows))
-        x: np.ndarray = np.empty((len(rows), *first.shape[1:]), np.float32)
+        encode = encoder(self.name, network, self._features, self._encoding)
+        first = _as_arrays(encode(inputs_of(self._blank)))
+        check_memory(f"{len(rows):,} encoded", len(rows) * sum(array.nbytes for array in keras.tree.flatten(first)))
+        x: Inputs = keras.tree.map_structure(lambda array: np.empty((len(rows), *array.shape[1:]), array.dtype), first)
         for start in range(0, len(rows), PREDICTED):
             part = slice(start, start + PREDICTED)
-            x[part] = np.asarray(encode(inputs_of(rows.take(part))))
+            encoded = _as_arrays(encode(inputs_of(rows.take(part))))
+            for whole, some in zip(keras.tree.flatten(x), keras.tree.flatten(encoded), strict=True):
+                whole[part] = some
         # A copy, as x is: a fit may change what it is given.
         return x, np.array(self._targets(rows, network))
+
+
+def _as_arrays(encoded: Any) -> Inputs:
+    arrays: Inputs = keras.tree.map_structure(np.asarray, encoded)
+    return arrays
 
 
 def _weights(rows: AnyRows) -> tuple[np.ndarray, ...]:

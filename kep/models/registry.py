@@ -13,6 +13,7 @@ from kep.core.errors import UserError, nearest
 from kep.data.schema import Manifest
 from kep.models.carried import install, modules_of, packed, parsed, unpacked
 from kep.models.family import Build, Family, reason
+from kep.models.features import PARAMETER, Features, asks, told
 from kep.models.needs import check_arguments, check_packages, packages_of
 
 PREMADE = ("hyperresnet", "hyperxception", "hyperefficientnet")
@@ -174,7 +175,7 @@ def family(spec: Spec, manifest: Manifest, machine: Callable[[], Any] | None = N
     more: dict[str, Any] = {"machine": machine} if machine else {}
     if "source" not in spec:
         return KerasFamily(spec["name"], _built_in(spec, manifest), manifest, **more)
-    build, callbacks, train = _user_code(spec)
+    build, callbacks, train = _user_code(spec, Features(manifest))
     if train is None:
         return KerasFamily(spec["name"], build, manifest, callbacks=callbacks, **more)
     from kep.models.own_fit import OwnFit
@@ -207,8 +208,11 @@ def _built_in(spec: Spec, manifest: Manifest) -> Build:
     return cnn.build_for(manifest)
 
 
-def _user_code(spec: Spec) -> tuple[Build, Build | None, Callable[..., Any] | None]:
-    """The user's `build(hp)`, the `callbacks(hp)` that the file may hold beside it, and a HyperModel's own `fit`."""
+def _user_code(spec: Spec, features: Features) -> tuple[Build, Build | None, Callable[..., Any] | None]:
+    """The user's `build(hp)`, the `callbacks(hp)` that the file may hold beside it, and a HyperModel's own `fit`.
+
+    A function, or the `__init__` of a HyperModel, is told the features if it asks for them.
+    """
     import keras_tuner
 
     check_packages([spec])
@@ -228,6 +232,8 @@ def _user_code(spec: Spec) -> tuple[Build, Build | None, Callable[..., Any] | No
     build = namespace[function]
     arguments = spec.get("arguments", {})
     if isinstance(build, type) and issubclass(build, keras_tuner.HyperModel):
+        if asks(build):
+            arguments = {PARAMETER: features} | arguments
         check_arguments(f"{function} of {file}", build, arguments)
         try:
             build = build(**arguments)
@@ -238,6 +244,6 @@ def _user_code(spec: Spec) -> tuple[Build, Build | None, Callable[..., Any] | No
             f"search.families: {function} of {file} is no class of a HyperModel, which arguments are for; remove them"
         )
     if not isinstance(build, keras_tuner.HyperModel):
-        return build, namespace.get("callbacks"), None
+        return told(build, features), namespace.get("callbacks"), None
     own = type(build).fit is not keras_tuner.HyperModel.fit
     return build.build, namespace.get("callbacks"), build.fit if own else None

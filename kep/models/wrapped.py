@@ -50,18 +50,21 @@ def encode_of(model: keras.Model) -> Encode:
     return next(layer for layer in model.layers if isinstance(layer, Encode))
 
 
-def predicting(model: keras.Model, given: keras.KerasTensor, name: str) -> keras.KerasTensor:
+def predicting(
+    model: keras.Model, given: keras.KerasTensor | dict[str, keras.KerasTensor], name: str
+) -> keras.KerasTensor:
     """Return the predictions of a model of raw columns from encoded features, in float32.
 
     Layers that compute in half precision do so in float32 here: what an export is for may not have it.
 
     Args:
         model: Model of raw columns.
-        given: Encoded features.
+        given: Encoded features, by name where the network has several inputs.
         name: Name of the network, which is unique in a larger model.
     """
     network = _in_float32(network_of(model))
-    output = keras.Model(network.inputs, network.outputs[0], name=name)(given)
+    inputs = network.input if isinstance(given, dict) else network.inputs
+    output = keras.Model(inputs, network.outputs[0], name=name)(given)
     output = keras.ops.cast(output, "float32")
     for layer in model.layers:
         if isinstance(layer, keras.layers.Activation):

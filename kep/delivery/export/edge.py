@@ -8,7 +8,7 @@ recipe of `features`; images it takes as pixels.
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,9 @@ from kep.data.records import Rows, blank_row
 from kep.data.schema import Manifest
 from kep.data.values import canonical
 from kep.models import keras_file
-from kep.models.encode import Encode, encoding, inputs_of
+from kep.models.encode import Encode, EncodeByName, encoding, inputs_of
 from kep.models.ensemble import Ensemble
-from kep.models.wrapped import predicting
+from kep.models.wrapped import encode_of, predicting
 from kep.stats.metrics import FLOOR
 
 VARIANTS = ("float32", "float16", "dynamic", "int8")
@@ -44,7 +44,8 @@ def whole(ensemble: Ensemble) -> keras.Model:
     """
     arrays = inputs_of(blank_row(ensemble.manifest))
     inputs = {name: keras.Input(array.shape[1:], dtype=array.dtype.name, name=name) for name, array in arrays.items()}
-    return keras.Model(inputs, _pooled(ensemble, _encode(ensemble.manifest, inputs)), name="ensemble")
+    plain = _encode(ensemble.manifest, inputs)
+    return keras.Model(inputs, _pooled(ensemble, plain, lambda encode: encode.call(inputs)), name="ensemble")
 
 
 def of_features(ensemble: Ensemble) -> keras.Model:
@@ -52,9 +53,12 @@ def of_features(ensemble: Ensemble) -> keras.Model:
     blank = blank_row(ensemble.manifest)
     if blank.image is not None:
         given = keras.Input(blank.image.shape[1:], dtype="float32", name="image")
-        return keras.Model(given, _pooled(ensemble, _encode(ensemble.manifest, {"image": given})), name="ensemble")
+        plain = _encode(ensemble.manifest, {"image": given})
+        pooled = _pooled(ensemble, plain, lambda encode: encode.call({"image": given}))
+        return keras.Model(given, pooled, name="ensemble")
     given = keras.Input(encoded(ensemble.manifest, blank).shape[1:], dtype="float32", name="features")
-    return keras.Model(given, _pooled(ensemble, given), name="ensemble")
+    pooled = _pooled(ensemble, given, lambda encode: encode.of_features(given))
+    return keras.Model(given, pooled, name="ensemble")
 
 
 def encoded(manifest: Manifest, rows: Rows) -> np.ndarray:
@@ -142,10 +146,20 @@ def _encode(manifest: Manifest, inputs: dict[str, Any]) -> keras.KerasTensor:
     return Encode(**encoding(manifest)).call(inputs)
 
 
-def _pooled(ensemble: Ensemble, given: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
-    """As `kep.stats.pooling.pool`, of the members' networks."""
+def _pooled(
+    ensemble: Ensemble, plain: keras.KerasTensor, by_name: Callable[[EncodeByName], Any]
+) -> dict[str, keras.KerasTensor]:
+    """As `kep.stats.pooling.pool`, of the members' networks.
+
+    Args:
+        ensemble: The ensemble.
+        plain: All encoded features, which most networks take.
+        by_name: Returns those that a network asks for by name.
+    """
     label, outputs = ensemble.manifest.label, []
     for place, (_, model) in enumerate(ensemble.models):
+        encode = encode_of(model)
+        given = by_name(encode) if isinstance(encode, EncodeByName) else plain
         # Names are unique in a model, and members of one family share theirs.
         outputs.append(predicting(model, given, f"member_{place}"))
     weights = [member.weight for member in ensemble.members]
