@@ -27,6 +27,7 @@ SOURCES = {
     "digits": DataSettings(source="sklearn:digits"),
     "cancer": DataSettings(source="sklearn:breast_cancer"),
     "churn": DataSettings(source=str(DATA / "churn.csv"), label="churned"),
+    "diabetes": DataSettings(source="sklearn:diabetes", types={"sex": "categorical"}),
     "houses": DataSettings(source=str(DATA / "houses.csv"), label="price"),
     "shapes": DataSettings(source=str(DATA / "shapes")),
 }
