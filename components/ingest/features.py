@@ -10,7 +10,7 @@ from kep.components.ingest.scan import EXACT, ColumnScan
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.data import columns
-from kep.data.dates import parts
+from kep.data.dates import LIKE_DATES, parts
 from kep.data.schema import Column
 from kep.data.sources.unit import Source
 from kep.data.texts import hashes_of
@@ -57,6 +57,14 @@ def features_of(name: str, scan: ColumnScan, settings: DataSettings, source: Sou
         scan = as_numbers(scan, form[0])
         log.info('column "%s" holds numbers such as "%s", read as %s', name, scan.first_number[1], reading)
     kind, reason = _kind(name, scan, asked, source)
+    if asked is None and kind in (None, "categorical") and scan.word_at and LIKE_DATES.fullmatch(scan.word_at[1]):
+        log.warning(
+            'column "%s" looks like dates, but no way to write them reads all of its values ("%s" in row %d): write '
+            "dates such as 2024-01-31",
+            name,
+            scan.word_at[1],
+            scan.word_at[0],
+        )
     if kind is None:
         return reason
     offset = scan.base() if kind == "numeric" else 0.0

@@ -38,6 +38,9 @@ def predict(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The .csv, .parquet or .jsonl to write, a row for each row.")
     ] = Path("predictions.csv"),
+    delimiter: Annotated[
+        str | None, typer.Option(help="Between the columns of a CSV file; the run's own where --model names a run.")
+    ] = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """Predict the rows of a file with a run's ensemble, on this machine or where it is served."""
@@ -54,7 +57,7 @@ def predict(
     with quiet():
         from kep.delivery.predict import predict
 
-    predict(model, url, data, output, runs, console, asked)
+    predict(model, url, data, output, runs, console, asked, delimiter)
 
 
 @app.command(epilog="Example: kep batch new.parquet --model churn --key customer --tasks 4 -o predictions")

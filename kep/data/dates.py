@@ -16,7 +16,7 @@ _NAMED = (
 _Y, _M, _D = "(?P<year>[0-9]{4})", "(?P<month>[0-9]{1,2})", "(?P<day>[0-9]{1,2})"
 _TIME = (
     "(?:(?:T|,? )(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?P<fraction>[.][0-9]+)?)?"
-    "(?: ?(?P<half>[AaPp][Mm]))?(?: ?(?P<zone>Z|[+-][0-9]{2}(?::?[0-9]{2})?))?)?"
+    "(?: ?(?P<half>[AaPp][Mm]))?(?: ?(?P<zone>Z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?))?)?"
 )
 _PATTERNS = {
     "iso": rf"{_Y}-(?P<month>[0-9]{{2}})-(?P<day>[0-9]{{2}})",
@@ -32,6 +32,14 @@ _COMPILED = {form: re.compile(pattern + _TIME, re.IGNORECASE) for form, pattern 
 DATE_FORMS = ("iso", "year first", "day first", "month first", "month by name")
 """Ways to read a date, of which ISO 8601 is read in any column of dates. 20240105, "digits", is a number unless the
 settings say otherwise."""
+
+
+LIKE_DATES = re.compile(
+    rf"(?:[0-9]{{1,2}}[/.-][0-9]{{1,2}}[/.-][0-9]{{2,4}}|[0-9]{{1,2}}\.?[ -](?:{_NAMED})[a-zäöü]*\.?[ -][0-9]{{2,4}}|"
+    rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}|(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*, [0-9]).*",
+    re.IGNORECASE,
+)
+"""Texts that a person takes for a date, whether a form reads them or not."""
 
 
 def read_date(text: str, form: str) -> datetime | None:
@@ -57,7 +65,7 @@ def read_date(text: str, form: str) -> datetime | None:
 
 
 def _utc(when: datetime, zone: str) -> datetime:
-    if zone.upper() == "Z":
+    if zone.upper() in ("Z", "UTC", "GMT"):
         return when
     digits = zone[1:].replace(":", "").ljust(4, "0")
     offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))

@@ -112,12 +112,13 @@ def batch(given: dict[str, str], output: Path, runs: Path, console: Console) -> 
         # kfp.local keeps no outputs of a run that fails: here the command fails, once the predictions are delivered.
         fail = settings.fail
         given = given | {"drift_config": settings.model_copy(update={"fail": False}).to_json()}
-    given = given | codes(PREDICTION_STEPS)
+    steps = PREDICTION_STEPS if "drift_config" in given else [step for step in PREDICTION_STEPS if step != "drift"]
+    given = given | codes(steps)
     place, started = runner.RunsFolder(runs / FOLDER / output.absolute().name), time.time()
     with place.locked():
         folder = running.new_folder(place.root)
         compile_prediction(folder / "pipeline.yaml", given)
-        if status := running.execute(folder, place, given, console, PREDICTION_STEPS):
+        if status := running.execute(folder, place, given, console, steps):
             return status
         outcome = Outcome.load(folder).folders
         deliver(outcome, output)

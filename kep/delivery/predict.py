@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from kep.config.data import DataSettings
 from kep.core.errors import UserError, nearest
 from kep.core.files import scratch_folder, write_file
 from kep.core.location import Location
+from kep.data.columns import category_codes, plain
 from kep.data.schema import Column, Label
 from kep.delivery.models import opened
 from kep.delivery.remote import Remote
@@ -40,6 +42,7 @@ def predict(
     runs: Path,
     console: Console,
     endpoint: "Predictor | None" = None,
+    delimiter: str | None = None,
 ) -> None:
     """Predicts every row of `data` and writes one row for each, in the same order.
 
@@ -53,6 +56,7 @@ def predict(
         runs: Folder of all runs.
         console: Where to say how far it is.
         endpoint: Of Vertex AI. Of the three, one is given, and the others are None.
+        delimiter: Between the columns of a CSV file; that of the run where its folder is known, else a comma.
 
     Raises:
         UserError: There is no such model, or the data lack a column or hold something else.
@@ -68,14 +72,16 @@ def predict(
             own = _local(model, runs, stack)
         else:
             own = _remote(endpoint, endpoint) if endpoint else _remote(Remote(url or ""), url)
-        started, rows = time.perf_counter(), 0
+        settings = own.settings if delimiter is None else own.settings.model_copy(update={"delimiter": delimiter})
+        started, rows, unknown = time.perf_counter(), 0, _Unknown([one for one in own.columns if one.vocabulary])
         shown = [TextColumn("{task.completed:,} rows"), SpinnerColumn()]
         with Progress(*shown, console=console, transient=True) as progress:
             task = progress.add_task("")
 
             def predicted() -> Iterator[pa.Table]:
                 nonlocal rows
-                for table in batches(data, own.settings, own.columns, own.most):
+                for table in batches(data, settings, own.columns, own.most):
+                    unknown.add(table)
                     done = as_table(own.label, own.predict(table))
                     yield done
                     rows += done.num_rows
@@ -84,7 +90,43 @@ def predict(
             empty = as_table(own.label, np.empty((0, len(own.label.classes or [0]))))
             write_file(output, lambda path: _write(path, output.suffix, empty.schema, predicted()))
     seconds = time.perf_counter() - started
+    for note in unknown.notes(rows):
+        console.print(note, soft_wrap=True)
     console.print(f"wrote {output}: {rows:,} rows in {seconds:.1f} s, by {own.name}", soft_wrap=True)
+
+
+MANY_UNKNOWN = 0.05
+"""Share of the rows with an unknown category of one column, above which it is told of."""
+
+
+class _Unknown:
+    """Rows with a category that the model does not know.
+
+    Args:
+        columns: The categorical columns.
+    """
+
+    def __init__(self, columns: list[Column]) -> None:
+        self._columns = columns
+        self._rows: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def add(self, table: dict[str, pa.Array]) -> None:
+        """Count those of some rows."""
+        for column in self._columns:
+            unseen = category_codes(table[column.name], column) == 1
+            if unseen.any():
+                self._rows[column.name] += int(unseen.sum())
+                self._first.setdefault(column.name, str(plain(table[column.name])[int(unseen.argmax())]))
+
+    def notes(self, rows: int) -> list[str]:
+        """Return a sentence for each column of which many of the rows have one."""
+        return [
+            f'note: column "{name}" has a category that the model does not know in {count:,} of {rows:,} rows, such as '
+            f'"{self._first[name]}"'
+            for name, count in self._rows.items()
+            if count > MANY_UNKNOWN * rows
+        ]
 
 
 @dataclass(frozen=True)

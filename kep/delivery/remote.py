@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from kep.core.errors import UserError
-from kep.data.columns import dates, floats, pixels, spelled_texts, texts
+from kep.data.columns import dates, floats, is_number, numbers, pixels, plain, spelled_texts, texts
 from kep.data.schema import Column, Label
 
 _URL = re.compile(r"(https?://[^/]+(?:/.*)?/v1/models/[^/:]+(?:/versions/\d+)?):predict")
@@ -106,6 +107,11 @@ def as_json(values: pa.Array, column: Column) -> list[Any]:
     """A column as a request has it, read as training reads it."""
     if column.kind == "image":
         return [_png(image) for image in pixels(values, column)]
+    if column.kind == "categorical" and is_number(plain(values).type):
+        # A number, which means a code without its leading zeros; as a text it would be another category.
+        missing = np.isnan(numbers(values, column.name, column.reading))
+        found = [float(one) if isinstance(one, Decimal) else one for one in plain(values).to_pylist()]
+        return [None if gap else one for one, gap in zip(found, missing.tolist(), strict=True)]
     if column.kind == "categorical":
         indices, names = texts(values, column.name, column.reading)
         return [None if index < 0 else names[index] for index in indices]
@@ -115,9 +121,11 @@ def as_json(values: pa.Array, column: Column) -> list[Any]:
     if column.kind == "date":
         times = dates(values, column.name, column.reading)
         return [None if np.isnat(time) else str(time) for time in times]
-    numbers = floats(values, column).tolist()
+    if column.offset:  # 32-bit floats don't hold them, and the server subtracts it
+        exact = numbers(values, column.name, column.reading).tolist()
+        return [None if number != number else number for number in exact]
     kind = bool if column.kind == "boolean" else float
-    return [None if number != number else kind(number) for number in numbers]
+    return [None if number != number else kind(number) for number in floats(values, column).tolist()]
 
 
 def _png(image: np.ndarray) -> dict[str, str]:

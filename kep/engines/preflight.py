@@ -178,7 +178,10 @@ def _data(seen: Inspection) -> Table:
         if rows:
             table.add_row("dropped", f"{rows:,} {role} rows whose features occur in a later role")
     if seen.ignored:
-        table.add_row("left out", ", ".join(seen.ignored))
+        for name, reason in list(seen.ignored.items())[:MOST_COLUMNS]:
+            table.add_row("left out", f"{name}: {reason}")
+        if len(seen.ignored) > MOST_COLUMNS:
+            table.add_row("left out", f"{len(seen.ignored) - MOST_COLUMNS} more")
     if seen.hints is None:
         table.add_row("hints", f"ingest will look for them: the data are too large for here ({size})")
         return table

@@ -72,13 +72,18 @@ def _train(own: list[Spec], manifest: Manifest, hardware: HardwareSettings) -> N
 
     rows, under_xla = made_up(manifest), _under_xla(hardware)
     for spec in own:
-        member = family(spec, manifest)
-        if not member.looped:
-            for step in TRAINING:
-                one_device(f"hardware.{step}", getattr(hardware, step), member.name)
-        member.check(rows)
-        if under_xla:
-            try:
-                family(spec, manifest, lambda: TrainingMachine(jit=True)).check(rows)
-            except UserError as error:
-                raise UserError(f"{under_xla} trains under XLA: {error}") from None
+        try:
+            member = family(spec, manifest)
+            if not member.looped:
+                for step in TRAINING:
+                    one_device(f"hardware.{step}", getattr(hardware, step), member.name)
+            member.check(rows)
+            if under_xla:
+                try:
+                    family(spec, manifest, lambda: TrainingMachine(jit=True)).check(rows)
+                except UserError as error:
+                    raise UserError(f"{under_xla} trains under XLA: {error}") from None
+        except SystemExit:
+            raise UserError(
+                f"search.families: {spec['name']} ends its process (sys.exit); let it raise an error, or return a model"
+            ) from None

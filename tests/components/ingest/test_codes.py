@@ -57,3 +57,9 @@ def test_a_program_that_drops_the_zeros_means_the_same_category(tmp_path):
     found = [encode_table(manifest, each).categorical for each in (table, texts)]
     np.testing.assert_array_equal(*found)
     assert set(found[0][:, 0].tolist()) == {2, 3, 4}
+
+
+@pytest.mark.parametrize(("values", "told"), [(["08/03/24", "17/11/24"], True), (["red", "blue"], False)])
+def test_dates_that_no_form_reads_are_told_of(tmp_path, caplog, values, told):
+    inspect(source(tmp_path, values), 0)
+    assert ('column "zip" looks like dates, but no way' in caplog.text) == told

@@ -312,3 +312,17 @@ def test_markers_that_the_model_does_not_hold_are_told_of(known, told, tmp_path,
     columns = [Column(name="a", kind="categorical", vocabulary=["u"], reading=Reading(missing=known))]
     open_for(columns, DataSettings(source=str(tmp_path / "rows.csv"), missing=["?"]), tmp_path)
     assert ("the model was trained before models held" in caplog.text) is told
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.5, True), (0.02, False)])
+def test_many_rows_of_an_unknown_category_are_told_of(ensembles, tmp_path, share, told):
+    table = churn().slice(0, 200)
+    plans = ["gold" if row < share * len(table) else plan for row, plan in enumerate(table["plan"].to_pylist())]
+    new = table.set_column(table.schema.get_field_index("plan"), "plan", pa.array(plans))
+    pyarrow.csv.write_csv(new, tmp_path / "new.csv", pyarrow.csv.WriteOptions(delimiter=";"))
+    console = Console(record=True, width=200)
+    folder = str(ensembles("churn", "boosted_trees"))
+    asked = {"runs": tmp_path, "console": console, "delimiter": ";"}
+    predict(folder, None, str(tmp_path / "new.csv"), tmp_path / "told.csv", **asked)
+    note = 'column "plan" has a category that the model does not know in 100 of 200 rows, such as "gold"'
+    assert (note in console.export_text()) == told

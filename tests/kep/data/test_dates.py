@@ -5,7 +5,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from kep.data.dates import DATE_FORMS, PARTS, part_of, read_date
+from kep.data.dates import DATE_FORMS, LIKE_DATES, PARTS, part_of, read_date
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,7 @@ from kep.data.dates import DATE_FORMS, PARTS, part_of, read_date
         ("2024-01-05T00:30+01:00", "iso", datetime(2024, 1, 4, 23, 30)),
         ("2024-01-05T00:30:00-0530", "iso", datetime(2024, 1, 5, 6)),
         ("2024-01-05T00:30Z", "iso", datetime(2024, 1, 5, 0, 30)),
+        ("2024-01-05 00:30 UTC", "iso", datetime(2024, 1, 5, 0, 30)),
         ("2024/1/5", "year first", datetime(2024, 1, 5)),
         ("05/01/2024", "day first", datetime(2024, 1, 5)),
         ("5.1.2024", "day first", datetime(2024, 1, 5)),
@@ -75,3 +76,21 @@ def test_the_numbers_of_a_date():
         turn = 2 * np.pi * np.array(share)
         np.testing.assert_allclose(found[f"{name} sine"], np.sin(turn), atol=1e-9)
         np.testing.assert_allclose(found[f"{name} cosine"], np.cos(turn), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("text", "like"),
+    [
+        ("08/03/24", True),
+        ("05-Jan-24", True),
+        ("5. Januar 2024", True),
+        ("Fri, 05 Jan 2024 07:30:00 GMT", True),
+        ("2024-01-05x", True),
+        ("1.2", False),
+        ("premium", False),
+        ("10-20", False),
+        ("12 months", False),
+    ],
+)
+def test_what_a_person_takes_for_a_date(text, like):
+    assert bool(LIKE_DATES.fullmatch(text)) == like

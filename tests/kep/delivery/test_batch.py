@@ -75,6 +75,14 @@ def test_a_source_is_predicted_in_tasks_and_again_from_what_is_kept(kep, runs, t
     assert {path.name: path.read_bytes() for path in (output / "predictions").iterdir()} == shards
 
 
+def test_without_a_comparison_there_is_none(kep, runs, tmp_path):
+    model = runs("churn", "mlp", "boosted_trees") / "churn" / "latest" / "ensemble"
+    pyarrow.csv.write_csv(churn().slice(0, 200), tmp_path / "new.csv")
+    status, out, _ = kep("batch", "new.csv", "--model", str(model), "--key", "account", "--no-drift", "-o", "told")
+    assert status == 0, out
+    assert sorted(path.name for path in (tmp_path / "told").iterdir()) == ["predictions", "predictions.json"]
+
+
 def test_a_mistake_in_the_source_is_one_sentence_and_status_2(kep, runs, tmp_path):
     model = runs("churn", "mlp", "boosted_trees") / "churn" / "latest" / "ensemble"
     pyarrow.csv.write_csv(churn().drop_columns("plan"), tmp_path / "new.csv")

@@ -44,6 +44,9 @@ def ends(hp):
     import os
     os._exit(3)
 
+def exits(hp):
+    raise SystemExit(0)
+
 def made(parts):
     model = keras.Sequential([*parts, keras.layers.Dense(3, "softmax")])
     model.compile("adam", "sparse_categorical_crossentropy")
@@ -105,3 +108,5 @@ def test_what_only_the_one_loop_can_do_is_refused_for_a_fit_of_ones_own(tried, s
 def test_a_family_that_takes_its_process_down(tried):
     with pytest.raises(UserError, match="the process that tried the own families on one batch died"):
         tried("ends", tune={"jit": "on"})
+    with pytest.raises(UserError, match=r"own_exits ends its process \(sys\.exit\)"):
+        tried("exits")

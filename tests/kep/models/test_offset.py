@@ -12,6 +12,7 @@ from kep.components.ingest.ingest import ingest
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.data.records import Records, encode_table
+from kep.delivery.remote import as_json
 from kep.delivery.serving.describe import example, tensor
 from kep.delivery.serving.instances import encode
 from kep.models import ensemble
@@ -80,6 +81,8 @@ def test_requests_are_read_alike(folder):
     asked = {name: given[name].to_pylist() for name in ("x", "ms")}
     found = encode(asked, manifest, lambda index, name: name)
     np.testing.assert_array_equal(found.numeric, encode_table(manifest, given).numeric)
+    sent = {column.name: as_json(given[column.name], column) for column in manifest.inputs}
+    assert sent["ms"] == asked["ms"]
     kinds = {column.name: tensor(column)[0] for column in manifest.columns}
     assert kinds == {"x": "DT_FLOAT", "ms": "DT_DOUBLE"}
     assert START <= example(manifest)["ms"] <= START + 86_400_000

@@ -10,6 +10,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+from pydantic_core import to_json
 
 from kep.components.ingest.ingest import ingest
 from kep.config.data import DataSettings
@@ -56,7 +57,7 @@ KINDS = {
     "code": (["01234", "10001"], pa.array(["01234", "10001"]), [1234, "10001"], np.array([1234, 10001]), None),
 }
 TRAINED = ("csv", "parquet", "npz", "bigquery")
-PREDICTED = ("csv", "parquet", "json", "numpy", "bigquery", "grpc")
+PREDICTED = ("csv", "parquet", "json", "numpy", "bigquery", "grpc", "url of csv", "url of numpy", "url of bigquery")
 NO_NUMBERS = ("boolean", "day", "time", "text", "code")
 """Kinds that an .npz file of numbers can't hold."""
 
@@ -87,10 +88,13 @@ def trained(folder, kind: str, source: str):
 
 def codes(manifest, kind: str, way: str) -> list[int]:
     """The codes of the kind's values, as they come in some way."""
-    values = values_of(kind, way)
+    values = values_of(kind, way.removeprefix("url of "))
     number = np.zeros(len(values), np.float32)
     others = {column.name: number for column in manifest.columns if column.name != "x0"}
-    if way == "json":
+    if way.startswith("url"):  # what `kep predict --url` asks for
+        column = next(column for column in manifest.columns if column.name == "x0")
+        values = json.loads(to_json(as_json(pa.array(values, from_pandas=True), column)))
+    if way == "json" or way.startswith("url"):
         body = {"inputs": {"x0": values} | {name: number.tolist() for name in others}}
         return parse(json.dumps(body).encode(), manifest, ROWS).rows.categorical[:, 0].tolist()
     if way == "grpc":
