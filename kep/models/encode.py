@@ -32,7 +32,8 @@ class Encode(keras.layers.Layer):
     def __init__(
         self, mean: list[float], std: list[float], indicators: list[int], sizes: list[int], **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
+        # Half precision has 3 digits: a year, cast before the mean is taken off, would be another year.
+        super().__init__(autocast=False, **kwargs)
         self.mean, self.std = list(mean), list(std)
         self.indicators, self.sizes = list(indicators), list(sizes)
 

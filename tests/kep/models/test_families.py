@@ -4,6 +4,7 @@ import base64
 import zlib
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 
@@ -12,7 +13,7 @@ from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.data.records import Records
 from kep.data.schema import Weighting
-from kep.models.encode import Encode, encoding, inputs_of
+from kep.models.encode import Encode, EncodeByName, encoding, inputs_of
 from kep.models.ensemble import raw_features
 from kep.models.family import Settings
 from kep.models.registry import check_fit, family, specs, travelling
@@ -114,6 +115,19 @@ def test_encode_is_the_train_rows_standardisation(records):
     assert one_hot.shape[1] == sum(sizes)
     np.testing.assert_array_equal(one_hot[:, : sizes[0]].argmax(axis=1), train.categorical[:, 0])
     np.testing.assert_array_equal(one_hot.sum(axis=1), len(sizes))
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_raw_numbers_are_standardised_before_they_are_rounded(policy, records):
+    data = Records(records("houses"), "tune")
+    given, steps = inputs_of(data.load("train")), encoding(data.manifest)
+    names = {column.name: ["numeric", place] for place, column in enumerate(data.manifest.numeric)}
+    for plain, half in (
+        (Encode(**steps), Encode(**steps, dtype=policy)),
+        (EncodeByName(names, False, **steps), EncodeByName(names, False, **steps, dtype=policy)),
+    ):
+        for one, other in zip(keras.tree.flatten(plain(given)), keras.tree.flatten(half(given)), strict=True):
+            np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
 
 
 def test_raw_features_are_the_rows_again(records):
