@@ -154,8 +154,8 @@ def with_table(hp):
     image, numbers = Input((8, 8, 1), name="image"), Input((3,), name="numeric")
     return ended([image, numbers], [layers.Flatten()(image), numbers])
 """
-SETTINGS = Settings(max_epochs=8, patience=8, batch_size=32, seed=1)
-BY_NAME = ["by_group", "by_column", "mixed", "keyed", "one_group", "one_column", "one_category", "Table"]
+SETTINGS = Settings(max_epochs=3, patience=3, batch_size=32, seed=1)
+BY_NAME = ["by_group", "by_column", "mixed", "keyed", "one_group", "one_column", "one_category"]
 OWN_FIT = ["Own", "OwnAlone"]
 
 
@@ -185,7 +185,6 @@ class Alone:
 def test_a_network_of_named_inputs_keeps_the_contract(own, rows, name, tmp_path):
     manifest, train, validation = rows
     member = made(own, name, manifest)
-    member.check(made_up(manifest))
     member.check(train)
     values = dict(member.space().values)
     fit = member.fit(values, train, validation, SETTINGS, Monitor())
@@ -286,16 +285,14 @@ def test_a_column_that_is_called_like_a_group_is_refused(own, rows):
         made(own, "one_group", manifest).check(made_up(manifest))
 
 
-@pytest.mark.parametrize("jit", [True, False])
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("name", ["by_group", "by_column"])
-def test_named_inputs_train_under_xla_and_in_half_precision(own, rows, name, jit, precision):
+@pytest.mark.parametrize(("jit", "precision"), [(True, "float32"), (True, "mixed_bfloat16"), (False, "mixed_bfloat16")])
+def test_named_inputs_train_under_xla_and_in_half_precision(own, rows, jit, precision):
     manifest, train, validation = rows
-    (spec,) = travelling([f"own.py:{name}"], own)
+    (spec,) = travelling(["own.py:by_column"], own)
     member = family(spec, manifest, lambda: TrainingMachine(jit=jit, precision=precision))
     member.check(train)
     fit = member.fit({}, train, validation, SETTINGS, Monitor())
-    plain = made(own, name, manifest).fit({}, train, validation, SETTINGS, Monitor())
+    plain = made(own, "by_column", manifest).fit({}, train, validation, SETTINGS, Monitor())
     np.testing.assert_allclose(fit.predictions, plain.predictions, atol=1e-3 if precision == "float32" else 0.1)
 
 
