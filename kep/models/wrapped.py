@@ -32,12 +32,19 @@ def wrapped(
         UserError: The network has several outputs.
     """
     inputs = {key: keras.Input(array.shape[1:], dtype=array.dtype.name, name=key) for key, array in columns.items()}
-    output = network(encode(inputs))
+    output = network(_fed(network, encode(inputs)))
     if isinstance(output, dict | list | tuple):
         raise UserError(f"search.families: {name} must have one output, it has {len(output)}")
     if activation := end(output.shape):
         output = keras.layers.Activation(activation, dtype="float32", name="probabilities")(output)
     return keras.Model(inputs, output, name=name)
+
+
+def _fed(network: keras.Model, given: Any) -> Any:
+    """Return symbolic features as a network's inputs are: Keras takes those of a list by place, tensors by name."""
+    if not isinstance(given, dict) or isinstance(network.input, dict):
+        return given
+    return [given[tensor.name] for tensor in network.inputs]
 
 
 def network_of(model: keras.Model) -> keras.Model:
@@ -64,7 +71,7 @@ def predicting(
     """
     network = _in_float32(network_of(model))
     inputs = network.input if isinstance(given, dict) else network.inputs
-    output = keras.Model(inputs, network.outputs[0], name=name)(given)
+    output = keras.Model(inputs, network.outputs[0], name=name)(_fed(network, given))
     output = keras.ops.cast(output, "float32")
     for layer in model.layers:
         if isinstance(layer, keras.layers.Activation):

@@ -48,6 +48,18 @@ def test_the_training_says_what_it_ran_on(retraining, trained, way):
     assert said[way] in log
 
 
+@pytest.mark.slow
+def test_replicas_get_their_part_of_each_named_input(retraining):
+    ways = {way: WAYS[way] for way in ("single", "mirrored 2", "2 workers")}
+    running = {way: retraining.start(f"named {way}", function="named", **how) for way, how in ways.items()}
+    for way, process in running.items():
+        assert process.wait() == 0, retraining.log(f"named {way}")
+    single, *others = (retraining.weights(f"named {way}") for way in ways)
+    for weights in others:
+        for one, other in zip(single, weights, strict=True):
+            np.testing.assert_allclose(other, one, atol=2e-6)
+
+
 def test_only_the_chief_writes(retraining, trained):
     assert (retraining.folder / "2 workers.events").read_text().count('"kind": "start"') == 1
     assert not list(retraining.folder.rglob("*cluster*"))

@@ -32,7 +32,8 @@ def by_group(hp, features):
     numbers = Input(features.shapes["numeric"], name="numeric")
     codes = Input(features.shapes["categorical"], name="categorical", dtype="int32")
     table = layers.Embedding(max(features.categorical.values()), hp.Int("width", 2, 4))
-    return ended([numbers, codes], [numbers, layers.Flatten()(table(codes))])
+    # The order of the list is not that of the names, and only one of the two has this size.
+    return ended([numbers, codes], [layers.Reshape((5,))(numbers), layers.Flatten()(table(codes))])
 
 def by_column(hp, features=None):
     months, charge = Input((1,), name="months"), Input((), name="monthly_charge")
