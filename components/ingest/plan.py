@@ -11,7 +11,7 @@ from kep.components.ingest.label import label_of
 from kep.components.ingest.scan import Scan
 from kep.components.ingest.weighting import check_weight, weight_column
 from kep.config.data import DataSettings
-from kep.core.errors import UserError, nearest
+from kep.core.errors import Mistakes, UserError, nearest
 from kep.data.schema import GROUP, ID, SAME, WEIGHT, Column, Identity, Label, Reading, inputs
 from kep.data.sources.unit import Source
 from kep.data.values import NUMBER_FORMS
@@ -70,14 +70,14 @@ def columns_to_read(source: Source, settings: DataSettings) -> tuple[list[str], 
         "data.split.column": [settings.split.column],
         "data.weight": [weight_column(settings)],
     }
-    problems = []
+    mistakes = Mistakes()
     for key, names in named.items():
         for name in dict.fromkeys(names or []):
             if name is not None and name not in source.names:
                 hint = nearest(name, source.names) or f"; the columns are {', '.join(source.names[:20])}"
-                problems.append(f'{key}: column "{name}" not found in {source.description}{hint}')
-    if problems:
-        raise UserError("\n".join(problems))
+                with mistakes.noted():
+                    raise UserError(f'{key}: column "{name}" not found in {source.description}{hint}')
+    mistakes.tell()
     if label in settings.exclude:
         raise UserError(f'data.exclude: "{label}" is the label; remove it from data.exclude or name another label')
     features = settings.features
@@ -97,29 +97,24 @@ def make_plan(scan: Scan, source: Source, settings: DataSettings) -> ColumnPlan:
         raise UserError(f"data.source: {source.description} has no rows; give at least a few per class")
     names, label_name = columns_to_read(source, settings)
     weight = weight_column(settings)
-    features, ignored, problems = list[Column](), dict[str, str](), list[UserError]()
-    try:
+    features, ignored, mistakes = list[Column](), dict[str, str](), Mistakes()
+    with mistakes.noted():
         label, counts = label_of(label_name, scan, settings)
         check_weight(settings, source, label, None if weight is None else scan.columns[weight])
-    except UserError as problem:
-        problems.append(problem)
     for name in names:
         shape = (source.images or {}).get(name)
         if shape:
             features.append(Column(name=name, kind="image", shape=shape))
             continue
-        try:
+        found: list[Column] | str = []
+        with mistakes.noted():
             found = features_of(name, scan.columns[name], settings, source)
-        except UserError as problem:
-            problems.append(problem)
-            continue
         if isinstance(found, str):
             log.warning('left out column "%s": %s', name, found)
             ignored[name] = found
         else:
             features += found
-    if problems:
-        raise UserError("\n".join(map(str, problems)))
+    mistakes.tell()
     if not features:
         raise UserError(
             "data.features: no feature column is left (constant, empty, identifier and index columns teach "

@@ -44,7 +44,6 @@ def check(file: RunFilePath, overrides: Overrides = None, runs: Runs = Path("run
     from kep.config.run_file import load
     from kep.engines import preflight as checking
     from kep.engines.queries import announced
-    from kep.engines.rehearsal import rehearse
 
     settings = load(file, overrides)
     told = announced(settings.data, PRICES)
@@ -52,9 +51,7 @@ def check(file: RunFilePath, overrides: Overrides = None, runs: Runs = Path("run
         console.print(sentence)
     if told and sys.stdin.isatty() and not typer.confirm("read it now?", default=True):
         return
-    seen = checking.check(settings, file.parent, runs)
-    rehearse(settings, file.parent)
-    console.print(seen)
+    console.print(checking.check(settings, file.parent, runs))
 
 
 @app.command(epilog="Example: kep space pipelines/configs/digits.yaml")

@@ -1,7 +1,8 @@
 """The exceptions that are shown to a person as a single sentence."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -24,6 +25,30 @@ class RunError(Exception):
 
     Steps and the command line print the text alone, without a stack trace, and exit with status 1.
     """
+
+
+class Mistakes:
+    """Mistakes of the user's that are told of together, a line each."""
+
+    def __init__(self) -> None:
+        self._said: list[str] = []
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Go on after a mistake in the block."""
+        try:
+            yield
+        except UserError as error:
+            self._said.append(str(error))
+
+    def tell(self) -> None:
+        """Raise what was noted.
+
+        Raises:
+            UserError: Something was.
+        """
+        if self._said:
+            raise UserError("\n".join(dict.fromkeys(self._said)))
 
 
 def nearest(given: str, allowed: Iterable[str]) -> str:

@@ -11,15 +11,14 @@ from kep.components.ingest.inspect import Inspection, inspect
 from kep.components.tune.objective import resolve
 from kep.components.weigh import weigh as ensembling
 from kep.config.run_file import RunFile
-from kep.core.errors import UserError, nearest
+from kep.core.errors import Mistakes, UserError, nearest
+from kep.engines.rehearsal import MOST_SURVEYED, rehearse
 from kep.models.needs import check_packages
 from kep.models.registry import automatic, check_fit, travelling
 from kep.pipelines.steps import STEPS
 from kep.runtime.hardware import global_batch, plan
 from kep.stats.metrics import check_defined
 
-MOST_SURVEYED = 100e6
-"""Bytes of a source that is read once more before a run, so that a mistake shows before anything has started."""
 MOST_COLUMNS = 20
 """Columns that the screen has room for."""
 MOST_HINTS = 5
@@ -27,14 +26,20 @@ MOST_HINTS = 5
 
 
 def check(settings: RunFile, base: Path, runs: Path) -> Group:
-    """Looks at the data and counts the trainings; nothing is left behind.
+    """Looks at the data, tries the user's own families and counts the trainings; nothing is left behind.
 
     Raises:
-        UserError: What a run would refuse before it trains.
+        UserError: What a run would refuse before it trains, all of it together.
     """
-    travelled = travelling(settings.search.families, base)
-    check_packages([] if isinstance(travelled, str) else travelled)
-    seen = survey(settings, base, MOST_SURVEYED)
+    mistakes = Mistakes()
+    with mistakes.noted():
+        travelled = travelling(settings.search.families, base)
+        check_packages([] if isinstance(travelled, str) else travelled)
+    with mistakes.noted():
+        seen = survey(settings, base, MOST_SURVEYED)
+    with mistakes.noted():
+        rehearse(settings, base)
+    mistakes.tell()
     families = automatic(_images(seen)) if isinstance(travelled, str) else travelled
     return Group(_data(seen), _columns(seen), _work(settings, seen, [family["name"] for family in families], runs))
 
@@ -50,30 +55,42 @@ def survey(settings: RunFile, base: Path, hints_below: float = 0) -> Inspection:
     Raises:
         UserError: The data can't be used, or a setting names what they don't have.
     """
-    seen = inspect(settings.data, settings.seed, base, hints_below)
-    resolve(settings.search.objective, seen.task)
-    ensembling.check(settings.ensemble, seen.task)
-    if seen.validation_labels is not None:
-        check_defined("search.objective", settings.search.objective.name, seen.task, seen.validation_labels)
+    seen, mistakes = inspect(settings.data, settings.seed, base, hints_below), Mistakes()
+    with mistakes.noted():
+        resolve(settings.search.objective, seen.task)
+        if seen.validation_labels is not None:
+            check_defined("search.objective", settings.search.objective.name, seen.task, seen.validation_labels)
+    with mistakes.noted():
+        ensembling.check(settings.ensemble, seen.task)
         # With folds, train rows are held out as well.
-        if not settings.best_epoch.folds:
+        if seen.validation_labels is not None and not settings.best_epoch.folds:
             check_defined("ensemble.metric", settings.ensemble.metric, seen.task, seen.validation_labels)
-    check_fit(settings.search.families, _images(seen), seen.task)
+    with mistakes.noted():
+        check_fit(settings.search.families, _images(seen), seen.task)
+    with mistakes.noted():
+        _check_folds(settings, seen)
+    for name in settings.evaluate.slices:
+        with mistakes.noted():
+            _check_slice(name, seen)
+    mistakes.tell()
+    return seen
+
+
+def _check_folds(settings: RunFile, seen: Inspection) -> None:
     pooled, folds = seen.roles["train"] + seen.roles["validation"], settings.best_epoch.folds or 0
     if 2 * folds > pooled:
         raise UserError(
             f"best_epoch.folds: {folds} folds of {pooled} train and validation rows are below 2 rows each; ask for at "
             f"most {pooled // 2}"
         )
+
+
+def _check_slice(name: str, seen: Inspection) -> None:
     columns = [column.name for column in seen.columns if column.kind not in ("image", "date", "text")]
-    for name in settings.evaluate.slices:
-        if name in seen.ignored:
-            raise UserError(
-                f'evaluate.slices: column "{name}" is left out ({seen.ignored[name]}); name a feature column'
-            )
-        if name not in columns:
-            raise UserError(f'evaluate.slices: "{name}" is not a feature column{nearest(name, columns)}')
-    return seen
+    if name in seen.ignored:
+        raise UserError(f'evaluate.slices: column "{name}" is left out ({seen.ignored[name]}); name a feature column')
+    if name not in columns:
+        raise UserError(f'evaluate.slices: "{name}" is not a feature column{nearest(name, columns)}')
 
 
 def devices(settings: RunFile) -> dict[str, str]:

@@ -1,10 +1,13 @@
 """A user's own families, tried on this machine before a run: a mistake then costs no machine and no search."""
 
 import importlib.util
+import logging
 import multiprocessing
 import os
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 
 from kep.components.ingest.ingest import outline
@@ -14,10 +17,11 @@ from kep.core.errors import UserError
 from kep.data.records import made_up
 from kep.data.schema import Manifest
 from kep.data.sources.fingerprint import size
-from kep.engines.preflight import MOST_SURVEYED
 from kep.models.registry import Spec, family, travelling
 from kep.runtime.hardware import one_device
 
+MOST_SURVEYED = 100e6
+"""Bytes of a source that is read once more before a run, so that a mistake shows before anything has started."""
 TRAINING = ("tune", "best_epoch", "retrain")
 """Steps that train."""
 
@@ -40,13 +44,26 @@ def rehearse(settings: RunFile, base: Path) -> None:
     own = [] if isinstance(families, str) else [spec for spec in families if "source" in spec]
     if not own or size(settings.data, base) > MOST_SURVEYED or importlib.util.find_spec("tensorflow") is None:
         return
-    manifest = outline(settings.data, settings.seed, base)
+    with _said_before():
+        manifest = outline(settings.data, settings.seed, base)
     # The caller imports no TensorFlow, and outlives whatever a user's code does.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         try:
             process.submit(_train, own, manifest, settings.hardware).result()
         except BrokenProcessPool:
             raise UserError("search.families: the process that tried the own families on one batch died") from None
+
+
+@contextmanager
+def _said_before() -> Iterator[None]:
+    """Keep what ingest warns of out of the log: whoever rehearses has surveyed the data."""
+    log = logging.getLogger("kep.ingest")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _under_xla(hardware: HardwareSettings) -> str | None:

@@ -20,8 +20,9 @@ from kep.core.errors import UserError
 from kep.core.location import Location
 from kep.data.sources.fingerprint import fingerprint, size
 from kep.engines.base import OURS, Engine, Options, Run
-from kep.engines.preflight import MOST_SURVEYED, survey
+from kep.engines.preflight import survey
 from kep.engines.progress import View, say
+from kep.engines.rehearsal import MOST_SURVEYED
 from kep.engines.template import Template
 from kep.google.once import first_line
 from kep.pipelines.parameters import kfp_safe

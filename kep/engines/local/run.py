@@ -27,8 +27,9 @@ from kep.engines.local.docker import Containers, image_ids, sources
 from kep.engines.local.ending import Ending
 from kep.engines.local.job import Job, Outcome
 from kep.engines.local.results import finish, results_table
-from kep.engines.preflight import MOST_SURVEYED, devices, survey
+from kep.engines.preflight import devices, survey
 from kep.engines.progress import View
+from kep.engines.rehearsal import MOST_SURVEYED
 from kep.models.needs import check_packages
 from kep.models.registry import travelling
 from kep.pipelines.images import LOCAL

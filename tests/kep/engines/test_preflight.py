@@ -185,7 +185,10 @@ def test_what_a_run_would_refuse_is_refused(tmp_path, sections, words):
 
 
 def test_a_users_family_may_be_called_cnn(tmp_path):
-    (tmp_path / "cnn.py").write_text("def build(hp): ...")
+    (tmp_path / "cnn.py").write_text(
+        "import keras\n\ndef build(hp):\n    model = keras.Sequential([keras.layers.Dense(2, 'softmax')])\n"
+        "    model.compile('adam', 'sparse_categorical_crossentropy')\n    return model\n"
+    )
     console = Console(width=160)
     with console.capture() as captured:
         console.print(check(settings(search={"families": ["cnn.py:build"]}), tmp_path, tmp_path))
@@ -253,3 +256,24 @@ def test_the_command_shows_foreign_names_as_they_are(tmp_path, monkeypatch, caps
         assert (ended.value.code or 0) == status
         out, err = capsys.readouterr()
         assert label in err if status else all(one in out for one in (label, f"{name}0 60", data["source"]))
+
+
+def test_mistakes_of_several_sections_are_told_of_together(tmp_path, monkeypatch, capsys):
+    (tmp_path / "own.py").write_text("def build(hp):\n    raise ValueError('no model')\n")
+    asked = {
+        "name": "demo",
+        "data": CHURN,
+        "search": {"families": ["own.py:build", "cnn"], "objective": {"name": "rmse"}},
+        "ensemble": {"metric": "r2"},
+        "evaluate": {"slices": ["plam", "customer"]},
+    }
+    (tmp_path / "demo.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(asked))))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["kep", "check", "demo.yaml"])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err.splitlines()
+    starts = ("search.objective.name", "ensemble.metric", "search.families", "evaluate.slices", "evaluate.slices")
+    assert [line.removeprefix("error: ").partition(": ")[0] for line in said] == [*starts, "search.families"]
+    assert "no model" in said[-1]
