@@ -25,7 +25,9 @@ HYPERPARAMETERS = {
     "getting_started": {"layers", "units_0", "units_1", "units_2", "activation", "dropout", "rate", "learning_rate"},
     "training_loop": {"units", "rate", "batch_size", "learning_rate"},
 }
-RUN = [pytest.param(name, marks=[] if name == "training_loop" else pytest.mark.slow) for name in HYPERPARAMETERS]
+# The longest path of its own, and of several inputs; the others train in the long tests.
+SOME = ("training_loop", "embeddings")
+FAMILIES = [pytest.param(name, marks=[] if name in SOME else pytest.mark.slow) for name in HYPERPARAMETERS]
 
 
 def test_every_example_has_a_run_file_and_is_listed():
@@ -36,7 +38,7 @@ def test_every_example_has_a_run_file_and_is_listed():
         assert f"kep run examples/{name}.yaml" in (EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", HYPERPARAMETERS)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_an_example_is_a_family(name, records):
     settings = load(EXAMPLES / f"{name}.yaml")
     data = Records(records(SOURCES[settings.data.source]), "tune")
@@ -56,7 +58,8 @@ def test_an_example_is_a_family(name, records):
     assert np.isfinite(member.predict(model, validation)).all()
 
 
-@pytest.mark.parametrize("name", RUN)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HYPERPARAMETERS)
 def test_an_example_runs_through_every_step(name, tmp_path):
     done = kep("run", EXAMPLES / f"{name}.yaml", "--runs", tmp_path)
     assert done.returncode == 0, done.stdout

@@ -61,6 +61,7 @@ def test_predict(repository):
     assert len((repository / "predictions.csv").read_text().splitlines()) == 301
 
 
+@pytest.mark.slow
 def test_export(repository):
     done = kep("export", "rows", "--format", "keras", "-o", "exported", folder=repository)
     assert done.returncode == 0, done.stdout

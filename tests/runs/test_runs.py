@@ -240,6 +240,7 @@ def test_a_regression(finished):
     assert run.report["weights"]["gap"] < 1e-3
 
 
+@pytest.mark.slow
 def test_a_folder_of_images(finished):
     run = finished(
         "shapes",

@@ -53,7 +53,8 @@ def test_a_family_that_looks_for_test_rows_finds_none(tmp_path):
     assert compiled.count("outputArtifactKey: test") == 1
 
 
-@pytest.mark.parametrize("named", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("named", [True, False])
 def test_a_champion_is_compared_on_rows_that_it_never_saw_whatever_columns_it_knew(request, tmp_path, named):
     data = SOURCE | ({"id": "customer"} if named else {})
     folder = request.getfixturevalue("copied") if named else tmp_path
@@ -87,6 +88,7 @@ def test_a_champion_with_the_other_positive_class_is_compared(copied):
     assert abs(champion["difference"]["value"]) < 0.2
 
 
+@pytest.mark.slow
 def test_openings_of_the_same_test_rows_are_counted(copied):
     """Another bootstrap scores the same ensemble again; a longer training makes another one."""
     openings = []
@@ -100,6 +102,7 @@ def test_openings_of_the_same_test_rows_are_counted(copied):
     assert "have been opened in 2 runs" in page
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_promote_says_again_what_it_said(tmp_path):
     file = churn(tmp_path)
     process = subprocess.Popen(

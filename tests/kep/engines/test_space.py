@@ -59,6 +59,7 @@ def build(hp):
 """
 
 
+@pytest.mark.slow
 def test_what_only_some_builds_declare_is_shown_as_such(tmp_path):
     (tmp_path / "own.py").write_text(LOOP)
     text = shown(tmp_path, ["own.py:build"], source=str(DATA / "churn.csv"), label="churned")
@@ -78,7 +79,9 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=[] if one == "raises" else pytest.mark.slow) for one in BROKEN]
+)
 def test_space_and_check_say_of_a_family_what_a_run_says(tmp_path, name):
     source, words = BROKEN[name]
     (tmp_path / "own.py").write_text(source)

@@ -189,6 +189,7 @@ def test_the_roles_have_the_positions_that_googles_own_class_gives_them():
         worker_pools(["true"], {}, chief=known["workers"])
 
 
+@pytest.mark.slow
 def test_two_machines_train_one_model(task, jobs, records, tmp_path, vertex):
     """The step itself, as kfp starts it: the chief alone writes, and the weights are those of one machine."""
     retraining = Retraining(tmp_path, records("cancer"))

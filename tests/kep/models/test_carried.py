@@ -146,6 +146,7 @@ def test_two_families_may_not_bring_different_files_of_one_name(folder, tmp_path
         travelling(["own/family.py:build", "other/another.py:build"], tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_trains_again_after_a_module_was_changed(folder, tmp_path):
     """And an ensemble predicts without the folder."""
     search = {"families": ["family.py:build"], "max_trials": 1, "top_n": 1, "workers": 1}

@@ -182,7 +182,11 @@ class Alone:
         self.members = [type("Member", (), {"weight": 1.0})]
 
 
-@pytest.mark.parametrize("name", [*BY_NAME, *OWN_FIT])
+FIRST = ("by_column", "mixed")
+NETWORKS = [pytest.param(name, marks=[] if name in FIRST else pytest.mark.slow) for name in (*BY_NAME, *OWN_FIT)]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_of_named_inputs_keeps_the_contract(own, rows, name, tmp_path):
     manifest, train, validation = rows
     member = made(own, name, manifest)

@@ -155,7 +155,9 @@ def rows(records):
     return data.manifest, data.load("train"), data.load("validation")
 
 
-@pytest.mark.parametrize("name", ["Guide", "Loop", "Metrics"])
+@pytest.mark.parametrize(
+    "name", ["Loop", *(pytest.param(name, marks=pytest.mark.slow) for name in ("Guide", "Metrics"))]
+)
 def test_a_fit_of_ones_own_keeps_the_contract_of_families(own, rows, name, tmp_path):
     manifest, train, validation = rows
     member = made(own, name, manifest)
@@ -229,6 +231,7 @@ def test_a_search_can_optimise_what_a_fit_tells(own, rows):
     assert "loss" not in fits["Metrics"].reported
 
 
+@pytest.mark.slow
 def test_a_metric_of_train_rows_is_no_score(own, rows):
     manifest, train, validation = rows
     member = made(own, "Unwatched", manifest)
@@ -297,6 +300,7 @@ def counted(rows):
     return manifest.model_copy(update={"weighting": weighting}), *parts
 
 
+@pytest.mark.slow
 def test_weights_of_rows_reach_a_fit(own, counted):
     manifest, train, validation = counted
     member = made(own, "Guide", manifest)
