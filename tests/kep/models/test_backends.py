@@ -66,8 +66,8 @@ def test_the_whole_training_step_is_lowered_to_xla(name, records):
     member = family({"name": name}, data.manifest, lambda: TrainingMachine(jit=True))
     rows = data.load("train").take(np.arange(64))
     training, feed = member._start(dict(member.space().values), rows, Settings(1, 1, 32, 0), 1)
-    _, inputs, targets = next(feed.blocks(1, 0, 2))
-    lowered = training.loop._run.experimental_get_compiler_ir(inputs, targets, 32)(stage="hlo")
+    _, block = next(feed.blocks(1, 0, 2))
+    lowered = training.loop._run.experimental_get_compiler_ir(block, 32)(stage="hlo")
     assert "while(" in lowered
     assert "convolution" in lowered
     assert "custom-call" not in lowered
