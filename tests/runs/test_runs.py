@@ -226,6 +226,7 @@ def test_ctrl_c_stops_the_steps_and_says_how_to_go_on(tmp_path):
     assert alive == []
 
 
+@pytest.mark.slow
 def test_a_regression(finished):
     run = finished(
         "houses",

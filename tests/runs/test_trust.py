@@ -44,6 +44,7 @@ def copied(first, tmp_path) -> Path:
     return tmp_path / "copy"
 
 
+@pytest.mark.slow
 def test_a_family_that_looks_for_test_rows_finds_none(tmp_path):
     file = churn(tmp_path, search=peeking(tmp_path))
     done = kep("run", file, "--runs", tmp_path / "runs")

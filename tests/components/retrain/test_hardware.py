@@ -208,6 +208,7 @@ def test_a_larger_batch_scales_the_learning_rate(retraining):
     assert not same(retraining.weights("linear"), retraining.weights("none"))
 
 
+@pytest.mark.slow
 def test_sigterm_leaves_a_checkpoint_that_the_next_run_goes_on_from(retraining):
     long = {"epochs": 120, "steps_per_execution": 1, "checkpoint_minutes": 60}
     process = retraining.start("stopped", work="stopped work", **long)

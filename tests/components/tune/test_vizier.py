@@ -271,6 +271,7 @@ print(json.dumps(rounds.suggest(**json.loads(sys.argv[1]))))
 """
 
 
+@pytest.mark.slow
 def test_rounds_of_a_search(studies, records, tmp_path):
     """The step itself, in processes that hold no server: it forks."""
     shared = {
