@@ -24,7 +24,7 @@ from kep.models.family import Family, Fit, Settings
 from kep.models.placed import Placed, placed
 from kep.models.registry import spec_of
 from kep.runtime.step import Step, entry
-from kep.stats.metrics import metrics
+from kep.stats.metrics import Truth
 
 CALLS = 100
 """Timed calls behind a latency: their median."""
@@ -114,8 +114,7 @@ class _Done:
         found = []
         for (number, fold), predicted in zip(self.trainings, predictions, strict=True):
             fit = Training.load(self.work / f"{number}-{fold}")
-            held = self.parts[fold].held
-            measured = metrics(task, held.labels, predicted, held.weights)
+            measured = Truth.of(task, self.parts[fold].held).metrics(predicted)
             found.append(HeldOutTraining(**dict(fit) | {"files": {}}, fold=fold, metrics=measured))
         return found
 

@@ -28,7 +28,7 @@ from kep.artifacts.step import StepRecord
 from kep.artifacts.study import Study
 from kep.artifacts.trials import TrialStore
 from kep.artifacts.weights import Weights
-from kep.components.evaluate.scores import intervals, paired_difference, pictures, slices, truth_of
+from kep.components.evaluate.scores import intervals, paired_difference, pictures, slices
 from kep.config.evaluate import EvaluateSettings
 from kep.config.run_file import RunFile
 from kep.core.errors import UserError, nearest
@@ -146,7 +146,7 @@ class _Tested:
     @property
     def truth(self) -> Truth:
         """Labels and weights of the rows."""
-        return truth_of(self.ensemble.manifest, self.rows)
+        return Truth.of(self.ensemble.manifest.label.task, self.rows)
 
     @property
     def pooled(self) -> np.ndarray:

@@ -62,7 +62,7 @@ def slices(manifest: Manifest, rows: Rows, predictions: np.ndarray, columns: lis
             Slice(
                 value=value,
                 rows=int(mask.sum()),
-                metrics=truth_of(manifest, rows).take(mask).metrics(predictions[mask]),
+                metrics=Truth.of(manifest.label.task, rows).take(mask).metrics(predictions[mask]),
             )
             for value, mask in _parts(manifest, rows, name)
             if mask.any()
@@ -92,11 +92,6 @@ def _parts(manifest: Manifest, rows: Rows, name: str) -> list[tuple[str, np.ndar
         inside = (values >= low) & ((values <= high) if i == len(edges) - 2 else (values < high))
         parts.append((f"{shown(low, offset)} to {shown(high, offset)}", inside))
     return parts
-
-
-def truth_of(manifest: Manifest, rows: Rows) -> Truth:
-    """Return what predictions of rows are held against."""
-    return Truth(manifest.label.task, rows.labels, rows.weights)
 
 
 def pictures(manifest: Manifest, truth: Truth, predictions: np.ndarray, seed: int) -> Pictures:

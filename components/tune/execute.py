@@ -14,7 +14,7 @@ from kep.core.arrays import Floats
 from kep.core.errors import UserError
 from kep.data.records import AnyRows
 from kep.models.family import Family, Settings, reason
-from kep.stats.metrics import metrics
+from kep.stats.metrics import Truth
 from kep.training.monitor import Monitor
 
 
@@ -71,7 +71,7 @@ class Executor:
             fit = member.fit(order.values, self.train, self.validation, training, Monitor())
             if problem := fit.problem:
                 raise ValueError(problem)
-            measured = metrics(self.task, self.validation.labels, fit.predictions, self.validation.weights)
+            measured = Truth.of(self.task, self.validation).metrics(fit.predictions)
             if objective not in measured:
                 told = fit.reported
                 if objective not in told:

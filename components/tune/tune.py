@@ -95,7 +95,7 @@ def run(
         f"{len(whole)} trials: {_distinct(whole)} distinct configurations, {len(done.executions) - len(whole)} "
         f"replicates, {_infeasible(whole)} infeasible"
     )
-    truth = Truth(label.task, validation.labels, validation.weights)
+    truth = Truth.of(label.task, validation)
     chosen = _chosen(step, done.store, whole, truth, settings)
     fresh = derive(step.seed, "corrected")
     corrected = candidates.corrected_loss(done.store, whole, truth, fresh)

@@ -15,7 +15,7 @@ from kep.core.files import write_file
 from kep.data.records import AnyRows
 from kep.data.schema import Manifest
 from kep.models.family import Fit, Settings, Values
-from kep.stats.metrics import loss
+from kep.stats.metrics import Truth
 from kep.training.monitor import Monitor
 
 ROUNDS_PER_EPOCH = 20
@@ -86,7 +86,7 @@ class BoostedTrees:
         predictions = self._predict(booster, validation, best)
         return Fit(
             best=best,
-            loss=loss(self._label.task, validation.labels, predictions, validation.weights),
+            loss=Truth.of(self._label.task, validation).loss(predictions),
             at_cap=best + patience > cap,
             train_curve=train_curve,
             validation_curve=validation_curve,

@@ -28,7 +28,7 @@ from kep.models.keras_training import Course, KerasTraining
 from kep.models.named_inputs import encoder
 from kep.models.outputs import activation, takes_one_hot
 from kep.models.wrapped import encode_of, network_of, wrapped
-from kep.stats.metrics import loss
+from kep.stats.metrics import Truth
 from kep.training.loop import Feed, Gather, Loop, RowArrays, predictor, reported, shapeless
 from kep.training.machine import TrainingMachine
 from kep.training.monitor import Monitor
@@ -301,7 +301,7 @@ class KerasFamily:
 
     def _loss(self, rows: AnyRows, predictions: np.ndarray) -> float:
         """Return the loss of predictions of rows."""
-        return loss(self._label.task, rows.labels, predictions, rows.weights)
+        return Truth.of(self._label.task, rows).loss(predictions)
 
     def _targets(self, rows: AnyRows, network: keras.Model) -> np.ndarray:
         """What the network learns: class indices [n], 0 and 1 [n, classes] where its loss takes them, or standardised

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kep.core.errors import UserError
+from kep.data.shards import AnyRows
 
 FLOOR = 1e-7
 """Smallest probability that a log-loss counts: one float32 step away from certainty."""
@@ -143,6 +144,11 @@ class Truth:
     task: str
     labels: np.ndarray
     weights: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, task: str, rows: AnyRows) -> "Truth":
+        """Return the labels and weights of rows."""
+        return cls(task, rows.labels, rows.weights)
 
     def take(self, index: np.ndarray) -> "Truth":
         """Return that of some of the rows."""

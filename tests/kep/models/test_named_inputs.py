@@ -155,21 +155,10 @@ def with_table(hp):
     image, numbers = Input((8, 8, 1), name="image"), Input((3,), name="numeric")
     return ended([image, numbers], [layers.Flatten()(image), numbers])
 """
+SOURCE = "churn"
 SETTINGS = Settings(max_epochs=3, patience=3, batch_size=32, seed=1)
 BY_NAME = ["by_group", "by_column", "mixed", "keyed", "one_group", "one_column", "one_category"]
 OWN_FIT = ["Own", "OwnAlone"]
-
-
-@pytest.fixture
-def own(tmp_path):
-    (tmp_path / "own.py").write_text(OWN)
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def rows(records):
-    data = Records(records("churn"), "tune")
-    return data.manifest, data.load("train"), data.load("validation")
 
 
 class Alone:

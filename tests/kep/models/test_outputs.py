@@ -75,19 +75,8 @@ class OneHot(HyperModel):
         assert y.shape == (len(x), 2)
         return model.fit(x, y, **kwargs)
 """
+SOURCE = "cancer"
 SETTINGS = Settings(max_epochs=8, patience=8, batch_size=32, seed=1)
-
-
-@pytest.fixture
-def own(tmp_path):
-    (tmp_path / "own.py").write_text(OWN)
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def rows(records):
-    data = Records(records("cancer"), "tune")
-    return data.manifest, data.load("train"), data.load("validation")
 
 
 HEADS = (

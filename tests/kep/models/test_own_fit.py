@@ -9,7 +9,6 @@ import pytest
 from kep.components.tune.space import discover
 from kep.config.hardware import TrainingHardware
 from kep.core.errors import UserError
-from kep.data.records import Records
 from kep.data.schema import Weighting
 from kep.models.family import Settings
 from kep.models.placed import Placed
@@ -21,6 +20,7 @@ from kep.training.machine import TrainingMachine
 from kep.training.monitor import Monitor
 from tests.helpers.families import defaults, made
 
+SOURCE = "cancer"
 SETTINGS = Settings(max_epochs=6, patience=6, batch_size=32, seed=3)
 OWN = """
 import keras
@@ -141,18 +141,6 @@ class Nothing(Guide):
     def build(self, hp):
         return None
 """
-
-
-@pytest.fixture
-def own(tmp_path):
-    (tmp_path / "own.py").write_text(OWN)
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def rows(records):
-    data = Records(records("cancer"), "tune")
-    return data.manifest, data.load("train"), data.load("validation")
 
 
 @pytest.mark.parametrize(
