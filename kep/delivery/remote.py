@@ -112,11 +112,9 @@ def as_json(values: pa.Array, column: Column) -> list[Any]:
         missing = np.isnan(numbers(values, column.name, column.reading))
         found = [float(one) if isinstance(one, Decimal) else one for one in plain(values).to_pylist()]
         return [None if gap else one for one, gap in zip(found, missing.tolist(), strict=True)]
-    if column.kind == "categorical":
-        indices, names = texts(values, column.name, column.reading)
-        return [None if index < 0 else names[index] for index in indices]
-    if column.kind == "text":
-        indices, names = spelled_texts(values, column.name, column.reading)
+    if column.kind in ("categorical", "text"):
+        read = texts if column.kind == "categorical" else spelled_texts
+        indices, names = read(values, column.name, column.reading)
         return [None if index < 0 else names[index] for index in indices]
     if column.kind == "date":
         times = dates(values, column.name, column.reading)
