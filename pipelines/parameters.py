@@ -35,6 +35,7 @@ def arguments(run: RunFile, base: Path, champions: Path | str) -> dict[str, str 
     # A user's own source is in `families`; where the file lies does not change the search.
     search = run.search.model_copy(update={"families": "auto"})
     budget = run.ensemble.max_latency_ms is not None
+    promote = run.promote.model_copy(update={"metric": run.judged_by})
     timed = BestEpochTask(**run.best_epoch.model_dump(), latency_rows=run.ensemble.latency_rows if budget else None)
     return {
         "asked": kfp_safe(run.to_json()),
@@ -47,7 +48,7 @@ def arguments(run: RunFile, base: Path, champions: Path | str) -> dict[str, str 
         "ensemble": kfp_safe(run.ensemble.to_json()),
         "retrain_config": kfp_safe(run.retrain.to_json()),
         "evaluate_config": kfp_safe(run.evaluate.to_json()),
-        "promote_config": kfp_safe(run.promote.to_json()),
+        "promote_config": kfp_safe(promote.to_json()),
         "tune_hardware": kfp_safe(run.hardware.tune.to_json()),
         "best_epoch_hardware": kfp_safe(run.hardware.best_epoch.to_json()),
         "retrain_hardware": kfp_safe(run.hardware.retrain.to_json()),

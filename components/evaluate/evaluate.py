@@ -1,6 +1,7 @@
 """The one look at the test rows: metrics with intervals, the report, and the ensemble as one artifact."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from kep.artifacts.step import StepRecord
 from kep.artifacts.study import Study
 from kep.artifacts.trials import TrialStore
 from kep.artifacts.weights import Weights
-from kep.components.evaluate.scores import intervals, paired_difference, pictures, slices
+from kep.components.evaluate.scores import pictures, slices
 from kep.config.evaluate import EvaluateSettings
 from kep.config.run_file import RunFile
 from kep.core.errors import UserError, nearest
@@ -36,12 +37,13 @@ from kep.core.files import new_folder, tree_digest, write_file
 from kep.core.seeds import derive
 from kep.data.ledger import LedgerLine
 from kep.data.records import Rows
-from kep.data.schema import Identity, Manifest
+from kep.data.schema import Identity, Label, Manifest
 from kep.models import ensemble as ensembles
 from kep.models.ensemble import Ensemble
 from kep.report.charts import number
 from kep.report.report import render
 from kep.runtime.step import Step, entry
+from kep.stats.bootstrap import Bootstrap
 from kep.stats.metrics import Truth
 from kep.stats.observed import save_predicted
 from kep.stats.pooling import pool
@@ -219,13 +221,19 @@ def run(
 def _measured(step: Step, tested: _Tested, weighed: Weights, settings: EvaluateSettings) -> dict[str, Any]:
     """Return the fields of `Evaluation` that follow from the predictions of the test rows."""
     manifest, seed, resamples = tested.ensemble.manifest, step.seed, settings.bootstrap
-    scores = _scores(step, tested, resamples, seed)
+    drawn = {
+        name: Bootstrap.of(tested.truth, predicted, resamples, derive(seed, "bootstrap"))
+        for name, predicted in tested.named.items()
+    }
+    scores = _scores(step, drawn, manifest.label)
     return {
         "rows": len(tested.rows),
         "scores": scores,
         "pictures": pictures(manifest, tested.truth, tested.pooled, derive(seed, "pictures")),
         "slices": slices(manifest, tested.rows, tested.pooled, settings.slices),
-        "against": _differences(tested, resamples, derive(seed, "against")),
+        "against": {
+            name: Difference.between(drawn[ENSEMBLE], other) for name, other in drawn.items() if name != ENSEMBLE
+        },
         "without": without(tested.members, tested.ensemble, tested.truth, resamples, derive(seed, "without")),
         "gap": Gap(
             validation_loss=weighed.validation_loss,
@@ -246,26 +254,16 @@ def _test(own: Ensemble, test: Rows) -> _Tested:
     return _Tested(own, test, predictions, named)
 
 
-def _scores(step: Step, tested: _Tested, resamples: int, seed: int) -> dict[str, dict[str, Interval]]:
+def _scores(step: Step, drawn: dict[str, Bootstrap], label: Label) -> dict[str, dict[str, Interval]]:
     """Return the metrics of every model with their intervals, and log them."""
-    label = tested.ensemble.manifest.label
     if label.task == "binary" and label.classes:
         step.progress(f"positive class: {label.classes[1]}")
     scores = {}
-    for name, predicted in tested.named.items():
-        scores[name] = intervals(tested.truth, predicted, resamples, derive(seed, "bootstrap"))
+    for name, own in drawn.items():
+        scores[name] = {metric: Interval.of(found) for metric, found in own.intervals().items()}
         told = ", ".join(f"{metric} {number(score.value):.4f}" for metric, score in scores[name].items())
         step.progress(f"{name}: {told}")
     return scores
-
-
-def _differences(tested: _Tested, resamples: int, seed: int) -> dict[str, Difference]:
-    """Return the ensemble's loss minus that of each other model, by name."""
-    return {
-        name: paired_difference(tested.truth, tested.pooled, other, resamples, seed)
-        for name, other in tested.named.items()
-        if name != ENSEMBLE
-    }
 
 
 def baseline(manifest: Manifest, rows: int) -> np.ndarray:
@@ -287,12 +285,13 @@ def without(
     It is empty for an ensemble of one.
     """
     weights = {member.id: member.weight for member in own.members}
-    whole, left_out = own.combine(list(predictions.values())), {}
+    whole, left_out = Bootstrap.of(truth, own.combine(list(predictions.values())), resamples, seed, ["loss"]), {}
     for id in weights if len(weights) > 1 else []:
         rest = {other: weight / (1 - weights[id]) for other, weight in weights.items() if other != id}
         fewer = pool([predictions[other] for other in rest], list(rest.values()), own.pooling)
-        difference = paired_difference(truth, fewer, whole, resamples, seed)
-        left_out[id] = WithoutMember(**dict(difference), loss=truth.loss(fewer))
+        without_it = Bootstrap.of(truth, fewer, resamples, seed, ["loss"])
+        difference = Difference.between(without_it, whole)["loss"]
+        left_out[id] = WithoutMember(**dict(difference), loss=without_it.values["loss"])
     return left_out
 
 
@@ -343,29 +342,39 @@ def _against(champion: str | None, tested: _Tested, resamples: int, seed: int) -
     label, test = manifest.label, tested.rows
     unseen = np.zeros(len(test), bool)
 
-    def problem(words: str) -> Comparison:
-        return Comparison(champion=champion, unseen=int(unseen.sum()), problem=words)
+    def problem(words: str, changed: bool = True) -> Comparison:
+        return Comparison(champion=champion, unseen=int(unseen.sum()), problem=words, changed=changed)
 
-    try:
-        with opened(champion) as folder:
-            theirs = Ensemble(folder)
-            own = theirs.manifest.label
-            if (own.task, own.sorted_classes) != (label.task, label.sorted_classes):
-                return problem("the champion predicts another label")
-            if theirs.manifest.identity != manifest.identity:
-                return problem(_other_identity(theirs.manifest.identity, manifest.identity))
-            unseen = ~np.isin(test.ids, theirs.train_ids)
-            if unseen.sum() < min(FEWEST_UNSEEN, len(test)):
-                return problem(f"the champion was trained on all but {unseen.sum()} of {len(test)} test rows")
-            rows = test.take(unseen)
+    with ExitStack() as stack:
+        try:
+            theirs = Ensemble(stack.enter_context(opened(champion)))
+        except UserError as error:
+            return problem(f"the champion can't be read: {error}", changed=False)
+        own = theirs.manifest.label
+        if (own.task, own.sorted_classes) != (label.task, label.sorted_classes):
+            return problem("the champion predicts another label")
+        if theirs.manifest.identity != manifest.identity:
+            return problem(_other_identity(theirs.manifest.identity, manifest.identity))
+        unseen = ~np.isin(test.ids, theirs.train_ids)
+        if unseen.sum() < min(FEWEST_UNSEEN, len(test)):
+            return problem(f"the champion was trained on all but {unseen.sum()} of {len(test)} test rows")
+        rows = test.take(unseen)
+        try:
             predicted = theirs.predict(ensembles.raw_features(manifest, rows)) - label.offset
-            if own.classes != label.classes:  # `data.positive` has changed
-                predicted = predicted[:, [(own.classes or []).index(name) for name in label.classes or []]]
-    except UserError as error:
-        return problem(f"the champion can't predict these rows: {error}")
+        except UserError as error:
+            return problem(f"the champion can't predict these rows: {error}")
+        if own.classes != label.classes:  # `data.positive` has changed
+            predicted = predicted[:, [(own.classes or []).index(name) for name in label.classes or []]]
     truth = tested.truth.take(unseen)
-    difference = paired_difference(truth, tested.pooled[unseen], predicted, resamples, derive(seed, "champion"))
-    return Comparison(champion=champion, unseen=int(unseen.sum()), difference=difference)
+    ours, champions = (
+        Bootstrap.of(truth, one, resamples, derive(seed, "champion")) for one in (tested.pooled[unseen], predicted)
+    )
+    return Comparison(
+        champion=champion,
+        unseen=int(unseen.sum()),
+        scores={metric: Interval.of(found) for metric, found in champions.intervals().items()},
+        differences=Difference.between(ours, champions),
+    )
 
 
 def _report(inputs: Inputs, evaluation: Evaluation, asked: str, out: Path) -> None:

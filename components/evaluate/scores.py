@@ -1,58 +1,17 @@
-"""Metrics with their uncertainty, and the tables behind the report's pictures."""
+"""Tables behind the report's pictures of the predictions, and metrics of slices of the rows."""
 
-from collections.abc import Callable
 from itertools import pairwise
-from typing import TypeVar
 
 import numpy as np
 
-from kep.artifacts.evaluation import CalibrationBin, Difference, Interval, Pictures, Slice
+from kep.artifacts.evaluation import CalibrationBin, Pictures, Slice
 from kep.data.records import Rows
 from kep.data.schema import Manifest
 from kep.stats.divergence import shown
-from kep.stats.metrics import Truth, calibration_bins, mean
+from kep.stats.metrics import Truth, calibration_bins
 
-MOST_ROWS = 5_000
-"""Most rows of one bootstrap resample; above, intervals of this many rows are scaled (m out of n bootstrap)."""
-Value = TypeVar("Value")
 POINTS = 400
 """Points of a scatter plot or a curve that the report keeps."""
-
-
-def intervals(truth: Truth, predictions: np.ndarray, resamples: int, seed: int) -> dict[str, Interval]:
-    """Return every metric with its 95 % percentile bootstrap interval (Efron & Tibshirani 1993), by name.
-
-    Rows are resampled with replacement. An interval has no limits where most resamples don't define the metric.
-    """
-    values, many = truth.metrics(predictions), len(predictions)
-    drawn = resampled(lambda rows: truth.take(rows).metrics(predictions[rows]), many, resamples, seed)
-    table = {}
-    for name, value in values.items():
-        draws = np.array([draw[name] for draw in drawn])
-        # A smaller resample varies more; its spread is brought back to that of n rows.
-        draws = value + (draws - value) * np.sqrt(min(many, MOST_ROWS) / many)
-        defined = draws[np.isfinite(draws)]
-        low, high = np.percentile(defined, [2.5, 97.5]) if len(defined) > resamples / 2 else (np.nan, np.nan)
-        table[name] = Interval(value=value, low=float(low), high=float(high))
-    return table
-
-
-def resampled(value: Callable[[np.ndarray], Value], rows: int, resamples: int, seed: int) -> list[Value]:
-    """Return `value` of each bootstrap resample's row numbers, int [min(rows, MOST_ROWS)]."""
-    rng = np.random.default_rng(seed)
-    return [value(rng.integers(0, rows, min(rows, MOST_ROWS))) for _ in range(resamples)]
-
-
-def paired_difference(truth: Truth, ours: np.ndarray, theirs: np.ndarray, resamples: int, seed: int) -> Difference:
-    """Return the mean of our row losses minus theirs, with its 95 % bootstrap interval; negative: ours is better."""
-    difference, weights = truth.losses(ours) - truth.losses(theirs), truth.weights
-    rng, many, draws = np.random.default_rng(seed), len(difference), []
-    for _ in range(resamples):
-        rows = rng.integers(0, many, many)
-        draws.append(mean(difference[rows], None if weights is None else weights[rows]))
-    # A resample of few rows may hold none that counts.
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
-    return Difference(value=mean(difference, weights), low=float(low), high=float(high), rows=many)
 
 
 def slices(manifest: Manifest, rows: Rows, predictions: np.ndarray, columns: list[str]) -> dict[str, list[Slice]]:

@@ -1,9 +1,11 @@
 """The decision whether the new ensemble becomes champion, and the move of the pointer if it does."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from kep.artifacts.evaluation import Comparison, Evaluation
-from kep.artifacts.verdict import Verdict
+from kep.artifacts.evaluation import Evaluation
+from kep.artifacts.verdict import Rule, Verdict
+from kep.components.promote.rules import judge
 from kep.config.promote import PromoteSettings
 from kep.runtime.step import Step, entry
 from kep.storage import champions
@@ -41,11 +43,15 @@ def run(
     evaluated = Evaluation.load(evaluation)
     given = champions.Champion.of_parameter(champion)
     given.check_lasting()
-    compared = evaluated.champion
-    won, reason = decide(compared, settings.margin)
+    compared, metric = evaluated.champion, settings.metric or "loss"
+    rules = judge(evaluated, settings, metric)
+    for rule in rules:
+        step.progress(f"{rule.rule}: {'held' if rule.held else 'not held'}: {rule.reason}")
+    won, reason = decide(rules)
     pointer, own = champions.read(given.folder), content_version(Path(ensemble))
     against = compared.champion if compared else None
     replaced, moved = against and against.rpartition("/")[2], pointer.promotion
+    unchanged = False
     if moved and (moved.version, moved.replaced) == (own, replaced):
         # A retry of a task that was lost after it had moved the pointer.
         promoted, won, reason = True, not moved.forced, moved.reason
@@ -53,7 +59,7 @@ def run(
         if pointer.champion != against:
             won, reason = False, "another ensemble became champion during this run; run again to compare with it"
         if pointer.version == own:
-            won, reason = False, "this very ensemble is the champion already"
+            won, unchanged, reason = False, True, "this very ensemble is the champion already"
             if champions.add(pointer.folder, own, Path(ensemble)):
                 reason += "; its files there were gone or damaged, and are written again"
         promotion = champions.Promotion(version=own, reason=reason, forced=force and not won, replaced=replaced)
@@ -72,33 +78,24 @@ def run(
         won=won,
         forced=force and not won,
         reason=reason,
-        margin=settings.margin,
+        metric=metric,
+        rules=rules,
         comparison=compared,
         version=own,
         folder=given.folder,
+        unchanged=unchanged and not promoted,
         registered=registered,
     ).save(step.out)
 
 
-def decide(compared: Comparison | None, margin: float) -> tuple[bool, str]:
-    """Return whether the challenger wins, and why.
+def decide(rules: Sequence[Rule]) -> tuple[bool, str]:
+    """Return whether every rule holds, and the reason of the rule that decided.
 
-    It wins when the whole 95 % interval of the difference of test losses (challenger minus champion, paired by row)
-    lies below minus the margin: an ensemble that may be as good as the champion does not replace it.
-
-    Args:
-        compared: The comparison with the champion; None where there is none.
-        margin: Margin in units of the loss.
+    That is the first one that does not hold, or the comparison with the champion, which is the last.
     """
-    if compared is None:
-        return True, "it is the first champion"
-    difference = compared.difference
-    if difference is None:
-        return False, compared.problem or "the champion was not compared"
-    if difference.value is None or difference.low is None or difference.high is None:
-        return False, "the difference of the losses is not a number: one of the two predicts none for some test rows"
-    interval = f"{difference.value:+.4f} (95 % interval {difference.low:+.4f} to {difference.high:+.4f})"
-    won = difference.high < -margin
-    verdict = "surely lower" if won else "not surely lower"
-    by = f" by more than the margin of {margin:g}" if margin else ""
-    return won, f"its loss is {verdict}{by} than the champion's: {interval} on {difference.rows} test rows"
+    broken = [rule for rule in rules if not rule.held]
+    if not broken:
+        return True, rules[-1].reason
+    more = len(broken) - 1
+    told = f"; {more} more rule{'s do' if more > 1 else ' does'} not hold" if more else ""
+    return False, broken[0].reason + told

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from kep.core.json_model import Figure, JsonFolder, JsonModel, is_none
 from kep.data.ledger import LedgerLine
+from kep.stats.bootstrap import Bootstrap, Estimate
 
 ENSEMBLE = "ensemble"
 AVERAGE = "average of members"
@@ -24,11 +25,24 @@ class Interval(JsonModel):
     low: Figure
     high: Figure
 
+    @classmethod
+    def of(cls, estimate: Estimate) -> "Interval":
+        """Return the interval of an estimate."""
+        return cls(value=estimate.value, low=estimate.low, high=estimate.high)
+
 
 class Difference(Interval):
-    """Mean difference of two losses, paired by row."""
+    """Difference of a metric of two models, paired by row."""
 
     rows: int
+
+    @classmethod
+    def between(cls, ours: Bootstrap, theirs: Bootstrap) -> "dict[str, Difference]":
+        """Return our metrics minus theirs by name, from bootstraps of the same rows and seed."""
+        return {
+            name: cls(value=found.value, low=found.low, high=found.high, rows=ours.rows)
+            for name, found in ours.minus(theirs).items()
+        }
 
 
 class WithoutMember(Difference):
@@ -67,6 +81,10 @@ class Slice(JsonModel):
     rows: int
     metrics: dict[str, Figure]
 
+    def figure(self, metric: str) -> float | None:
+        """Return the value of a metric; None where the rows don't define it."""
+        return self.metrics.get(metric)
+
 
 class Gap(JsonModel):
     """The ensemble's loss, from the rows that its weights were fitted on to rows never seen before."""
@@ -83,10 +101,23 @@ class Comparison(JsonModel):
     """Folder of the champion."""
     unseen: int = 0
     """Test rows that the champion was not trained on."""
-    difference: Difference | None = Field(default=None, exclude_if=is_none)
-    """The ensemble's loss minus the champion's on those rows."""
+    scores: dict[str, Interval] = Field(default_factory=dict)
+    """The champion's metrics on those rows, by name."""
+    differences: dict[str, Difference] = Field(default_factory=dict)
+    """The ensemble's metrics minus the champion's on those rows, by name."""
     problem: str | None = Field(default=None, exclude_if=is_none)
-    """Why there is no difference."""
+    """Why there are no differences."""
+    changed: bool = False
+    """Whether that is a change of the label, the columns or the rows, and not a champion that can't be read."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_loss_alone(cls, content: Any) -> Any:
+        # As evaluations of before other metrics were compared have it.
+        if isinstance(content, dict) and "difference" in content:
+            content = {**content, "differences": {"loss": content["difference"]}}
+            del content["difference"]
+        return content
 
 
 class LedgerTotal(LedgerLine):
@@ -113,8 +144,8 @@ class Evaluation(JsonFolder):
     pictures: Pictures
     slices: dict[str, list[Slice]]
     """By column."""
-    against: dict[str, Difference]
-    """The ensemble's loss minus that of each other model."""
+    against: dict[str, dict[str, Difference]]
+    """The ensemble's metrics minus those of each other model, by model and metric."""
     without: dict[str, WithoutMember]
     """By member id."""
     reload_difference: float
@@ -125,6 +156,16 @@ class Evaluation(JsonFolder):
     ledger: list[LedgerTotal]
     openings: int = 1
     """Runs beside this champion that have opened these very test rows, this one included."""
+
+    @field_validator("against", mode="before")
+    @classmethod
+    def _of_the_loss_alone(cls, content: Any) -> Any:
+        # As evaluations of before other metrics were compared have it.
+        if isinstance(content, dict):
+            return {
+                name: {"loss": one} if isinstance(one, dict) and "rows" in one else one for name, one in content.items()
+            }
+        return content
 
     def stored(self, folder: Path) -> Mapping[str, np.ndarray]:
         """Return the stored predictions of the test rows by model, with their `labels` and `ids`.

@@ -1,9 +1,23 @@
 """The decision about a new ensemble."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from pydantic import Field, model_validator
 
 from kep.artifacts.evaluation import Comparison
-from kep.core.json_model import JsonFile
+from kep.core.json_model import JsonFile, JsonModel
+
+
+class Rule(JsonModel):
+    """A rule of the run file's `promote`, judged."""
+
+    rule: str
+    """Key of the run file that asks for it."""
+    held: bool
+    reason: str
+    """Sentence with the figures."""
+    remedy: str | None = None
+    """What would have to change; None where it held."""
 
 
 class Verdict(JsonFile):
@@ -19,12 +33,30 @@ class Verdict(JsonFile):
     forced: bool
     """Whether it was promoted against the comparison."""
     reason: str
-    margin: float
+    metric: str = "loss"
+    """Metric that the champion was compared by."""
+    rules: list[Rule] = Field(default_factory=list)
+    """All rules, as told; a verdict of before there were rules has none."""
     comparison: Comparison | None
     """None where there was no champion."""
     version: str
     """Name of the ensemble's version."""
     folder: str
     """The champions' folder."""
+    unchanged: bool = False
+    """Whether this very ensemble was the champion already."""
     registered: str | None
     """Resource name in Vertex AI's Model Registry."""
+
+    @property
+    def serves(self) -> bool:
+        """Whether this ensemble is the champion now."""
+        return self.promoted or self.unchanged
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_margin(cls, content: Any) -> Any:
+        # The only rule of before there were rules, which the reason names.
+        return (
+            {key: value for key, value in content.items() if key != "margin"} if isinstance(content, dict) else content
+        )

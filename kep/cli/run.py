@@ -28,7 +28,10 @@ def run(
         Runner, typer.Option(help="What a step runs as: a process, or a container of the images of `make image`.")
     ] = "subprocess",
 ) -> None:
-    """Run the whole pipeline on this machine; after an interruption it goes on where it stopped."""
+    """Run the whole pipeline on this machine; after an interruption it goes on where it stopped.
+
+    Exit status: 0 the ensemble serves, 1 a step failed, 2 a mistake in what was given, 4 done and not promoted.
+    """
     from kep.config.run_file import load
     from kep.core.errors import nearest
     from kep.engines.local import run as running

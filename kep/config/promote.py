@@ -1,18 +1,71 @@
-"""Settings of the promotion."""
+"""Settings of the promotion: the rules by which a new ensemble replaces the champion."""
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import AliasChoices, Field, model_validator
 
 from kep.config.section import Section, Switch
 
+MetricName = Literal["loss", "accuracy", "roc_auc", "pr_auc", "f1", "calibration_error", "mae", "rmse", "r2"]
+"""Metrics that evaluate reports."""
+Difference = Annotated[float, Field(ge=0)]
+
+
+class RequireSettings(Section):
+    """What the ensemble must reach on test rows, whatever the champion reaches."""
+
+    beats: Literal["baseline", "nothing"] = "baseline"
+    """baseline: the whole interval of the paired difference says that the ensemble is better than the class shares,
+    or the mean label, of the train rows | nothing: a model that knows nothing may be promoted"""
+    loss: float | None = None
+    """Most log-loss, or mean squared error."""
+    accuracy: float | None = None
+    """Least accuracy."""
+    roc_auc: float | None = None
+    """Least area under the ROC curve."""
+    pr_auc: float | None = None
+    """Least average precision."""
+    f1: float | None = None
+    """Least F1."""
+    calibration_error: float | None = None
+    """Most calibration error."""
+    mae: float | None = None
+    """Most mean absolute error."""
+    rmse: float | None = None
+    """Most root of the mean squared error."""
+    r2: float | None = None
+    """Least R²."""
+    slices: dict[str, dict[MetricName, float]] = {}
+    """The same bounds for every slice of a column of evaluate.slices, such as {region: {roc_auc: 0.6}}."""
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """Bounds by metric, those that are set."""
+        found = self.model_dump(exclude={"beats", "slices"})
+        return {name: bound for name, bound in found.items() if bound is not None}
+
 
 class PromoteSettings(Section):
-    """Rules for replacing the champion."""
+    """Rules for replacing the champion; all of them must hold."""
 
     champion: str | None = None
     """Folder whose `champion` pointer names the ensemble to beat; champions/<name> beside the runs when not given."""
-    margin: Annotated[float, Field(ge=0)] = 0.0
-    """Least decrease of the test loss against the champion, beyond the interval of the difference."""
+    metric: MetricName | None = None
+    """Test metric that the ensemble and the champion are compared by; that of ensemble.metric when not given."""
+    better_by: Difference | None = Field(default=None, validation_alias=AliasChoices("better_by", "margin"))
+    """The whole 95 % interval of the paired difference must be better than the champion by more than this, in units of
+    the metric; 0 when neither this nor not_worse_than is given."""
+    not_worse_than: Difference | None = None
+    """Instead of better_by: no part of the interval may be worse than the champion by more than this."""
+    require: RequireSettings = RequireSettings()
+    when_incomparable: Literal["keep", "replace"] = "keep"
+    """Where the champion can't be compared, as after a change of the columns or of the label: keep it | replace it by
+    an ensemble that meets promote.require."""
     registry: Annotated[Switch, Field(exclude_if=lambda on: not on)] = False
     """Whether a run on Vertex AI makes what it promotes a version in the Model Registry, for `kep rollout`."""
+
+    @model_validator(mode="after")
+    def _one_comparison(self) -> Self:
+        if self.better_by is not None and self.not_worse_than is not None:
+            raise ValueError("better_by and not_worse_than are two rules for one comparison; give one of them")
+        return self

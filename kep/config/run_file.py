@@ -47,12 +47,24 @@ class RunFile(Section):
     export: ExportSettings = ExportSettings()
     hardware: HardwareSettings = HardwareSettings()
 
+    @property
+    def judged_by(self) -> str:
+        """Metric that the ensemble is compared by: `promote.metric`, or else the one that its weights are for."""
+        return self.promote.metric or self.ensemble.metric
+
     @field_validator("name")
     @classmethod
     def _not_reserved(cls, name: str) -> str:
         if name in RESERVED:
             raise ValueError(f'"{name}" is the folder of {RESERVED[name]} beside the runs; choose another name')
         return name
+
+    @model_validator(mode="after")
+    def _slices_are_evaluated(self) -> Self:
+        for column in self.promote.require.slices:
+            if column not in self.evaluate.slices:
+                raise ValueError(f'promote.require.slices: "{column}" is not evaluated; add it to evaluate.slices')
+        return self
 
     @model_validator(mode="after")
     def _folds_are_retrained(self) -> Self:

@@ -15,12 +15,11 @@ from kep.report.sections.data import data
 from kep.report.sections.ensemble import ensemble
 from kep.report.sections.exports import exports
 from kep.report.sections.head import head
-from kep.report.sections.hints import hints
 from kep.report.sections.ledger import ledger
 from kep.report.sections.reproduce import reproduce
 from kep.report.sections.steps import steps
 from kep.report.sections.test import test
-from kep.report.sections.words import loss_name
+from kep.report.sections.warnings import warnings
 
 
 def render(report: Report, verdict: Verdict | None = None) -> str:
@@ -31,23 +30,25 @@ def render(report: Report, verdict: Verdict | None = None) -> str:
         verdict: Decision of `promote`; without it the page says that nothing is decided yet.
     """
     label = report.manifest.label
+    found = {
+        "ledger": ledger(report),
+        "best_epoch": best_epoch(report),
+        "steps": steps(report.steps),
+        "reproduce": reproduce(report, verdict),
+    }
     return render_page(
         "report.html.j2",
         name=report.asked.name,
         task=label.task,
         label=label.name,
-        loss=loss_name(label),
         head=head(report, verdict),
-        hints=hints(report.manifest),
+        warnings=warnings(report, **found),
         asked=asked(report.asked),
         data=data(report.manifest),
         search=search_view(report.study, report.trials),
-        best_epoch=best_epoch(report),
         ensemble=ensemble(report),
         test=test(report),
-        champion=champion(report.evaluation.champion, verdict),
+        champion=champion(report.evaluation.champion, verdict, report.asked.judged_by, label),
         exports=exports(report.exports, label),
-        ledger=ledger(report),
-        steps=steps(report.steps),
-        reproduce=reproduce(report, verdict),
+        **found,
     )

@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from kep.components.evaluate.scores import intervals, pictures
+from kep.artifacts.evaluation import Interval
+from kep.components.evaluate.scores import pictures
 from kep.config.run_file import validate
 from kep.data.schema import Manifest
+from kep.stats.bootstrap import Bootstrap
 from kep.stats.metrics import Truth
 
 MODELS = ("mlp-000", "baseline", "average of members", "ensemble")
@@ -129,8 +131,8 @@ def whole(manifest: Manifest, trials: int = 6, candidates: int = 2, epochs: int 
                     "rows": rows,
                     "scores": {
                         name: {
-                            metric: score.model_dump()
-                            for metric, score in intervals(Truth(task, labels), one, 100, 0).items()
+                            metric: Interval.of(score).model_dump()
+                            for metric, score in Bootstrap.of(Truth(task, labels), one, 100, 0).intervals().items()
                         }
                         for name, one in predicted.items()
                     },
@@ -139,7 +141,7 @@ def whole(manifest: Manifest, trials: int = 6, candidates: int = 2, epochs: int 
                     ),
                     "slices": {},
                     "against": {
-                        name: {"value": -0.1, "low": -0.2, "high": 0.1, "rows": rows}
+                        name: {"loss": {"value": -0.1, "low": -0.2, "high": 0.1, "rows": rows}}
                         for name in predicted
                         if name != "ensemble"
                     },

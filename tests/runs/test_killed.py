@@ -142,7 +142,7 @@ def test_runs_killed_around_promote_say_what_they_would_have_said(churn, file, t
         shutil.copytree(churn.place, runs / "churn", symlinks=True, ignore=shutil.ignore_patterns("2*", "latest"))
         if killed(file, runs, after(rng.uniform(0, 0.5), "promote")):
             kills += 1
-            assert "promoted: it is the first champion" in ended(file, runs)
+            assert "Promoted: it is the first champion" in ended(file, runs)
             check_equal(runs, churn)
         else:
             shutil.rmtree(runs)

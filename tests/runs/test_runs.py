@@ -152,9 +152,9 @@ def test_the_first_ensemble_becomes_champion_and_an_equal_one_does_not_replace_i
     pointer = (champion / "champion.json").read_text()
     again = kep("run", churn.place.parent.parent / "churn.yaml", "--runs", churn.place.parent)
     assert again.returncode == 0, again.stdout
-    assert "not promoted" in again.stdout
+    assert "Not promoted" in again.stdout
     second = Run(churn.place.parent, "churn", again.stdout)
-    comparison = second.report["evaluation"]["champion"]["difference"]
+    comparison = second.report["evaluation"]["champion"]["differences"]["loss"]
     assert comparison["value"] == 0
     assert comparison["rows"] == churn.report["evaluation"]["rows"]
     assert (champion / "champion.json").read_text() == pointer
@@ -163,7 +163,7 @@ def test_the_first_ensemble_becomes_champion_and_an_equal_one_does_not_replace_i
         assert f"{step}: reused" in again.stdout
         assert f"{step}: started" not in again.stdout
     forced = kep("run", churn.place.parent.parent / "churn.yaml", "--runs", churn.place.parent, "--force")
-    assert "promoted" in forced.stdout
+    assert "Promoted by force" in forced.stdout
     assert json.loads((champion / "champion.json").read_text())["forced"]
 
 

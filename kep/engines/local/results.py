@@ -50,27 +50,35 @@ def _write(folder: Path, report: Report, verdict: Verdict) -> None:
     write_file(folder / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
 
 
-def results_table(label: Label, evaluation: Evaluation, weights: Weights) -> Table:
-    """Return the telling test metrics of every member and of the ensemble; the loss with its interval."""
+def results_table(label: Label, evaluation: Evaluation, weights: Weights, metric: str) -> Table:
+    """Return the telling test metrics of every member and of the ensemble.
+
+    Args:
+        label: The label.
+        evaluation: Scores of every model.
+        weights: The members.
+        metric: The metric that was asked for, which comes first, with its interval.
+    """
     positive = f", positive class: {label.classes[1]}" if label.task == "binary" and label.classes else ""
     table = Table(title=f"{evaluation.rows} test rows{positive}", title_justify="left")
     table.add_column("", no_wrap=True)
     table.add_column("weight", justify="right")
-    names = ["loss", *TELLING[label.task]]
+    names = list(dict.fromkeys([metric, "loss", *TELLING[label.task]]))[:3]
     for name in names:
-        table.add_column("loss (95 % interval)" if name == "loss" else name, justify="right", no_wrap=True)
+        table.add_column(f"{name} (95 % interval)" if name == metric else name, justify="right", no_wrap=True)
     for model in [BASELINE, *(member.id for member in weights.members), AVERAGE, ENSEMBLE]:
         scores = evaluation.scores[model]
         weight = f"{weights.weights[model]:.3f}" if model in weights.weights else ""
-        cells = [_cell(name, scores[name]) for name in names]
+        cells = [_cell(scores[name], name == metric) for name in names]
         table.add_row(model, weight, *cells, style="bold" if model == ENSEMBLE else "")
     return table
 
 
-def _cell(name: str, score: Interval) -> str:
+def _cell(score: Interval, whole: bool) -> str:
+    """Return a score, with its interval where it is to be whole."""
     if score.value is None:
         return "–"
-    if name == "loss" and score.low is not None and score.high is not None:
+    if whole and score.low is not None and score.high is not None:
         return f"{_short(score.value, 3)} ({_short(score.low, 2)} to {_short(score.high, 2)})"
     return _short(score.value, 3)
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from kep.artifacts.event import Event
 from kep.artifacts.run import RunRecord
+from kep.artifacts.verdict import Verdict
 from kep.config.run_file import RunFile
 from kep.core.errors import UserError, nearest
 from kep.core.files import link
@@ -36,6 +37,9 @@ from kep.pipelines.images import LOCAL
 from kep.pipelines.parameters import arguments, check_path, codes, located, versions, whole_code, with_champion
 from kep.pipelines.steps import STEPS
 from kep.storage import champions
+
+NOT_PROMOTED = 4
+"""Exit status of a run that ended well and whose ensemble does not serve: whoever schedules runs can tell."""
 
 
 def run(
@@ -62,7 +66,8 @@ def run(
         runner: `subprocess`, or `docker` for steps in containers.
 
     Returns:
-        Exit status: 0 done, 1 a step failed, 2 the user's mistake, 130 interrupted.
+        Exit status: 0 done and the ensemble serves, 1 a step failed, 2 the user's mistake, 4 done and not promoted, 130
+        interrupted.
 
     Raises:
         UserError: The run can't start.
@@ -101,7 +106,8 @@ def run(
         started = time.time()
         status = execute(folder, place, given, console, containers=containers)
         if not status:
-            _finish(folder, place, console, time.time() - started)
+            verdict = _finish(folder, place, console, time.time() - started)
+            status = 0 if verdict.serves else NOT_PROMOTED
             if there := mirror.push(folder, runs):
                 console.print(f"uploaded to {there}", soft_wrap=True)
         return status
@@ -280,12 +286,17 @@ def _explain(failure: Event | None, cause: str | None, folder: Path, console: Co
     return 2 if failure.user else 1
 
 
-def _finish(folder: Path, place: local.RunsFolder, console: Console, seconds: float) -> None:
+def _finish(folder: Path, place: local.RunsFolder, console: Console, seconds: float) -> Verdict:
+    """Write the report, show the results, and return the decision."""
+    from kep.report.summary import sentence  # matplotlib, which takes a second to import
+
     outcome = Outcome.load(folder).folders
     report, verdict = finish(folder, outcome, seconds)
     # Relative, so that a copy of the runs is whole by itself.
     link(folder / "ensemble", Path(os.path.relpath(outcome["ensemble"].absolute(), folder.absolute())))
     link(place.latest, Path(folder.name))
-    console.print(results_table(report.manifest.label, report.evaluation, report.weights))
-    console.print(f"{'promoted' if verdict.promoted else 'not promoted'}: {verdict.reason}")
+    metric = report.asked.judged_by
+    console.print(results_table(report.manifest.label, report.evaluation, report.weights, metric))
+    console.print(sentence(report, verdict), soft_wrap=True)
     console.print(f"done in {seconds:.0f} s, report: {folder / 'report.html'}", soft_wrap=True)
+    return verdict

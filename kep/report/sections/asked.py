@@ -15,7 +15,7 @@ TELLING = {
     "ensemble": ("method", "metric", "pooling", "max_members", "max_latency_ms"),
     "retrain": ("enabled", "epochs"),
     "evaluate": ("bootstrap", "slices"),
-    "promote": ("margin",),
+    "promote": ("metric", "better_by", "not_worse_than"),
     "export": ("max_loss",),
     "hardware": ("retrain.strategy", "retrain.device", "retrain.precision"),
 }

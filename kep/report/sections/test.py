@@ -40,7 +40,9 @@ def test(report: Report) -> View:
             "Difference of the ensemble's test loss from each member's and the average's, row by row",
             [
                 Line(name, one.value, one.low, one.high, colour)
-                for name, one in ((name, evaluation.against[name]) for name in models if name in evaluation.against)
+                for name, one in (
+                    (name, evaluation.against[name]["loss"]) for name in models if name in evaluation.against
+                )
             ],
             f"ensemble minus the other, {unit.removeprefix('test ')}",
         ),

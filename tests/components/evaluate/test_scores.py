@@ -3,100 +3,11 @@
 import numpy as np
 import pytest
 
-from kep.artifacts.evaluation import Difference, Interval, Slice
+from kep.artifacts.evaluation import Slice
 from kep.components.evaluate import scores
-from kep.components.evaluate.scores import intervals, paired_difference, pictures, slices
+from kep.components.evaluate.scores import pictures, slices
 from kep.data.records import Records
-from kep.stats.metrics import Truth, metrics, row_losses
-
-
-def numbers(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    labels = rng.normal(0, 2, rows)
-    return labels, labels + rng.normal(0, 1, rows)
-
-
-def half_widths(table: dict, name: str) -> list[float]:
-    return [table[name].value - table[name].low, table[name].high - table[name].value]
-
-
-def expected_half_width(labels: np.ndarray, predictions: np.ndarray) -> float:
-    """1.96 standard errors of the mean loss."""
-    losses = row_losses("regression", labels, predictions)
-    return 1.96 * losses.std() / np.sqrt(len(losses))
-
-
-def test_the_interval_of_a_mean_loss_is_its_standard_error_around_it():
-    labels, predictions = numbers(800)
-    table = intervals(Truth("regression", labels), predictions, 1000, seed=1)
-    assert {name: score.value for name, score in table.items()} == metrics("regression", labels, predictions)
-    assert half_widths(table, "loss") == pytest.approx([expected_half_width(labels, predictions)] * 2, rel=0.2)
-
-
-def test_the_interval_of_many_rows_is_that_of_all_of_them(monkeypatch):
-    labels, predictions = numbers(4000)
-    monkeypatch.setattr(scores, "MOST_ROWS", 400)
-    drawn = []
-    scores.resampled(drawn.append, len(labels), 3, seed=1)
-    assert [len(rows) for rows in drawn] == [400] * 3
-    table = intervals(Truth("regression", labels), predictions, 1000, seed=1)
-    assert half_widths(table, "loss") == pytest.approx([expected_half_width(labels, predictions)] * 2, rel=0.2)
-
-
-def test_intervals_follow_the_seed():
-    labels, predictions = numbers(100)
-    first, again, other = (intervals(Truth("regression", labels), predictions, 100, seed) for seed in (1, 1, 2))
-    assert first == again
-    assert first["loss"].low != other["loss"].low
-    assert first["loss"].value == other["loss"].value
-
-
-def test_resamples_draw_every_row_with_replacement():
-    drawn = scores.resampled(np.copy, 50, 200, seed=0)
-    assert {len(rows) for rows in drawn} == {50}
-    assert set(np.concatenate(drawn)) == set(range(50))
-    # A resample holds about 1 - 1/e of the rows.
-    assert np.mean([len(set(rows)) / 50 for rows in drawn]) == pytest.approx(1 - np.exp(-1), abs=0.03)
-
-
-def test_a_metric_that_most_resamples_do_not_define_has_no_interval():
-    labels = np.zeros(40, int)
-    labels[0] = 1  # about 64 % of the resamples hold this row, so that the AUC is defined in them
-    predictions = np.tile([0.6, 0.4], (40, 1))
-    table = intervals(Truth("binary", labels), predictions, 100, seed=0)
-    assert np.isfinite([table["roc_auc"].low, table["roc_auc"].high]).all()
-    table = intervals(Truth("binary", np.zeros(40, int)), predictions, 100, seed=0)
-    assert table["roc_auc"] == Interval(value=None, low=None, high=None)
-    assert table["accuracy"] == Interval(value=1.0, low=1.0, high=1.0)
-
-
-def test_a_negative_difference_means_that_ours_is_better():
-    labels, theirs = numbers(500)
-    ours = labels + 0.5 * (theirs - labels)
-    difference = paired_difference(Truth("regression", labels), ours, theirs, 500, seed=0)
-    losses = row_losses("regression", labels, ours) - row_losses("regression", labels, theirs)
-    assert difference.value == pytest.approx(losses.mean())
-    half = 1.96 * losses.std() / np.sqrt(500)
-    assert difference.low == pytest.approx(losses.mean() - half, rel=0.1)
-    assert difference.high == pytest.approx(losses.mean() + half, rel=0.1)
-    assert difference.high < 0
-    assert difference.rows == 500
-    swapped = paired_difference(Truth("regression", labels), theirs, ours, 500, seed=0)
-    assert [swapped.value, swapped.low, swapped.high] == pytest.approx(
-        [-difference.value, -difference.high, -difference.low]
-    )
-
-
-def test_the_difference_of_equal_predictions_is_surely_zero():
-    labels, ours = numbers(100)
-    difference = paired_difference(Truth("regression", labels), ours, ours.copy(), 100, seed=0)
-    assert difference == Difference(value=0, low=0, high=0, rows=100)
-
-
-def test_pairing_removes_what_both_share():
-    labels, ours = numbers(500)
-    difference = paired_difference(Truth("regression", labels), ours, ours + 0.001, 200, seed=0)
-    assert difference.high - difference.low < 0.01 * 2 * expected_half_width(labels, ours)
+from kep.stats.metrics import Truth, metrics
 
 
 @pytest.fixture
@@ -202,7 +113,7 @@ def test_rows_of_one_class_have_no_roc_curve(churn):
 
 def test_residuals_are_pairs_of_prediction_and_label_and_bounded(records, monkeypatch):
     manifest = Records(records("houses"), "evaluate").manifest
-    labels, predictions = numbers(60)
+    labels, predictions = np.random.default_rng(0).normal(0, 2, (2, 60))
     pairs = pictures(manifest, Truth(manifest.label.task, labels), predictions, 0).residuals
     assert pairs == [(p, y) for p, y in zip(predictions, labels, strict=True)]
     monkeypatch.setattr(scores, "POINTS", 25)

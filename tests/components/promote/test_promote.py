@@ -8,7 +8,7 @@ import pytest
 
 from kep.artifacts.evaluation import Comparison, Difference
 from kep.artifacts.verdict import Verdict
-from kep.components.promote.promote import decide, run
+from kep.components.promote.promote import run
 from kep.core.errors import UserError
 from kep.storage.champions import POINTER, Champion, Promotion, content_version, opened, read, serving
 from tests.helpers.artifacts import evaluation as evaluated
@@ -16,35 +16,13 @@ from tests.helpers.files import flip
 
 
 def difference(value: float | None, low: float | None, high: float | None, rows: int = 50) -> Comparison:
-    return Comparison(champion="x", unseen=rows, difference=Difference(value=value, low=low, high=high, rows=rows))
+    return Comparison(
+        champion="x", unseen=rows, differences={"loss": Difference(value=value, low=low, high=high, rows=rows)}
+    )
 
 
 WIN, LOSS = difference(-0.2, -0.3, -0.1, 100), difference(0.2, 0.1, 0.3, 100)
-PROBLEM = Comparison(champion="x", problem="the champion predicts another label")
-
-
-@pytest.mark.parametrize(
-    ("compared", "margin", "won", "words"),
-    [
-        (None, 0.0, True, "it is the first champion"),
-        (PROBLEM, 0.0, False, "the champion predicts another label"),
-        (WIN, 0.0, True, "surely lower than the champion's: -0.2000 (95 % interval -0.3000 to -0.1000) on 100 test"),
-        (WIN, 0.05, True, "surely lower by more than the margin of 0.05"),
-        (WIN, 0.1, False, "not surely lower by more than the margin of 0.1"),
-        (WIN, 0.2, False, "not surely lower by more than the margin of 0.2"),
-        (difference(-0.2, -0.5, 0.01), 0.0, False, "not surely lower"),
-        (difference(0.0, 0.0, 0.0), 0.0, False, "not surely lower"),
-        (LOSS, 0.0, False, "not surely lower"),
-        # Losses that are no numbers come out of evaluation.json as null.
-        (difference(None, None, None), 0.0, False, "not a number"),
-    ],
-)
-def test_only_a_sure_win_by_more_than_the_margin_wins(compared, margin, won, words):
-    decision, reason = decide(compared, margin)
-    assert decision is won
-    assert words in reason
-    if not won and "surely" in reason:
-        assert "not surely" in reason
+PROBLEM = Comparison(champion="x", problem="the champion predicts another label", changed=True)
 
 
 class Place:
@@ -62,9 +40,7 @@ class Place:
         (path / "ensemble.json").write_text('{"weights": {"a": 1}}')
         return path
 
-    def promote(
-        self, content: str, compared: Comparison | None, against: str | None, force=False, margin=0.0
-    ) -> Verdict:
+    def promote(self, content: str, compared: Comparison | None, against: str | None, force=False, **rules) -> Verdict:
         evaluation = self.folder / "evaluation"
         evaluated(compared and compared.model_copy(update={"champion": against})).save(evaluation)
         out = self.folder / "verdict"
@@ -72,7 +48,7 @@ class Place:
             out=str(out),
             ensemble=str(self.ensemble(content)),
             evaluation=str(evaluation),
-            config=json.dumps({"margin": margin}),
+            config=json.dumps(rules),
             champion=Champion(folder=str(self.champions), version=None).to_json(),
             force=force,
         )
@@ -118,7 +94,7 @@ def test_a_win_moves_the_pointer_and_keeps_the_old_version(place):
     assert second.promoted
     assert Promotion.load(place.champions).version == second.version
     assert place.versions == {first.version, second.version}
-    assert second.comparison.difference == WIN.difference
+    assert second.comparison.differences == WIN.differences
 
 
 @pytest.mark.parametrize("compared", [LOSS, PROBLEM])
@@ -132,10 +108,39 @@ def test_without_a_win_nothing_under_the_champion_changes(place, compared):
     assert len(place.versions) == 1
 
 
-def test_the_margin_of_the_run_file_counts(place):
+def test_the_rules_of_the_run_file_count(place):
+    place.promote("one", None, None)
+    verdict = place.promote("two", WIN, place.current, better_by=0.1)
+    assert not verdict.promoted
+    assert not verdict.serves
+    assert [(rule.rule, rule.held) for rule in verdict.rules] == [
+        ("promote.require.beats", True),
+        ("promote.better_by", False),
+    ]
+    assert place.promote("two", WIN, place.current, better_by=0.09).promoted
+
+
+def test_the_name_of_before_is_read(place):
     place.promote("one", None, None)
     assert not place.promote("two", WIN, place.current, margin=0.1).promoted
-    assert place.promote("two", WIN, place.current, margin=0.09).promoted
+
+
+def test_a_changed_schema_replaces_the_champion_where_the_run_file_says_so(place):
+    place.promote("one", None, None)
+    assert not place.promote("two", PROBLEM, place.current).promoted
+    verdict = place.promote("two", PROBLEM, place.current, when_incomparable="replace")
+    assert verdict.promoted
+    assert verdict.won
+    assert verdict.reason == (
+        "the champion predicts another label; promote.when_incomparable: replace lets the new ensemble take its place"
+    )
+
+
+def test_an_ensemble_that_misses_a_rule_is_not_even_the_first_champion(place):
+    verdict = place.promote("one", None, None, require={"accuracy": 0.9})
+    assert not verdict.promoted
+    assert place.current is None
+    assert verdict.reason.startswith("its accuracy is undefined on these rows")
 
 
 def test_force_promotes_and_is_recorded(place):
@@ -187,6 +192,7 @@ def test_the_champion_itself_is_no_challenger(place):
     verdict = place.promote("one", WIN, place.current)
     assert not verdict.promoted
     assert "this very ensemble is the champion already" in verdict.reason
+    assert verdict.serves
     assert place.pointer.read_bytes() == before
 
 

@@ -51,7 +51,19 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
         ),
         ({"data": {"source": "a.csv", "types": {"x": "number"}}}, 'data.types.x: "number" is not one of numeric'),
         ({"retrain": {"enabled": "maybe"}}, 'retrain.enabled: expected true or false, got "maybe"'),
-        ({"promote": {"margin": -0.1}}, "promote.margin: -0.1 must be at least 0"),
+        ({"promote": {"better_by": -0.1}}, "promote.better_by: -0.1 must be at least 0"),
+        (
+            {"promote": {"better_by": 0.1, "not_worse_than": 0.1}},
+            "promote: better_by and not_worse_than are two rules for one comparison; give one of them",
+        ),
+        ({"promote": {"metric": "roc"}}, 'promote.metric: "roc" is not one of'),
+        ({"promote": {"require": {"roc_acu": 0.7}}}, 'unknown key "roc_acu"; did you mean "roc_auc"?'),
+        ({"promote": {"require": {"beats": "champion"}}}, 'promote.require.beats: "champion" is not one of'),
+        (
+            {"promote": {"require": {"slices": {"region": {"loss": 1.0}}}}},
+            'promote.require.slices: "region" is not evaluated; add it to evaluate.slices',
+        ),
+        ({"promote": {"when_incomparable": "drop"}}, 'promote.when_incomparable: "drop" is not one of keep, replace'),
         ({"evaluate": {"bootstrap": 10}}, "evaluate.bootstrap: 10 must be at least 100"),
         ({"evaluate": {"slices": "age"}}, 'evaluate.slices: expected a list, such as [age], got "age"'),
         ({"ensemble": {"method": "nelder-mead"}}, 'did you mean "nelder_mead"?'),
@@ -215,7 +227,7 @@ def test_numbers_are_those_of_yaml_1_2(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("name: demo\ndata: {source: a.csv}\npromote: {margin: 1e-3}\nsearch: {max_trials: 10}\n")
     run = load(path, ["data.shard_mb=1E2"])
-    assert (run.promote.margin, run.search.max_trials, run.data.shard_mb) == (0.001, 10, 100)
+    assert (run.promote.better_by, run.search.max_trials, run.data.shard_mb) == (0.001, 10, 100)
 
 
 DEEP = "data: " + "[" * 500 + "]" * 500
@@ -263,8 +275,8 @@ def test_aliases_of_a_reasonable_size_are_fine(tmp_path):
         ({"seed": "7"}, 'seed: expected a whole number, got "7"'),
         ({"seed": 7.0}, "seed: expected a whole number, got 7.0"),
         ({"name": 5}, "name: expected text, got 5"),
-        ({"promote": {"margin": float("inf")}}, "promote.margin: expected a finite number, got Infinity"),
-        ({"promote": {"margin": float("nan")}}, "promote.margin: "),
+        ({"promote": {"better_by": float("inf")}}, "promote.better_by: expected a finite number, got Infinity"),
+        ({"promote": {"better_by": float("nan")}}, "promote.better_by: "),
         ({"search": {"max_trials": True}}, "search.max_trials: expected a whole number, got true"),
         ({"search": {"max_epochs": 10**9}}, "search.max_epochs: 1000000000 must be at most 1000000"),
         ({"best_epoch": {"max_epochs": 10**9}}, "best_epoch.max_epochs: 1000000000 must be at most 1000000"),

@@ -157,6 +157,7 @@ def test_a_second_reader_of_the_test_rows_is_said_loudly(records):
     page = page_of(told)
     assert "test was opened once, by evaluate" not in page.lower()
     assert 'class="loud"' in page
+    assert "Test rows were not opened once, by evaluate alone, but by" in first_screen(page)
 
 
 def test_names_are_escaped(records):
@@ -192,6 +193,97 @@ def test_every_verdict_is_told(records, champion, promoted, words):
     Page(page)
     text = page[page.index('id="champion"') :]
     assert words in text[: text.index("</section>")]
+
+
+def first_screen(page: str) -> str:
+    """Return the text of what stands before the sections."""
+    return " ".join(" ".join(Page(page[page.index("<header>") : page.index("</header>") + 9]).text).split())
+
+
+def interval(value: float, low: float, high: float, **more: int) -> dict:
+    return {"value": value, "low": low, "high": high, **more}
+
+
+def against(told: dict, metric: str, *figures: float) -> dict:
+    """Return the report with a champion that is compared by a metric."""
+    compared = {
+        "champion": "c",
+        "unseen": 99,
+        "scores": {metric: interval(0.7, 0.6, 0.8), "loss": interval(1.0, 0.9, 1.1)},
+    }
+    compared["differences"] = {metric: interval(*figures, rows=99)}
+    told["evaluation"]["champion"] = compared
+    told["asked"]["promote"]["metric"] = metric
+    return told
+
+
+@pytest.mark.parametrize(
+    ("metric", "figures", "words"),
+    [
+        ("loss", (-0.1, -0.2, -0.05), "better than the champion (−0.100, 95 % interval −0.200 to −0.050)"),
+        ("loss", (0.1, 0.05, 0.2), "worse than the champion"),
+        ("loss", (0.1, -0.05, 0.2), "not surely better or worse than the champion"),
+        ("roc_auc", (0.1, 0.05, 0.2), "better than the champion"),
+        ("roc_auc", (-0.1, -0.2, -0.05), "worse than the champion"),
+    ],
+)
+def test_the_first_screen_says_better_the_same_or_worse_by_the_metric_that_was_asked_for(
+    records, metric, figures, words
+):
+    told = against(whole(records, "cancer"), metric, *figures)
+    rule = {
+        "rule": "promote.better_by",
+        "held": False,
+        "reason": "its figure is not surely lower",
+        "remedy": "more rows",
+    }
+    screen = first_screen(page_of(told, VERDICT | {"rules": [rule], "metric": metric}))
+    assert words in screen
+    assert "Not promoted: its loss is not surely lower. To change that: more rows." in screen
+    titles = screen[screen.index("model ") :]
+    assert titles.startswith("model ROC AUC log-loss" if metric == "roc_auc" else "model log-loss")
+    for model in ("ensemble", "champion, on 99 rows", "baseline"):
+        assert model in titles
+
+
+def test_without_a_champion_the_ensemble_is_held_against_the_baseline(records):
+    screen = first_screen(page_of(whole(records, "cancer")))
+    assert "than the baseline" in screen
+    assert "Promotion is not yet decided." in screen
+
+
+def test_all_warnings_are_one_list_and_results_stand_before_settings(records):
+    told = whole(records, "cancer")
+    told["evaluation"] |= {
+        "openings": 4,
+        "champion": {"champion": "c", "problem": "the champion predicts another label"},
+    }
+    told["manifest"]["hints"] = [f"hint {number}" for number in range(9)]
+    page = page_of(told)
+    screen = first_screen(page)
+    listed = screen[screen.index("Warnings") :]
+    for words in (
+        "opened in 4 runs",
+        "The champion was not compared: the champion predicts",
+        "hint 0",
+        " more",
+        "hint 8",
+    ):
+        assert words in listed
+    order = [
+        page.index(f'<section id="{name}"') for name in ("test", "champion", "ensemble", "search", "data", "asked")
+    ]
+    assert order == sorted(order)
+
+
+def test_every_rule_is_told_with_what_would_change_it(records):
+    rules = [
+        {"rule": "promote.require.beats", "held": True, "reason": "its loss is surely lower", "remedy": None},
+        {"rule": "promote.better_by", "held": False, "reason": "not surely lower", "remedy": "about 200 test rows"},
+    ]
+    part = section(page_of(whole(records, "cancer"), VERDICT | {"rules": rules}), "champion")
+    assert "promote.require.beats" in part
+    assert "To change that: about 200 test rows" in part
 
 
 def test_missing_numbers_are_a_dash(records):

@@ -49,7 +49,7 @@ def test_the_table_of_results_fits_on_80_columns_members_first(task, metrics):
     )
     out = StringIO()
     Console(file=out, width=80).print(
-        results_table(label, evaluation(rows=359, scores=dict(sorted(scores.items()))), weighed)
+        results_table(label, evaluation(rows=359, scores=dict(sorted(scores.items()))), weighed, "loss")
     )
     lines = out.getvalue().splitlines()
     rows = [line for line in lines if line.startswith("│")]
@@ -60,6 +60,24 @@ def test_the_table_of_results_fits_on_80_columns_members_first(task, metrics):
     assert "–" in rows[0]
     assert all(metric in lines[2] for metric in metrics)
     assert "other" not in lines[2]
+
+
+def test_the_metric_that_was_asked_for_comes_first_with_its_interval():
+    score, loss = Interval(value=0.8123, low=0.71, high=0.91), Interval(value=0.3, low=0.2, high=0.4)
+    scores = {
+        name: {"loss": loss, "pr_auc": score, "accuracy": loss}
+        for name in ("baseline", "average of members", "ensemble")
+    }
+    weighed = Weights.model_construct(members=[], weights={})
+    out = StringIO()
+    Console(file=out, width=80).print(
+        results_table(
+            Label(name="y", task="binary", classes=["no", "yes"]), evaluation(scores=scores), weighed, "pr_auc"
+        )
+    )
+    titles = next(line for line in out.getvalue().splitlines() if "pr_auc" in line)
+    assert titles.index("pr_auc (95 % interval)") < titles.index("loss") < titles.index("accuracy")
+    assert "0.812 (0.71 to 0.91)" in out.getvalue()
 
 
 def test_two_runs_of_one_second_have_folders_of_their_own(tmp_path):
