@@ -160,10 +160,9 @@ def one_split(name: str, x: np.ndarray, y: np.ndarray, truth: np.ndarray | None,
     own, seen, settings = problem(honest), problem(leaked), EnsembleSettings()
     free, limits = Limits(own.members), Limits(settings.max_members)
     ways = {
-        "best single": (np.eye(own.members)[own.values(np.eye(own.members)).argmin()], "arithmetic"),
         **{
             method: (fit(method, own, free, seed), "arithmetic")
-            for method in ("uniform", "nelder_mead", "random_search", "exact", "exact_bagged", "greedy")
+            for method in ("best_single", "uniform", "nelder_mead", "random_search", "exact", "exact_bagged", "greedy")
         },
         "greedy_bagged": (fit("greedy_bagged", own, free, seed), "arithmetic"),
         "greedy_uniform": (fit("greedy_uniform", own, free, seed), "arithmetic"),

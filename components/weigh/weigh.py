@@ -14,6 +14,7 @@ from kep.artifacts.best_epoch import PREDICTIONS, TRAINED_ON, BestEpoch
 from kep.artifacts.weights import Correlation, Member, MethodScore, Weights, WithoutMember
 from kep.components.weigh.weights import (
     AVERAGES,
+    BEST_SINGLE,
     BOOK,
     METHODS,
     OF_METRICS,
@@ -32,10 +33,16 @@ from kep.core.seeds import derive
 from kep.data.ledger import LedgerLine
 from kep.data.schema import Manifest
 from kep.runtime.step import Step, entry
-from kep.stats.metrics import FLOOR, check_defined, directions, problem, problem_of_probabilities, true_class
+from kep.stats.metrics import FLOOR, METRICS, check_defined, directions, problem, problem_of_probabilities, true_class
 
 FEW_ROWS = 200
 """Below this many validation rows fitted weights follow noise; a plain average of chosen members does not."""
+CLEARLY = 3.0
+"""Standard errors of the paired difference beyond which an ensemble is clearly worse than its best candidate alone.
+
+On few rows one candidate often looks the best by luck: with one error the best candidate is taken too often, and costs
+more than it saves (docs/ensembling.md).
+"""
 FOLDS = 5
 OF_ROWS = {"ids", "labels", "weights"}
 """Stored arrays that are the same for every candidate."""
@@ -140,7 +147,7 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
     Weights(
         method=choice.method,
         reason=choice.reason,
-        fitted=choice.method not in AVERAGES,
+        fitted=choice.method not in (*AVERAGES, BEST_SINGLE),
         metric=settings.metric,
         pooling=choice.problem.pooling,
         pooling_reason=choice.pooling_reason,
@@ -345,14 +352,8 @@ def correlation(problem: Problem) -> list[list[float]]:
 def compare(problem: Problem, settings: EnsembleSettings, limits: Limits, seed: int) -> dict[str, Way]:
     """Return the cross-fitted results of the best single candidate and of every method, by name."""
 
-    def single(part: Problem) -> np.ndarray:
-        alone = np.eye(part.members)
-        allowed = np.flatnonzero([limits.allow(one > 0) for one in alone])
-        best: np.ndarray = alone[min(allowed, key=part.values(alone).__getitem__)]
-        return best
-
     names = set(METHODS) if settings.metric == "loss" else {*OF_METRICS, settings.method} - {"auto"}
-    table = {"best single": _cross_fitted(single, problem, seed)}
+    table = {BEST_SINGLE: _cross_fitted(_fitted(BEST_SINGLE, limits, seed), problem, seed)}
     for name in METHODS:
         if name in names:
             table[name] = _cross_fitted(_fitted(name, limits, seed), problem, seed)
@@ -372,6 +373,8 @@ def _choose(table: dict[str, Way], settings: EnsembleSettings, problem: Problem,
 def choose(table: Mapping[str, Way], settings: EnsembleSettings, rows: int) -> tuple[str, str]:
     """Return the method, and why.
 
+    `auto` never takes an ensemble that is clearly worse than its best single candidate.
+
     Args:
         table: Result of `compare`.
         settings: Settings of the ensemble.
@@ -379,11 +382,29 @@ def choose(table: Mapping[str, Way], settings: EnsembleSettings, rows: int) -> t
     """
     if settings.method != "auto":
         return settings.method, "as set"
+    method, reason = _of_many(table, settings, rows)
+    if not _clearly_worse(table[method], table[BEST_SINGLE], settings.metric):
+        return method, reason
+    losses = f"{table[method].loss:.4f} against {table[BEST_SINGLE].loss:.4f}"
+    return BEST_SINGLE, f"the cross-fitted loss of {method} is clearly above that of the best candidate alone, {losses}"
+
+
+def _of_many(table: Mapping[str, Way], settings: EnsembleSettings, rows: int) -> tuple[str, str]:
+    """Return the method that `auto` takes among those of several members, and why."""
     if rows < FEW_ROWS:
         return "greedy_uniform", f"{rows} validation rows are too few to fit weights"
     if settings.metric != "loss":
         return "greedy_bagged", f"{settings.metric} is not convex in the weights"
     return simplest(table)
+
+
+def _clearly_worse(way: Way, single: Way, metric: str) -> bool:
+    """Return whether an ensemble is worse than one candidate beyond doubt, by the metric that it is for, too."""
+    if way.score is not None and single.score is not None and not np.isnan([way.score, single.score]).any():
+        less = METRICS[metric].direction == "min"
+        if (way.score <= single.score) if less else (way.score >= single.score):
+            return False
+    return _surely_above(way, single, CLEARLY)
 
 
 def simplest(table: Mapping[str, Way]) -> tuple[str, str]:
@@ -468,10 +489,10 @@ def _cross_fitted(fit_on: Callable[[Problem], np.ndarray], problem: Problem, see
     return Way(*cross_fitted(fit_on, problem, min(FOLDS, problem.rows), seed))
 
 
-def _surely_above(one: Way, other: Way) -> bool:
-    """Return whether a loss is above another one by more than a standard error of their difference."""
+def _surely_above(one: Way, other: Way, errors: float = 1.0) -> bool:
+    """Return whether a loss is above another one by more than so many standard errors of their difference."""
     difference = one.losses - other.losses
-    return bool(difference.mean() > _error(difference))
+    return bool(difference.mean() > errors * _error(difference))
 
 
 def _error(values: np.ndarray) -> float:

@@ -236,6 +236,14 @@ class Limits:
         return dataclasses.replace(self, latency=latency)
 
 
+def best_single(problem: Problem, limits: Limits) -> np.ndarray:
+    """All weight on the one candidate within the limits with the lowest loss, or the best metric."""
+    alone = np.eye(problem.members)
+    allowed = [number for number, one in enumerate(alone) if limits.allow(one > 0)]
+    best: np.ndarray = alone[min(allowed, key=problem.values(alone).__getitem__)]
+    return best
+
+
 def uniform(problem: Problem, seed: int) -> np.ndarray:
     """The plain average."""
     return np.full(problem.members, 1 / problem.members)
@@ -329,6 +337,8 @@ METHODS: dict[str, Callable[[Problem, int], np.ndarray]] = {
     "random_search": random_search,
 }
 """From the simplest and steadiest to the one that trusts the validation rows most; the last two are the book's."""
+BEST_SINGLE = "best_single"
+"""The method that takes one candidate alone; what ensembles are held against."""
 BOOK = ("nelder_mead", "random_search")
 """Methods that are never chosen automatically: what they find depends on where they give up."""
 AVERAGES = ("uniform", "greedy_uniform")
@@ -340,12 +350,15 @@ OF_METRICS = ("uniform", "greedy_uniform", "greedy_bagged", "greedy")
 def fit(method: str, problem: Problem, limits: Limits, seed: int) -> np.ndarray:
     """Weights of `method` within the limits.
 
-    Where the method's own members are within them, those are the members. Otherwise the members are chosen for the
+    The best single candidate is chosen within them. Where another method's own members are within them, those are the
+    members. Otherwise the members are chosen for the
     lowest loss that is possible within the limits (`members_within`), and the method weighs them again.
 
     Returns:
         float64 [K], non-negative, sums to 1.
     """
+    if method == BEST_SINGLE:
+        return best_single(problem, limits)
     weights = _without_small(method, problem, seed)
     if limits.allow(weights > 0):
         return weights

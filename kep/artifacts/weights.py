@@ -1,8 +1,8 @@
 """Members of the ensemble, their weights, and how the weights were chosen."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, model_validator
 
 from kep.artifacts.study import Candidate
 from kep.core.json_model import Figure, JsonFolder, JsonModel, is_none
@@ -83,6 +83,17 @@ class Weights(JsonFolder):
     """Weight by candidate id; 0 for those left out."""
     members: list[Member]
     """The heaviest first."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_as_a_method(cls, content: Any) -> Any:
+        # Weights of before the best candidate alone was a method spell it with a space.
+        if isinstance(content, dict) and isinstance(methods := content.get("methods"), dict):
+            return {
+                **content,
+                "methods": {name.replace("best single", "best_single"): one for name, one in methods.items()},
+            }
+        return content
 
     @property
     def cross_fitted(self) -> MethodScore:

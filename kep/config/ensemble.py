@@ -12,6 +12,7 @@ class EnsembleSettings(Section):
 
     method: Literal[
         "auto",
+        "best_single",
         "uniform",
         "greedy_uniform",
         "greedy_bagged",
@@ -22,7 +23,8 @@ class EnsembleSettings(Section):
         "random_search",
     ] = "auto"
     """auto: the simplest method whose cross-fitted validation loss is within one standard error of the best; for
-    another metric than the loss, greedy_bagged; below 200 validation rows, greedy_uniform"""
+    another metric than the loss, greedy_bagged; below 200 validation rows, greedy_uniform; and best_single, the one
+    best candidate, where the cross-fitted loss of that ensemble is clearly above it"""
     metric: str = "loss"
     """Metric that the weights optimise: loss (log-loss, or mean squared error for regression), or a metric that
     evaluate reports: accuracy, roc_auc, pr_auc, f1, calibration_error, mae, rmse, r2"""

@@ -70,7 +70,7 @@ def whole(manifest: Manifest, trials: int = 6, candidates: int = 2, epochs: int 
         {"step": step, "role": role, "rows": manifest.roles[role].rows, "fingerprint": "f" * 64, "times": 1}
         for step, role in (("tune", "train"), ("tune", "validation"), ("evaluate", "test"))
     ]
-    methods = {name: {"loss": 0.3, "error": 0.01} for name in ("best single", "uniform", "exact", "uniform, geometric")}
+    methods = {name: {"loss": 0.3, "error": 0.01} for name in ("best_single", "uniform", "exact", "uniform, geometric")}
     step = {"label": "", "seconds": 2.0, "peak_memory_mb": 300.0, "cores": 2, "seed": 0, "started": 0.0, "ledger": []}
     return json.loads(
         json.dumps(

@@ -14,7 +14,7 @@ from kep.report.page import DASH, interval, loss, number
 from kep.report.search import values_text
 from kep.report.sections.words import View, candidate_colours, fine, member_ids, metric_name, places
 
-SINGLE = "best single"
+SINGLE = "best_single"
 
 
 def ensemble(report: Report) -> View:
@@ -90,7 +90,7 @@ def _member(member: TrainedMember, colour: str) -> View:
 
 def _way_name(name: str) -> str:
     """Return the name of a way to weigh, with what an average is over."""
-    averages = {"uniform": "uniform (of all)", "greedy_uniform": "uniform (of chosen)"}
+    averages = {"uniform": "uniform (of all)", "greedy_uniform": "uniform (of chosen)", SINGLE: "best single"}
     way, _, pooling = name.partition(", ")
     return ", ".join(part for part in (averages.get(way, way), pooling) if part)
 

@@ -155,7 +155,8 @@ def test_the_champion_is_the_one_that_the_pointer_names_at_that_moment(records, 
     (none, first), (compared, second) = run(slice(0, 1)), run(slice(1, 2))
     assert (none, first.reason) == (None, "it is the first champion")
     assert compared.champion == str(tmp_path / "champions" / "versions" / first.version)
-    assert compared.difference
+    assert compared.differences["loss"]
+    assert compared.scores["loss"].value is not None
     assert "than the champion's" in second.reason
 
 

@@ -10,7 +10,8 @@ import pytest
 from kep.artifacts.best_epoch import BestEpoch
 from kep.artifacts.weights import Member, Weights
 from kep.components.ingest.ingest import ingest
-from kep.components.weigh.weigh import Way, check, load_predictions, run, simplest, stack
+from kep.components.weigh.weigh import Way, check, choose, compare, load_predictions, run, simplest, stack
+from kep.components.weigh.weights import Limits, Problem, fit
 from kep.config.data import DataSettings
 from kep.config.ensemble import EnsembleSettings
 from kep.core.errors import UserError
@@ -82,7 +83,10 @@ def weights_of(folder: Path) -> Weights:
     return Weights.load(folder)
 
 
-def test_few_rows_get_the_plain_average_of_chosen_members(results, records, tmp_path):
+def test_few_rows_get_the_plain_average_of_chosen_members(records, tmp_path):
+    results = [
+        candidate(tmp_path / f"mlp-00{i}", records, f"mlp-00{i}", noise, i) for i, noise in enumerate((0.6, 0.55))
+    ]
     members = [Member.from_json(item) for item in weigh(results, records, tmp_path / "w", "auto")]
     told = weights_of(tmp_path / "w")
     assert told.method == "greedy_uniform"
@@ -306,3 +310,45 @@ def test_the_simplest_method_within_one_standard_error_wins():
     method, reason = simplest(table)
     assert method == "greedy"
     assert "one standard error" in reason
+
+
+def few_rows(good: float, others: float, rows: int = 60) -> Problem:
+    """One candidate and three others that give their rows' own class about so much probability."""
+    rng = np.random.default_rng(0)
+    given = np.stack([np.clip(rng.normal(p, 0.05, rows), 0.01, 0.999) for p in (good, others, others, others)], axis=-1)
+    return Problem(given[None])
+
+
+@pytest.mark.parametrize(
+    ("good", "others", "limits", "method"),
+    [
+        # A candidate that is far ahead serves alone, where three of them would be forced together.
+        (0.95, 0.5, Limits(8), "best_single"),
+        (0.8, 0.8, Limits(8), "greedy_uniform"),
+        # Within a budget that it does not fit, it is not the best single candidate.
+        (0.95, 0.5, Limits(8, np.array([9.0, 1.0, 1.0, 1.0]), 4.0), "greedy_uniform"),
+    ],
+)
+def test_auto_never_takes_an_ensemble_that_is_clearly_worse_than_its_best_candidate(good, others, limits, method):
+    problem, settings = few_rows(good, others), EnsembleSettings()
+    table = compare(problem, settings, limits, 0)
+    chosen, reason = choose(table, settings, problem.rows)
+    assert chosen == method
+    weights = fit(chosen, problem, limits, 0)
+    assert limits.allow(weights > 0)
+    if method == "best_single":
+        assert weights.tolist() == [1, 0, 0, 0]
+        assert "the cross-fitted loss of greedy_uniform is clearly above that of the best candidate alone" in reason
+
+
+def test_the_best_candidate_alone_can_be_asked_for(results, records, tmp_path):
+    (only,) = [Member.from_json(item) for item in weigh(results, records, tmp_path / "w", "best_single")]
+    assert (only.id, only.weight) == ("mlp-001", 1.0)
+    assert not weights_of(tmp_path / "w").fitted
+
+
+def test_weights_of_before_the_best_candidate_was_a_method_are_read(results, records, tmp_path):
+    weigh(results, records, tmp_path / "w")
+    told = weights_of(tmp_path / "w").model_dump(mode="json")
+    told["methods"]["best single"] = told["methods"].pop("best_single")
+    assert "best_single" in Weights.from_json(json.dumps(told)).methods
