@@ -36,7 +36,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from kep.components.ingest.ingest import ingest
 from kep.components.retrain.retrain import length
-from kep.components.weigh.weigh import choose, choose_pooling, compare
+from kep.components.weigh.weigh import choose, choose_pooling, compare, of_several
 from kep.components.weigh.weights import Limits, Problem, exact, excess, fit, greedy, nelder_mead, random_search
 from kep.config.data import DataSettings
 from kep.config.ensemble import EnsembleSettings
@@ -108,6 +108,25 @@ def generated() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return x, y, special.softmax(special.logsumexp(-squared / (2 * 1.5**2), axis=2), axis=1)
 
 
+def some(x: np.ndarray, y: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return so many rows at random."""
+    chosen = np.random.default_rng(0).permutation(len(y))[:rows]
+    return x[chosen], y[chosen]
+
+
+def circles() -> tuple[np.ndarray, np.ndarray]:
+    """300 rows of two circles, one in the other, beside four columns of noise."""
+    x, y = datasets.make_circles(300, noise=0.08, factor=0.6, random_state=0)
+    return np.hstack([x, np.random.default_rng(0).normal(size=(300, 4))]), y
+
+
+def chessboard() -> tuple[np.ndarray, np.ndarray]:
+    """400 rows whose class is the sign of a product of two of six columns, one in fifty of them wrong."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (400, 6))
+    return x, ((x[:, 0] * x[:, 1] > 0) ^ (rng.random(400) < 0.02)).astype(int)
+
+
 def weights_part(splits: int) -> None:
     sets: dict[str, tuple] = {
         "digits": (*datasets.load_digits(return_X_y=True), None),
@@ -115,6 +134,12 @@ def weights_part(splits: int) -> None:
         "wine": (*datasets.load_wine(return_X_y=True), None),
         "iris": (*datasets.load_iris(return_X_y=True), None),
         "generated": generated(),
+        # Small ones, of which at most 75 rows are for validation.
+        "digits, 200": (*some(*datasets.load_digits(return_X_y=True), 200), None),
+        "breast_cancer, 150": (*some(*datasets.load_breast_cancer(return_X_y=True), 150), None),
+        "generated, 300": (*some(*generated()[:2], 300), None),
+        "circles": (*circles(), None),
+        "chessboard": (*chessboard(), None),
     }
     print(f"### Ways to weigh: test log-loss over {splits} splits, {len(members())} members\n")
     print("In brackets the difference from `auto`, with its 95 % interval; * where that leaves out 0.\n")
@@ -170,6 +195,8 @@ def one_split(name: str, x: np.ndarray, y: np.ndarray, truth: np.ndarray | None,
     table = compare(own, settings, limits, seed)
     method, _ = choose(table, settings, own.rows)
     chosen, _ = choose_pooling(method, own, table, limits, seed)
+    several, _ = of_several(table, settings, own.rows)
+    ways["auto, never one alone"] = (fit(several, own, limits, seed), "arithmetic")
     ways["auto, arithmetic"] = (fit(method, own, limits, seed), "arithmetic")
     ways["auto"] = ways["auto, arithmetic"]
     if chosen != method:

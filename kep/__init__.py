@@ -1,1 +1,56 @@
-"""Pipelines that turn a run file and a data set into an evaluated ensemble of Keras models."""
+"""Pipelines that turn a run file and a data set into an evaluated ensemble of Keras models.
+
+    import kep
+
+    done = kep.run("churn.yaml", search={"max_trials": 6})
+    model = kep.load("churn")
+    model.predict({"months": 3, "plan": "basic"})
+
+Importing this package loads neither TensorFlow nor a client of Google's; the functions do.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kep.delivery.model import Model
+    from kep.engines.local.finished import Finished
+
+__all__ = ["load", "run"]
+
+
+def load(model: str | Path, runs: str | Path = "runs") -> "Model":
+    """Load a champion, or another ensemble.
+
+    Args:
+        model: A run file's name for its champion, a run's folder, a folder of champions, or an ensemble's folder; the
+            latter two also on gs://.
+        runs: Folder of all runs.
+
+    Raises:
+        UserError: There is no such model, or it is damaged.
+    """
+    from kep.delivery.model import Model
+
+    return Model(model, runs)
+
+
+def run(file: str | Path | Mapping[str, Any], runs: str | Path = "runs", **overrides: Any) -> "Finished":
+    """Run the whole pipeline on this machine, as `kep run` does.
+
+    Args:
+        file: A run file, or its content; relative paths in the content start from the working folder.
+        runs: Folder of all runs.
+        overrides: Sections or keys that replace or extend the file's: `seed=3, search={"max_trials": 6}`.
+
+    Returns:
+        The finished run, whether its ensemble was promoted or not.
+
+    Raises:
+        UserError: The run can't start, or a step found a mistake in what was given.
+        RunError: A step failed.
+    """
+    from kep.engines.local.finished import run as run_to_its_end
+
+    return run_to_its_end(file, Path(runs), overrides)

@@ -382,14 +382,14 @@ def choose(table: Mapping[str, Way], settings: EnsembleSettings, rows: int) -> t
     """
     if settings.method != "auto":
         return settings.method, "as set"
-    method, reason = _of_many(table, settings, rows)
+    method, reason = of_several(table, settings, rows)
     if not _clearly_worse(table[method], table[BEST_SINGLE], settings.metric):
         return method, reason
     losses = f"{table[method].loss:.4f} against {table[BEST_SINGLE].loss:.4f}"
     return BEST_SINGLE, f"the cross-fitted loss of {method} is clearly above that of the best candidate alone, {losses}"
 
 
-def _of_many(table: Mapping[str, Way], settings: EnsembleSettings, rows: int) -> tuple[str, str]:
+def of_several(table: Mapping[str, Way], settings: EnsembleSettings, rows: int) -> tuple[str, str]:
     """Return the method that `auto` takes among those of several members, and why."""
     if rows < FEW_ROWS:
         return "greedy_uniform", f"{rows} validation rows are too few to fit weights"

@@ -17,6 +17,9 @@ TINY = {
     "evaluate": {"bootstrap": 100},
 }
 
+DONE = (0, 4)
+"""Exit statuses of a run that ended well: its ensemble serves, or was not promoted."""
+
 
 def write_run(folder: Path, name: str, **sections) -> Path:
     """Writes a run file of tiny trainings; `sections` replace or extend its sections."""

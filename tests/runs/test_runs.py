@@ -23,7 +23,7 @@ from kep.core.errors import UserError
 from kep.engines.local.results import report_export
 from kep.models.ensemble import Ensemble
 from kep.stats.pooling import pool
-from tests.helpers.commands import Run, command, environment, heed_interrupts, kep, write_run
+from tests.helpers.commands import DONE, Run, command, environment, heed_interrupts, kep, write_run
 from tests.helpers.paths import DATA
 
 
@@ -172,7 +172,7 @@ def test_a_changed_setting_runs_what_depends_on_it_alone(churn, tmp_path):
     shutil.copytree(churn.place.parent, runs, symlinks=True)
     file = churn.place.parent.parent / "churn.yaml"
     changed = kep("run", file, "--runs", runs, "--set", "ensemble.method=greedy")
-    assert changed.returncode == 0, changed.stdout
+    assert changed.returncode in DONE, changed.stdout
     for step in ("ingest", "tune", "best_epoch"):
         assert f"{step}: reused" in changed.stdout
     assert "weigh: started" in changed.stdout

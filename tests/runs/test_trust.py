@@ -13,7 +13,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from kep.engines.local.job import Outcome
-from tests.helpers.commands import command, environment, kep, write_run
+from tests.helpers.commands import DONE, command, environment, kep, write_run
 from tests.helpers.paths import DATA
 from tests.helpers.peeking import peeking, seen
 
@@ -33,7 +33,7 @@ def first(tmp_path_factory) -> Path:
     """The folder of a run file and of the runs folder of its only run."""
     folder = tmp_path_factory.mktemp("first")
     done = kep("run", churn(folder), "--runs", folder / "runs")
-    assert done.returncode == 0, done.stdout
+    assert done.returncode in DONE, done.stdout
     return folder
 
 
@@ -48,7 +48,7 @@ def copied(first, tmp_path) -> Path:
 def test_a_family_that_looks_for_test_rows_finds_none(tmp_path):
     file = churn(tmp_path, search=peeking(tmp_path))
     done = kep("run", file, "--runs", tmp_path / "runs")
-    assert done.returncode == 0, done.stdout
+    assert done.returncode in DONE, done.stdout
     assert seen(tmp_path / "runs" / "churn") == []
     compiled = (next((tmp_path / "runs").glob("churn/*/pipeline.yaml"))).read_text()
     assert compiled.count("outputArtifactKey: test") == 1
@@ -61,7 +61,7 @@ def test_a_champion_is_compared_on_rows_that_it_never_saw_whatever_columns_it_kn
     folder = request.getfixturevalue("copied") if named else tmp_path
     for more in ({"exclude": ["region"]},) if named else ({}, {"exclude": ["region"]}):
         done = kep("run", churn(folder, data=data | more), "--runs", folder / "runs")
-        assert done.returncode == 0, done.stdout
+        assert done.returncode in DONE, done.stdout
     folders = sorted((folder / "runs" / "churn").glob("2*"))
     reports = [json.loads((folder / "report.json").read_text()) for folder in folders]
     names = [{column["name"] for column in report["manifest"]["columns"]} for report in reports]
@@ -80,7 +80,7 @@ def test_a_champion_is_compared_on_rows_that_it_never_saw_whatever_columns_it_kn
 @pytest.mark.slow
 def test_a_champion_with_the_other_positive_class_is_compared(copied):
     done = kep("run", churn(copied, data=SOURCE | {"id": "customer", "positive": "no"}), "--runs", copied / "runs")
-    assert done.returncode == 0, done.stdout
+    assert done.returncode in DONE, done.stdout
     report = json.loads((copied / "runs" / "churn" / "latest" / "report.json").read_text())
     assert report["manifest"]["label"]["classes"] == ["yes", "no"]
     champion = report["evaluation"]["champion"]
@@ -95,7 +95,7 @@ def test_openings_of_the_same_test_rows_are_counted(copied):
     openings = []
     for sections in ({"evaluate": {"bootstrap": 200}}, {"retrain": {"epochs": "book"}}):
         done = kep("run", churn(copied, **sections), "--runs", copied / "runs")
-        assert done.returncode == 0, done.stdout
+        assert done.returncode in DONE, done.stdout
         report = json.loads((copied / "runs" / "churn" / "latest" / "report.json").read_text())
         openings.append(report["evaluation"]["openings"])
     assert openings == [1, 2]
@@ -127,7 +127,7 @@ def test_a_run_killed_after_promote_says_again_what_it_said(tmp_path):
         done = kep("run", file, "--runs", tmp_path / "runs")
         if "another run is going on" not in done.stdout or time.monotonic() > time_out:
             break
-    assert done.returncode == 0, done.stdout
+    assert done.returncode in DONE, done.stdout
     assert "Promoted: it is the first champion" in done.stdout
     # And a run of the day after is another one.
     assert (
@@ -143,7 +143,7 @@ def test_a_copy_of_a_runs_folder_is_used_without_the_original(first, copied):
         done = kep("run", first / "churn.yaml", "--runs", copied / "moved")
     finally:
         (first / "away").rename(first / "runs")
-    assert done.returncode == 0, done.stdout
+    assert done.returncode in DONE, done.stdout
     assert "tune: reused from an earlier run" in done.stdout
     assert kep("report", "churn", "--runs", copied / "moved").returncode == 0
     links = [path for path in (copied / "moved").rglob("*") if path.is_symlink()]
@@ -153,7 +153,7 @@ def test_a_copy_of_a_runs_folder_is_used_without_the_original(first, copied):
 
 def test_a_relative_folder_of_champions_lies_beside_the_run_file(copied):
     done = kep("run", churn(copied, promote={"champion": "shared"}).name, "--runs", "runs", folder=copied)
-    assert done.returncode == 0, done.stdout
+    assert done.returncode in DONE, done.stdout
     assert (copied / "shared" / "champion.json").exists()
     assert 'did you mean "shared"' not in done.stdout
 
@@ -164,7 +164,7 @@ def test_rows_count_as_much_as_they_weigh_from_the_search_to_the_report(tmp_path
     both = {"families": ["mlp", "boosted_trees"], "max_trials": 4, "max_epochs": 6, "top_n": 2}
     file = churn(tmp_path, data=SOURCE | {"weight": "balanced"}, search=both, best_epoch={"max_epochs": 6, "seeds": 1})
     done = kep("run", file, "--runs", tmp_path / "runs")
-    assert done.returncode == 0, done.stdout
+    assert done.returncode in DONE, done.stdout
     folder = tmp_path / "runs" / "churn" / "latest"
     report = json.loads((folder / "report.json").read_text())
     artifacts = Outcome.load(folder).artifacts
