@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-tfjs test-containers lint format lock image image-gpu image-tpu sbom compile bench bench-full screenshot clean
+.PHONY: help setup demo test test-slow test-tfjs test-axe test-containers lint format lock image image-gpu image-tpu sbom compile bench bench-full screenshot clean
 
 RUN ?= digits
 UV ?= $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
@@ -37,6 +37,14 @@ tests/tfjs/node_modules: .venv/installed tests/tfjs/package-lock.json
 
 test-tfjs: setup tests/tfjs/node_modules  ## Run what is exported for TensorFlow.js in Node.js; both come from the package indexes
 	PATH=$(CURDIR)/.venv/bin:$$PATH NODE_PATH=$(CURDIR)/tests/tfjs/node_modules .venv/bin/python -m pytest -m tfjs
+
+tests/axe/node_modules: .venv/installed tests/axe/package-lock.json
+	$(UV) sync --locked --extra cpu --extra docker --extra serve --extra edge --group browser --inexact --quiet
+	cd tests/axe && PATH=$(CURDIR)/.venv/bin:$$PATH npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+test-axe: setup tests/axe/node_modules  ## Look for what keeps people from reading the pages, in Chromium with axe-core
+	.venv/bin/python -m pytest -m axe
 
 test-containers: setup image  ## Run the demo pipeline in the images; needs a container engine
 	.venv/bin/python -m pytest -m containers

@@ -43,6 +43,8 @@ CLEARLY = 3.0
 On few rows one candidate often looks the best by luck: with one error the best candidate is taken too often, and costs
 more than it saves (docs/ensembling.md).
 """
+FEWEST_CLEAR = 30
+"""Rows below which nothing is clear: one candidate may be right on all of them, and very wrong on the next."""
 FOLDS = 5
 OF_ROWS = {"ids", "labels", "weights"}
 """Stored arrays that are the same for every candidate."""
@@ -400,6 +402,8 @@ def of_several(table: Mapping[str, Way], settings: EnsembleSettings, rows: int) 
 
 def _clearly_worse(way: Way, single: Way, metric: str) -> bool:
     """Return whether an ensemble is worse than one candidate beyond doubt, by the metric that it is for, too."""
+    if len(way.losses) < FEWEST_CLEAR:
+        return False
     if way.score is not None and single.score is not None and not np.isnan([way.score, single.score]).any():
         less = METRICS[metric].direction == "min"
         if (way.score <= single.score) if less else (way.score >= single.score):
