@@ -14,7 +14,7 @@ from kep.engines.progress import say
 app = typer.Typer()
 
 
-@app.command(epilog="Example: kep predict new.csv --model churn -o predictions.csv")
+@app.command(epilog="Example: kep predict new.csv --model churn --key customer -o predictions.csv")
 def predict(
     data: Annotated[str, typer.Argument(help="A file, folder or glob of raw features, local or gs://.")],
     model: Annotated[
@@ -41,6 +41,10 @@ def predict(
     delimiter: Annotated[
         str | None, typer.Option(help="Between the columns of a CSV file; the run's own where --model names a run.")
     ] = None,
+    keys: Annotated[
+        list[str] | None,
+        typer.Option("--key", metavar="COLUMN", help="A column that names a row, written first; may be repeated."),
+    ] = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """Predict the rows of a file with a run's ensemble, on this machine or where it is served."""
@@ -55,9 +59,9 @@ def predict(
 
         asked = predictor(endpoint, version, project, region, partial(say, console))
     with quiet():
-        from kep.delivery.predict import predict
+        from kep.delivery.predict import Reading, predict
 
-    predict(model, url, data, output, runs, console, asked, delimiter)
+    predict(model, url, data, output, runs, console, asked, Reading(delimiter, keys or []))
 
 
 @app.command(epilog="Example: kep batch new.parquet --model churn --key customer --tasks 4 -o predictions")

@@ -3,19 +3,22 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
+from kep.components.predict.plan import prediction_columns
 from kep.components.predict.predict import as_table
 from kep.components.predict.read import chunk_rows, chunks, open_for
 from kep.config.data import DataSettings
@@ -34,6 +37,19 @@ if TYPE_CHECKING:
 ENDINGS = (".csv", ".parquet", ".jsonl")
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How a source of rows to predict is read.
+
+    Attributes:
+        delimiter: Between the columns of a CSV file; that of the run where its folder is known, else a comma.
+        keys: Columns that name a row, written before its prediction.
+    """
+
+    delimiter: str | None = None
+    keys: Sequence[str] = ()
+
+
 def predict(
     model: str | None,
     url: str | None,
@@ -42,11 +58,12 @@ def predict(
     runs: Path,
     console: Console,
     endpoint: "Predictor | None" = None,
-    delimiter: str | None = None,
+    reading: Reading = Reading(),
 ) -> None:
     """Predicts every row of `data` and writes one row for each, in the same order.
 
-    The file has `prediction` (the most probable class, or the number) and for classes `probability_CLASS` of each.
+    The file has the key columns, `prediction` (the most probable class, or the number) and for classes
+    `probability_CLASS` of each.
 
     Args:
         model: A run's name or folder, a folder of champions, or an ensemble's folder, the latter two also on gs://.
@@ -56,7 +73,7 @@ def predict(
         runs: Folder of all runs.
         console: Where to say how far it is.
         endpoint: Of Vertex AI. Of the three, one is given, and the others are None.
-        delimiter: Between the columns of a CSV file; that of the run where its folder is known, else a comma.
+        reading: How to read the source.
 
     Raises:
         UserError: There is no such model, or the data lack a column or hold something else.
@@ -72,27 +89,49 @@ def predict(
             own = _local(model, runs, stack)
         else:
             own = _remote(endpoint, endpoint) if endpoint else _remote(Remote(url or ""), url)
-        settings = own.settings if delimiter is None else own.settings.model_copy(update={"delimiter": delimiter})
-        started, rows, unknown = time.perf_counter(), 0, _Unknown([one for one in own.columns if one.vocabulary])
+        settings = own.settings
+        if reading.delimiter is not None:
+            settings = settings.model_copy(update={"delimiter": reading.delimiter})
+        _check_keys(reading.keys, own.label)
+        rows, unknown = 0, _Unknown([one for one in own.columns if one.vocabulary])
         shown = [TextColumn("{task.completed:,} rows"), SpinnerColumn()]
         with Progress(*shown, console=console, transient=True) as progress:
             task = progress.add_task("")
 
             def predicted() -> Iterator[pa.Table]:
                 nonlocal rows
-                for table in batches(data, settings, own.columns, own.most):
-                    unknown.add(table)
-                    done = as_table(own.label, own.predict(table))
+                for table in batches(data, settings, own.columns, own.most, reading.keys):
+                    features = {column.name: table[column.name] for column in own.columns}
+                    unknown.add(features)
+                    done = as_table(own.label, own.predict(features))
+                    for place, key in enumerate(reading.keys):
+                        done = done.add_column(place, key, plain(table[key]))
                     yield done
                     rows += done.num_rows
                     progress.update(task, completed=rows)
 
-            empty = as_table(own.label, np.empty((0, len(own.label.classes or [0]))))
-            write_file(output, lambda path: _write(path, output.suffix, empty.schema, predicted()))
-    seconds = time.perf_counter() - started
+            # The first rows say of which type the keys are.
+            parts = predicted()
+            first = next(parts, as_table(own.label, np.empty((0, len(own.label.classes or [0])))))
+            write_file(output, lambda path: _write(path, output.suffix, first.schema, chain([first], parts)))
+    # Loading TensorFlow and the model is most of the time of few rows.
+    seconds = time.time() - psutil.Process().create_time()
     for note in unknown.notes(rows):
         console.print(note, soft_wrap=True)
     console.print(f"wrote {output}: {rows:,} rows in {seconds:.1f} s, by {own.name}", soft_wrap=True)
+
+
+def _check_keys(keys: Sequence[str], label: Label) -> None:
+    """Refuse key columns that the predictions would have twice.
+
+    Raises:
+        UserError: With the first one.
+    """
+    for key in keys:
+        if key in prediction_columns(label):
+            raise UserError(f'--key: the predictions have a column "{key}" of their own; rename it in the source')
+    if twice := next((key for key, number in Counter(keys).items() if number > 1), None):
+        raise UserError(f'--key: "{twice}" is given twice; give each column once')
 
 
 MANY_UNKNOWN = 0.05
@@ -163,7 +202,7 @@ def _remote(served: "Remote | Predictor", name: object) -> _Predictor:
 
 
 def batches(
-    data: str, settings: DataSettings, columns: list[Column], most: int | None = None
+    data: str, settings: DataSettings, columns: list[Column], most: int | None = None, keys: Sequence[str] = ()
 ) -> Iterator[dict[str, pa.Array]]:
     """The raw feature columns of a source by name, some rows at a time, in order.
 
@@ -172,13 +211,18 @@ def batches(
         settings: How the run that made the model read its data.
         columns: What the model was trained on.
         most: Rows at a time; as many as `kep batch` predicts at once when not given.
+        keys: Further columns.
 
     Raises:
         UserError: The source can't be read, or lacks a column.
     """
     with scratch_folder() as scratch:
         source = open_for(columns, settings.model_copy(update={"source": data}), scratch)
-        yield from chunks(source, [column.name for column in columns], most or chunk_rows(columns))
+        for key in keys:
+            if key not in source.names or key in (source.images or {}):
+                raise UserError(f'--key: column "{key}" is not in {source.description}{nearest(key, source.names)}')
+        names = dict.fromkeys([*(column.name for column in columns), *keys])
+        yield from chunks(source, list(names), most or chunk_rows(columns))
 
 
 def _write(path: Path, ending: str, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:

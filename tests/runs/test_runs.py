@@ -115,12 +115,16 @@ def test_a_file_is_predicted_row_by_row_in_order(churn, tmp_path, ending):
     rows = pyarrow.csv.read_csv(DATA / "churn.csv").slice(0, 50)
     pyarrow.csv.write_csv(rows.drop_columns(["churned"]), tmp_path / "new.csv")
     runs, output = churn.place.parent, tmp_path / f"out.{ending}"
-    done = kep("predict", tmp_path / "new.csv", "--model", "churn", "--runs", runs, "-o", output)
+    keys = ("--key", "customer", "--key", "region") if ending == "csv" else ()
+    done = kep("predict", tmp_path / "new.csv", "--model", "churn", "--runs", runs, "-o", output, *keys)
     assert done.returncode == 0, done.stdout
-    assert "50 rows" in done.stdout
+    # One line, without TensorFlow's greetings.
+    assert re.fullmatch(r"wrote \S+: 50 rows in [\d.]+ s, by \S+\n", done.stdout), done.stdout
     reader = {"csv": pyarrow.csv.read_csv, "parquet": pq.read_table, "jsonl": pyarrow.json.read_json}[ending]
     told = reader(output)
-    assert told.column_names == ["prediction", "probability_no", "probability_yes"]
+    named = ["customer", "region"] if keys else []
+    assert told.column_names == [*named, "prediction", "probability_no", "probability_yes"]
+    assert all(told[name].to_pylist() == rows[name].to_pylist() for name in named)
     expected = Ensemble(churn.folder / "ensemble").predict({name: rows[name] for name in rows.column_names[:-1]})
     np.testing.assert_allclose(np.stack([told[f"probability_{c}"] for c in ("no", "yes")], axis=1), expected, atol=1e-6)
     assert told["prediction"].to_pylist() == ["yes" if yes > no else "no" for no, yes in expected]
@@ -141,6 +145,7 @@ def test_what_can_not_be_predicted_is_one_sentence_and_leaves_nothing(churn, tmp
     assert 'column "months" is missing' in refused("--model", "churn")
     assert 'did you mean "month"?' in refused("--model", churn.folder / "ensemble")
     assert "no finished run chrn" in refused("--model", "chrn")
+    assert 'the predictions have a column "prediction"' in refused("--model", "churn", "--key", "prediction")
     assert "must end in .csv, .parquet, .jsonl" in refused("--model", "churn", "-o", tmp_path / "out.xlsx")
 
 
