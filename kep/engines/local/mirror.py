@@ -19,6 +19,8 @@ HERE = Path("runs") / ".gs"
 _ADDRESS = ".address"
 """File of such a folder: where its runs are."""
 _LATEST = "latest.json"
+_RECORDS = {"run.json", "job.json", "outcome.json", "verdict.json", "events.jsonl", "evaluation.json", "report.html"}
+"""Files that tell of a run in a list."""
 _WHERE = "--runs"
 _BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]+(/[^/]+)*")
 
@@ -120,6 +122,21 @@ def pull(name: str, runs: Path) -> None:
         blobs = objects.find(f"{address}/{name}/{folder}", None, _WHERE)
         objects.download({blob.name.removeprefix(prefix): blob for blob in blobs}, runs / name, _WHERE)
     link(runs / name / "latest", Path(latest))
+
+
+def pull_records(runs: Path) -> None:
+    """Bring the small files that tell of each run in a folder that is a copy; nothing is done in another.
+
+    Raises:
+        UserError: They can't be read.
+    """
+    if (address := address_of(runs)) is None:
+        return
+    from kep.google import objects
+
+    prefix = f"{address.removeprefix('gs://').partition('/')[2]}/".lstrip("/")
+    blobs = objects.find(f"{address}/", lambda name: name.rpartition("/")[2] in _RECORDS, _WHERE)
+    objects.download({blob.name.removeprefix(prefix): blob for blob in blobs}, runs, _WHERE)
 
 
 def _latest(address: str, name: str) -> str | None:

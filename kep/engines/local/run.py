@@ -26,6 +26,7 @@ from kep.engines.local import mirror
 from kep.engines.local import runner as local
 from kep.engines.local.docker import Containers, image_ids, sources
 from kep.engines.local.ending import Ending
+from kep.engines.local.history import NOT_PROMOTED
 from kep.engines.local.job import Job, Outcome
 from kep.engines.local.results import finish, results_table
 from kep.engines.preflight import devices, survey
@@ -37,9 +38,6 @@ from kep.pipelines.images import LOCAL
 from kep.pipelines.parameters import arguments, check_path, codes, located, versions, whole_code, with_champion
 from kep.pipelines.steps import STEPS
 from kep.storage import champions
-
-NOT_PROMOTED = 4
-"""Exit status of a run that ended well and whose ensemble does not serve: whoever schedules runs can tell."""
 
 
 def run(
