@@ -129,3 +129,22 @@ def report(
     print(path)
     if browser:
         webbrowser.open(path.as_uri())
+
+
+@app.command(epilog="Example: kep compare churn@previous churn -o compare.html")
+def compare(
+    old: Annotated[
+        str,
+        typer.Argument(
+            metavar="A",
+            help="The older run: its folder, a name for its latest, NAME/RUN, NAME@previous, NAME@champion.",
+        ),
+    ],
+    new: Annotated[str, typer.Argument(metavar="B", help="The newer run, in the same words.")],
+    runs: Runs = Path("runs"),
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write a page, too.")] = None,
+) -> None:
+    """Say what differs between two runs, and whether the newer one is better on the test rows of both."""
+    from kep.engines.local.compare import compare_runs
+
+    compare_runs(old, new, runs, output, console)
