@@ -116,16 +116,26 @@ def tensorboard(
 
 @app.command(epilog="Example: kep report digits --open")
 def report(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, or the name in its run file.")],
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="The folder of a run, or the name in its run file; none for the index."),
+    ] = None,
     runs: Runs = Path("runs"),
     browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
-    """Print the path of a run's report."""
+    """Print the path of a run's report, or of the index of all runs."""
     import webbrowser
 
-    from kep.engines.local.run import find
+    if name is None:
+        from kep.engines.local.index import write_index
+        from kep.engines.local.mirror import pull_records
 
-    path = (find(name, runs) / "report.html").resolve()
+        pull_records(runs)
+        path = write_index(runs).resolve()
+    else:
+        from kep.engines.local.run import find
+
+        path = (find(name, runs) / "report.html").resolve()
     print(path)
     if browser:
         webbrowser.open(path.as_uri())

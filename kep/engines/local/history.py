@@ -134,9 +134,9 @@ def history(runs: Path, name: str | None = None, limit: int | None = None) -> li
         name: Name of a run file, for its runs alone.
         limit: Most runs.
     """
-    folders = sorted(_folders(runs, name), key=lambda folder: (folder.name, folder.parent.name), reverse=True)
+    found = sorted(folders(runs, name), key=lambda folder: (folder.name, folder.parent.name), reverse=True)
     serving = Serving(runs)
-    return [_read(folder, serving) for folder in folders[:limit]]
+    return [_read(folder, serving) for folder in found[:limit]]
 
 
 def find_run(name: str, runs: Path) -> LocalRun:
@@ -145,12 +145,12 @@ def find_run(name: str, runs: Path) -> LocalRun:
     Raises:
         UserError: There is none.
     """
-    folders = [path for path in (Path(name), runs / name) if (path / EVENTS_FILE).is_file()]
-    folders += sorted(_folders(runs, name), reverse=True) if "/" not in name else []
-    if not folders:
-        known = sorted({folder.parent.name for folder in _folders(runs)})
+    found = [path for path in (Path(name), runs / name) if (path / EVENTS_FILE).is_file()]
+    found += sorted(folders(runs, name), reverse=True) if "/" not in name else []
+    if not found:
+        known = sorted({folder.parent.name for folder in folders(runs)})
         raise UserError(f"there is no run {name} in {runs}{nearest(name, known)}; `kep runs` lists them")
-    return _read(folders[0].resolve(), Serving(runs))
+    return _read(found[0].resolve(), Serving(runs))
 
 
 def status(run: LocalRun, console: Console) -> int:
@@ -168,7 +168,7 @@ def status(run: LocalRun, console: Console) -> int:
     return run.status
 
 
-def _folders(runs: Path, name: str | None = None) -> list[Path]:
+def folders(runs: Path, name: str | None = None) -> list[Path]:
     """Return the folders of runs, whatever became of them."""
     names = [runs / name] if name else [path for path in runs.glob("[!.]*") if path.name not in RESERVED]
     return [path for root in names for path in root.glob("[0-9]*-[0-9]*") if path.is_dir() and not path.is_symlink()]
@@ -192,13 +192,13 @@ def _read(folder: Path, serving: Serving) -> LocalRun:
             return replace(run, state=state)
         problem = f"{failure.name} failed: {failure.message}" if failure.name else failure.message
         return replace(run, state=state, problem=problem, user=failure.user)
-    except (UserError, OSError, ValueError) as error:
+    except (UserError, OSError, ValueError, KeyError) as error:
         return LocalRun(name, folder, "damaged", problem=str(error))
 
 
 def _ended(folder: Path, events: list[Event]) -> tuple[State, Event | None]:
     """Return the state of a run without a report, and the event that says why it failed."""
-    newest = max(path.name for path in _folders(folder.parents[1], folder.parent.name))
+    newest = max(path.name for path in folders(folder.parents[1], folder.parent.name))
     if folder.name == newest and _is_held(folder.parent):
         return "under way", None
     failure = _view(events, Console(quiet=True)).failure

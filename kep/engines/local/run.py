@@ -27,6 +27,7 @@ from kep.engines.local import runner as local
 from kep.engines.local.docker import Containers, image_ids, sources
 from kep.engines.local.ending import Ending
 from kep.engines.local.history import NOT_PROMOTED
+from kep.engines.local.index import refresh_index
 from kep.engines.local.job import Job, Outcome
 from kep.engines.local.results import finish, results_table
 from kep.engines.preflight import devices, survey
@@ -92,23 +93,27 @@ def run(
     if Location(champion).is_local:
         champions.check_writable(champion)
     _note_champion(settings, base, console)
-    with place.locked():
-        if again_from:
-            place.forget(again_from)
-        else:
-            given |= _as_interrupted(place, given)
-        folder = new_folder(place.root)
-        record(settings, base, given, images).save(folder)
-        containers = _containers(folder, place, settings, base, given) if images else None
-        compile_training(folder / "pipeline.yaml", given, LOCAL if images else None)
-        started = time.time()
-        status = execute(folder, place, given, console, containers=containers)
-        if not status:
-            verdict = _finish(folder, place, console, time.time() - started)
-            status = 0 if verdict.serves else NOT_PROMOTED
-            if there := mirror.push(folder, runs):
-                console.print(f"uploaded to {there}", soft_wrap=True)
-        return status
+    try:
+        with place.locked():
+            if again_from:
+                place.forget(again_from)
+            else:
+                given |= _as_interrupted(place, given)
+            folder = new_folder(place.root)
+            record(settings, base, given, images).save(folder)
+            containers = _containers(folder, place, settings, base, given) if images else None
+            compile_training(folder / "pipeline.yaml", given, LOCAL if images else None)
+            started = time.time()
+            status = execute(folder, place, given, console, containers=containers)
+            if not status:
+                verdict = _finish(folder, place, console, time.time() - started)
+                status = 0 if verdict.serves else NOT_PROMOTED
+                if there := mirror.push(folder, runs):
+                    console.print(f"uploaded to {there}", soft_wrap=True)
+            return status
+    finally:
+        # The lock is free: this run is under way no more.
+        refresh_index(runs, console)
 
 
 def _as_interrupted(place: local.RunsFolder, given: Mapping[str, Any]) -> dict[str, str]:
