@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import keras_tuner
 
-from kep.artifacts.study import Candidate, Goal, Study
+from kep.artifacts.study import Candidate, Goal, SearchedData, Study
 from kep.artifacts.trials import Hyperparameter, Trial, TrialStore, merged
 from kep.components.tune import candidates
 from kep.components.tune.execute import Executor
@@ -16,6 +16,7 @@ from kep.components.tune.pool import Pool
 from kep.components.tune.rounds import gather, load_spaces
 from kep.components.tune.search import Plan, Search, spaces
 from kep.components.tune.summary import write_summary
+from kep.components.tune.taken import take
 from kep.config.hardware import TrialHardware
 from kep.config.search import SearchSettings
 from kep.core.errors import UserError
@@ -75,6 +76,8 @@ def run(
     data = step.open(records)
     label = data.manifest.label
     settings = load(config, label.task)
+    if settings.from_run is not None:
+        return take(step, settings.from_run, data.manifest, [spec["name"] for spec in specs(families, data.manifest)])
     train, validation = data.open("train"), data.open("validation")
     check_defined("search.objective", settings.objective.name, label.task, validation.labels)
     device = TrialHardware.model_validate_json(hardware)
@@ -100,6 +103,7 @@ def run(
     fresh = derive(step.seed, "corrected")
     corrected = candidates.corrected_loss(done.store, whole, truth, fresh)
     study = _study(identity, settings, done, whole, corrected, chosen)
+    study = study.model_copy(update={"data": SearchedData.of(data.manifest)})
     study.save(step.out)
     write_summary(step.out)
     return [candidate.to_json() for candidate in study.candidates]

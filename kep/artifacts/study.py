@@ -5,7 +5,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from kep.artifacts.trials import Hyperparameter, Hyperparameters, Order, Unit
-from kep.core.json_model import Figure, JsonFile, JsonModel
+from kep.config.search import EarlierSearch
+from kep.core.json_model import Figure, JsonFile, JsonModel, is_none
+from kep.data.schema import Manifest
 
 Direction = Literal["min", "max"]
 
@@ -59,6 +61,24 @@ class Round(JsonFile):
     """In the order of the families' turns."""
 
 
+class SearchedData(JsonModel):
+    """What a search was for."""
+
+    task: str
+    """Task of the label."""
+    classes: list[str]
+    """Its classes as texts, sorted; empty for a regression."""
+    records: str
+    """Fingerprint of the records."""
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "SearchedData":
+        """Return it for the records of a manifest."""
+        label = manifest.label
+        classes = sorted(str(name) for name in label.classes or [])
+        return cls(task=label.task, classes=classes, records=manifest.fingerprint)
+
+
 class Study(JsonFile):
     """Result of a search."""
 
@@ -83,6 +103,10 @@ class Study(JsonFile):
     corrected_loss: Figure
     """The same, corrected for having been picked by the rows that score it."""
     candidates: list[Candidate] = Field(default_factory=list)
+    data: SearchedData | None = Field(default=None, exclude_if=is_none)
+    """None in studies of before it was noted."""
+    origin: EarlierSearch | None = Field(default=None, exclude_if=is_none)
+    """The search that this study is a copy of; None for one of its own."""
 
     @property
     def chosen(self) -> set[int]:

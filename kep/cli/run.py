@@ -59,15 +59,22 @@ def compile(
     overrides: Overrides = None,
     target: Annotated[AnyTarget, typer.Option(help="Where it will run; the cloud takes images by digest.")] = "local",
     images: Annotated[Path, typer.Option(help="The lock of the images, for vertex and kubeflow.")] = LOCK,
+    runs: Runs = Path("runs"),
 ) -> None:
     """Compile the pipeline to the YAML that Kubeflow Pipelines and Vertex AI take."""
     from kep.config.run_file import load
+    from kep.engines import earlier as searches
+    from kep.engines.local import earlier
     from kep.pipelines.compile import compile_training
     from kep.pipelines.images import locked, with_server
     from kep.pipelines.machines import on_kubernetes
     from kep.pipelines.parameters import arguments
 
     settings = load(file, overrides)
+    if target == "local":
+        settings = earlier.resolved(settings, file.parent, runs)
+    else:
+        settings = searches.resolved(settings, file.parent, searches.in_cloud)
     defaults = arguments(settings, file.parent, Path("champions"))
     if target == "local":
         compile_training(output, defaults)
@@ -133,7 +140,7 @@ def report(
         pull_records(runs)
         path = write_index(runs).resolve()
     else:
-        from kep.engines.local.run import find
+        from kep.engines.local.finding import find
 
         path = (find(name, runs) / "report.html").resolve()
     print(path)

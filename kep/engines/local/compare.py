@@ -9,8 +9,8 @@ from kep.artifacts.report import Report
 from kep.core.errors import UserError
 from kep.core.files import write_file
 from kep.engines.local.artifacts import Artifacts
+from kep.engines.local.finding import find
 from kep.engines.local.history import history
-from kep.engines.local.run import find
 from kep.engines.progress import lay_out, say
 from kep.report.comparison import Change, Comparison, Side, compare, render
 

@@ -17,6 +17,7 @@ from kep.artifacts.event import Event
 from kep.artifacts.run import RunRecord
 from kep.artifacts.verdict import Verdict
 from kep.config.run_file import RunFile
+from kep.config.search import EarlierSearch
 from kep.core.errors import UserError, nearest
 from kep.core.files import link
 from kep.core.location import Location
@@ -25,6 +26,7 @@ from kep.data.sources.fingerprint import fingerprint, size
 from kep.engines.local import mirror
 from kep.engines.local import runner as local
 from kep.engines.local.docker import Containers, image_ids, sources
+from kep.engines.local.earlier import resolved
 from kep.engines.local.ending import Ending
 from kep.engines.local.history import NOT_PROMOTED
 from kep.engines.local.index import refresh_index
@@ -74,6 +76,7 @@ def run(
     from kep.pipelines.compile import compile_training
 
     address = mirror.checked_address(runs, settings.name)
+    settings = resolved(settings, base, runs)
     families = travelling(settings.search.families, base)
     if runner == "subprocess" and not isinstance(families, str):
         check_packages(families)
@@ -194,10 +197,24 @@ def _containers(
         events=str((folder / local.EVENTS_FILE).absolute()),
         store=str(place.store.absolute()),
         writable=[str(place.work.absolute()), str(Path(champion).absolute())],
-        readable=sources(located(settings.data, base)),
+        readable=[*sources(located(settings.data, base)), *_study(settings)],
     )
     containers.prepare()
     return containers
+
+
+def _study(settings: RunFile) -> list[str]:
+    """Return the folder of the earlier search that the candidates come from, for containers.
+
+    Raises:
+        UserError: It is on gs://, which containers without a network don't reach.
+    """
+    given = settings.search.from_run
+    if not isinstance(given, EarlierSearch):
+        return []
+    if Location(given.study).is_cloud:
+        raise UserError(f"search.from: {given.study} can't be read by containers without a network; copy it here first")
+    return [given.study]
 
 
 def _note_champion(settings: RunFile, base: Path, console: Console) -> None:
@@ -257,26 +274,6 @@ def like(folder: Path, console: Console) -> tuple[RunFile, Path]:
         if before != now:
             console.print(f"note: {words} changed since {folder.name}; the results can differ")
     return settings, base
-
-
-def find(name: str, runs: Path) -> Path:
-    """The folder of a finished run: a path, or the name of a run file for its latest run.
-
-    Raises:
-        UserError: There is no such run.
-    """
-    if not (Path(name) / "report.html").is_file():
-        mirror.pull(name, runs)
-    for folder in (Path(name), runs / name / "latest", runs / name):
-        if (folder / "report.html").is_file():
-            return folder
-    for folder in (Path(name), runs / name):
-        logs = sorted([*folder.glob("log.txt"), *folder.glob("*/log.txt")])
-        if logs:
-            raise UserError(f"{logs[-1].parent} has not finished, so it has no report; its log is {logs[-1]}")
-    known = sorted(path.parent.name for path in runs.glob("*/latest")) if runs.is_dir() else []
-    finished = f"; finished runs: {', '.join(known)}" if known else "; no run has finished yet"
-    raise UserError(f"no finished run {name} in {runs}{finished}")
 
 
 def _explain(failure: Event | None, cause: str | None, folder: Path, console: Console) -> int:

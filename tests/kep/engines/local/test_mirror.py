@@ -9,8 +9,8 @@ from kep.core.errors import UserError
 from kep.core.files import read_json
 from kep.engines.local import mirror
 from kep.engines.local.artifacts import Artifacts
+from kep.engines.local.finding import find
 from kep.engines.local.history import history
-from kep.engines.local.run import find
 from tests.helpers.commands import kep, write_run
 from tests.helpers.paths import DATA
 from tests.helpers.runs import done
