@@ -36,6 +36,10 @@ def opened(study: str, where: str) -> Iterator[Path]:
         yield scratch
 
 
+CANDIDATES, RECORDS = "search.from", "search.warm_start"
+"""Keys of the run file that name an earlier search: for its candidates, or for its records."""
+
+
 def described(folder: Path, run: str, study: str, where: str) -> EarlierSearch:
     """Return what a run file names of a study, once its files are read.
 
@@ -62,7 +66,7 @@ def described(folder: Path, run: str, study: str, where: str) -> EarlierSearch:
         digest=_digest(folder),
         task=found.data.task,
         classes=found.data.classes,
-        families=sorted({candidate.family for candidate in found.candidates}),
+        families=sorted(found.spaces if where == RECORDS else {candidate.family for candidate in found.candidates}),
     )
 
 
@@ -110,7 +114,7 @@ def check_families(earlier: EarlierSearch, names: list[str], where: str) -> None
     """
     if missing := [name for name in earlier.families if name not in names]:
         raise UserError(
-            f"{where}: {earlier.run} has candidates of {missing[0]}, which is not in search.families "
+            f"{where}: {earlier.run} searched {missing[0]}, which is not in search.families "
             f"({', '.join(names)}); add it, or name another run"
         )
 

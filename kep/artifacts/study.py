@@ -70,13 +70,15 @@ class SearchedData(JsonModel):
     """Its classes as texts, sorted; empty for a regression."""
     records: str
     """Fingerprint of the records."""
+    code: dict[str, str] = Field(default_factory=dict)
+    """Hash of what each family is made from, by name."""
 
     @classmethod
-    def of(cls, manifest: Manifest) -> "SearchedData":
-        """Return it for the records of a manifest."""
+    def of(cls, manifest: Manifest, code: dict[str, str]) -> "SearchedData":
+        """Return it for the records of a manifest, and families with this code."""
         label = manifest.label
         classes = sorted(str(name) for name in label.classes or [])
-        return cls(task=label.task, classes=classes, records=manifest.fingerprint)
+        return cls(task=label.task, classes=classes, records=manifest.fingerprint, code=code)
 
 
 class Study(JsonFile):
@@ -107,6 +109,8 @@ class Study(JsonFile):
     """None in studies of before it was noted."""
     origin: EarlierSearch | None = Field(default=None, exclude_if=is_none)
     """The search that this study is a copy of; None for one of its own."""
+    warm: EarlierSearch | None = Field(default=None, exclude_if=is_none)
+    """The search whose records this one began with; None for one that began with none."""
 
     @property
     def chosen(self) -> set[int]:

@@ -57,7 +57,7 @@ class EarlierSearch(Section):
     classes: list[str]
     """Classes of its label as texts, sorted; empty for a regression."""
     families: list[str]
-    """Families of its candidates."""
+    """Families of what is used of it."""
 
 
 class SearchSettings(Section):
@@ -71,6 +71,9 @@ class SearchSettings(Section):
     from_run: Annotated[str | EarlierSearch | None, Field(alias="from", exclude_if=lambda given: given is None)] = None
     """Search once, retrain often: takes the candidates of an earlier run and trains no trial. The name of a run file
     for its latest run, the folder of a run, or gs://BUCKET/runs/NAME."""
+    warm_start: Annotated[str | EarlierSearch | None, Field(exclude_if=lambda given: given is None)] = None
+    """Begins with the trials of an earlier run, named as in from: they inform the suggestions, and the best of them are
+    trained first on today's rows. Where the rows are the same, they count as they are."""
     tuner: Literal["bayesian", "random", "grid", "hyperband", "evolution", "vizier"] = "bayesian"
     """bayesian (Gaussian process) | random | grid | hyperband (many short trainings, the best ones longer) |
     evolution (the better ones of the latest trials, changed a little) | vizier (Vertex AI's service)"""
@@ -138,6 +141,14 @@ class SearchSettings(Section):
     def _earlier(self) -> Self:
         if self.from_run is not None and self.rounds is not None:
             raise ValueError('"from" trains no trial, so rounds have nothing to do; remove one of them')
+        if self.warm_start is None:
+            return self
+        if self.from_run is not None:
+            raise ValueError('"from" trains no trial, so "warm_start" has nothing to begin; remove one of them')
+        if self.rounds is not None:
+            raise ValueError('"warm_start" is for a search in one task; remove rounds')
+        if self.tuner not in ("bayesian", "random", "evolution"):
+            raise ValueError(f'"warm_start" has no meaning with tuner: {self.tuner}; use bayesian, random or evolution')
         return self
 
     @property

@@ -233,6 +233,8 @@ def _work(settings: RunFile, seen: Inspection, families: list[str], runs: Path) 
     words = ", ".join(f"{step} {count}" for step, count in counts.items())
     if isinstance(earlier := settings.search.from_run, EarlierSearch):
         table.add_row("candidates", f"those of {earlier.run}; no trial is trained (study {earlier.digest[:12]})")
+    if isinstance(earlier := settings.search.warm_start, EarlierSearch):
+        table.add_row("search", f"begins with the trials of {earlier.run} (study {earlier.digest[:12]})")
     table.add_row("trainings", f"at most {sum(counts.values())} ({words})")
     for step, words in devices(settings).items():
         trees = "; boosted_trees: single" if "boosted_trees" in families and not words.startswith("single") else ""

@@ -14,7 +14,7 @@ from kep.engines.local.finding import find
 
 
 def resolved(settings: RunFile, base: Path, runs: Path) -> RunFile:
-    """Return the run file with the study that `search.from` means; arguments and errors as of `kep.engines.earlier`.
+    """Return the run file with the studies that its search names; arguments and errors as of `kep.engines.earlier`.
 
     Args:
         settings: The run file.
@@ -22,18 +22,18 @@ def resolved(settings: RunFile, base: Path, runs: Path) -> RunFile:
         runs: Folder of all runs, which names mean the latest run of.
     """
 
-    def of_name(name: str) -> EarlierSearch:
+    def of_name(name: str, where: str) -> EarlierSearch:
         if Location(name).is_cloud:
-            return searches.in_cloud(name)
-        study, run = _study(name, base, runs)
+            return searches.in_cloud(name, where)
+        study, run = _study(name, base, runs, where)
         # One path for one study, whatever links lead to it.
         place = study.resolve()
-        return earlier.described(place, run, str(place), searches.FROM)
+        return earlier.described(place, run, str(place), where)
 
     return searches.resolved(settings, base, of_name)
 
 
-def _study(name: str, base: Path, runs: Path) -> tuple[Path, str]:
+def _study(name: str, base: Path, runs: Path, where: str) -> tuple[Path, str]:
     """Return the folder of the study of a run, and the run's name."""
     for folder in (Path(name), base / name):
         if (folder / Study.FILE).is_file():
@@ -43,4 +43,4 @@ def _study(name: str, base: Path, runs: Path) -> tuple[Path, str]:
         run = find(str(given) if (given / "report.html").is_file() else name, runs).resolve()
         return Artifacts(run).study(), f"{run.parent.name}/{run.name}"
     except UserError as error:
-        raise UserError(f"{searches.FROM}: {error}") from error
+        raise UserError(f"{where}: {error}") from error

@@ -17,12 +17,12 @@ from kep.artifacts.event import Event
 from kep.artifacts.run import RunRecord
 from kep.artifacts.verdict import Verdict
 from kep.config.run_file import RunFile
-from kep.config.search import EarlierSearch
 from kep.core.errors import UserError, nearest
 from kep.core.files import link
 from kep.core.location import Location
 from kep.core.versions import revision
 from kep.data.sources.fingerprint import fingerprint, size
+from kep.engines.earlier import named
 from kep.engines.local import mirror
 from kep.engines.local import runner as local
 from kep.engines.local.docker import Containers, image_ids, sources
@@ -197,24 +197,22 @@ def _containers(
         events=str((folder / local.EVENTS_FILE).absolute()),
         store=str(place.store.absolute()),
         writable=[str(place.work.absolute()), str(Path(champion).absolute())],
-        readable=[*sources(located(settings.data, base)), *_study(settings)],
+        readable=[*sources(located(settings.data, base)), *_studies(settings)],
     )
     containers.prepare()
     return containers
 
 
-def _study(settings: RunFile) -> list[str]:
-    """Return the folder of the earlier search that the candidates come from, for containers.
+def _studies(settings: RunFile) -> list[str]:
+    """Return the folders of the earlier searches that the run uses, for containers.
 
     Raises:
-        UserError: It is on gs://, which containers without a network don't reach.
+        UserError: One is on gs://, which containers without a network don't reach.
     """
-    given = settings.search.from_run
-    if not isinstance(given, EarlierSearch):
-        return []
-    if Location(given.study).is_cloud:
-        raise UserError(f"search.from: {given.study} can't be read by containers without a network; copy it here first")
-    return [given.study]
+    for where, given in named(settings).items():
+        if Location(given.study).is_cloud:
+            raise UserError(f"{where}: {given.study} can't be read by containers without a network; copy it here first")
+    return [given.study for given in named(settings).values()]
 
 
 def _note_champion(settings: RunFile, base: Path, console: Console) -> None:

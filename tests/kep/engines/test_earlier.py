@@ -16,6 +16,7 @@ from kep.engines.local.earlier import resolved
 from tests.helpers.artifacts import candidate
 from tests.helpers.searches import tune
 
+FROM = earlier.CANDIDATES
 DATA = SearchedData(task="binary", classes=["no", "yes"], records="r")
 
 
@@ -77,7 +78,7 @@ def test_a_study_that_was_changed_since_is_refused(tmp_path, change):
     [
         ({"data": None}, {}, "does not say what it predicted"),
         ({"candidates": []}, {}, "has no candidate; give another run"),
-        ({}, {"families": ["mlp"]}, r"has candidates of boosted_trees, which is not in search.families \(mlp\)"),
+        ({}, {"families": ["mlp"]}, r"searched boosted_trees, which is not in search.families \(mlp\)"),
     ],
 )
 def test_a_study_that_does_not_fit_is_one_sentence(tmp_path, study, search, words):
@@ -119,7 +120,7 @@ def test_what_the_cloud_can_not_reach_and_rounds_are_refused():
     with pytest.raises(
         UserError, match="churn is on this machine, where no step in the cloud reaches it; give the gs://"
     ):
-        in_cloud("churn")
+        in_cloud("churn", FROM)
     with pytest.raises(UserError, match='"from" trains no trial, so rounds have nothing to do'):
         asked("churn", rounds=2)
 
@@ -129,12 +130,12 @@ def test_a_study_on_gs_is_found_by_its_folder(gcs, tmp_path):
 
     made(tmp_path / "study")
     objects.upload(tmp_path / "study", "gs://data/jobs/tune/study", "search.from")
-    given = in_cloud("gs://data/jobs/tune/study/")
+    given = in_cloud("gs://data/jobs/tune/study/", FROM)
     assert given.study == "gs://data/jobs/tune/study"
     with earlier.opened(given.study, "search.from") as folder:
         assert len(earlier.check(folder, given, "search.from").candidates) == 2
     with pytest.raises(UserError, match="there is no finished run in gs://data/jobs/none"):
-        in_cloud("gs://data/jobs/none")
+        in_cloud("gs://data/jobs/none", FROM)
 
 
 def test_the_step_takes_the_candidates_and_trains_no_trial(records, tmp_path):
@@ -154,3 +155,16 @@ def test_the_step_takes_the_candidates_and_trains_no_trial(records, tmp_path):
     with pytest.raises(SystemExit):  # another label
         tune(records("digits"), tmp_path / "third", **{"from": given})
     assert "search.from: first searched for a binary label" in (tmp_path / "third.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("search", "words"),
+    [
+        ({"rounds": 2}, '"warm_start" is for a search in one task; remove rounds'),
+        ({"tuner": "hyperband"}, '"warm_start" has no meaning with tuner: hyperband'),
+        ({"from": "churn"}, '"from" trains no trial, so "warm_start" has nothing to begin'),
+    ],
+)
+def test_what_a_warm_start_does_not_go_with_is_refused(search, words):
+    with pytest.raises(UserError, match=words):
+        validate({"name": "x", "data": {"source": "sklearn:iris"}, "search": {"warm_start": "churn"} | search})
