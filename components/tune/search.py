@@ -13,6 +13,7 @@ from kep.artifacts.trials import Order, Trial, TrialStore, merge
 from kep.components.tune.execute import Check
 from kep.components.tune.pool import Died, Pool
 from kep.components.tune.suggest import No, Suggestion, suggest
+from kep.components.tune.warm import Warm
 from kep.config.search import SearchSettings
 from kep.core.arrays import Floats
 from kep.core.errors import UserError
@@ -76,6 +77,10 @@ def told(trial: Trial, objective: str) -> str:
     return f"{trial.id}{again}{rung}: {figure} ({trial.seconds:.1f} s)"
 
 
+COLD = Warm()
+"""A search that begins with nothing."""
+
+
 class Plan:
     """The next training, as a function of the trainings so far and of their known results.
 
@@ -88,12 +93,19 @@ class Plan:
         settings: Settings of the search, the objective with its direction.
         seed: Seed of the run.
         data: Fingerprint of the records, which tells a search in Vizier from others.
+        warm: Records of an earlier search.
     """
 
     def __init__(
-        self, spaces: dict[str, keras_tuner.HyperParameters], settings: SearchSettings, seed: int, data: str = ""
+        self,
+        spaces: dict[str, keras_tuner.HyperParameters],
+        settings: SearchSettings,
+        seed: int,
+        data: str = "",
+        warm: Warm = COLD,
     ) -> None:
         self._spaces, self._settings, self._seed, self._data = spaces, settings, seed, data
+        self.warm = warm
 
     def next(self, orders: list[Order], known: dict[int, Trial]) -> Order | No:
         """The next training.
@@ -107,10 +119,15 @@ class Plan:
             if last is None or last.complete:
                 return orders[-1].model_copy(update={"execution": orders[-1].execution + 1})
         trials = self._trials(orders, known)
+        if len(trials) < len(self.warm.first):
+            again = self.warm.first[len(trials)]
+            return Order(number=len(trials), family=again.family, values=again.values)
         names, reasons = list(self._spaces), set()
         for turn in range(len(names)):
             name = names[(len(trials) + turn) % len(names)]
-            found = self._suggested(name, [trial for trial in trials if trial.family == name])
+            found = self._suggested(
+                name, [*self.warm.informing(name, trials), *(trial for trial in trials if trial.family == name)]
+            )
             if not isinstance(found, No):
                 return Order(number=len(trials), family=name, values=found.values, schedule=found.schedule)
             reasons.add(found)
@@ -205,13 +222,14 @@ class Search:
     ) -> None:
         self._step, self._study, self._plan = step, study, plan
         self._settings, self._seed, self._pool = settings, seed, pool
-        self._budget = settings.trainings
+        # What counts of an earlier search was paid for there.
+        self._budget = settings.trainings + len(plan.warm.begun)
         # Twice the workers: a slow trial then holds up none but the trials far behind it.
         self._lag = 1 if pool.workers == 1 else 2 * pool.workers
         self._awaited = 0
-        self._orders: list[Order] = []
+        self._orders: list[Order] = plan.warm.orders
         self._running: set[int] = set()
-        self._done: dict[int, Trial] = {}
+        self._done: dict[int, Trial] = dict(enumerate(plan.warm.begun))
         self._ended = False
 
     def run(self) -> list[Trial]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import keras_tuner
 
-from kep.artifacts.study import Candidate, Goal, Study
+from kep.artifacts.study import Candidate, Goal, SearchedData, Study
 from kep.artifacts.trials import Hyperparameter, Trial, TrialStore, merged
 from kep.components.tune import candidates
 from kep.components.tune.execute import Executor
@@ -16,6 +16,8 @@ from kep.components.tune.pool import Pool
 from kep.components.tune.rounds import gather, load_spaces
 from kep.components.tune.search import Plan, Search, spaces
 from kep.components.tune.summary import write_summary
+from kep.components.tune.taken import take
+from kep.components.tune.warm import code_of, warmed
 from kep.config.hardware import TrialHardware
 from kep.config.search import SearchSettings
 from kep.core.errors import UserError
@@ -75,6 +77,10 @@ def run(
     data = step.open(records)
     label = data.manifest.label
     settings = load(config, label.task)
+    made = specs(families, data.manifest)
+    if settings.from_run is not None:
+        return take(step, settings.from_run, data.manifest, [spec["name"] for spec in made])
+    about = SearchedData.of(data.manifest, code_of(made))
     train, validation = data.open("train"), data.open("validation")
     check_defined("search.objective", settings.objective.name, label.task, validation.labels)
     device = TrialHardware.model_validate_json(hardware)
@@ -84,11 +90,11 @@ def run(
         _, executions = gather(searched, trials or [], step.out)
         done = _Searched(TrialStore(step.out), executions, load_spaces(searched))
     else:
-        members = {spec["name"]: family(spec, data.manifest, on(device)) for spec in specs(families, data.manifest)}
+        members = {spec["name"]: family(spec, data.manifest, on(device)) for spec in made}
         executor = Executor(members, label.task, train, validation, settings, step.seed)
         # A search with a larger budget goes on from these records.
         shape = (len(validation), len(label.classes)) if label.classes else (len(validation),)
-        done = _search(step, TrialStore(step.work(identity, keep=True), shape), executor, share)
+        done = _search(step, TrialStore(step.work(identity, keep=True), shape), executor, share, about)
     whole = merged(done.executions)
     _send(step, whole, settings.objective.name)
     step.progress(
@@ -100,19 +106,28 @@ def run(
     fresh = derive(step.seed, "corrected")
     corrected = candidates.corrected_loss(done.store, whole, truth, fresh)
     study = _study(identity, settings, done, whole, corrected, chosen)
+    study = study.model_copy(update={"data": about, "warm": settings.warm_start})
     study.save(step.out)
     write_summary(step.out)
     return [candidate.to_json() for candidate in study.candidates]
 
 
-def _search(step: Step, store: TrialStore, executor: Executor, share: Share) -> _Searched:
+def _search(step: Step, store: TrialStore, executor: Executor, share: Share, about: SearchedData) -> _Searched:
     """Search on this machine, and copy the records into the step's output."""
     step.progress(f"{share.workers} workers: {share.reason}")
     settings, seed = executor.settings, executor.seed
     limit = settings.trial_minutes and 60 * settings.trial_minutes
     with Pool(executor, share.workers, limit, share.take) as pool:
         found = spaces(pool, list(executor.members), step)
-        executions = Search(step, store, Plan(found, settings, seed), settings, seed, pool).run()
+        with warmed(settings.warm_start, about, settings, found, store.folder) as warm:
+            if warm.begun:
+                step.progress(f"beginning with {len(warm.begun)} trainings on the same rows, which count as they are")
+            if warm.known:
+                step.progress(
+                    f"beginning with {len(warm.known)} trials on other rows: the best {len(warm.first)} are trained "
+                    "first, and all inform the suggestions"
+                )
+            executions = Search(step, store, Plan(found, settings, seed, warm=warm), settings, seed, pool).run()
     for execution in executions:
         store.copy(execution, step.out)
     return _Searched(store, executions, found)

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from kep.config.run_file import RunFile
-from kep.core.json_model import JsonFile
+from kep.core.json_model import JsonFile, JsonModel
 
 
 class RunRecord(JsonFile):
@@ -37,3 +37,13 @@ class FinishedRun(RunRecord):
 
     folder: str
     seconds: float
+
+
+class LatestRun(JsonModel):
+    """Pointer to the latest run of a name, in a folder of runs on gs://."""
+
+    FILE: ClassVar[str] = "latest.json"
+    KIND: ClassVar[str] = "a pointer to a run"
+    REMEDY: ClassVar[str] = "remove the file; the next run that finishes writes it"
+
+    run: str

@@ -5,7 +5,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from kep.artifacts.trials import Hyperparameter, Hyperparameters, Order, Unit
-from kep.core.json_model import Figure, JsonFile, JsonModel
+from kep.config.search import EarlierSearch
+from kep.core.json_model import Figure, JsonFile, JsonModel, is_none
+from kep.data.schema import Manifest
 
 Direction = Literal["min", "max"]
 
@@ -59,6 +61,26 @@ class Round(JsonFile):
     """In the order of the families' turns."""
 
 
+class SearchedData(JsonModel):
+    """What a search was for."""
+
+    task: str
+    """Task of the label."""
+    classes: list[str]
+    """Its classes as texts, sorted; empty for a regression."""
+    records: str
+    """Fingerprint of the records."""
+    code: dict[str, str] = Field(default_factory=dict)
+    """Hash of what each family is made from, by name."""
+
+    @classmethod
+    def of(cls, manifest: Manifest, code: dict[str, str]) -> "SearchedData":
+        """Return it for the records of a manifest, and families with this code."""
+        label = manifest.label
+        classes = sorted(str(name) for name in label.classes or [])
+        return cls(task=label.task, classes=classes, records=manifest.fingerprint, code=code)
+
+
 class Study(JsonFile):
     """Result of a search."""
 
@@ -83,6 +105,12 @@ class Study(JsonFile):
     corrected_loss: Figure
     """The same, corrected for having been picked by the rows that score it."""
     candidates: list[Candidate] = Field(default_factory=list)
+    data: SearchedData | None = Field(default=None, exclude_if=is_none)
+    """None in studies of before it was noted."""
+    origin: EarlierSearch | None = Field(default=None, exclude_if=is_none)
+    """The search that this study is a copy of; None for one of its own."""
+    warm: EarlierSearch | None = Field(default=None, exclude_if=is_none)
+    """The search whose records this one began with; None for one that began with none."""
 
     @property
     def chosen(self) -> set[int]:

@@ -30,6 +30,14 @@ Overrides = Annotated[
 Runs = Annotated[Path, typer.Option(parser=_folder_of, metavar="FOLDER", help="Folder of all runs, local or gs://.")]
 AnyTarget = Literal["local", "vertex", "kubeflow"]
 Target = Annotated[Literal["vertex", "kubeflow"], typer.Option(envvar="KEP_TARGET", help="Where it runs.")]
+Anywhere = Annotated[
+    AnyTarget | None,
+    typer.Option(
+        "--target",
+        envvar="KEP_TARGET",
+        help="Where to look; vertex where a project is given, kubeflow where a host is.",
+    ),
+]
 Project = Annotated[str, typer.Option(envvar="GOOGLE_CLOUD_PROJECT", help="vertex: the project's id.")]
 Region = Annotated[str, typer.Option(envvar="GOOGLE_CLOUD_REGION", help="vertex: such as europe-west4.")]
 Bucket = Annotated[

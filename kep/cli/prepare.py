@@ -43,9 +43,10 @@ def check(file: RunFilePath, overrides: Overrides = None, runs: Runs = Path("run
     """
     from kep.config.run_file import load
     from kep.engines import preflight as checking
+    from kep.engines.local.earlier import resolved
     from kep.engines.queries import announced
 
-    settings = load(file, overrides)
+    settings = resolved(load(file, overrides), file.parent, runs)
     told = announced(settings.data, PRICES)
     for sentence in told:
         console.print(sentence)

@@ -59,15 +59,22 @@ def compile(
     overrides: Overrides = None,
     target: Annotated[AnyTarget, typer.Option(help="Where it will run; the cloud takes images by digest.")] = "local",
     images: Annotated[Path, typer.Option(help="The lock of the images, for vertex and kubeflow.")] = LOCK,
+    runs: Runs = Path("runs"),
 ) -> None:
     """Compile the pipeline to the YAML that Kubeflow Pipelines and Vertex AI take."""
     from kep.config.run_file import load
+    from kep.engines import earlier as searches
+    from kep.engines.local import earlier
     from kep.pipelines.compile import compile_training
     from kep.pipelines.images import locked, with_server
     from kep.pipelines.machines import on_kubernetes
     from kep.pipelines.parameters import arguments
 
     settings = load(file, overrides)
+    if target == "local":
+        settings = earlier.resolved(settings, file.parent, runs)
+    else:
+        settings = searches.resolved(settings, file.parent, searches.in_cloud)
     defaults = arguments(settings, file.parent, Path("champions"))
     if target == "local":
         compile_training(output, defaults)
@@ -116,16 +123,45 @@ def tensorboard(
 
 @app.command(epilog="Example: kep report digits --open")
 def report(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, or the name in its run file.")],
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="The folder of a run, or the name in its run file; none for the index."),
+    ] = None,
     runs: Runs = Path("runs"),
     browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
-    """Print the path of a run's report."""
+    """Print the path of a run's report, or of the index of all runs."""
     import webbrowser
 
-    from kep.engines.local.run import find
+    if name is None:
+        from kep.engines.local.index import write_index
+        from kep.engines.local.mirror import pull_records
 
-    path = (find(name, runs) / "report.html").resolve()
+        pull_records(runs)
+        path = write_index(runs).resolve()
+    else:
+        from kep.engines.local.finding import find
+
+        path = (find(name, runs) / "report.html").resolve()
     print(path)
     if browser:
         webbrowser.open(path.as_uri())
+
+
+@app.command(epilog="Example: kep compare churn@previous churn -o compare.html")
+def compare(
+    old: Annotated[
+        str,
+        typer.Argument(
+            metavar="A",
+            help="The older run: its folder, a name for its latest, NAME/RUN, NAME@previous, NAME@champion.",
+        ),
+    ],
+    new: Annotated[str, typer.Argument(metavar="B", help="The newer run, in the same words.")],
+    runs: Runs = Path("runs"),
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write a page, too.")] = None,
+) -> None:
+    """Say what differs between two runs, and whether the newer one is better on the test rows of both."""
+    from kep.engines.local.compare import compare_runs
+
+    compare_runs(old, new, runs, output, console)

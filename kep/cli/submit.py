@@ -10,6 +10,7 @@ from kep.cli.options import (
     PRICES,
     Account,
     AnyTarget,
+    Anywhere,
     Board,
     Bucket,
     Experiment,
@@ -24,12 +25,14 @@ from kep.cli.options import (
     Project,
     Region,
     Run,
+    Runs,
     Target,
     What,
     Yes,
     console,
 )
-from kep.engines.destination import Destination
+from kep.core.errors import UserError
+from kep.engines.destination import Destination, named
 from kep.engines.progress import lay_out, say
 
 app = typer.Typer()
@@ -116,19 +119,26 @@ def doctor(
     raise typer.Exit(int(any(finding.status == "FAIL" for finding in findings)))
 
 
-@app.command(epilog="Example: kep status churn --project shop-ml --region europe-west4")
+@app.command(epilog="Example: kep status churn, or kep status churn --project shop-ml --region europe-west4")
 def status(
     run: Run,
-    target: Target = "vertex",
+    target: Anywhere = None,
     project: Project = "",
     region: Region = "",
     host: Host = "",
     namespace: Namespace = "",
+    runs: Runs = Path("runs"),
 ) -> None:
-    """Show the steps of a run on Vertex AI or Kubeflow as they are now."""
-    from kep.engines import submit as submitting
+    """Show the steps of a run as they are now: on this machine, or where a project or a host is given."""
+    if where := named(target, project, host):
+        from kep.engines import submit as submitting
 
-    raise typer.Exit(submitting.status(Destination(target, project, region, host, namespace).engine, run, console))
+        engine = Destination(where[0], project, region, host, namespace).engine
+        raise typer.Exit(submitting.status(engine, run, console))
+    from kep.engines.local import history, mirror
+
+    mirror.pull_records(runs)
+    raise typer.Exit(history.status(history.find_run(run, runs), console))
 
 
 @app.command(epilog="Example: kep cancel churn --project shop-ml --region europe-west4")
@@ -146,20 +156,36 @@ def cancel(
     submitting.cancel(Destination(target, project, region, host, namespace).engine, run, console)
 
 
-@app.command(epilog="Example: kep runs --name churn --project shop-ml --region europe-west4")
-def runs(
-    target: Target = "vertex",
+@app.command("runs", epilog="Example: kep runs --name churn")
+def list_runs(
+    target: Anywhere = None,
     project: Project = "",
     region: Region = "",
     host: Host = "",
     namespace: Namespace = "",
     name: Annotated[str | None, typer.Option(help="Of one run file alone.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    runs: Runs = Path("runs"),
 ) -> None:
-    """List the newest runs on Vertex AI or Kubeflow."""
-    from kep.engines import submit as submitting
+    """List the newest runs: of this machine, and beside them those where a project or a host is given."""
+    from kep.engines.listing import listed
+    from kep.engines.local import history, mirror
 
-    lay_out(console, submitting.runs(Destination(target, project, region, host, namespace).engine, name, limit))
+    mirror.pull_records(runs)
+    lines = [run.line for run in history.history(runs, name, limit)]
+    problem: UserError | None = None
+    for where in named(target, project, host):
+        from kep.engines import submit as submitting
+
+        try:
+            engine = Destination(where, project, region, host, namespace).engine
+            lines += submitting.runs(engine, where, name, limit)
+        except UserError as error:
+            problem = problem or error
+    lay_out(console, listed(lines, limit))
+    if problem:
+        # What is known is shown first.
+        raise problem
 
 
 @app.command(epilog="Example: kep publish churn.yaml --repository https://europe-west4-kfp.pkg.dev/shop-ml/ml --tag v1")

@@ -320,5 +320,6 @@ def _keys(parents: list[str | int]) -> list[str]:
     for part in parents:
         if isinstance(part, int):  # an index of a list, whose section the key before it names
             continue
-        section = _section(section.model_fields[part].annotation)
-    return list(section.model_fields)
+        named = {field.alias or name: field for name, field in section.model_fields.items()}
+        section = _section(named[part].annotation)
+    return [field.alias or name for name, field in section.model_fields.items()]

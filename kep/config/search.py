@@ -43,6 +43,23 @@ FamilyEntry = Annotated[Annotated[str, Tag("[name]")] | Annotated[OwnFamily, Tag
 """A family in the run file: a name, or a section of one's own."""
 
 
+class EarlierSearch(Section):
+    """The search of an earlier run, as it was found when a run was started; `run.json` has it, so that --like does."""
+
+    run: str
+    """Name of the run, NAME/RUN."""
+    study: str
+    """Folder of its study, local or on gs://."""
+    digest: str
+    """sha256 over the study and its trials."""
+    task: str
+    """Task of its label."""
+    classes: list[str]
+    """Classes of its label as texts, sorted; empty for a regression."""
+    families: list[str]
+    """Families of what is used of it."""
+
+
 class SearchSettings(Section):
     """The hyperparameter search."""
 
@@ -51,6 +68,12 @@ class SearchSettings(Section):
     ImageNet's weights, which Keras downloads), or your own path/to/file.py:build (KerasTuner's build(hp), or a
     HyperModel, also with its own fit); {file: path/to/file.py:build, packages: […], requirements: FILE, arguments: {…}}
     says what it needs. auto: mlp and boosted_trees for tables, and cnn too for images"""
+    from_run: Annotated[str | EarlierSearch | None, Field(alias="from", exclude_if=lambda given: given is None)] = None
+    """Search once, retrain often: takes the candidates of an earlier run and trains no trial. The name of a run file
+    for its latest run, the folder of a run, or gs://BUCKET/runs/NAME."""
+    warm_start: Annotated[str | EarlierSearch | None, Field(exclude_if=lambda given: given is None)] = None
+    """Begins with the trials of an earlier run, named as in from: they inform the suggestions, and the best of them are
+    trained first on today's rows. Where the rows are the same, they count as they are."""
     tuner: Literal["bayesian", "random", "grid", "hyperband", "evolution", "vizier"] = "bayesian"
     """bayesian (Gaussian process) | random | grid | hyperband (many short trainings, the best ones longer) |
     evolution (the better ones of the latest trials, changed a little) | vizier (Vertex AI's service)"""
@@ -114,9 +137,25 @@ class SearchSettings(Section):
         object.__setattr__(self, "max_trials", trials)
         return self
 
+    @model_validator(mode="after")
+    def _earlier(self) -> Self:
+        if self.from_run is not None and self.rounds is not None:
+            raise ValueError('"from" trains no trial, so rounds have nothing to do; remove one of them')
+        if self.warm_start is None:
+            return self
+        if self.from_run is not None:
+            raise ValueError('"from" trains no trial, so "warm_start" has nothing to begin; remove one of them')
+        if self.rounds is not None:
+            raise ValueError('"warm_start" is for a search in one task; remove rounds')
+        if self.tuner not in ("bayesian", "random", "evolution"):
+            raise ValueError(f'"warm_start" has no meaning with tuner: {self.tuner}; use bayesian, random or evolution')
+        return self
+
     @property
     def trainings(self) -> int:
         """Trainings that the search may take."""
+        if self.from_run is not None:
+            return 0
         if self.rounds is not None:
             return self.rounds * self.parallel_trials
         return self.max_trials * self.executions_per_trial

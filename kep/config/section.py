@@ -19,7 +19,12 @@ class Section(BaseModel):
     """A section: unknown keys are refused, values are not coerced from other types."""
 
     model_config = ConfigDict(
-        extra="forbid", use_attribute_docstrings=True, frozen=True, strict=True, allow_inf_nan=False
+        extra="forbid",
+        use_attribute_docstrings=True,
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        serialize_by_alias=True,  # a key may be a word that Python keeps for itself
     )
 
     def to_json(self) -> str:

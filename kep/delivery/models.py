@@ -12,7 +12,7 @@ from kep.core.errors import UserError
 from kep.core.files import scratch_folder
 from kep.core.location import Location
 from kep.engines.local.artifacts import run_of
-from kep.engines.local.run import find
+from kep.engines.local.finding import find
 from kep.storage import champions
 
 

@@ -13,7 +13,7 @@ from kep.artifacts.trials import TrialStore, merged
 from kep.components.tune.sessions import name_of, session
 from kep.core.errors import UserError
 from kep.engines.local.artifacts import Artifacts
-from kep.engines.local.run import find
+from kep.engines.local.finding import find
 from kep.google import tensorboard_instances
 
 if TYPE_CHECKING:

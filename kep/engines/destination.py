@@ -12,6 +12,16 @@ if TYPE_CHECKING:
     from kep.engines.template import Template
     from kep.engines.vertex.engine import VertexEngine
 
+Target = Literal["local", "vertex", "kubeflow"]
+
+
+def named(target: Target | None, project: str, host: str) -> list[Literal["vertex", "kubeflow"]]:
+    """Return where a command looks beside this machine: at the target, or else wherever an option names something."""
+    if target is not None:
+        return [] if target == "local" else [target]
+    found: list[Literal["vertex", "kubeflow"]] = ["vertex"] if project else []
+    return [*found, "kubeflow"] if host else found
+
 
 @dataclass(frozen=True)
 class Destination:

@@ -102,7 +102,7 @@ def _field(key: str, field: FieldInfo, given: Any, indent: str) -> list[str]:
         lines = ["", *_comment(doc, indent), f"{prefix}{key}:"]
         inner = prefix + "  "
         for name, inner_field in section.model_fields.items():
-            lines += _field(name, inner_field, (given or {}).get(name), inner)
+            lines += _field(inner_field.alias or name, inner_field, (given or {}).get(name), inner)
         return lines
     lines = _comment(field.description or "", indent)
     if given is not None:

@@ -11,7 +11,9 @@ from kep.components.ingest.inspect import Inspection, inspect
 from kep.components.tune.objective import resolve
 from kep.components.weigh import weigh as ensembling
 from kep.config.run_file import RunFile
+from kep.config.search import EarlierSearch
 from kep.core.errors import Mistakes, UserError, nearest
+from kep.engines.earlier import check_data
 from kep.engines.rehearsal import MOST_SURVEYED, rehearse
 from kep.models.needs import check_packages
 from kep.models.registry import automatic, check_fit, travelling
@@ -68,6 +70,8 @@ def survey(settings: RunFile, base: Path, hints_below: float = 0) -> Inspection:
     with mistakes.noted():
         check_fit(settings.search.families, _images(seen), seen.task)
     with mistakes.noted():
+        check_data(settings, seen.task, seen.classes, _images(seen))
+    with mistakes.noted():
         _check_folds(settings, seen)
     for name in settings.evaluate.slices:
         with mistakes.noted():
@@ -110,7 +114,7 @@ def devices(settings: RunFile) -> dict[str, str]:
 
 def trainings(settings: RunFile) -> dict[str, int]:
     """Trainings of each step, at most."""
-    candidates = min(settings.search.top_n, settings.search.max_trials)
+    candidates = min(settings.search.top_n, settings.search.max_trials)  # of an earlier run, as a guess
     return {
         "tune": settings.search.trainings,
         "best_epoch": candidates * settings.best_epoch.seeds * (settings.best_epoch.folds or 1),
@@ -227,6 +231,10 @@ def _work(settings: RunFile, seen: Inspection, families: list[str], runs: Path) 
     counts = trainings(settings)
     table.add_row("families", ", ".join(families))
     words = ", ".join(f"{step} {count}" for step, count in counts.items())
+    if isinstance(earlier := settings.search.from_run, EarlierSearch):
+        table.add_row("candidates", f"those of {earlier.run}; no trial is trained (study {earlier.digest[:12]})")
+    if isinstance(earlier := settings.search.warm_start, EarlierSearch):
+        table.add_row("search", f"begins with the trials of {earlier.run} (study {earlier.digest[:12]})")
     table.add_row("trainings", f"at most {sum(counts.values())} ({words})")
     for step, words in devices(settings).items():
         trees = "; boosted_trees: single" if "boosted_trees" in families and not words.startswith("single") else ""

@@ -18,8 +18,9 @@ from kep.pipelines.steps import STEPS
 if TYPE_CHECKING:
     from kep.artifacts.event import Event
 
-MARKS = {"waiting": "·", "running": "▶", "done": "✓", "reused": "↺", "failed": "✗"}
+MARKS = {"waiting": "·", "running": "▶", "done": "✓", "reused": "↺", "failed": "✗", "stopped": "■"}
 STYLES = {"waiting": "dim", "running": "bold", "done": "green", "reused": "cyan", "failed": "bold red"}
+STYLES |= {"stopped": "yellow"}
 
 
 @dataclass

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from kep.artifacts.event import Event
 from kep.components.ingest.inspect import Inspection
@@ -20,6 +19,7 @@ from kep.core.errors import UserError
 from kep.core.location import Location
 from kep.data.sources.fingerprint import fingerprint, size
 from kep.engines.base import OURS, Engine, Options, Run
+from kep.engines.listing import Line
 from kep.engines.preflight import survey
 from kep.engines.progress import View, say
 from kep.engines.rehearsal import MOST_SURVEYED
@@ -178,15 +178,26 @@ def cancel(engine: Engine, run: str, console: Console) -> None:
     say(console, f"cancelling {found.name}; `kep status {found.name}` says when it has ended")
 
 
-def runs(engine: Engine, name: str | None, limit: int) -> Table:
-    """The newest runs that were submitted from here, or those of one run file's name."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("run", "state", "created (UTC)", "took", "revision"):
-        table.add_column(column, justify="right" if column == "took" else "left", no_wrap=True)
-    for run in engine.newest(name, limit):
-        created = run.created.strftime("%Y-%m-%d %H:%M") if run.created else ""
-        table.add_row(run.name, run.state, created, run.took, run.revision)
-    return table
+def runs(engine: Engine, where: str, name: str | None, limit: int) -> list[Line]:
+    """Return the newest runs that were submitted from here, or those of one run file's name.
+
+    Args:
+        engine: Where they are.
+        where: Its name in the table.
+        name: Name of a run file; None for all.
+        limit: Most runs.
+    """
+    return [
+        Line(
+            where=where,
+            name=re.sub(r"-[0-9a-f]{12}(-\d+)?$", "", run.name.removeprefix(OURS)),
+            run=run.name,
+            state=run.state,
+            started=run.created,
+            seconds=(run.ended - run.created).total_seconds() if run.ended and run.created else None,
+        )
+        for run in engine.newest(name, limit)
+    ]
 
 
 def find(engine: Engine, run: str) -> Run:

@@ -16,6 +16,7 @@ from kep.config.prediction import PredictSettings
 from kep.config.run_file import RunFile, load, validate
 from kep.core.errors import UserError
 from kep.core.location import Location
+from kep.engines.earlier import in_cloud, resolved
 from kep.engines.rehearsal import rehearse
 from kep.google.retries import STORAGE
 from kep.pipelines.compile import cache_ingest
@@ -113,7 +114,7 @@ def of_run_file(
     """
     from kep.pipelines.compile import compile_training
 
-    settings = load(file, overrides)
+    settings = resolved(load(file, overrides), file.parent, in_cloud)
     machines = settings.hardware.machines
     check_source(
         settings.data, machines["ingest"].volumes if target == "kubeflow" and "ingest" in machines else {}, target

@@ -6,11 +6,10 @@ that was cut short left behind stays in the local folder, where the same command
 
 import re
 from pathlib import Path
-from typing import ClassVar
 
+from kep.artifacts.run import LatestRun
 from kep.core.errors import UserError
 from kep.core.files import link, write_file
-from kep.core.json_model import JsonModel
 from kep.core.location import Location
 from kep.engines.local.runner import RunsFolder
 
@@ -18,18 +17,10 @@ HERE = Path("runs") / ".gs"
 """Holds the local folders of runs on gs://."""
 _ADDRESS = ".address"
 """File of such a folder: where its runs are."""
-_LATEST = "latest.json"
+_RECORDS = {"run.json", "job.json", "outcome.json", "verdict.json", "events.jsonl", "evaluation.json", "report.html"}
+"""Files that tell of a run in a list."""
 _WHERE = "--runs"
 _BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]+(/[^/]+)*")
-
-
-class _Latest(JsonModel):
-    """Pointer to the latest run of a name."""
-
-    KIND: ClassVar[str] = "a pointer to a run"
-    REMEDY: ClassVar[str] = "remove the file; the next run that finishes writes it"
-
-    run: str
 
 
 def folder_of(runs: str | Path) -> Path:
@@ -87,13 +78,13 @@ def push(run: Path, runs: Path) -> str | None:
             objects.upload(folder, f"{address}/{run.parent.name}/{place.store.name}/{folder.name}", _WHERE)
     objects.upload(run / "ensemble", f"{there}/ensemble", _WHERE)
     objects.upload(run, there, _WHERE)
-    pointer = f"{address}/{run.parent.name}/{_LATEST}"
+    pointer = f"{address}/{run.parent.name}/{LatestRun.FILE}"
     while True:
         text, generation = objects.read(pointer, _WHERE)
         # A run is called after the time that it began at.
-        if text is not None and _Latest.from_json(text, pointer).run >= run.name:
+        if text is not None and LatestRun.from_json(text, pointer).run >= run.name:
             return there
-        if objects.replace(pointer, _Latest(run=run.name).to_json().encode(), generation, _WHERE):
+        if objects.replace(pointer, LatestRun(run=run.name).to_json().encode(), generation, _WHERE):
             return there
 
 
@@ -122,9 +113,24 @@ def pull(name: str, runs: Path) -> None:
     link(runs / name / "latest", Path(latest))
 
 
+def pull_records(runs: Path) -> None:
+    """Bring the small files that tell of each run in a folder that is a copy; nothing is done in another.
+
+    Raises:
+        UserError: They can't be read.
+    """
+    if (address := address_of(runs)) is None:
+        return
+    from kep.google import objects
+
+    prefix = f"{address.removeprefix('gs://').partition('/')[2]}/".lstrip("/")
+    blobs = objects.find(f"{address}/", lambda name: name.rpartition("/")[2] in _RECORDS, _WHERE)
+    objects.download({blob.name.removeprefix(prefix): blob for blob in blobs}, runs, _WHERE)
+
+
 def _latest(address: str, name: str) -> str | None:
     from kep.google import objects
 
-    pointer = f"{address}/{name}/{_LATEST}"
+    pointer = f"{address}/{name}/{LatestRun.FILE}"
     text, _ = objects.read(pointer, _WHERE)
-    return None if text is None else _Latest.from_json(text, pointer).run
+    return None if text is None else LatestRun.from_json(text, pointer).run

@@ -69,12 +69,12 @@ def results_table(label: Label, evaluation: Evaluation, weights: Weights, metric
     for model in [BASELINE, *(member.id for member in weights.members), AVERAGE, ENSEMBLE]:
         scores = evaluation.scores[model]
         weight = f"{weights.weights[model]:.3f}" if model in weights.weights else ""
-        cells = [_cell(scores[name], name == metric) for name in names]
+        cells = [score_text(scores[name], name == metric) for name in names]
         table.add_row(model, weight, *cells, style="bold" if model == ENSEMBLE else "")
     return table
 
 
-def _cell(score: Interval, whole: bool) -> str:
+def score_text(score: Interval, whole: bool) -> str:
     """Return a score, with its interval where it is to be whole."""
     if score.value is None:
         return "–"

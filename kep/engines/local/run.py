@@ -22,10 +22,14 @@ from kep.core.files import link
 from kep.core.location import Location
 from kep.core.versions import revision
 from kep.data.sources.fingerprint import fingerprint, size
+from kep.engines.earlier import named
 from kep.engines.local import mirror
 from kep.engines.local import runner as local
 from kep.engines.local.docker import Containers, image_ids, sources
+from kep.engines.local.earlier import resolved
 from kep.engines.local.ending import Ending
+from kep.engines.local.history import NOT_PROMOTED
+from kep.engines.local.index import refresh_index
 from kep.engines.local.job import Job, Outcome
 from kep.engines.local.results import finish, results_table
 from kep.engines.preflight import devices, survey
@@ -37,9 +41,6 @@ from kep.pipelines.images import LOCAL
 from kep.pipelines.parameters import arguments, check_path, codes, located, versions, whole_code, with_champion
 from kep.pipelines.steps import STEPS
 from kep.storage import champions
-
-NOT_PROMOTED = 4
-"""Exit status of a run that ended well and whose ensemble does not serve: whoever schedules runs can tell."""
 
 
 def run(
@@ -75,6 +76,7 @@ def run(
     from kep.pipelines.compile import compile_training
 
     address = mirror.checked_address(runs, settings.name)
+    settings = resolved(settings, base, runs)
     families = travelling(settings.search.families, base)
     if runner == "subprocess" and not isinstance(families, str):
         check_packages(families)
@@ -94,23 +96,27 @@ def run(
     if Location(champion).is_local:
         champions.check_writable(champion)
     _note_champion(settings, base, console)
-    with place.locked():
-        if again_from:
-            place.forget(again_from)
-        else:
-            given |= _as_interrupted(place, given)
-        folder = new_folder(place.root)
-        record(settings, base, given, images).save(folder)
-        containers = _containers(folder, place, settings, base, given) if images else None
-        compile_training(folder / "pipeline.yaml", given, LOCAL if images else None)
-        started = time.time()
-        status = execute(folder, place, given, console, containers=containers)
-        if not status:
-            verdict = _finish(folder, place, console, time.time() - started)
-            status = 0 if verdict.serves else NOT_PROMOTED
-            if there := mirror.push(folder, runs):
-                console.print(f"uploaded to {there}", soft_wrap=True)
-        return status
+    try:
+        with place.locked():
+            if again_from:
+                place.forget(again_from)
+            else:
+                given |= _as_interrupted(place, given)
+            folder = new_folder(place.root)
+            record(settings, base, given, images).save(folder)
+            containers = _containers(folder, place, settings, base, given) if images else None
+            compile_training(folder / "pipeline.yaml", given, LOCAL if images else None)
+            started = time.time()
+            status = execute(folder, place, given, console, containers=containers)
+            if not status:
+                verdict = _finish(folder, place, console, time.time() - started)
+                status = 0 if verdict.serves else NOT_PROMOTED
+                if there := mirror.push(folder, runs):
+                    console.print(f"uploaded to {there}", soft_wrap=True)
+            return status
+    finally:
+        # The lock is free: this run is under way no more.
+        refresh_index(runs, console)
 
 
 def _as_interrupted(place: local.RunsFolder, given: Mapping[str, Any]) -> dict[str, str]:
@@ -191,10 +197,22 @@ def _containers(
         events=str((folder / local.EVENTS_FILE).absolute()),
         store=str(place.store.absolute()),
         writable=[str(place.work.absolute()), str(Path(champion).absolute())],
-        readable=sources(located(settings.data, base)),
+        readable=[*sources(located(settings.data, base)), *_studies(settings)],
     )
     containers.prepare()
     return containers
+
+
+def _studies(settings: RunFile) -> list[str]:
+    """Return the folders of the earlier searches that the run uses, for containers.
+
+    Raises:
+        UserError: One is on gs://, which containers without a network don't reach.
+    """
+    for where, given in named(settings).items():
+        if Location(given.study).is_cloud:
+            raise UserError(f"{where}: {given.study} can't be read by containers without a network; copy it here first")
+    return [given.study for given in named(settings).values()]
 
 
 def _note_champion(settings: RunFile, base: Path, console: Console) -> None:
@@ -254,26 +272,6 @@ def like(folder: Path, console: Console) -> tuple[RunFile, Path]:
         if before != now:
             console.print(f"note: {words} changed since {folder.name}; the results can differ")
     return settings, base
-
-
-def find(name: str, runs: Path) -> Path:
-    """The folder of a finished run: a path, or the name of a run file for its latest run.
-
-    Raises:
-        UserError: There is no such run.
-    """
-    if not (Path(name) / "report.html").is_file():
-        mirror.pull(name, runs)
-    for folder in (Path(name), runs / name / "latest", runs / name):
-        if (folder / "report.html").is_file():
-            return folder
-    for folder in (Path(name), runs / name):
-        logs = sorted([*folder.glob("log.txt"), *folder.glob("*/log.txt")])
-        if logs:
-            raise UserError(f"{logs[-1].parent} has not finished, so it has no report; its log is {logs[-1]}")
-    known = sorted(path.parent.name for path in runs.glob("*/latest")) if runs.is_dir() else []
-    finished = f"; finished runs: {', '.join(known)}" if known else "; no run has finished yet"
-    raise UserError(f"no finished run {name} in {runs}{finished}")
 
 
 def _explain(failure: Event | None, cause: str | None, folder: Path, console: Console) -> int:

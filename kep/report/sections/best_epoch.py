@@ -16,7 +16,7 @@ def best_epoch(report: Report) -> View:
     results, colours = report.best_epochs, candidate_colours(report)
     return {
         "candidates": [
-            _candidate(result, chart, colours[result.candidate.id])
+            _candidate(result, chart, colours[result.candidate.id], searched=report.study.origin is None)
             for result, chart in zip(results, learning_curves(results), strict=True)
         ],
         "trainings": max((len(result.seeds) for result in results), default=0),
@@ -25,7 +25,7 @@ def best_epoch(report: Report) -> View:
     }
 
 
-def _candidate(result: BestEpoch, chart: Markup, colour: str) -> View:
+def _candidate(result: BestEpoch, chart: Markup, colour: str, searched: bool) -> View:
     bests = [training.best for training in result.seeds]
     losses = [training.loss for training in result.seeds]
     return {
@@ -35,7 +35,8 @@ def _candidate(result: BestEpoch, chart: Markup, colour: str) -> View:
         "best": result.median_best,
         "span": str(bests[0]) if len(bests) == 1 else f"{min(bests)} to {max(bests)}",
         "at_cap": result.at_cap,
-        "searched": result.candidate.loss,
+        # A loss on the rows of another run's search says nothing beside those of today's.
+        "searched": result.candidate.loss if searched else None,
         "loss": statistics.fmean(losses) if losses else None,
         "spread": statistics.stdev(losses) if len(losses) > 1 else None,
         "chart": chart,

@@ -46,10 +46,11 @@ def uncommented(text: str) -> str:
             lines.append(line)
             continue
         depth = len((match[1] + match[2]) if match[3] else match[5]) // 2
-        if depth >= len(sections) or key not in sections[depth].model_fields:
+        named = {} if depth >= len(sections) else {f.alias or n: f for n, f in sections[depth].model_fields.items()}
+        if key not in named:
             lines.append(line)  # the words of a description
             continue
-        annotation = sections[depth].model_fields[key].annotation
+        annotation = named[key].annotation
         del sections[depth + 1 :]
         if isinstance(annotation, type) and issubclass(annotation, Section):
             sections.append(annotation)
@@ -60,7 +61,7 @@ def uncommented(text: str) -> str:
 def keys(section: type[Section]) -> dict:
     """Every key of a section, nested."""
     return {
-        name: keys(field.annotation)
+        field.alias or name: keys(field.annotation)
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
         else None
         for name, field in section.model_fields.items()

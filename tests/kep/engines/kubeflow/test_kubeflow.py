@@ -393,9 +393,9 @@ def test_status_cancel_and_runs(kubeflow, kep):
     assert code == 0
     assert out.startswith(f"{newer}: running\n")
     assert re.search(r"✓\s+ingest", out)
-    listed = [line.split()[0] for line in kep("runs", *KUBEFLOW)[1].splitlines()[1:]]
+    listed = [line.split()[2] for line in kep("runs", *KUBEFLOW)[1].splitlines()[1:]]
     assert listed == [other, newer, older]
-    listed = [line.split()[0] for line in kep("runs", *KUBEFLOW, "--name", "churn")[1].splitlines()[1:]]
+    listed = [line.split()[2] for line in kep("runs", *KUBEFLOW, "--name", "churn")[1].splitlines()[1:]]
     assert listed == [newer, older]
     fault = kubeflow.fault(":terminate", 503, lose=True)
     said = f"cancelling {older}; `kep status {older}` says when it has ended\n"

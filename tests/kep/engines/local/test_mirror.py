@@ -9,9 +9,11 @@ from kep.core.errors import UserError
 from kep.core.files import read_json
 from kep.engines.local import mirror
 from kep.engines.local.artifacts import Artifacts
-from kep.engines.local.run import find
+from kep.engines.local.finding import find
+from kep.engines.local.history import history
 from tests.helpers.commands import kep, write_run
 from tests.helpers.paths import DATA
+from tests.helpers.runs import done
 
 RUNS = "gs://data/team/runs"
 
@@ -115,3 +117,18 @@ def test_a_whole_run_its_report_and_its_champion_are_on_gs(gcs, elsewhere):
     exported = kep("export", "churn", "--runs", RUNS, "--keras-only", "--max-loss", "1", folder=there)
     assert exported.returncode == 0, exported.stdout
     assert b"Exports of the ensemble" in gcs.objects["data", f"team/runs/churn/{run.resolve().name}/report.html"].data
+
+
+def test_runs_of_another_machine_are_listed(gcs, elsewhere):
+    elsewhere("one")
+    runs = mirror.folder_of(RUNS)
+    run = done(runs, "20260101-000000", 0.25)
+    (run / "ensemble").mkdir()
+    (run / "ensemble" / "ensemble.json").write_text("{}")
+    (runs / "demo" / "store" / "cache").mkdir()
+    mirror.push(run, runs)
+    elsewhere("two")
+    there = mirror.folder_of(RUNS)
+    mirror.pull_records(there)
+    (found,) = history(there)
+    assert (found.state, found.score and found.score.value) == ("done", 0.25)

@@ -12,8 +12,9 @@ from kep.core.errors import UserError
 from kep.core.files import write_json
 from kep.core.versions import revision
 from kep.data.schema import Label
+from kep.engines.local.finding import find
 from kep.engines.local.results import _short, results_table
-from kep.engines.local.run import _note_champion, find, new_folder
+from kep.engines.local.run import _note_champion, new_folder
 from tests.helpers.artifacts import UNKNOWN, evaluation, member
 
 

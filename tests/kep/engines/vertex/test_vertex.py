@@ -369,7 +369,7 @@ def test_runs_lists_ours_newest_first_over_pages(vertex, kep):
     def listed(*options: str) -> list[str]:
         code, out, _ = kep("runs", *PLACE, *options)
         assert code == 0
-        return [line.split()[0] for line in out.splitlines()[1:]]
+        return [line.split()[2] for line in out.splitlines()[1:]]
 
     assert listed() == names[::-1]
     assert listed("--name", "churn") == names[1::-1]
