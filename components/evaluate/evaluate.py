@@ -1,5 +1,6 @@
 """The one look at the test rows: metrics with intervals, the report, and the ensemble as one artifact."""
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from kep.artifacts.evaluation import (
     Pictures,
     WithoutMember,
 )
+from kep.artifacts.explanation import Explanation
 from kep.artifacts.member import TrainedMember
 from kep.artifacts.report import Report
 from kep.artifacts.step import StepRecord
@@ -30,6 +32,7 @@ from kep.artifacts.study import Study
 from kep.artifacts.trials import TrialStore
 from kep.artifacts.weights import Weights
 from kep.components.evaluate.scores import pictures, slices
+from kep.components.evaluate.why import why
 from kep.config.evaluate import EvaluateSettings
 from kep.config.run_file import RunFile
 from kep.core.errors import UserError, nearest
@@ -203,6 +206,7 @@ def run(
         **_measured(step, tested, Weights.load(inputs.weights), settings),
         reload_difference=difference,
         champion=_against(against, tested, settings.bootstrap, step.seed),
+        why=_explained(step, tested, RunFile.model_validate_json(asked).judged_by, settings),
         ledger=inputs.ledger(step.ledger),
         openings=opened_in,
         files={STORED: tree_digest(step.out / STORED)},
@@ -216,6 +220,26 @@ def run(
         classes=[str(name) for name in manifest.label.classes or []],
         pictures=evaluation.pictures,
     )
+
+
+def _explained(step: Step, tested: _Tested, metric: str, settings: EvaluateSettings) -> Explanation:
+    """Return why the ensemble predicts as it does, and log what was left out."""
+    own, started = tested.ensemble, time.monotonic()
+    found = why(
+        own.manifest,
+        tested.rows,
+        lambda rows: own.combine(own.predict_members(rows)),
+        metric,
+        settings,
+        derive(step.seed, "why"),
+    )
+    step.progress(f"explained in {time.monotonic() - started:.1f} s")
+    if found.importance is not None and found.importance.skipped:
+        step.progress(
+            f"{len(found.importance.skipped)} columns have no importance: evaluate.why_seconds, "
+            f"{settings.why_seconds:g}, was up; raise it"
+        )
+    return found
 
 
 def _measured(step: Step, tested: _Tested, weighed: Weights, settings: EvaluateSettings) -> dict[str, Any]:

@@ -7,28 +7,17 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from kep.artifacts.explanation import Explanation
+from kep.artifacts.interval import Interval as Interval
 from kep.core.json_model import Figure, JsonFolder, JsonModel, is_none
 from kep.data.ledger import LedgerLine
-from kep.stats.bootstrap import Bootstrap, Estimate
+from kep.stats.bootstrap import Bootstrap
 
 ENSEMBLE = "ensemble"
 AVERAGE = "average of members"
 """The plain average of the members, whatever their weights: not that of all candidates, which weigh calls uniform."""
 BASELINE = "baseline"
 """Prediction without a model."""
-
-
-class Interval(JsonModel):
-    """A value with its 95 % interval; None where the rows don't define it."""
-
-    value: Figure
-    low: Figure
-    high: Figure
-
-    @classmethod
-    def of(cls, estimate: Estimate) -> "Interval":
-        """Return the interval of an estimate."""
-        return cls(value=estimate.value, low=estimate.low, high=estimate.high)
 
 
 class Difference(Interval):
@@ -154,6 +143,8 @@ class Evaluation(JsonFolder):
     champion: Comparison | None
     """None where there is no champion."""
     ledger: list[LedgerTotal]
+    why: Explanation | None = Field(default=None, exclude_if=is_none)
+    """None in evaluations of before there were explanations."""
     openings: int = 1
     """Runs beside this champion that have opened these very test rows, this one included."""
 

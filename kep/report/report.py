@@ -20,6 +20,7 @@ from kep.report.sections.reproduce import reproduce
 from kep.report.sections.steps import steps
 from kep.report.sections.test import test
 from kep.report.sections.warnings import warnings
+from kep.report.sections.why import why
 
 
 def render(report: Report, verdict: Verdict | None = None) -> str:
@@ -48,6 +49,7 @@ def render(report: Report, verdict: Verdict | None = None) -> str:
         search=search_view(report.study, report.trials),
         ensemble=ensemble(report),
         test=test(report),
+        why=why(report),
         champion=champion(report.evaluation.champion, verdict, report.asked.judged_by, label),
         exports=exports(report.exports, label),
         **found,

@@ -1,0 +1,58 @@
+"""The section that says why."""
+
+import pytest
+
+from tests.kep.report.test_report import Page, page_of, section, whole
+
+
+def interval(value: float, width: float = 0.01) -> dict:
+    return {"value": value, "low": value - width, "high": value + width}
+
+
+IMPORTANCE = {
+    "rows": 1000,
+    "of": 4000,
+    "repeats": 5,
+    "metric": "roc_auc",
+    "columns": [
+        {"column": "age <b>", "kind": "numeric", "features": 1, "loss": interval(0.2), "metric": interval(0.1)},
+        {"column": "signup", "kind": "date", "features": 6, "loss": interval(0.001), "metric": interval(0.0)},
+    ],
+    "skipped": ["note"],
+    "alike": [{"columns": ["age <b>", "born"], "association": 0.98}],
+}
+
+
+def told(records, source: str = "churn", **why) -> dict:
+    """A report with an explanation."""
+    report = whole(records, source)
+    report["evaluation"]["why"] = why
+    return report
+
+
+def words(page: str) -> str:
+    return " ".join("".join(Page(page).text).split())
+
+
+def test_a_report_of_before_has_no_such_section(records):
+    page = page_of(whole(records, "churn"))
+    assert 'id="why"' not in page
+    assert 'href="#why"' not in page
+
+
+def test_importance_is_told_with_its_cautions(records):
+    page = page_of(told(records, importance=IMPORTANCE))
+    assert page.index('id="test"') < page.index('id="why"') < page.index('id="champion"')
+    part = words(section(page, "why") + "</section>")
+    assert "1 of 2 columns surely help" in part
+    assert "The most important is age <b>" in part
+    assert "age <b> and born (0.98)" in part
+    assert "Not reached in evaluate.why_seconds, so without an importance: note" in part
+    assert "1,000 of 4,000 test rows" in part
+    assert "ROC AUC gets worse by" in part
+
+
+@pytest.mark.parametrize("columns", [[], [IMPORTANCE["columns"][1]]])
+def test_where_nothing_surely_helps_that_is_said(records, columns):
+    part = section(page_of(told(records, importance=IMPORTANCE | {"columns": columns})), "why")
+    assert "No column surely helps" in part
