@@ -31,7 +31,9 @@ from kep.artifacts.step import StepRecord
 from kep.artifacts.study import Study
 from kep.artifacts.trials import TrialStore
 from kep.artifacts.weights import Weights
-from kep.components.evaluate.scores import pictures, slices
+from kep.components.evaluate.importance import Drawing
+from kep.components.evaluate.scores import pictures
+from kep.components.evaluate.slices import slices
 from kep.components.evaluate.why import why
 from kep.config.evaluate import EvaluateSettings
 from kep.config.run_file import RunFile
@@ -228,6 +230,7 @@ def _explained(step: Step, tested: _Tested, metric: str, settings: EvaluateSetti
     found = why(
         own.manifest,
         tested.rows,
+        tested.pooled,
         lambda rows: own.combine(own.predict_members(rows)),
         metric,
         settings,
@@ -245,6 +248,7 @@ def _explained(step: Step, tested: _Tested, metric: str, settings: EvaluateSetti
 def _measured(step: Step, tested: _Tested, weighed: Weights, settings: EvaluateSettings) -> dict[str, Any]:
     """Return the fields of `Evaluation` that follow from the predictions of the test rows."""
     manifest, seed, resamples = tested.ensemble.manifest, step.seed, settings.bootstrap
+    by_slice = Drawing(resamples, derive(seed, "slices"))
     drawn = {
         name: Bootstrap.of(tested.truth, predicted, resamples, derive(seed, "bootstrap"))
         for name, predicted in tested.named.items()
@@ -254,7 +258,7 @@ def _measured(step: Step, tested: _Tested, weighed: Weights, settings: EvaluateS
         "rows": len(tested.rows),
         "scores": scores,
         "pictures": pictures(manifest, tested.truth, tested.pooled, derive(seed, "pictures")),
-        "slices": slices(manifest, tested.rows, tested.pooled, settings.slices),
+        "slices": slices(manifest, tested.rows, tested.pooled, settings.slices, by_slice),
         "against": {
             name: Difference.between(drawn[ENSEMBLE], other) for name, other in drawn.items() if name != ENSEMBLE
         },

@@ -68,11 +68,22 @@ class Slice(JsonModel):
 
     value: str
     rows: int
-    metrics: dict[str, Figure]
+    metrics: dict[str, Interval]
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _without_intervals(cls, content: Any) -> Any:
+        # As evaluations of before slices had intervals have it.
+        if isinstance(content, dict):
+            return {
+                name: {"value": one, "low": None, "high": None} if one is None or isinstance(one, int | float) else one
+                for name, one in content.items()
+            }
+        return content
 
     def figure(self, metric: str) -> float | None:
         """Return the value of a metric; None where the rows don't define it."""
-        return self.metrics.get(metric)
+        return self.metrics[metric].value if metric in self.metrics else None
 
 
 class Gap(JsonModel):

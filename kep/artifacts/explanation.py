@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from kep.artifacts.interval import Interval
-from kep.core.json_model import JsonModel, is_none
+from kep.core.json_model import Figure, JsonModel, is_none
 
 
 class ColumnImportance(JsonModel):
@@ -45,8 +45,35 @@ class Importance(JsonModel):
     alike: list[Alike] = Field(default_factory=list)
 
 
+class WorseSlice(JsonModel):
+    """Rows of one value, or one range, of a column whose mean loss is significantly above that of all other rows."""
+
+    column: str
+    value: str
+    rows: int
+    loss: Interval
+    rest: Figure
+    """Mean loss of all other rows."""
+    difference: Interval
+    """Mean loss minus `rest`."""
+    p: float
+    """Adjusted for the number of slices (Benjamini and Hochberg 1995)."""
+
+
+class WorseSlices(JsonModel):
+    """Slices that were found by themselves among all feature columns."""
+
+    looked: int
+    """Slices that were tested."""
+    level: float
+    """Largest expected share of slices here that are not worse; without any worse slice, the largest chance of one."""
+    slices: list[WorseSlice]
+    """The largest difference first."""
+
+
 class Explanation(JsonModel):
     """Everything that says why."""
 
     importance: Importance | None = None
     """None where `evaluate.why_seconds` is 0."""
+    worse: WorseSlices | None = None

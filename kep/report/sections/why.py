@@ -1,6 +1,6 @@
 """Why the ensemble predicts as it does: the columns that it uses, where it is worse, and its worst rows."""
 
-from kep.artifacts.explanation import ColumnImportance, Importance
+from kep.artifacts.explanation import ColumnImportance, Importance, WorseSlices
 from kep.artifacts.report import Report
 from kep.data.schema import Label
 from kep.report import charts
@@ -8,6 +8,8 @@ from kep.report.charts import Line
 from kep.report.page import interval, number
 from kep.report.sections.words import View, metric_name, places
 
+MOST_SLICES = 15
+"""Worse slices that are listed."""
 MOST_COLUMNS = 20
 """Columns that are drawn; the others are in the table."""
 
@@ -17,7 +19,10 @@ def why(report: Report) -> View | None:
     told, label = report.evaluation.why, report.manifest.label
     if told is None:
         return None
-    return {"importance": told.importance and _importance(told.importance, label)}
+    return {
+        "importance": told.importance and _importance(told.importance, label),
+        "worse": told.worse and _worse(told.worse, label),
+    }
 
 
 def _importance(found: Importance, label: Label) -> View:
@@ -62,3 +67,27 @@ def _line(one: ColumnImportance) -> Line:
 def _alt(found: Importance) -> str:
     first = f"; the most important is {found.columns[0].column}" if found.columns else ""
     return f"Increase of the loss when each of {len(found.columns)} columns is permuted{first}"
+
+
+def _worse(found: WorseSlices, label: Label) -> View:
+    digits = places(one.difference for one in found.slices)
+    return {
+        "looked": found.looked,
+        "found": len(found.slices),
+        "level": f"{100 * found.level:g}",
+        "loss": metric_name("loss", label),
+        "rows": [
+            {
+                "column": one.column,
+                "value": one.value,
+                "rows": one.rows,
+                "loss": number(one.loss.value, digits),
+                "interval": interval(one.loss, digits),
+                "rest": number(one.rest, digits),
+                "difference": number(one.difference.value, digits),
+                "difference_interval": interval(one.difference, digits),
+                "p": number(one.p, 4),
+            }
+            for one in found.slices[:MOST_SLICES]
+        ],
+    }

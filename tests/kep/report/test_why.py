@@ -56,3 +56,41 @@ def test_importance_is_told_with_its_cautions(records):
 def test_where_nothing_surely_helps_that_is_said(records, columns):
     part = section(page_of(told(records, importance=IMPORTANCE | {"columns": columns})), "why")
     assert "No column surely helps" in part
+
+
+WORSE = {
+    "column": "region",
+    "value": "south & <b>",
+    "rows": 40,
+    "loss": interval(0.7),
+    "rest": 0.4,
+    "difference": interval(0.3),
+    "p": 0.001,
+}
+
+
+@pytest.mark.parametrize(
+    ("looked", "slices", "expected"),
+    [
+        (0, [], "No slice has enough test rows"),
+        (30, [], "None of 30 slices is significantly worse"),
+        (30, [WORSE], "1 of 30 slices is significantly worse"),
+        (30, [WORSE] * 20, "20 of 30 slices are significantly worse than the rest; the first 15"),
+    ],
+)
+def test_worse_slices_are_told_and_warned_of(records, looked, slices, expected):
+    page = page_of(told(records, worse={"looked": looked, "level": 0.05, "slices": slices}))
+    assert expected in words(section(page, "why") + "</section>")
+    assert ("most where region is south & <b> (40 rows): see Why" in words(page)) == bool(slices)
+    if slices:
+        assert "0.290 to 0.310" in words(section(page, "why") + "</section>")
+
+
+def test_slices_have_intervals(records):
+    report = told(records)
+    metrics = {"loss": interval(0.5), "roc_auc": {"value": None, "low": None, "high": None}}
+    report["evaluation"]["slices"] = {"months": [{"value": "1 to under 2", "rows": 9, "metrics": metrics}]}
+    part = words(section(page_of(report), "test") + "</section>")
+    assert "1 to under 2" in part
+    assert "0.49" in part
+    assert "0.51" in part
