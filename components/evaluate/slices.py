@@ -9,10 +9,10 @@ from kep.artifacts.evaluation import Slice
 from kep.artifacts.explanation import WorseSlice, WorseSlices
 from kep.artifacts.interval import Interval
 from kep.components.evaluate.importance import Drawing
+from kep.components.evaluate.raw import as_text
 from kep.data.records import Rows
-from kep.data.schema import HASH, Column, Manifest
+from kep.data.schema import HASH, Manifest
 from kep.stats.bootstrap import Bootstrap
-from kep.stats.divergence import shown
 from kep.stats.means import Mean, above
 from kep.stats.metrics import Truth
 
@@ -58,19 +58,12 @@ def parts(manifest: Manifest, rows: Rows, name: str) -> list[tuple[str, np.ndarr
         return found
     edges = np.unique(np.percentile(known, [0, 25, 50, 75, 100]))
     if len(edges) == 1:
-        return [*found, (_shown(edges[0], column), values == edges[0])]
+        return [*found, (as_text(edges[0], column), values == edges[0])]
     for i, (low, high) in enumerate(pairwise(edges)):
         last = i == len(edges) - 2
         inside = (values >= low) & ((values <= high) if last else (values < high))
-        found.append((f"{_shown(low, column)} to {'' if last else 'under '}{_shown(high, column)}", inside))
+        found.append((f"{as_text(low, column)} to {'' if last else 'under '}{as_text(high, column)}", inside))
     return found
-
-
-def _shown(value: float, column: Column) -> str:
-    """Return a number as the source has it; days as a date."""
-    if column.part == "days":
-        return str(np.datetime64(int(np.floor(value + column.offset)), "D"))
-    return shown(value, column.offset)
 
 
 def worse(manifest: Manifest, rows: Rows, losses: np.ndarray) -> WorseSlices:

@@ -3,9 +3,11 @@
 import numpy as np
 
 from kep.artifacts.explanation import Explanation
+from kep.components.evaluate.dependence import dependence
 from kep.components.evaluate.groups import Predict
 from kep.components.evaluate.importance import Clock, Drawing, importance
 from kep.components.evaluate.slices import worse
+from kep.components.evaluate.worst import worst
 from kep.config.evaluate import EvaluateSettings
 from kep.data.records import Rows
 from kep.data.schema import Manifest
@@ -32,10 +34,12 @@ def why(
         settings: Settings of the evaluation.
         seed: Seed of every draw.
     """
-    drawing = Drawing(settings.bootstrap, seed)
-    asked = settings.why_seconds > 0
-    losses = Truth.of(manifest.label.task, rows).losses(predictions)
+    drawing, asked = Drawing(settings.bootstrap, seed), settings.why_seconds > 0
+    of_columns = importance(manifest, rows, predict, metric, drawing, Clock(settings.why_seconds)) if asked else None
+    first = [one.column for one in of_columns.columns] if of_columns else []
     return Explanation(
-        importance=importance(manifest, rows, predict, metric, drawing, Clock(settings.why_seconds)) if asked else None,
-        worse=worse(manifest, rows, losses),
+        importance=of_columns,
+        worse=worse(manifest, rows, Truth.of(manifest.label.task, rows).losses(predictions)),
+        worst=worst(manifest, rows, predictions, first, settings.worst_rows) if settings.worst_rows else None,
+        dependence=dependence(manifest, rows, predict, first, seed, Clock(settings.why_seconds)) if asked else None,
     )

@@ -71,9 +71,77 @@ class WorseSlices(JsonModel):
     """The largest difference first."""
 
 
+class WorstRow(JsonModel):
+    """A test row that the ensemble gets very wrong."""
+
+    id: str
+    """The row's id as in `predictions.npz`, a number of 64 bits."""
+    label: str
+    prediction: str
+    """Class of the greatest probability; of a regression the number, in label units."""
+    probabilities: dict[str, float] = Field(default_factory=dict)
+    """Of the label's class and the most probable ones, by class; empty for a regression."""
+    loss: float
+    weight: float | None = Field(default=None, exclude_if=is_none)
+    """How much the row counts; None where all count the same."""
+    values: dict[str, str | None]
+    """Raw values by column, those of the most important columns; None where missing."""
+    image: str | None = Field(default=None, exclude_if=is_none)
+    """Small picture as a `data:` URI."""
+
+
+class WorstRows(JsonModel):
+    """The rows that the ensemble gets most wrong."""
+
+    loss: list[WorstRow]
+    """Those of the greatest loss, the greatest first."""
+    confident: list[WorstRow] = Field(default_factory=list)
+    """Those with the greatest probability of a wrong class; empty with two classes, where it is the same order, and
+    for a regression."""
+    columns: int
+    """Columns that the source has; rows show some of them where there are many."""
+
+
+class DependencePoint(JsonModel):
+    """Mean prediction where all rows have one value of a column."""
+
+    value: str
+    """As the source has it; `missing` where there is none."""
+    place: float | None = Field(default=None, exclude_if=is_none)
+    """The number behind it, days since 1970-01-01 of a date; None of a category or a missing value."""
+    predictions: list[float]
+    """One for each of `Dependence.outputs`."""
+    share: float
+    """Share of the rows that have this value; of a number, that are nearest to it."""
+
+
+class ColumnDependence(JsonModel):
+    """Partial dependence on one column."""
+
+    column: str
+    kind: str
+    points: list[DependencePoint]
+
+
+class Dependence(JsonModel):
+    """Partial dependence of the predictions on the most important columns (Friedman 2001)."""
+
+    rows: int
+    """Test rows that the means are over."""
+    outputs: list[str]
+    """The positive class of two, the most frequent classes of several, or the label of a regression."""
+    columns: list[ColumnDependence]
+    skipped: list[str] = Field(default_factory=list)
+    """Columns that were not reached in the time allowed."""
+
+
 class Explanation(JsonModel):
     """Everything that says why."""
 
     importance: Importance | None = None
     """None where `evaluate.why_seconds` is 0."""
     worse: WorseSlices | None = None
+    worst: WorstRows | None = None
+    """None where `evaluate.worst_rows` is 0."""
+    dependence: Dependence | None = None
+    """None where `evaluate.why_seconds` is 0."""

@@ -1,11 +1,11 @@
 """Why the ensemble predicts as it does: the columns that it uses, where it is worse, and its worst rows."""
 
-from kep.artifacts.explanation import ColumnImportance, Importance, WorseSlices
+from kep.artifacts.explanation import ColumnImportance, Dependence, Importance, WorseSlices, WorstRow, WorstRows
 from kep.artifacts.report import Report
 from kep.data.schema import Label
-from kep.report import charts
+from kep.report import charts, why_charts
 from kep.report.charts import Line
-from kep.report.page import interval, number
+from kep.report.page import DASH, interval, loss, number
 from kep.report.sections.words import View, metric_name, places
 
 MOST_SLICES = 15
@@ -22,6 +22,8 @@ def why(report: Report) -> View | None:
     return {
         "importance": told.importance and _importance(told.importance, label),
         "worse": told.worse and _worse(told.worse, label),
+        "worst": told.worst and _worst(told.worst, label),
+        "dependence": told.dependence and _dependence(told.dependence, label),
     }
 
 
@@ -89,5 +91,51 @@ def _worse(found: WorseSlices, label: Label) -> View:
                 "p": number(one.p, 4),
             }
             for one in found.slices[:MOST_SLICES]
+        ],
+    }
+
+
+def _worst(found: WorstRows, label: Label) -> View:
+    told = {"The greatest loss": found.loss, "The greatest probability of a wrong class": found.confident}
+    shown = found.loss[0].values if found.loss else {}
+    return {
+        "label": label.name,
+        "loss": metric_name("loss", label),
+        "columns": list(shown),
+        "left": found.columns - len(shown),
+        "pictures": any(row.image for row in found.loss),
+        "weighted": any(row.weight is not None for row in found.loss),
+        "classes": label.classes is not None,
+        "binary": label.task == "binary",
+        "tables": [{"title": title, "rows": [_worst_row(row) for row in rows]} for title, rows in told.items() if rows],
+    }
+
+
+def _worst_row(row: WorstRow) -> View:
+    return {
+        "id": row.id,
+        "image": row.image,
+        "label": row.label,
+        "prediction": row.prediction,
+        "probabilities": [f"{name} {probability:.3f}" for name, probability in row.probabilities.items()],
+        "loss": loss(row.loss),
+        "weight": number(row.weight),
+        "values": [DASH if value is None else value for value in row.values.values()],
+    }
+
+
+def _dependence(found: Dependence, label: Label) -> View:
+    values = [value for column in found.columns for point in column.points for value in point.predictions]
+    limits = (min(values), max(values)) if values else (0.0, 1.0)
+    unit = "mean prediction" if label.task == "regression" else "mean probability"
+    if len(found.outputs) == 1:
+        unit = f"{unit} of {found.outputs[0]}"
+    return {
+        "rows": found.rows,
+        "skipped": found.skipped,
+        "charts": [
+            {"column": one.column, "chart": why_charts.partial_dependence(one, found.outputs, limits, unit)}
+            for one in found.columns
+            if one.points
         ],
     }

@@ -94,3 +94,69 @@ def test_slices_have_intervals(records):
     assert "1 to under 2" in part
     assert "0.49" in part
     assert "0.51" in part
+
+
+PIXEL = "data:image/png;base64,AAAA"
+ROW = {
+    "id": "18446744073709551615",
+    "label": "yes <b>",
+    "prediction": "no",
+    "probabilities": {"no": 0.99, "yes <b>": 0.01},
+    "loss": 4.6,
+    "values": {"age": "33", "plan": None},
+}
+
+
+def test_the_worst_rows_are_shown_with_their_values(records):
+    page = page_of(told(records, worst={"loss": [ROW, ROW | {"weight": 2.5}], "columns": 9}))
+    part = words(section(page, "why") + "</section>")
+    assert "most wrong" in part
+    for word in ("yes <b>", "no 0.990", "4.6000", "33", "2.5", ROW["id"], "the 2 most important"):
+        assert word in part
+    assert "<img" not in section(page, "why")
+
+
+def test_pictures_of_the_worst_rows_are_part_of_the_page(records):
+    row = ROW | {"values": {}, "image": PIXEL}
+    page = page_of(told(records, "digits", worst={"loss": [row], "confident": [row], "columns": 1}))
+    assert section(page, "why").count(f'src="{PIXEL}"') == 2
+    assert "The greatest probability of a wrong class" in page
+    assert (
+        len(
+            page_of(
+                told(
+                    records,
+                    "digits",
+                    worst={"loss": [row | {"image": PIXEL + "A" * 20_000}] * 50, "confident": [], "columns": 1},
+                )
+            )
+        )
+        < 2_000_000
+    )
+
+
+def point(value: str, place: float | None, *predictions: float) -> dict:
+    return {"value": value, "place": place, "predictions": list(predictions), "share": 0.25}
+
+
+NUMBER = {"column": "age", "kind": "numeric", "points": [point("1.5", 1.5, 0.2), point("3", 3.0, 0.4)]}
+GAPS = NUMBER | {"column": "gaps", "points": [*NUMBER["points"], point("missing", None, 0.9)]}
+DATE = {"column": "day", "kind": "date", "points": [point("2024-01-31", 19753.0, 0.3)]}
+PLAN = {"column": "plan", "kind": "categorical", "points": [point(f"plan {i}", None, 0.1 * i) for i in range(6)]}
+EMPTY = {"column": "never", "kind": "numeric", "points": []}
+
+
+def test_partial_dependence_is_drawn_for_every_kind_of_column(records):
+    columns = [NUMBER, GAPS, DATE, PLAN, EMPTY]
+    found = {"rows": 200, "outputs": ["yes"], "columns": columns, "skipped": ["zip"]}
+    part = section(page_of(told(records, dependence=found)), "why")
+    assert part.count("<svg") == 4
+    for word in ("mean probability of yes", "2024-01-31", "missing", "plan 5", "evaluate.why_seconds: zip"):
+        assert word in part
+
+
+def test_partial_dependence_of_several_classes_has_a_line_for_each(records):
+    column = NUMBER | {"points": [point("1", 1.0, 0.2, 0.8), point("2", 2.0, 0.5, 0.5)]}
+    found = {"rows": 200, "outputs": ["a", "b"], "columns": [column]}
+    part = words(section(page_of(told(records, "digits", dependence=found)), "why") + "</section>")
+    assert "mean probability" in part
