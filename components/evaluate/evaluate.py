@@ -29,8 +29,9 @@ from kep.artifacts.member import TrainedMember
 from kep.artifacts.report import Report
 from kep.artifacts.step import StepRecord
 from kep.artifacts.study import Study
-from kep.artifacts.trials import TrialStore
+from kep.artifacts.trials import Trial, TrialStore
 from kep.artifacts.weights import Weights
+from kep.components.evaluate.hyperparameters import hyperparameters
 from kep.components.evaluate.importance import Drawing
 from kep.components.evaluate.scores import pictures
 from kep.components.evaluate.slices import slices
@@ -191,6 +192,8 @@ def run(
     manifest = inputs.manifest()
     _check_slices(settings.slices, manifest)
     inputs = inputs.ordered()
+    study = Study.load(inputs.study)
+    trials = TrialStore(inputs.study).finished(study.executions)
     inputs.write_ensemble(ensemble)
     with step.open_test(inputs.test) as data:
         tested = _test(Ensemble(ensemble), data.load("test"))
@@ -208,7 +211,9 @@ def run(
         **_measured(step, tested, Weights.load(inputs.weights), settings),
         reload_difference=difference,
         champion=_against(against, tested, settings.bootstrap, step.seed),
-        why=_explained(step, tested, RunFile.model_validate_json(asked).judged_by, settings),
+        why=_explained(step, tested, RunFile.model_validate_json(asked).judged_by, settings).model_copy(
+            update={"hyperparameters": hyperparameters(study, trials, derive(step.seed, "hyperparameters"))}
+        ),
         ledger=inputs.ledger(step.ledger),
         openings=opened_in,
         files={STORED: tree_digest(step.out / STORED)},
@@ -216,7 +221,7 @@ def run(
     for line in evaluation.ledger:
         step.progress(f"{line.step} read {line.rows} {line.role} rows ({line.fingerprint[:12]})")
     evaluation.save(step.out)
-    _report(inputs, evaluation, asked, step.out)
+    _report(inputs, study, trials, evaluation, asked, step.out)
     return Evaluated(
         metrics={name: score.value for name, score in evaluation.ensemble.items() if score.value is not None},
         classes=[str(name) for name in manifest.label.classes or []],
@@ -405,15 +410,14 @@ def _against(champion: str | None, tested: _Tested, resamples: int, seed: int) -
     )
 
 
-def _report(inputs: Inputs, evaluation: Evaluation, asked: str, out: Path) -> None:
+def _report(inputs: Inputs, study: Study, trials: list[Trial], evaluation: Evaluation, asked: str, out: Path) -> None:
     """Write `report.json` and `report.html`."""
     steps = [inputs.records, inputs.study, *inputs.results, inputs.weights, *inputs.members]
-    study = Study.load(inputs.study)
     report = Report(
         asked=RunFile.model_validate_json(asked),
         manifest=Manifest.load(inputs.test),
         study=study,
-        trials=TrialStore(inputs.study).finished(study.executions),
+        trials=trials,
         best_epochs=[BestEpoch.load(folder) for folder in inputs.results],
         weights=Weights.load(inputs.weights),
         members=[TrainedMember.load(folder) for folder in inputs.members],

@@ -135,6 +135,19 @@ class Dependence(JsonModel):
     """Columns that were not reached in the time allowed."""
 
 
+class HyperparameterImportance(JsonModel):
+    """How much the score of a family's trials depends on each hyperparameter."""
+
+    trials: int
+    """Trials with a score."""
+    explained: Figure = None
+    """Share of the variance of the ranks of the scores that a forest predicts for trials that it did not learn from."""
+    shares: dict[str, float] = Field(default_factory=dict)
+    """Share of each hyperparameter in what a forest explains, the greatest first; empty where nothing can be told."""
+    problem: str | None = Field(default=None, exclude_if=is_none)
+    """Why nothing can be told."""
+
+
 class Explanation(JsonModel):
     """Everything that says why."""
 
@@ -145,3 +158,5 @@ class Explanation(JsonModel):
     """None where `evaluate.worst_rows` is 0."""
     dependence: Dependence | None = None
     """None where `evaluate.why_seconds` is 0."""
+    hyperparameters: dict[str, HyperparameterImportance] = Field(default_factory=dict)
+    """By family."""

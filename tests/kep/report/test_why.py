@@ -160,3 +160,15 @@ def test_partial_dependence_of_several_classes_has_a_line_for_each(records):
     found = {"rows": 200, "outputs": ["a", "b"], "columns": [column]}
     part = words(section(page_of(told(records, "digits", dependence=found)), "why") + "</section>")
     assert "mean probability" in part
+
+
+def test_the_search_says_which_hyperparameters_matter_or_that_it_can_not_be_told(records):
+    known = {"trials": 24, "explained": 0.62, "shares": {"rate": 0.8, "units": 0.2}}
+    page = page_of(told(records, hyperparameters={"mlp": known}))
+    part = words(section(page, "search") + "</section>")
+    assert "62 % of the ranks’ variance explained" in part
+    assert "80 %" in part
+    few = {"trials": 3, "problem": "3 trials have a score, and importance can't be told from fewer than 10"}
+    part = words(section(page_of(told(records, hyperparameters={"mlp": few})), "search") + "</section>")
+    assert "mlp: 3 trials have a score, and importance can't be told from fewer than 10." in part
+    assert "Which hyperparameters matter" not in page_of(whole(records, "churn"))
