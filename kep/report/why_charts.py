@@ -31,7 +31,8 @@ def partial_dependence(
         places = [one.place or 0.0 for one in numbers]
         step = (places[-1] - places[0]) / max(len(places) - 1, 1) or 1.0
         # What is missing has a place of its own, apart from the numbers.
-        places += [places[-1] + 2 * step * (i + 1) for i in range(len(others))]
+        wide = places[-1] - places[-2] if len(places) > 1 else step
+        places += [places[-1] + 0.5 * wide + 1.5 * step * (i + 1) for i in range(len(others))]
     else:
         places, step = [float(i) for i in range(len(others))], 1.0
     points = [*numbers, *others]
