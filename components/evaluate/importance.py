@@ -138,9 +138,8 @@ def alike(manifest: Manifest, rows: Rows) -> list[Alike]:
     ranks = {name: own for name, own in ranks.items() if np.ptp(own) > 0}
     codes = {group.name: rows.categorical[:, group.categorical[0]] for group in named if group.categorical}
     codes = {name: own for name, own in codes.items() if 1 < len(np.unique(own)) < len(own) / 2}
-    found = []
-    for a, b in combinations(ranks, 2):
-        found.append((a, b, abs(float(np.corrcoef(ranks[a], ranks[b])[0, 1]))))
+    together = np.abs(np.corrcoef([*ranks.values(), np.arange(len(rows))]))  # the last row keeps it a matrix
+    found = [(a, b, float(together[i, j])) for (i, a), (j, b) in combinations(enumerate(ranks), 2)]
     for a, b in combinations(codes, 2):
         found.append((a, b, float(association(crosstab(codes[a], codes[b]).count, method="cramer"))))
     close = sorted((pair for pair in found if pair[2] >= _ALIKE), key=lambda pair: -pair[2])

@@ -1,5 +1,6 @@
 """Slices of the test rows: metrics by the values of a column, and slices that are significantly worse than the rest."""
 
+import hashlib
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -112,7 +113,7 @@ def _candidates(manifest: Manifest, rows: Rows, counted: np.ndarray) -> Iterator
         if column.kind == "image" or part.startswith(HASH) or part not in ("", "days"):
             continue
         for value, mask in parts(manifest, rows, column.name):
-            many, key = int((mask & counted).sum()), mask.tobytes()
+            many, key = int((mask & counted).sum()), hashlib.blake2b(np.packbits(mask).tobytes()).digest()
             if FEWEST <= many <= counted.sum() - FEWEST and key not in seen:
                 seen.add(key)
                 yield column.of or column.name, value, mask
