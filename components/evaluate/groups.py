@@ -77,8 +77,13 @@ def groups(manifest: Manifest) -> list[Group]:
 
 
 def sample(rows: Rows, most: int, seed: int) -> np.ndarray:
-    """Return places of at most so many rows that count, in order: those of weight 0 change nothing."""
-    places = np.arange(len(rows)) if rows.weights is None else np.flatnonzero(rows.weights > 0)
+    """Return places of at most so many rows that count, in order: those of weight 0 change nothing.
+
+    Where no row counts, they are of all rows, whose figures are undefined all the same.
+    """
+    places = np.arange(len(rows))
+    if rows.weights is not None and (rows.weights > 0).any():
+        places = np.flatnonzero(rows.weights > 0)
     if len(places) <= most:
         return places
     return np.sort(np.random.default_rng(seed).choice(places, most, replace=False))

@@ -70,7 +70,7 @@ def of_family(space: Sequence[Hyperparameter], trials: Sequence[Trial], seed: in
     return HyperparameterImportance(
         trials=len(trials),
         explained=explained,
-        shares={names[one]: float(increases[one] / increases.sum()) for one in order},
+        shares=[(names[one], float(increases[one] / increases.sum())) for one in order],
     )
 
 

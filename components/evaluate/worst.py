@@ -51,7 +51,7 @@ def worst(manifest: Manifest, rows: Rows, predictions: np.ndarray, first: Sequen
 def _row(
     manifest: Manifest, rows: Rows, predictions: np.ndarray, row: int, loss: float, first: Sequence[str]
 ) -> WorstRow:
-    label, probabilities = manifest.label, {}
+    label, probabilities = manifest.label, list[tuple[str, float]]()
     if label.classes is None:
         told, predicted = (shown(float(one[row]), label.offset) for one in (rows.labels, predictions))
     else:
@@ -59,7 +59,7 @@ def _row(
         true = int(rows.labels[row])
         told, predicted = str(label.classes[true]), str(label.classes[order[0]])
         named = dict.fromkeys([*order[:_CLASSES], true])
-        probabilities = {str(label.classes[one]): float(predictions[row, one]) for one in named}
+        probabilities = [(str(label.classes[one]), float(predictions[row, one])) for one in named]
     places = {name: place for place, name in enumerate(first)}
     columns = sorted(
         (group for group in groups(manifest) if not group.image and group.kind != "text"),
@@ -72,7 +72,7 @@ def _row(
         probabilities=probabilities,
         loss=loss,
         weight=None if rows.weights is None else float(rows.weights[row]),
-        values={group.name: raw_value(manifest, rows, group, row) for group in columns[:MOST_COLUMNS]},
+        values=[(group.name, raw_value(manifest, rows, group, row)) for group in columns[:MOST_COLUMNS]],
         image=None if rows.image is None else small_picture(rows.image[row]),
     )
 

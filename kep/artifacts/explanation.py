@@ -79,13 +79,13 @@ class WorstRow(JsonModel):
     label: str
     prediction: str
     """Class of the greatest probability; of a regression the number, in label units."""
-    probabilities: dict[str, float] = Field(default_factory=dict)
-    """Of the label's class and the most probable ones, by class; empty for a regression."""
+    probabilities: list[tuple[str, float]] = Field(default_factory=list)
+    """Classes with their probability: the most probable first, and the label's; empty for a regression."""
     loss: float
     weight: float | None = Field(default=None, exclude_if=is_none)
     """How much the row counts; None where all count the same."""
-    values: dict[str, str | None]
-    """Raw values by column, those of the most important columns; None where missing."""
+    values: list[tuple[str, str | None]]
+    """Columns with the raw value, the most important first; None where it is missing."""
     image: str | None = Field(default=None, exclude_if=is_none)
     """Small picture as a `data:` URI."""
 
@@ -142,8 +142,9 @@ class HyperparameterImportance(JsonModel):
     """Trials with a score."""
     explained: Figure = None
     """Share of the variance of the ranks of the scores that a forest predicts for trials that it did not learn from."""
-    shares: dict[str, float] = Field(default_factory=dict)
-    """Share of each hyperparameter in what a forest explains, the greatest first; empty where nothing can be told."""
+    shares: list[tuple[str, float]] = Field(default_factory=list)
+    """Hyperparameters with their share in what a forest explains, the greatest first; empty where nothing can be
+    told."""
     problem: str | None = Field(default=None, exclude_if=is_none)
     """Why nothing can be told."""
 

@@ -177,7 +177,7 @@ def _parallel(study: Study, trials: Sequence[Trial], colours: dict[str, str]) ->
 
 
 def _importance(name: str, found: HyperparameterImportance, colour: str) -> ImportanceView:
-    drawn = dict(list(found.shares.items())[:MOST_HYPERPARAMETERS])
+    drawn = dict(found.shares[:MOST_HYPERPARAMETERS])
     chart = charts.bars(
         f"hyperparameters-{name}",
         f"Importance of the hyperparameters of {name}: "

@@ -97,11 +97,11 @@ def _worse(found: WorseSlices, label: Label) -> View:
 
 def _worst(found: WorstRows, label: Label) -> View:
     told = {"The greatest loss": found.loss, "The greatest probability of a wrong class": found.confident}
-    shown = found.loss[0].values if found.loss else {}
+    shown = [name for name, _ in found.loss[0].values] if found.loss else []
     return {
         "label": label.name,
         "loss": metric_name("loss", label),
-        "columns": list(shown),
+        "columns": shown,
         "left": found.columns - len(shown),
         "pictures": any(row.image for row in found.loss),
         "weighted": any(row.weight is not None for row in found.loss),
@@ -117,10 +117,10 @@ def _worst_row(row: WorstRow) -> View:
         "image": row.image,
         "label": row.label,
         "prediction": row.prediction,
-        "probabilities": [f"{name} {probability:.3f}" for name, probability in row.probabilities.items()],
+        "probabilities": [f"{name} {probability:.3f}" for name, probability in row.probabilities],
         "loss": loss(row.loss),
         "weight": number(row.weight),
-        "values": [DASH if value is None else value for value in row.values.values()],
+        "values": [DASH if value is None else value for _, value in row.values],
     }
 
 

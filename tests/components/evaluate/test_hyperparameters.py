@@ -27,9 +27,9 @@ def trials(many: int, score, seed: int = 0, **more) -> list[Trial]:
 
 def test_what_the_score_depends_on_comes_first():
     found = of_family(SPACE, trials(40, lambda v, rng: (np.log10(v["rate"]) + 2) ** 2 + 0.1 * rng.normal()), 0)
-    assert next(iter(found.shares)) == "rate"
-    assert found.shares["rate"] > 0.7
-    assert sum(found.shares.values()) == pytest.approx(1)
+    assert found.shares[0][0] == "rate"
+    assert dict(found.shares)["rate"] > 0.7
+    assert sum(share for _, share in found.shares) == pytest.approx(1)
     assert found.explained > 0.5
     assert found.problem is None
 
@@ -38,21 +38,23 @@ def test_one_trial_that_diverged_does_not_decide():
     def score(values, rng):
         return 1e9 if values["units"] == 32 and values["rate"] < 1e-3 else np.log10(values["rate"])
 
-    assert next(iter(of_family(SPACE, trials(40, score), 0).shares)) == "rate"
+    assert of_family(SPACE, trials(40, score), 0).shares[0][0] == "rate"
 
 
 def test_a_conditional_hyperparameter_counts_where_it_is_used():
     def score(values, rng):
         return values.get("momentum", 0.5)
 
-    shares = of_family(SPACE, trials(60, score), 0).shares
+    shares = dict(of_family(SPACE, trials(60, score), 0).shares)
     assert next(iter(shares)) == "momentum"
     # The choice that it belongs to means little by itself.
     assert shares["momentum"] > 2 * shares["kind"]
 
 
 def test_a_choice_counts_although_one_of_its_branches_has_more():
-    shares = of_family(SPACE, trials(60, lambda v, rng: float(v["kind"] == "sgd") + 0.01 * rng.normal()), 0).shares
+    shares = dict(
+        of_family(SPACE, trials(60, lambda v, rng: float(v["kind"] == "sgd") + 0.01 * rng.normal()), 0).shares
+    )
     assert shares["kind"] + shares["momentum"] > 0.9
 
 
@@ -71,7 +73,7 @@ def test_a_choice_counts_although_one_of_its_branches_has_more():
 def test_what_can_not_be_told_is_said(found, problem):
     told = of_family(SPACE, found, 0)
     assert problem in told.problem
-    assert told.shares == {}
+    assert told.shares == []
 
 
 def test_scores_of_chance_tell_nothing():
@@ -93,4 +95,4 @@ def test_the_length_of_a_training_is_one_of_them_where_a_schedule_gives_it():
         one.model_copy(update={"schedule": rungs[one.number % 3], "score": 1 / (1 + one.number % 3)})
         for one in trials(30, lambda v, rng: 0.0)
     ]
-    assert next(iter(of_family(SPACE, found, 0).shares)) == EPOCHS
+    assert of_family(SPACE, found, 0).shares[0][0] == EPOCHS

@@ -169,3 +169,10 @@ def test_every_column_of_the_source_is_one_group_of_all_its_features(records, so
     assert sorted(place for group in found for place in group.numeric) == list(range(len(manifest.numeric)))
     assert sorted(place for group in found for place in group.categorical) == list(range(len(manifest.categorical)))
     assert [group.image for group in found if group.image] == [True] * (manifest.image is not None)
+
+
+def test_where_no_row_counts_the_importance_is_undefined(table):
+    manifest, rows = table
+    none = replace(rows, weights=np.zeros(ROWS, np.float32))
+    found = importance(manifest, none, predict, "loss", DRAWING, Clock(60))
+    assert {one.loss.value for one in found.columns} == {None}

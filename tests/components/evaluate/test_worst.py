@@ -35,7 +35,7 @@ def test_they_are_those_of_the_greatest_loss(records, source):
         assert [one.label for one in found.loss] == [names[rows.labels[row]] for row in order]
         for one, row in zip(found.loss, order, strict=True):
             assert one.prediction == names[predictions[row].argmax()]
-            assert one.probabilities[one.label] == pytest.approx(predictions[row, rows.labels[row]])
+            assert dict(one.probabilities)[one.label] == pytest.approx(predictions[row, rows.labels[row]])
     assert (found.loss[0].image is not None) == (source == "digits")
 
 
@@ -43,7 +43,7 @@ def test_the_most_confidently_wrong_of_several_classes_are_wrong(records):
     manifest, rows, predictions = opened(records, "digits")
     found = worst(manifest, rows, predictions, [], 5).confident
     wrong = predictions.argmax(axis=1) != rows.labels
-    assert found[0].probabilities[found[0].prediction] == pytest.approx(predictions[wrong].max())
+    assert dict(found[0].probabilities)[found[0].prediction] == pytest.approx(predictions[wrong].max())
     assert all(one.label != one.prediction for one in found)
     assert worst(*opened(records, "churn"), [], 5).confident == []
 
@@ -52,10 +52,10 @@ def test_values_are_those_of_the_source_the_important_columns_first(records):
     manifest, rows, predictions = opened(records, "churn")
     names = [column.name for column in manifest.inputs]
     one = worst(manifest, rows, predictions, [names[-1]], 1).loss[0]
-    assert next(iter(one.values)) == names[-1]
+    assert one.values[0][0] == names[-1]
     assert len(one.values) == min(len(names), MOST_COLUMNS)
     raw, row = raw_features(manifest, rows), int(np.flatnonzero(rows.ids == np.uint64(one.id))[0])
-    for name, value in one.values.items():
+    for name, value in one.values:
         expected = raw[name][row]
         if isinstance(expected, float):
             assert float(value) == pytest.approx(expected, rel=1e-3)

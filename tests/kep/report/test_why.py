@@ -101,9 +101,9 @@ ROW = {
     "id": "18446744073709551615",
     "label": "yes <b>",
     "prediction": "no",
-    "probabilities": {"no": 0.99, "yes <b>": 0.01},
+    "probabilities": [["no", 0.99], ["yes <b>", 0.01]],
     "loss": 4.6,
-    "values": {"age": "33", "plan": None},
+    "values": [["zeal", "33"], ["age", None]],
 }
 
 
@@ -114,10 +114,11 @@ def test_the_worst_rows_are_shown_with_their_values(records):
     for word in ("yes <b>", "no 0.990", "4.6000", "33", "2.5", ROW["id"], "the 2 most important"):
         assert word in part
     assert "<img" not in section(page, "why")
+    assert part.index("zeal") < part.index("age", part.index("zeal"))
 
 
 def test_pictures_of_the_worst_rows_are_part_of_the_page(records):
-    row = ROW | {"values": {}, "image": PIXEL}
+    row = ROW | {"values": [], "image": PIXEL}
     page = page_of(told(records, "digits", worst={"loss": [row], "confident": [row], "columns": 1}))
     assert section(page, "why").count(f'src="{PIXEL}"') == 2
     assert "The greatest probability of a wrong class" in page
@@ -163,7 +164,7 @@ def test_partial_dependence_of_several_classes_has_a_line_for_each(records):
 
 
 def test_the_search_says_which_hyperparameters_matter_or_that_it_can_not_be_told(records):
-    known = {"trials": 24, "explained": 0.62, "shares": {"rate": 0.8, "units": 0.2}}
+    known = {"trials": 24, "explained": 0.62, "shares": [["units", 0.8], ["rate", 0.2]]}
     page = page_of(told(records, hyperparameters={"mlp": known}))
     part = words(section(page, "search") + "</section>")
     assert "62 % of the ranks’ variance explained" in part
