@@ -19,6 +19,7 @@ MOST_COLUMNS = 8
 """Columns that are shown of a row."""
 SIDE = 64
 """Longest side of a small picture in pixels: one is at most 16 kB, and there are at most 100."""
+_DARK = 128
 _CLASSES = 3
 """Most probable classes that are shown of a row."""
 
@@ -73,12 +74,20 @@ def _row(
         loss=loss,
         weight=None if rows.weights is None else float(rows.weights[row]),
         values=[(group.name, raw_value(manifest, rows, group, row)) for group in columns[:MOST_COLUMNS]],
-        image=None if rows.image is None else small_picture(rows.image[row]),
+        image=None if rows.image is None else small_picture(rows.image[row], int(rows.image.max())),
     )
 
 
-def small_picture(pixels: np.ndarray) -> str:
-    """Return uint8 [height, width, channels] as a PNG of at most `SIDE` pixels a side, in a `data:` URI."""
+def small_picture(pixels: np.ndarray, brightest: int = 255) -> str:
+    """Return an image as a PNG of at most `SIDE` pixels a side, in a `data:` URI.
+
+    Args:
+        pixels: uint8 [height, width, channels].
+        brightest: Greatest value of all images. Where it is below `_DARK`, values are stretched up to it: images of
+            4 bits would be black.
+    """
+    if 0 < brightest < _DARK:
+        pixels = (np.minimum(pixels, brightest) * (255 / brightest)).round().astype(np.uint8)
     picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     picture.thumbnail((SIDE, SIDE))
     file = io.BytesIO()

@@ -80,4 +80,7 @@ def test_pictures_are_small(shape):
     assert max(read.size) == min(SIDE, shape[0])
     assert len(uri) < 20_000
     if shape[2] == 1:
+        dark = small_picture(pixels // 16, 15)
+        read_dark = Image.open(io.BytesIO(base64.b64decode(dark.removeprefix("data:image/png;base64,"))))
+        np.testing.assert_array_equal(np.asarray(read_dark), pixels[:, :, 0] // 16 * 17)
         np.testing.assert_array_equal(np.asarray(read), pixels[:, :, 0])

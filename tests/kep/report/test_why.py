@@ -72,7 +72,7 @@ WORSE = {
 @pytest.mark.parametrize(
     ("looked", "slices", "expected"),
     [
-        (0, [], "No slice has enough test rows"),
+        (0, [], "No column has slices of enough test rows"),
         (30, [], "None of 30 slices is significantly worse"),
         (30, [WORSE], "1 of 30 slices is significantly worse"),
         (30, [WORSE] * 20, "20 of 30 slices are significantly worse than the rest; the first 15"),
