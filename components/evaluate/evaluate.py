@@ -1,5 +1,6 @@
 """The one look at the test rows: metrics with intervals, the report, and the ensemble as one artifact."""
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -23,13 +24,18 @@ from kep.artifacts.evaluation import (
     Pictures,
     WithoutMember,
 )
+from kep.artifacts.explanation import Explanation
 from kep.artifacts.member import TrainedMember
 from kep.artifacts.report import Report
 from kep.artifacts.step import StepRecord
 from kep.artifacts.study import Study
-from kep.artifacts.trials import TrialStore
+from kep.artifacts.trials import Trial, TrialStore
 from kep.artifacts.weights import Weights
-from kep.components.evaluate.scores import pictures, slices
+from kep.components.evaluate.hyperparameters import hyperparameters
+from kep.components.evaluate.importance import Drawing
+from kep.components.evaluate.scores import pictures
+from kep.components.evaluate.slices import slices
+from kep.components.evaluate.why import why
 from kep.config.evaluate import EvaluateSettings
 from kep.config.run_file import RunFile
 from kep.core.errors import UserError, nearest
@@ -186,6 +192,8 @@ def run(
     manifest = inputs.manifest()
     _check_slices(settings.slices, manifest)
     inputs = inputs.ordered()
+    study = Study.load(inputs.study)
+    trials = TrialStore(inputs.study).finished(study.executions)
     inputs.write_ensemble(ensemble)
     with step.open_test(inputs.test) as data:
         tested = _test(Ensemble(ensemble), data.load("test"))
@@ -203,6 +211,9 @@ def run(
         **_measured(step, tested, Weights.load(inputs.weights), settings),
         reload_difference=difference,
         champion=_against(against, tested, settings.bootstrap, step.seed),
+        why=_explained(step, tested, RunFile.model_validate_json(asked).judged_by, settings).model_copy(
+            update={"hyperparameters": hyperparameters(study, trials, derive(step.seed, "hyperparameters"))}
+        ),
         ledger=inputs.ledger(step.ledger),
         openings=opened_in,
         files={STORED: tree_digest(step.out / STORED)},
@@ -210,7 +221,7 @@ def run(
     for line in evaluation.ledger:
         step.progress(f"{line.step} read {line.rows} {line.role} rows ({line.fingerprint[:12]})")
     evaluation.save(step.out)
-    _report(inputs, evaluation, asked, step.out)
+    _report(inputs, study, trials, evaluation, asked, step.out)
     return Evaluated(
         metrics={name: score.value for name, score in evaluation.ensemble.items() if score.value is not None},
         classes=[str(name) for name in manifest.label.classes or []],
@@ -218,9 +229,31 @@ def run(
     )
 
 
+def _explained(step: Step, tested: _Tested, metric: str, settings: EvaluateSettings) -> Explanation:
+    """Return why the ensemble predicts as it does, and log what was left out."""
+    own, started = tested.ensemble, time.monotonic()
+    found = why(
+        own.manifest,
+        tested.rows,
+        tested.pooled,
+        lambda rows: own.combine(own.predict_members(rows)),
+        metric,
+        settings,
+        derive(step.seed, "why"),
+    )
+    step.progress(f"explained in {time.monotonic() - started:.1f} s")
+    if found.importance is not None and found.importance.skipped:
+        step.progress(
+            f"{len(found.importance.skipped)} columns have no importance: evaluate.why_seconds, "
+            f"{settings.why_seconds:g}, was up; raise it"
+        )
+    return found
+
+
 def _measured(step: Step, tested: _Tested, weighed: Weights, settings: EvaluateSettings) -> dict[str, Any]:
     """Return the fields of `Evaluation` that follow from the predictions of the test rows."""
     manifest, seed, resamples = tested.ensemble.manifest, step.seed, settings.bootstrap
+    by_slice = Drawing(resamples, derive(seed, "slices"))
     drawn = {
         name: Bootstrap.of(tested.truth, predicted, resamples, derive(seed, "bootstrap"))
         for name, predicted in tested.named.items()
@@ -230,7 +263,7 @@ def _measured(step: Step, tested: _Tested, weighed: Weights, settings: EvaluateS
         "rows": len(tested.rows),
         "scores": scores,
         "pictures": pictures(manifest, tested.truth, tested.pooled, derive(seed, "pictures")),
-        "slices": slices(manifest, tested.rows, tested.pooled, settings.slices),
+        "slices": slices(manifest, tested.rows, tested.pooled, settings.slices, by_slice),
         "against": {
             name: Difference.between(drawn[ENSEMBLE], other) for name, other in drawn.items() if name != ENSEMBLE
         },
@@ -377,15 +410,14 @@ def _against(champion: str | None, tested: _Tested, resamples: int, seed: int) -
     )
 
 
-def _report(inputs: Inputs, evaluation: Evaluation, asked: str, out: Path) -> None:
+def _report(inputs: Inputs, study: Study, trials: list[Trial], evaluation: Evaluation, asked: str, out: Path) -> None:
     """Write `report.json` and `report.html`."""
     steps = [inputs.records, inputs.study, *inputs.results, inputs.weights, *inputs.members]
-    study = Study.load(inputs.study)
     report = Report(
         asked=RunFile.model_validate_json(asked),
         manifest=Manifest.load(inputs.test),
         study=study,
-        trials=TrialStore(inputs.study).finished(study.executions),
+        trials=trials,
         best_epochs=[BestEpoch.load(folder) for folder in inputs.results],
         weights=Weights.load(inputs.weights),
         members=[TrainedMember.load(folder) for folder in inputs.members],

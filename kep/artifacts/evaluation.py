@@ -7,28 +7,17 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from kep.artifacts.explanation import Explanation
+from kep.artifacts.interval import Interval as Interval
 from kep.core.json_model import Figure, JsonFolder, JsonModel, is_none
 from kep.data.ledger import LedgerLine
-from kep.stats.bootstrap import Bootstrap, Estimate
+from kep.stats.bootstrap import Bootstrap
 
 ENSEMBLE = "ensemble"
 AVERAGE = "average of members"
 """The plain average of the members, whatever their weights: not that of all candidates, which weigh calls uniform."""
 BASELINE = "baseline"
 """Prediction without a model."""
-
-
-class Interval(JsonModel):
-    """A value with its 95 % interval; None where the rows don't define it."""
-
-    value: Figure
-    low: Figure
-    high: Figure
-
-    @classmethod
-    def of(cls, estimate: Estimate) -> "Interval":
-        """Return the interval of an estimate."""
-        return cls(value=estimate.value, low=estimate.low, high=estimate.high)
 
 
 class Difference(Interval):
@@ -79,11 +68,22 @@ class Slice(JsonModel):
 
     value: str
     rows: int
-    metrics: dict[str, Figure]
+    metrics: dict[str, Interval]
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _without_intervals(cls, content: Any) -> Any:
+        # As evaluations of before slices had intervals have it.
+        if isinstance(content, dict):
+            return {
+                name: {"value": one, "low": None, "high": None} if one is None or isinstance(one, int | float) else one
+                for name, one in content.items()
+            }
+        return content
 
     def figure(self, metric: str) -> float | None:
         """Return the value of a metric; None where the rows don't define it."""
-        return self.metrics.get(metric)
+        return self.metrics[metric].value if metric in self.metrics else None
 
 
 class Gap(JsonModel):
@@ -154,6 +154,8 @@ class Evaluation(JsonFolder):
     champion: Comparison | None
     """None where there is no champion."""
     ledger: list[LedgerTotal]
+    why: Explanation | None = Field(default=None, exclude_if=is_none)
+    """None in evaluations of before there were explanations."""
     openings: int = 1
     """Runs beside this champion that have opened these very test rows, this one included."""
 

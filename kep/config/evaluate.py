@@ -14,3 +14,8 @@ class EvaluateSettings(Section):
     """Resamples behind each 95 % interval."""
     slices: list[str] = []
     """Feature columns to report the metrics by, value by value (numeric columns by quartile)."""
+    why_seconds: Annotated[float, Field(ge=0)] = 20.0
+    """Most seconds for the importance of columns, and as many for their partial dependence. Columns that are not
+    reached are named in the report. 0 leaves both out."""
+    worst_rows: Annotated[int, Field(ge=0, le=50)] = 10
+    """Test rows of the greatest loss that the report shows with their raw values. 0 shows none."""

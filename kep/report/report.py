@@ -20,6 +20,7 @@ from kep.report.sections.reproduce import reproduce
 from kep.report.sections.steps import steps
 from kep.report.sections.test import test
 from kep.report.sections.warnings import warnings
+from kep.report.sections.why import why
 
 
 def render(report: Report, verdict: Verdict | None = None) -> str:
@@ -29,7 +30,7 @@ def render(report: Report, verdict: Verdict | None = None) -> str:
         report: Content of the report.
         verdict: Decision of `promote`; without it the page says that nothing is decided yet.
     """
-    label = report.manifest.label
+    label, told = report.manifest.label, report.evaluation.why
     found = {
         "ledger": ledger(report),
         "best_epoch": best_epoch(report),
@@ -45,9 +46,10 @@ def render(report: Report, verdict: Verdict | None = None) -> str:
         warnings=warnings(report, **found),
         asked=asked(report.asked),
         data=data(report.manifest),
-        search=search_view(report.study, report.trials),
+        search=search_view(report.study, report.trials, told.hyperparameters if told else {}),
         ensemble=ensemble(report),
         test=test(report),
+        why=why(report),
         champion=champion(report.evaluation.champion, verdict, report.asked.judged_by, label),
         exports=exports(report.exports, label),
         **found,

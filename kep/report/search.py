@@ -2,17 +2,21 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from markupsafe import Markup
 
+from kep.artifacts.explanation import HyperparameterImportance
 from kep.artifacts.study import Candidate, Study
 from kep.artifacts.trials import Hyperparameters, Trial
 from kep.report import charts
 from kep.report.page import number
 from kep.report.search_charts import hyperparameters, search_progress
 
+MOST_HYPERPARAMETERS = 12
+"""Hyperparameters of a family whose importance is drawn."""
 MOST_REASONS = 20
 """Different reasons of infeasible trials that are listed."""
 
@@ -54,6 +58,17 @@ class ParallelView:
 
 
 @dataclass(frozen=True)
+class ImportanceView:
+    """Importance of a family's hyperparameters: a chart, or why there is none."""
+
+    name: str
+    trials: int
+    explained: str
+    chart: Markup | None
+    problem: str | None
+
+
+@dataclass(frozen=True)
 class ReasonView:
     """A reason of infeasible trials, the number of trials, and the first of them."""
 
@@ -81,16 +96,20 @@ class SearchView:
     families: list[FamilyView]
     candidates: list[CandidateView]
     parallel: list[ParallelView]
+    importance: list[ImportanceView]
     reasons: list[ReasonView]
     more_reasons: int
 
 
-def search_view(study: Study, trials: Sequence[Trial]) -> SearchView:
+def search_view(
+    study: Study, trials: Sequence[Trial], importance: Mapping[str, HyperparameterImportance] = MappingProxyType({})
+) -> SearchView:
     """Return the content of the search's part of a page.
 
     Args:
         study: The result of the search.
         trials: The trials, in order.
+        importance: Importance of hyperparameters by family, where it is known.
     """
     colours = colours_of(study, trials)
     reasons = Counter(trial.reason for trial in trials if not trial.complete).most_common()
@@ -105,6 +124,7 @@ def search_view(study: Study, trials: Sequence[Trial]) -> SearchView:
             for candidate in study.candidates
         ],
         parallel=_parallel(study, trials, colours),
+        importance=[_importance(name, one, colours[name]) for name, one in importance.items() if name in colours],
         reasons=[ReasonView(text or "no reason given", n, examples[text]) for text, n in reasons[:MOST_REASONS]],
         more_reasons=max(0, len(reasons) - MOST_REASONS),
     )
@@ -154,3 +174,19 @@ def _parallel(study: Study, trials: Sequence[Trial], colours: dict[str, str]) ->
             chart = hyperparameters(f"space-{name}", own, space, study.objective, study.chosen, colour)
             drawn.append(ParallelView(name, len(own), chart))
     return drawn
+
+
+def _importance(name: str, found: HyperparameterImportance, colour: str) -> ImportanceView:
+    drawn = dict(found.shares[:MOST_HYPERPARAMETERS])
+    chart = charts.bars(
+        f"hyperparameters-{name}",
+        f"Importance of the hyperparameters of {name}: "
+        + ", ".join(f"{one} {100 * v:.0f} %" for one, v in drawn.items()),
+        list(drawn),
+        list(drawn.values()),
+        [colour] * len(drawn),
+        "share of what a forest explains",
+        [f"{100 * value:.0f} %" for value in drawn.values()],
+    )
+    explained = "" if found.explained is None else f"{100 * found.explained:.0f}"
+    return ImportanceView(name, found.trials, explained, chart if drawn else None, found.problem)

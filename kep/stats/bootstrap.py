@@ -73,7 +73,7 @@ class Bootstrap:
 
     def intervals(self) -> dict[str, Estimate]:
         """Return every metric with its interval; without one where most resamples don't define the metric."""
-        return {name: _estimate(value, self.draws[name]) for name, value in self.values.items()}
+        return {name: estimate(value, self.draws[name]) for name, value in self.values.items()}
 
     def minus(self, other: "Bootstrap") -> dict[str, Estimate]:
         """Return the difference of every metric that both have, paired by row.
@@ -82,7 +82,7 @@ class Bootstrap:
             other: Of other predictions of the same rows, with the same seed and number of resamples.
         """
         return {
-            name: _estimate(value - other.values[name], self.draws[name] - other.draws[name])
+            name: estimate(value - other.values[name], self.draws[name] - other.draws[name])
             for name, value in self.values.items()
             if name in other.values
         }
@@ -95,7 +95,8 @@ def resampled(rows: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
         yield rng.integers(0, rows, min(rows, MOST_ROWS))
 
 
-def _estimate(value: float, draws: np.ndarray) -> Estimate:
+def estimate(value: float, draws: np.ndarray) -> Estimate:
+    """Return a value with the interval of its draws; without one where most draws are not defined."""
     defined = draws[np.isfinite(draws)]
     low, high = np.percentile(defined, [2.5, 97.5]) if len(defined) > len(draws) / 2 else (np.nan, np.nan)
     return Estimate(float(value), float(low), float(high))

@@ -14,7 +14,7 @@ TELLING = {
     "best_epoch": ("max_epochs", "patience", "seeds", "folds"),
     "ensemble": ("method", "metric", "pooling", "max_members", "max_latency_ms"),
     "retrain": ("enabled", "epochs"),
-    "evaluate": ("bootstrap", "slices"),
+    "evaluate": ("bootstrap", "slices", "why_seconds", "worst_rows"),
     "promote": ("metric", "better_by", "not_worse_than"),
     "export": ("max_loss",),
     "hardware": ("retrain.strategy", "retrain.device", "retrain.precision"),

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from kep.artifacts.evaluation import AVERAGE, BASELINE, ENSEMBLE, Gap, Pictures, Slice
+from kep.artifacts.evaluation import AVERAGE, BASELINE, ENSEMBLE, Gap, Interval, Pictures, Slice
 from kep.artifacts.report import Report
 from kep.data.schema import Label
 from kep.report import charts, report_charts
 from kep.report.charts import Line
-from kep.report.page import DASH, interval, loss, number
+from kep.report.page import DASH, interval, number
 from kep.report.sections.words import View, candidate_colours, member_ids, metric_name, places
 from kep.stats.metrics import METRICS
 
@@ -171,9 +171,18 @@ def _slices(slices: Mapping[str, Sequence[Slice]], label: Label) -> list[View]:
     for column, parts in slices.items():
         if parts:
             metrics = [name for name in ("loss", *METRICS) if name in parts[0].metrics]
+            digits = {name: places(part.metrics[name] for part in parts) for name in metrics}
             rows = [
-                {"value": part.value, "rows": part.rows, "metrics": [loss(part.metrics[name]) for name in metrics]}
+                {
+                    "value": part.value,
+                    "rows": part.rows,
+                    "metrics": [_cell(part.metrics[name], digits[name]) for name in metrics],
+                }
                 for part in parts
             ]
             tables.append({"column": column, "metrics": [metric_name(name, label) for name in metrics], "rows": rows})
     return tables
+
+
+def _cell(found: Interval, digits: int) -> View:
+    return {"value": number(found.value, digits), "interval": interval(found, digits)}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from kep.artifacts.report import Report
-from kep.report.sections.words import View
+from kep.report.sections.words import View, plural
 
 MOST = 8
 """Warnings that are shown at once; the others are folded away."""
@@ -30,6 +30,13 @@ def _of_run(report: Report, ledger: View, best_epoch: View, steps: View, reprodu
     compared = report.evaluation.champion
     if compared is not None and compared.problem:
         yield f"The champion was not compared: {compared.problem}"
+    told = report.evaluation.why
+    if told is not None and told.worse is not None and told.worse.slices:
+        many, first = len(told.worse.slices), told.worse.slices[0]
+        yield (
+            f"The ensemble is significantly worse on {plural(many, 'slice', 'slices')} of the test rows, most where "
+            f"{first.column} is {first.value} ({plural(first.rows, 'row', 'rows')}): see Why"
+        )
     if best_epoch["capped"]:
         capped = ", ".join(best_epoch["capped"])
         yield f"Trainings of {capped} were stopped by the cap before patience ran out: raise best_epoch.max_epochs"

@@ -128,6 +128,13 @@ def test_weights_stay_with_their_member_whatever_the_order_of_folders(records, r
     )
     assert told[0].scores == told[1].scores
     assert told[0].without == told[1].without
+    assert told[0].why == told[1].why
+    assert len(told[0].why.importance.columns) == 30
+    # The order that things are told in outlasts the file.
+    assert [name for name, _ in told[0].why.worst.loss[0].values] == [
+        one.column for one in told[0].why.importance.columns[:8]
+    ]
+    assert len(told[0].why.dependence.columns) == 6
     assert [one.pooling for one in made] == [pooling] * 2
     weights = Weights.load(tmp_path / "1" / "weights").weights
     assert len(set(weights.values())) > 1
@@ -158,6 +165,13 @@ def test_the_champion_is_the_one_that_the_pointer_names_at_that_moment(records, 
     assert compared.differences["loss"]
     assert compared.scores["loss"].value is not None
     assert "than the champion's" in second.reason
+
+
+def test_an_evaluation_of_before_there_were_explanations_is_read(records, results, tmp_path):
+    finish(records("cancer"), results[:1], tmp_path, slice(None))
+    with edited(tmp_path / "evaluation" / "evaluation.json") as told:
+        del told["why"]
+    assert Evaluation.load(tmp_path / "evaluation").why is None
 
 
 def test_an_ensemble_without_a_pooling_is_an_arithmetic_one(records, results, tmp_path):

@@ -1,11 +1,10 @@
-"""Intervals that mean what they say, and tables that count every row once."""
+"""Tables behind the pictures that count every row once."""
 
 import numpy as np
 import pytest
 
-from kep.artifacts.evaluation import Slice
 from kep.components.evaluate import scores
-from kep.components.evaluate.scores import pictures, slices
+from kep.components.evaluate.scores import pictures
 from kep.data.records import Records
 from kep.stats.metrics import Truth, metrics
 
@@ -17,61 +16,6 @@ def churn(records):
     rows = data.load("test")
     positive = np.random.default_rng(0).uniform(0.05, 0.95, len(rows))
     return data.manifest, rows, np.stack([1 - positive, positive], axis=1)
-
-
-def by_value(parts: list[Slice]) -> dict[str, int]:
-    return {part.value: part.rows for part in parts}
-
-
-def test_slices_by_category_are_its_values(churn):
-    manifest, rows, predictions = churn
-    parts = slices(manifest, rows, predictions, ["region"])["region"]
-    names = [column.name for column in manifest.categorical]
-    codes = rows.categorical[:, names.index("region")]
-    words = ["missing", "other", *manifest.categorical[names.index("region")].vocabulary]
-    assert by_value(parts) == {words[code]: int((codes == code).sum()) for code in np.unique(codes)}
-    assert "missing" in by_value(parts)
-    south = codes == words.index("south")
-    part = next(part for part in parts if part.value == "south")
-    expected = metrics("binary", rows.labels[south], predictions[south])
-    assert part.metrics == pytest.approx(expected, nan_ok=True)
-
-
-def column(manifest, name: str) -> int:
-    return [column.name for column in manifest.numeric].index(name)
-
-
-def test_slices_by_boolean_are_false_true_and_missing(churn):
-    manifest, rows, predictions = churn
-    values = rows.numeric[:, column(manifest, "paperless")]
-    values[:5] = np.nan
-    parts = slices(manifest, rows, predictions, ["paperless"])["paperless"]
-    assert by_value(parts) == {"missing": 5, "false": int((values == 0).sum()), "true": int((values == 1).sum())}
-
-
-def test_slices_by_number_are_quartiles_and_missing(churn):
-    manifest, rows, predictions = churn
-    values = rows.numeric[:, column(manifest, "monthly_charge")]
-    gaps = int(np.isnan(values).sum())
-    assert gaps
-    parts = slices(manifest, rows, predictions, ["monthly_charge"])["monthly_charge"]
-    assert parts[0].value == "missing"
-    assert parts[0].rows == gaps
-    assert len(parts) == 5
-    assert sum(part.rows for part in parts) == len(rows)
-    quarter = (len(rows) - gaps) / 4
-    assert all(abs(part.rows - quarter) <= 2 for part in parts[1:])
-    assert parts[1].value.startswith(f"{np.nanmin(values):g} to ")
-    assert parts[4].value.endswith(f" to {np.nanmax(values):g}")
-
-
-@pytest.mark.parametrize("values", [[3.0], [0.0, 0.0, 0.0, 0.0, 0.0, 7.0], [1.0, 2.0], [np.nan], [np.nan, 4.0]])
-def test_slices_of_few_different_numbers_hold_every_row_once(churn, values):
-    manifest, rows, predictions = churn
-    rows.numeric[:, column(manifest, "months")] = np.resize(values, len(rows))
-    parts = slices(manifest, rows, predictions, ["months"])["months"]
-    assert sum(part.rows for part in parts) == len(rows)
-    assert all(part.rows for part in parts)
 
 
 def test_confusion_counts_true_rows_against_given_columns(churn):

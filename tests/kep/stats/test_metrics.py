@@ -137,3 +137,40 @@ def test_f1_of_rows_without_a_positive_one_is_undefined():
     assert np.isnan(metrics("binary", np.array([0, 0]), predictions)["f1"])
     assert metrics("binary", np.array([0, 1]), predictions)["f1"] == 1
     assert metrics("binary", np.array([1, 0]), predictions)["f1"] == 0
+
+
+@pytest.mark.parametrize("digits", [1, 2, 6])
+@pytest.mark.parametrize("weighting", [None, "all", "some"])
+@pytest.mark.parametrize("rows", [4, 50, 500])
+def test_areas_under_curves_and_r2_are_scikit_learns_with_ties_and_weights(digits, weighting, rows):
+    rng = np.random.default_rng(rows)
+    labels = np.append([0, 1], rng.integers(0, 2, rows - 2))
+    scores = np.clip(0.3 * labels + rng.uniform(0, 0.7, rows), 0, 1).round(digits)
+    predictions = np.stack([1 - scores, scores], axis=1)
+    weights = None if weighting is None else rng.uniform(0.1, 3, rows)
+    if weighting == "some":
+        weights[2:] *= rng.uniform(size=rows - 2) < 0.7
+    expected = {
+        "roc_auc": sklearn_metrics.roc_auc_score(labels, scores, sample_weight=weights),
+        "pr_auc": sklearn_metrics.average_precision_score(labels, scores, sample_weight=weights),
+    }
+    assert {name: METRICS[name].value(labels, predictions, weights) for name in expected} == pytest.approx(expected)
+    theirs = sklearn_metrics.r2_score(labels, scores, sample_weight=weights)
+    assert METRICS["r2"].value(labels, scores, weights) == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "pr_auc"])
+@pytest.mark.parametrize(
+    ("labels", "scores", "weights"),
+    [
+        ([1, 1], [0.1, 0.2], None),
+        ([0, 0], [0.1, 0.2], None),
+        ([0, 1], [0.1, 0.2], [1.0, 0.0]),
+        ([0, 1], [0.1, 0.2], [0.0, 0.0]),
+        ([0, 1], [0.1, np.nan], None),
+    ],
+)
+def test_areas_of_one_class_or_of_no_numbers_are_undefined(name, labels, scores, weights):
+    predictions = np.stack([1 - np.array(scores), scores], axis=1)
+    weights = None if weights is None else np.array(weights)
+    assert np.isnan(METRICS[name].value(np.array(labels), predictions, weights))

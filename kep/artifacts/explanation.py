@@ -1,0 +1,163 @@
+"""Why the ensemble predicts as it does: which columns it uses, where it is worse, and which rows it gets most wrong."""
+
+from pydantic import Field
+
+from kep.artifacts.interval import Interval
+from kep.core.json_model import Figure, JsonModel, is_none
+
+
+class ColumnImportance(JsonModel):
+    """What the ensemble loses when one column of the source is permuted among the test rows."""
+
+    column: str
+    kind: str
+    """Kind of the column, such as numeric, categorical, date, text or image."""
+    features: int
+    """Numbers that the column became, which are permuted together; 1 for an image."""
+    loss: Interval
+    """Increase of the loss, paired by row; the interval covers rows and repeats."""
+    metric: Interval | None = Field(default=None, exclude_if=is_none)
+    """How much worse `Importance.metric` gets; above 0 the column helps, whichever way is better."""
+
+
+class Alike(JsonModel):
+    """Two columns that hold nearly the same, so that neither shows its whole importance."""
+
+    columns: tuple[str, str]
+    association: float
+    """Absolute rank correlation of two numbers, or Cramér's V of two categories."""
+
+
+class Importance(JsonModel):
+    """Permutation importance of columns of the source."""
+
+    rows: int
+    """Test rows that it was computed on."""
+    of: int
+    """All test rows."""
+    repeats: int
+    metric: str | None = Field(default=None, exclude_if=is_none)
+    """Metric beside the loss; None where the run is judged by the loss."""
+    columns: list[ColumnImportance]
+    """The most important first."""
+    skipped: list[str] = Field(default_factory=list)
+    """Columns that were not reached in the time allowed."""
+    alike: list[Alike] = Field(default_factory=list)
+
+
+class WorseSlice(JsonModel):
+    """Rows of one value, or one range, of a column whose mean loss is significantly above that of all other rows."""
+
+    column: str
+    value: str
+    rows: int
+    loss: Interval
+    rest: Figure
+    """Mean loss of all other rows."""
+    difference: Interval
+    """Mean loss minus `rest`."""
+    p: float
+    """Adjusted for the number of slices (Benjamini and Hochberg 1995)."""
+
+
+class WorseSlices(JsonModel):
+    """Slices that were found by themselves among all feature columns."""
+
+    looked: int
+    """Slices that were tested."""
+    level: float
+    """Largest expected share of slices here that are not worse; without any worse slice, the largest chance of one."""
+    slices: list[WorseSlice]
+    """The largest difference first."""
+
+
+class WorstRow(JsonModel):
+    """A test row that the ensemble gets very wrong."""
+
+    id: str
+    """The row's id as in `predictions.npz`, a number of 64 bits."""
+    label: str
+    prediction: str
+    """Class of the greatest probability; of a regression the number, in label units."""
+    probabilities: list[tuple[str, float]] = Field(default_factory=list)
+    """Classes with their probability: the most probable first, and the label's; empty for a regression."""
+    loss: float
+    weight: float | None = Field(default=None, exclude_if=is_none)
+    """How much the row counts; None where all count the same."""
+    values: list[tuple[str, str | None]]
+    """Columns with the raw value, the most important first; None where it is missing."""
+    image: str | None = Field(default=None, exclude_if=is_none)
+    """Small picture as a `data:` URI."""
+
+
+class WorstRows(JsonModel):
+    """The rows that the ensemble gets most wrong."""
+
+    loss: list[WorstRow]
+    """Those of the greatest loss, the greatest first."""
+    confident: list[WorstRow] = Field(default_factory=list)
+    """Those with the greatest probability of a wrong class; empty with two classes, where it is the same order, and
+    for a regression."""
+    columns: int
+    """Columns that the source has; rows show some of them where there are many."""
+
+
+class DependencePoint(JsonModel):
+    """Mean prediction where all rows have one value of a column."""
+
+    value: str
+    """As the source has it; `missing` where there is none."""
+    place: float | None = Field(default=None, exclude_if=is_none)
+    """The number behind it, days since 1970-01-01 of a date; None of a category or a missing value."""
+    predictions: list[float]
+    """One for each of `Dependence.outputs`."""
+    share: float
+    """Share of the rows that have this value; of a number, that are nearest to it."""
+
+
+class ColumnDependence(JsonModel):
+    """Partial dependence on one column."""
+
+    column: str
+    kind: str
+    points: list[DependencePoint]
+
+
+class Dependence(JsonModel):
+    """Partial dependence of the predictions on the most important columns (Friedman 2001)."""
+
+    rows: int
+    """Test rows that the means are over."""
+    outputs: list[str]
+    """The positive class of two, the most frequent classes of several, or the label of a regression."""
+    columns: list[ColumnDependence]
+    skipped: list[str] = Field(default_factory=list)
+    """Columns that were not reached in the time allowed."""
+
+
+class HyperparameterImportance(JsonModel):
+    """How much the score of a family's trials depends on each hyperparameter."""
+
+    trials: int
+    """Trials with a score."""
+    explained: Figure = None
+    """Share of the variance of the ranks of the scores that a forest predicts for trials that it did not learn from."""
+    shares: list[tuple[str, float]] = Field(default_factory=list)
+    """Hyperparameters with their share in what a forest explains, the greatest first; empty where nothing can be
+    told."""
+    problem: str | None = Field(default=None, exclude_if=is_none)
+    """Why nothing can be told."""
+
+
+class Explanation(JsonModel):
+    """Everything that says why."""
+
+    importance: Importance | None = None
+    """None where `evaluate.why_seconds` is 0."""
+    worse: WorseSlices | None = None
+    worst: WorstRows | None = None
+    """None where `evaluate.worst_rows` is 0."""
+    dependence: Dependence | None = None
+    """None where `evaluate.why_seconds` is 0."""
+    hyperparameters: dict[str, HyperparameterImportance] = Field(default_factory=dict)
+    """By family."""
