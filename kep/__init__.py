@@ -5,6 +5,8 @@
     done = kep.run("churn.yaml", search={"max_trials": 6})
     model = kep.load("churn")
     model.predict({"months": 3, "plan": "basic"})
+    model.explain().importance
+    kep.compare("churn@previous", "churn").sentence
 
 Importing this package loads neither TensorFlow nor a client of Google's; the functions do.
 """
@@ -16,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kep.delivery.model import Model
     from kep.engines.local.finished import Finished
+    from kep.engines.local.history import LocalRun
+    from kep.report.comparison import Comparison
 
-__all__ = ["load", "run"]
+__all__ = ["compare", "load", "run", "runs"]
 
 
 def load(model: str | Path, runs: str | Path = "runs") -> "Model":
@@ -54,3 +58,31 @@ def run(file: str | Path | Mapping[str, Any], runs: str | Path = "runs", **overr
     from kep.engines.local.finished import run as run_to_its_end
 
     return run_to_its_end(file, Path(runs), overrides)
+
+
+def runs(folder: str | Path = "runs", name: str | None = None) -> "list[LocalRun]":
+    """List the runs of this machine, the newest first; one that can't be read says so.
+
+    Args:
+        folder: Folder of all runs.
+        name: Name of a run file, for its runs alone.
+    """
+    from kep.engines.local.history import history
+
+    return history(Path(folder), name)
+
+
+def compare(old: str | Path, new: str | Path, runs: str | Path = "runs") -> "Comparison":
+    """Say whether a run is better than another, and what differs between them.
+
+    Args:
+        old: Older run: a folder, a name for its latest run, NAME/RUN, NAME@champion or NAME@previous.
+        new: Newer run, in the same words.
+        runs: Folder of all runs.
+
+    Raises:
+        UserError: A run is not there or not whole, or both are the same one.
+    """
+    from kep.engines.local.compare import comparison
+
+    return comparison(str(old), str(new), Path(runs))

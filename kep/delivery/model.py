@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from kep.artifacts.explanation import Explanation
 from kep.artifacts.report import Report
 from kep.components.predict.predict import as_table
 from kep.components.predict.read import chunk_rows
@@ -76,6 +77,19 @@ class Model:
         if type(data).__module__.partition(".")[0] == "pandas":
             pandas = importlib.import_module("pandas")
             return pandas.DataFrame(found.to_pydict(), index=getattr(data, "index", None))
+        return found
+
+    def explain(self) -> Explanation:
+        """Return why the model predicts as it does, as evaluate found it on the test rows.
+
+        That is the importance of each column, partial dependence, the slices that are worse, and the worst rows.
+
+        Raises:
+            UserError: The run that made the model is not under the folder of runs, or looked for no reasons.
+        """
+        found = self.report.evaluation.why
+        if found is None:
+            raise UserError(f"{self.name}: the run that made this model looked for no reasons; run it again")
         return found
 
     @property

@@ -30,16 +30,21 @@ def compare_runs(old: str, new: str, runs: Path, output: Path | None, console: C
     Raises:
         UserError: A run is not there or not whole, or both are the same one.
     """
+    compared = comparison(old, new, runs)
+    _print(compared, console)
+    if output:
+        write_file(output, lambda path: path.write_text(render(compared), encoding="utf-8"))
+        say(console, f"wrote {output}")
+
+
+def comparison(old: str, new: str, runs: Path) -> Comparison:
+    """Return what differs between two runs; arguments and errors as of `compare_runs`."""
     sides = [_resolved(name, runs) for name in (old, new)]
     if sides[0] == sides[1]:
         raise UserError(
             f"{old} and {new} are the same run, {sides[0]}; give two, such as {sides[0].parent.name}{PREVIOUS}"
         )
-    compared = compare(*(_side(folder) for folder in sides))
-    _print(compared, console)
-    if output:
-        write_file(output, lambda path: path.write_text(render(compared), encoding="utf-8"))
-        say(console, f"wrote {output}")
+    return compare(*(_side(folder) for folder in sides))
 
 
 def _resolved(name: str, runs: Path) -> Path:

@@ -12,6 +12,7 @@ from kep.config.run_file import RunFile, load, validate
 from kep.core.console import plain_console
 from kep.core.errors import RunError, UserError
 from kep.engines.local import run as running
+from kep.engines.local.history import NOT_PROMOTED
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def run(file: str | Path | Mapping[str, Any], runs: Path, overrides: Mapping[str
     status = running.run(settings, base, runs, plain_console())
     if status == 130:
         raise KeyboardInterrupt
-    if status not in (0, running.NOT_PROMOTED):
+    if status not in (0, NOT_PROMOTED):
         # The step's own sentence is on the screen and in the log.
         words = f"the run {settings.name} failed; its error and its log are named above"
         raise UserError(words) if status == 2 else RunError(words)
