@@ -173,3 +173,10 @@ def test_the_search_says_which_hyperparameters_matter_or_that_it_can_not_be_told
     part = words(section(page_of(told(records, hyperparameters={"mlp": few})), "search") + "</section>")
     assert "mlp: 3 trials have a score, and importance can't be told from fewer than 10." in part
     assert "Which hyperparameters matter" not in page_of(whole(records, "churn"))
+
+
+def test_tables_that_scroll_can_be_reached_by_the_keyboard(records):
+    worse = {"looked": 30, "level": 0.05, "slices": [WORSE]}
+    page = page_of(told(records, importance=IMPORTANCE, worse=worse, worst={"loss": [ROW], "columns": 2}))
+    part = section(page, "why")
+    assert part.count('class="box"') == part.count('class="box" tabindex="0"') == 3
