@@ -91,6 +91,7 @@ bench: setup  ## The benchmarks' short versions, in some minutes: tables to stan
 	.venv/bin/python -m benchmarks.serving
 	.venv/bin/python -m benchmarks.verify
 	.venv/bin/python -m benchmarks.columns
+	.venv/bin/python -m benchmarks.retraining --trials 30 --rows 1000
 
 bench-full: setup  ## The tables of the pages in docs, in about two hours
 	.venv/bin/python -m benchmarks.search --full
@@ -98,6 +99,7 @@ bench-full: setup  ## The tables of the pages in docs, in about two hours
 	.venv/bin/python -m benchmarks.records --full
 	.venv/bin/python -m benchmarks.training --full
 	.venv/bin/python -m benchmarks.serving --seconds 5
+	.venv/bin/python -m benchmarks.retraining
 
 CHROMIUM = chromium --headless --no-sandbox --disable-gpu --disable-background-networking --hide-scrollbars
 

@@ -16,6 +16,7 @@ from kep.artifacts.event import Event
 from kep.artifacts.run import RunRecord
 from kep.artifacts.verdict import Verdict
 from kep.config.run_file import RESERVED
+from kep.core.console import plain_console
 from kep.core.errors import UserError, nearest
 from kep.core.location import Location
 from kep.engines.listing import Line
@@ -201,7 +202,7 @@ def _ended(folder: Path, events: list[Event]) -> tuple[State, Event | None]:
     newest = max(path.name for path in folders(folder.parents[1], folder.parent.name))
     if folder.name == newest and _is_held(folder.parent):
         return "under way", None
-    failure = _view(events, Console(quiet=True)).failure
+    failure = _view(events, plain_console()).failure
     if failure is None:
         # Whoever interrupts a run ends its processes by other signals.
         polite = (signal.SIGINT, signal.SIGTERM)

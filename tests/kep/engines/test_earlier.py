@@ -6,14 +6,17 @@ from pathlib import Path
 import pytest
 
 from kep.artifacts import earlier
+from kep.artifacts.report import Report
 from kep.artifacts.study import Goal, SearchedData, Study
 from kep.artifacts.trials import Order, TrialStore
 from kep.config.run_file import load, validate
 from kep.config.search import EarlierSearch
 from kep.core.errors import UserError
+from kep.data.schema import Manifest
 from kep.engines.earlier import check_data, in_cloud
 from kep.engines.local.earlier import resolved
 from tests.helpers.artifacts import candidate
+from tests.helpers.reports import whole
 from tests.helpers.searches import tune
 
 FROM = earlier.CANDIDATES
@@ -136,6 +139,21 @@ def test_a_study_on_gs_is_found_by_its_folder(gcs, tmp_path):
         assert len(earlier.check(folder, given, "search.from").candidates) == 2
     with pytest.raises(UserError, match="there is no finished run in gs://data/jobs/none"):
         in_cloud("gs://data/jobs/none", FROM)
+
+
+def test_the_latest_run_on_gs_is_found_by_its_name(gcs, tmp_path, records):
+    from kep.google import objects
+
+    study = Study.load(made(tmp_path / "churn" / "store" / "training-1" / "tune" / "study"))
+    run = tmp_path / "churn" / "20260101-000000"
+    run.mkdir()
+    content = whole(Manifest.load(records("churn"))) | {"study": json.loads(study.to_json())}
+    Report.from_json(json.dumps(content)).save(run)
+    (tmp_path / "churn" / "latest.json").write_text('{"run": "20260101-000000"}')
+    objects.upload(tmp_path / "churn", "gs://data/runs/churn", FROM)
+    for name in ("gs://data/runs/churn", "gs://data/runs/churn/20260101-000000/"):
+        given = in_cloud(name, FROM)
+        assert (given.run, given.study) == ("churn/20260101-000000", "gs://data/runs/churn/store/training-1/tune/study")
 
 
 def test_the_step_takes_the_candidates_and_trains_no_trial(records, tmp_path):
