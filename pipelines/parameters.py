@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kep.config.data import DataSettings
-from kep.config.fit import BestEpochTask
+from kep.config.fit import BestEpochTask, CurveSettings, RetrainTask
 from kep.config.run_file import RunFile
 from kep.core.code import step_closure
 from kep.core.errors import UserError
@@ -37,6 +37,9 @@ def arguments(run: RunFile, base: Path, champions: Path | str) -> dict[str, str 
     budget = run.ensemble.max_latency_ms is not None
     promote = run.promote.model_copy(update={"metric": run.judged_by})
     timed = BestEpochTask(**run.best_epoch.model_dump(), latency_rows=run.ensemble.latency_rows if budget else None)
+    limits = run.best_epoch
+    curve = CurveSettings(max_epochs=limits.max_epochs, patience=limits.patience, bootstrap=run.evaluate.bootstrap)
+    retrain = RetrainTask(**run.retrain.model_dump(), curve=curve if run.evaluate.learning_curve else None)
     return {
         "asked": kfp_safe(run.to_json()),
         "seed": run.seed,
@@ -46,7 +49,7 @@ def arguments(run: RunFile, base: Path, champions: Path | str) -> dict[str, str 
         "best_epoch_config": kfp_safe(timed.to_json()),
         "batch_size": run.search.batch_size,
         "ensemble": kfp_safe(run.ensemble.to_json()),
-        "retrain_config": kfp_safe(run.retrain.to_json()),
+        "retrain_config": kfp_safe(retrain.to_json()),
         "evaluate_config": kfp_safe(run.evaluate.to_json()),
         "promote_config": kfp_safe(promote.to_json()),
         "tune_hardware": kfp_safe(run.hardware.tune.to_json()),

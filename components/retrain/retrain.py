@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kep.artifacts.member import Placement, Rule, TrainedMember
+from kep.artifacts.member import LearningPoint, Placement, Rule, TrainedMember
 from kep.artifacts.weights import Member, Weights
-from kep.config.fit import RetrainSettings
+from kep.components.retrain.curve import learning_curve
+from kep.config.fit import RetrainTask
 from kep.core.files import file_digests
 from kep.core.seeds import derive, identity
 from kep.data.records import concat
@@ -39,11 +40,11 @@ def run(
         records: Folder of the records.
         weights: Folder that `weigh` wrote, for the train-only models when retraining is off.
         families: JSON list made by `kep.models.registry.travelling`.
-        config: JSON of `RetrainSettings`.
+        config: JSON of `RetrainTask`.
         batch_size: Rows of one optimiser step.
         hardware: JSON of `TrainingHardware`.
     """
-    settings, chosen = RetrainSettings.model_validate_json(config), Member.from_json(member)
+    settings, chosen = RetrainTask.model_validate_json(config), Member.from_json(member)
     step.label = chosen.id
     data = step.open(records)
     spec = spec_of(chosen.family, families, data.manifest)
@@ -65,6 +66,9 @@ def run(
             f"{units:g} {place.family.unit}s on {len(rows)} rows (best {place.family.unit} {chosen.median_best}, rule "
             f"{settings.epochs})"
         )
+        heaviest = settings.curve is not None and Weights.load(weights).members[0].id == chosen.id
+        # By all processes of a training together, so before the others than the chief end.
+        curve = learning_curve(step, place, chosen, data, settings.curve) if settings.curve and heaviest else []
         key = identity(model_seed, step.code, member, families, config, hardware, batch_size, data.manifest.fingerprint)
         kept = place.checkpoints(step.work(key), key)
         with place.monitor(step, "", kept, units) as monitor:
@@ -77,7 +81,7 @@ def run(
         batch = place.batch_size if place.family.looped else None
         placement = Placement(strategy=place.plan.strategy, devices=place.plan.devices, batch_size=batch)
     done = _Done(units, settings.epochs, model_seed, ("train", "validation"), placement)
-    _write(step.out, chosen, data.manifest, spec, done)
+    _write(step.out, chosen, data.manifest, spec, done, curve)
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,9 @@ class _Done:
     hardware: Placement | None
 
 
-def _write(folder: Path, chosen: Member, manifest: Manifest, spec: Spec, done: _Done) -> None:
+def _write(
+    folder: Path, chosen: Member, manifest: Manifest, spec: Spec, done: _Done, curve: Sequence[LearningPoint] = ()
+) -> None:
     """Write `member.json`."""
     TrainedMember(
         **dict(chosen),
@@ -102,6 +108,7 @@ def _write(folder: Path, chosen: Member, manifest: Manifest, spec: Spec, done: _
         rows=sum(manifest.roles[role].rows for role in done.roles),
         spec=spec,
         hardware=done.hardware,
+        learning_curve=list(curve),
         files=file_digests(folder, leave=(TrainedMember.FILE, "tensorboard")),
     ).save(folder)
 

@@ -36,6 +36,7 @@ def take(step: Step, given: EarlierSearch | str, manifest: Manifest, families: l
     earlier.check_families(given, families, _WHERE)
     with earlier.opened(given.study, _WHERE) as folder:
         study = earlier.check(folder, given, _WHERE)
+        earlier.check_roles(study, given.run, manifest.split, _WHERE)
         TrialStore(folder).finished(study.executions)
         shutil.copytree(folder / "trials", Path(step.out) / "trials")
     study.model_copy(update={"origin": given}).save(step.out)

@@ -92,6 +92,8 @@ def warmed(
     earlier.check_families(given, list(spaces), _WHERE)
     with earlier.opened(given.study, _WHERE) as folder:
         study = earlier.check(folder, given, _WHERE)
+        if data.split is not None:
+            earlier.check_roles(study, given.run, data.split, _WHERE)
         _check(study, given.run, data, settings, spaces)
         trials = TrialStore(folder)
         if study.data is not None and study.data.records == data.records:

@@ -26,7 +26,7 @@ from kep.components.weigh.weights import (
     relative,
 )
 from kep.config.ensemble import EnsembleSettings
-from kep.config.fit import RetrainSettings
+from kep.config.fit import RetrainTask
 from kep.core.errors import UserError
 from kep.core.files import tree_digest
 from kep.core.seeds import derive
@@ -107,7 +107,7 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
         results: Folders that `best_epoch` wrote, one per candidate, in any order.
         records: Folder of the records; only the manifest is read.
         config: JSON of `EnsembleSettings`.
-        retrain: JSON of `RetrainSettings`.
+        retrain: JSON of `RetrainTask`.
 
     Returns:
         JSON of one `Member` each, the heaviest first.
@@ -142,7 +142,7 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
     members = members_of(found, by_id)
     for member in members:
         step.progress(f"{member.id}: weight {member.weight:.3f}")
-        if not RetrainSettings.model_validate_json(retrain).enabled:
+        if not RetrainTask.model_validate_json(retrain).enabled:
             found[member.id].check(folders[member.id], "models/0")
             shutil.copytree(folders[member.id] / "models" / "0", step.out / "models" / member.id)
     left_out = without(list(folders), weights, choice, limits, table[choice.name], step.seed)

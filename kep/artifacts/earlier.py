@@ -10,6 +10,7 @@ from kep.config.search import EarlierSearch
 from kep.core.errors import UserError
 from kep.core.files import scratch_folder
 from kep.core.location import Location
+from kep.data.schema import SplitInfo
 
 
 @contextmanager
@@ -82,6 +83,29 @@ def check(folder: Path, earlier: EarlierSearch, where: str) -> Study:
             "started; restore it from a copy, or name another run"
         )
     return Study.load(folder)
+
+
+def check_roles(study: Study, run: str, split: SplitInfo, where: str) -> None:
+    """Refuse a search on rows that got their roles in another way: they chose, and may be test rows today.
+
+    Args:
+        study: The earlier search.
+        run: Name of its run for people.
+        split: How today's rows got their roles.
+        where: Key of the run file that names it.
+
+    Raises:
+        UserError: The seed or the rule of the split differs.
+    """
+    before = study.data.split if study.data else None
+    if before is None or before == split:
+        return
+    differ = [name for name in SplitInfo.model_fields if getattr(before, name) != getattr(split, name)]
+    told = ", ".join(f"{name} {getattr(before, name)} there and {getattr(split, name)} here" for name in differ)
+    raise UserError(
+        f"{where}: rows got their roles in another way in {run} ({told}), so rows that chose its candidates may be "
+        "test rows now; use the same seed and data.split, or search anew"
+    )
 
 
 def check_label(earlier: EarlierSearch, task: str, classes: list[str], where: str) -> None:

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
+from kep.artifacts.interval import Interval
 from kep.artifacts.weights import Member, Pooling
 from kep.core.json_model import JsonFolder, JsonModel
 
@@ -19,6 +20,14 @@ class Placement(JsonModel):
     devices: int
     batch_size: int | None
     """Rows of an optimiser step over all replicas; None where the family has no such batches, or sets them itself."""
+
+
+class LearningPoint(JsonModel):
+    """A training on a share of the train rows."""
+
+    rows: int
+    loss: Interval
+    """Validation loss, with its interval over the validation rows."""
 
 
 class TrainedMember(Member, JsonFolder):
@@ -39,6 +48,8 @@ class TrainedMember(Member, JsonFolder):
     """Its family as it travels, a user's own with its source."""
     hardware: Placement | None
     """None where it was not retrained."""
+    learning_curve: list[LearningPoint] = Field(default_factory=list, exclude_if=operator.not_)
+    """Of the heaviest member, where it was asked for; fewest rows first."""
 
 
 class EnsembleFile(JsonFolder):

@@ -7,7 +7,7 @@ from pydantic import Field
 from kep.artifacts.trials import Hyperparameter, Hyperparameters, Order, Unit
 from kep.config.search import EarlierSearch
 from kep.core.json_model import Figure, JsonFile, JsonModel, is_none
-from kep.data.schema import Manifest
+from kep.data.schema import Manifest, SplitInfo
 
 Direction = Literal["min", "max"]
 
@@ -70,6 +70,8 @@ class SearchedData(JsonModel):
     """Its classes as texts, sorted; empty for a regression."""
     records: str
     """Fingerprint of the records."""
+    split: SplitInfo | None = None
+    """How rows got their roles; None in a study of before this was noted."""
     code: dict[str, str] = Field(default_factory=dict)
     """Hash of what each family is made from, by name."""
 
@@ -78,7 +80,7 @@ class SearchedData(JsonModel):
         """Return it for the records of a manifest, and families with this code."""
         label = manifest.label
         classes = sorted(str(name) for name in label.classes or [])
-        return cls(task=label.task, classes=classes, records=manifest.fingerprint, code=code)
+        return cls(task=label.task, classes=classes, records=manifest.fingerprint, split=manifest.split, code=code)
 
 
 class Study(JsonFile):

@@ -34,3 +34,17 @@ class RetrainSettings(Section):
     """false: use the models that best_epoch trained on the train rows as they are."""
     epochs: Literal["book", "same", "steps"] = "same"
     """same: the best epoch | book: 1.2 times the best epoch | steps: as many optimiser steps as the best epoch took"""
+
+
+class CurveSettings(Section):
+    """How the learning curve of `evaluate.learning_curve` is trained and scored."""
+
+    max_epochs: Epochs
+    patience: Count
+    bootstrap: Count
+
+
+class RetrainTask(RetrainSettings):
+    """Settings of the step: how to train, and whether a learning curve is asked for."""
+
+    curve: Annotated[CurveSettings | None, Field(exclude_if=lambda curve: curve is None)] = None

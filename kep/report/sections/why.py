@@ -24,7 +24,42 @@ def why(report: Report) -> View | None:
         "worse": told.worse and _worse(told.worse, label),
         "worst": told.worst and _worst(told.worst, label),
         "dependence": told.dependence and _dependence(told.dependence, label),
+        "curve": _curve(report),
     }
+
+
+def _curve(report: Report) -> View | None:
+    """Return the learning curve, and whether more rows would help; None where none was asked for."""
+    member = next((one for one in report.members if one.learning_curve), None)
+    if member is None:
+        return None
+    points = member.learning_curve
+    digits = places(point.loss for point in points)
+    unit = "validation squared error" if report.manifest.label.task == "regression" else "validation log-loss (nats)"
+    lines = [
+        Line(f"{point.rows:,} rows", point.loss.value, point.loss.low, point.loss.high, charts.ROLES["validation"])
+        for point in points
+    ]
+    return {
+        "member": member.id,
+        "chart": charts.intervals("learning-curve", "Validation loss by the number of train rows", lines, unit),
+        "table": [
+            {"rows": point.rows, "loss": number(point.loss.value, digits), "interval": interval(point.loss, digits)}
+            for point in points
+        ],
+        "sentence": _more_rows([charts.number(point.loss.value) for point in points], digits),
+    }
+
+
+def _more_rows(losses: list[float], digits: int) -> str:
+    """Return what the last doubling of the rows says of the next one."""
+    if len(losses) < 2:
+        return "Too few shares were trained to tell whether more rows would help."
+    gained = losses[-2] - losses[-1]
+    told = f"The last doubling of the rows changed the loss by {number(-gained, digits)}"
+    if gained <= 0.01 * abs(losses[-2]):
+        return f"{told}: more rows of this kind are not likely to help."
+    return f"{told}: as many rows again are likely to help by up to as much."
 
 
 def _importance(found: Importance, label: Label) -> View:

@@ -145,3 +145,27 @@ def test_a_damaged_train_only_model_is_refused(records, weights, tmp_path, capsy
     with pytest.raises(SystemExit):
         retrain(records("cancer"), weights, tmp_path / "out", enabled=False)
     assert f"models/{MEMBER.id} is damaged" in capsys.readouterr().out
+
+
+CURVE = {"curve": {"max_epochs": 5, "patience": 2, "bootstrap": 50}}
+
+
+@pytest.mark.parametrize("id", [MEMBER.id, "mlp-000"])
+def test_the_heaviest_member_gets_a_learning_curve_and_the_same_model(id, records, tmp_path):
+    """`mlp-000` is the heaviest; a member that is not gets no curve."""
+    told = Weights.from_json(json.dumps(whole(Records(records("cancer"), "best_epoch").manifest)["weights"]))
+    heaviest = told.members[0].model_copy(update={"id": id})
+    told.model_copy(update={"members": [heaviest]}).save(tmp_path / "weights")
+    for name, config in (("plain", {}), ("curve", CURVE)):
+        retrain(records("cancer"), tmp_path / "weights", tmp_path / name, **config)
+    plain, curved = (TrainedMember.load(tmp_path / name) for name in ("plain", "curve"))
+    assert curved.files == plain.files
+    assert plain.learning_curve == []
+    train = Records(records("cancer"), "retrain").manifest.roles["train"].rows
+    if id == MEMBER.id:
+        rows = [point.rows for point in curved.learning_curve]
+        assert rows == [round(train * share) for share in (0.125, 0.25, 0.5, 1)]
+        # Eight times the rows are worth something on these data.
+        assert curved.learning_curve[-1].loss.value < curved.learning_curve[0].loss.value
+    else:
+        assert curved.learning_curve == []

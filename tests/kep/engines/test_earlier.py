@@ -173,6 +173,15 @@ def test_the_step_takes_the_candidates_and_trains_no_trial(records, tmp_path):
     with pytest.raises(SystemExit):  # another label
         tune(records("digits"), tmp_path / "third", **{"from": given})
     assert "search.from: first searched for a binary label" in (tmp_path / "third.log").read_text()
+    other = Study.load(tmp_path / "first")
+    split = other.data.split.model_copy(update={"seed": 5})
+    with pytest.raises(UserError, match=r"another way in first \(seed 5 there and 0 here\), so rows that chose"):
+        earlier.check_roles(
+            other.model_copy(update={"data": other.data.model_copy(update={"split": split})}),
+            "first",
+            other.data.split,
+            "search.from",
+        )
 
 
 @pytest.mark.parametrize(

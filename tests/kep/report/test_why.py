@@ -2,6 +2,7 @@
 
 import pytest
 
+from kep.report.sections.why import _more_rows
 from tests.kep.report.test_report import Page, page_of, section, whole
 
 
@@ -180,3 +181,15 @@ def test_tables_that_scroll_can_be_reached_by_the_keyboard(records):
     page = page_of(told(records, importance=IMPORTANCE, worse=worse, worst={"loss": [ROW], "columns": 2}))
     part = section(page, "why")
     assert part.count('class="box"') == part.count('class="box" tabindex="0"') == 3
+
+
+@pytest.mark.parametrize(
+    ("losses", "words"),
+    [
+        ([0.9, 0.6, 0.4], "as many rows again are likely to help by up to as much"),
+        ([0.9, 0.41, 0.409], "more rows of this kind are not likely to help"),
+        ([0.4], "Too few shares were trained"),
+    ],
+)
+def test_the_learning_curve_says_whether_more_rows_would_help(losses, words):
+    assert words in _more_rows(losses, 3)
