@@ -197,6 +197,9 @@ def one_split(name: str, x: np.ndarray, y: np.ndarray, truth: np.ndarray | None,
     chosen, _ = choose_pooling(method, own, table, limits, seed)
     several, _ = of_several(table, settings, own.rows)
     ways["auto, never one alone"] = (fit(several, own, limits, seed), "arithmetic")
+    difference = table[several].losses - table["best_single"].losses
+    sooner = "best_single" if difference.mean() > stats.sem(difference) else several
+    ways["auto, one alone from 1 error"] = (fit(sooner, own, limits, seed), "arithmetic")
     ways["auto, arithmetic"] = (fit(method, own, limits, seed), "arithmetic")
     ways["auto"] = ways["auto, arithmetic"]
     if chosen != method:

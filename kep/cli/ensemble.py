@@ -61,7 +61,7 @@ def predict(
     with quiet():
         from kep.delivery.predict import Reading, predict
 
-    predict(model, url, data, output, runs, console, asked, Reading(delimiter, keys or []))
+        predict(model, url, data, output, runs, console, asked, Reading(delimiter, keys or []))
 
 
 @app.command(epilog="Example: kep batch new.parquet --model churn --key customer --tasks 4 -o predictions")
@@ -268,4 +268,5 @@ def drift(
     with quiet():
         from kep.delivery.drift import drift
 
-    raise typer.Exit(int(drift(data, against, runs, threshold, console, output, record)))
+        drifted = drift(data, against, runs, threshold, console, output, record)
+    raise typer.Exit(int(drifted))

@@ -1,6 +1,9 @@
 """Options and arguments that several commands share, and the console that all of them write to."""
 
 import os
+import re
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,14 +82,33 @@ Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or a run fi
 Yes = Annotated[bool, typer.Option("--yes", help="Also when a run would cost more than hardware.max_cost.")]
 
 
+_GREETINGS = re.compile(
+    rb"WARNING: All log messages before absl::InitializeLog|[IW]0000 00:00:|\d{4}-\d\d-\d\d [\d:.]+: [IW] |"
+    rb"To enable the following instructions"
+)
+"""How lines begin that TensorFlow writes when it is imported, whatever its log level."""
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """TensorFlow greets on the standard error when it is imported, whatever its log level."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    """Keep TensorFlow's greetings from the standard error; everything else that is written there passes."""
+    kept = os.dup(2)
+    reading, writing = os.pipe()
+    os.dup2(writing, 2)
+    os.close(writing)
+
+    def forward() -> None:
+        with open(reading, "rb") as lines:
+            for line in lines:
+                if not _GREETINGS.match(line):
+                    os.write(kept, line)
+
+    thread = threading.Thread(target=forward)
+    thread.start()
     try:
         yield
     finally:
-        os.dup2(kept, 2)
+        sys.stderr.flush()
+        os.dup2(kept, 2)  # closes the pipe's last writing end, which ends the thread
+        thread.join()
         os.close(kept)
-        os.close(nowhere)

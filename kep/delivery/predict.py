@@ -95,7 +95,7 @@ def predict(
         _check_keys(reading.keys, own.label)
         rows, unknown = 0, _Unknown([one for one in own.columns if one.vocabulary])
         shown = [TextColumn("{task.completed:,} rows"), SpinnerColumn()]
-        with Progress(*shown, console=console, transient=True) as progress:
+        with Progress(*shown, console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("")
 
             def predicted() -> Iterator[pa.Table]:
