@@ -73,7 +73,7 @@ def _compare(
     stored = None if known else stored_predictions(place, runs)
     bins = travelling(manifest, place) if stored is None else predicted_bins(manifest, stored)
     shown = [TextColumn("{task.completed:,} rows"), SpinnerColumn()]
-    with Progress(*shown, console=console, transient=True) as progress:
+    with Progress(*shown, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("")
         for table in batches(data, settings, manifest.inputs):
             arrays = {name: as_array(values, name) for name, values in table.items()}

@@ -94,7 +94,7 @@ def ask_both(
     sides = {champion.id: Side(), canary.id: Side()}
     tries = max(champion.tries(_MET), canary.tries(_MET))
     shown = [TextColumn("{task.completed:,} rows checked"), SpinnerColumn()]
-    with Progress(*shown, console=console, transient=True) as progress:
+    with Progress(*shown, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("")
         bodies = (
             (body, many) for table in tables(data, predictor.columns, rows) for body, many in predictor.bodies(table)

@@ -14,6 +14,8 @@ from kep.stats.metrics import METRICS
 
 MOST_CLASSES_MATRIX = 30
 MOST_CONFUSED = 20
+MOST_DEPTH = 40
+"""Share of a colour in the darkest cell of the matrix, in percent: with more, the number in it is hard to read."""
 
 
 def test(report: Report) -> View:
@@ -159,7 +161,7 @@ def _matrix_row(names: Sequence[bool | int | str], row: Sequence[int], true: int
         {
             "rows": n,
             "colour": "train" if i == true else "test",
-            "depth": round(60 * math.sqrt(n / total)) if total else 0,
+            "depth": round(MOST_DEPTH * math.sqrt(n / total)) if total else 0,
         }
         for i, n in enumerate(row)
     ]

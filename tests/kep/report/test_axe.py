@@ -11,9 +11,14 @@ import pytest
 
 from kep.artifacts.report import Report
 from kep.data.schema import Manifest
+from kep.engines.local.index import write_index
+from kep.report.comparison import compare
+from kep.report.comparison import render as render_comparison
 from kep.report.report import render
 from tests.helpers.paths import ROOT
 from tests.helpers.reports import whole
+from tests.helpers.runs import done as run_that_is_done
+from tests.kep.report.test_comparison import side
 
 AXE = ROOT / "tests" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 RUN = """
@@ -46,15 +51,26 @@ def violations(page: str, folder: Path, *options: str) -> list:
     return json.loads(unescape(re.search(r'<pre id="axe-result">(.*?)</pre>', done.stdout, re.DOTALL)[1]))
 
 
+WIDE, NARROW, DARK = ("--window-size=1280,1000",), ("--window-size=400,800",), ("--force-dark-mode",)
+
+
+@pytest.fixture
+def page(request, records, tmp_path) -> str:
+    """A report of invented trainings on a source, a comparison of two, or an index of runs."""
+    if request.param == "index":
+        for place in range(3):
+            run_that_is_done(tmp_path / "runs", f"2026010{place + 1}-000000", 0.5 - place / 20)
+        return write_index(tmp_path / "runs").read_text(encoding="utf-8")
+    told = whole(Manifest.load(records("churn" if request.param == "compare" else request.param)))
+    if request.param == "compare":
+        return render_comparison(compare(side("old", told, seed=1), side("new", told, seed=2)))
+    return render(Report.from_json(json.dumps(told)))
+
+
 @pytest.mark.axe
-@pytest.mark.parametrize("source", ["cancer", "digits", "houses", "churn"])
-@pytest.mark.parametrize(
-    "options",
-    [("--window-size=1280,1000",), ("--window-size=400,800",), ("--force-dark-mode", "--window-size=1280,1000")],
-    ids=["wide", "narrow", "dark"],
-)
-def test_a_report_has_no_serious_violation(source, options, records, tmp_path):
+@pytest.mark.parametrize("options", [WIDE, NARROW, DARK], ids=["wide", "narrow", "dark"])
+@pytest.mark.parametrize("page", ["cancer", "digits", "houses", "compare", "index"], indirect=True)
+def test_a_page_has_no_serious_violation(page, options, tmp_path):
     assert shutil.which("chromium"), "chromium is not installed"
-    page = render(Report.from_json(json.dumps(whole(Manifest.load(records(source))))))
     found = violations(page, tmp_path, *options)
     assert [one for one in found if one[0] in GRAVE] == []

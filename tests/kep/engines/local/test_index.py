@@ -1,6 +1,5 @@
 """The index of a folder of runs."""
 
-import time
 from io import StringIO
 from pathlib import Path
 
@@ -50,15 +49,6 @@ def test_how_often_the_newest_test_rows_were_opened_is_said(tmp_path):
 
         Evaluation.load(made).model_copy(update={"openings": times}).save(made)
     assert "The newest run's test rows have been opened for 3 ensembles." in text(read(tmp_path))
-
-
-def test_fifty_runs_take_well_under_a_second(tmp_path):
-    for place in range(50):
-        done(tmp_path, f"2026{place // 25 + 1:02d}{place % 25 + 1:02d}-000000", 0.5 - place / 200)
-    write_index(tmp_path)  # imports matplotlib
-    begun_at = time.perf_counter()
-    write_index(tmp_path)
-    assert time.perf_counter() - begun_at < 1
 
 
 def test_an_index_that_can_not_be_written_is_a_note(tmp_path):
