@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import google_crc32c
 import requests
@@ -40,6 +40,8 @@ _ATTEMPTS = 3
 """Transfers of one object of which each may arrive with a wrong checksum, or break off for good."""
 _WRITER = "kep-writer"
 """Metadata of an object that is written once: whose it is."""
+_LONGEST = 255
+"""Bytes of a file's name."""
 _THREADS = 8
 PART = 32 << 20
 """Bytes that one request reads, so that a fault late in a large object costs a part of it."""
@@ -87,9 +89,10 @@ def download(blobs: dict[str, Blob], folder: Path, where: str = "data.source") -
         where: their location stands in the run file, for messages.
 
     Raises:
-        UserError: an object cannot be read, has changed or arrives damaged, or the disk can't hold them.
+        UserError: an object cannot be read, has changed or arrives damaged, its name is no path in the folder, or the
+            disk can't hold them.
     """
-    wanted = {folder / path: blob for path, blob in blobs.items()}
+    wanted = {folder / path: blob for path, blob in paths_in(blobs, where).items()}
     left = {path: blob for path, blob in wanted.items() if not (path.is_file() and _intact(path, blob))}
     needed, free = sum(blob.size for blob in left.values()), shutil.disk_usage(folder).free
     if needed > free:
@@ -116,6 +119,29 @@ def download(blobs: dict[str, Blob], folder: Path, where: str = "data.source") -
         if blob.content_encoding == "gzip" and not blob.name.endswith(".gz"):
             with _explained(_location(blob), where):
                 _unpack(path)
+
+
+def paths_in(blobs: dict[str, Blob], where: str = "data.source") -> dict[str, Blob]:
+    """Return the objects that are files, once their names are known to be paths that stay inside of a folder.
+
+    What a console shows as an empty folder, an object of 0 bytes whose name ends in a slash, is no file.
+
+    Args:
+        blobs: by path, relative to the folder.
+        where: their location stands in the run file, for messages.
+
+    Raises:
+        UserError: a name would leave the folder, is too long for a file, or is the folder of another one.
+    """
+    files = {path: blob for path, blob in blobs.items() if not (path.endswith("/") or path == "") or blob.size}
+    folders = {str(parent) for path in files for parent in PurePosixPath(path).parents}
+    for path, blob in files.items():
+        parts = path.split("/")
+        if {"", ".", ".."} & set(parts) or "\0" in path or any(len(part.encode()) > _LONGEST for part in parts):
+            raise UserError(f'{where}: the object "{_location(blob)}" has a name that is no path; rename it')
+        if path in folders:
+            raise UserError(f'{where}: the object "{_location(blob)}" has the name of a folder of others; rename it')
+    return files
 
 
 def read(location: str, where: str) -> tuple[bytes | None, int]:

@@ -125,13 +125,9 @@ def _list_objects(location: Location) -> dict[str, "Blob"]:
         root = path
         blobs = objects.find(location.text, None)
     paths = {f"{blob.bucket.name}/{blob.name}": blob for blob in blobs}
-    # A name that ends in a slash is what a console shows as an empty folder.
-    paths = {path: blob for path, blob in sorted(paths.items()) if path[-1] != "/" and not _hidden(path, root)}
+    paths = objects.paths_in({path: blob for path, blob in sorted(paths.items()) if not _hidden(path, root)})
     if not paths:
         raise _holds_nothing(location)
-    wrong = next((path for path in paths if {"", ".", ".."} & set(path.split("/"))), None)
-    if wrong:
-        raise UserError(f'data.source: the object "{Location.in_cloud(wrong)}" has a name that is no path; rename it')
     return paths
 
 

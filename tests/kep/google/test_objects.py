@@ -1,0 +1,67 @@
+"""Names of objects as paths: what would leave the folder is refused, and nothing is written."""
+
+from pathlib import Path
+
+import pytest
+
+from kep.core.errors import UserError
+from kep.delivery.models import opened
+from kep.google import objects
+from kep.storage import champions
+
+
+def download(gcs, folder, *names: str) -> None:
+    for name in names:
+        gcs.put("data", f"runs/{name}", b"x")
+    blobs = {blob.name.removeprefix("runs/"): blob for blob in objects.find("gs://data/runs/", lambda name: True)}
+    (folder / "inside").mkdir()
+    objects.download(blobs, folder / "inside")
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["../out"], "gs://data/runs/../out"),
+        (["a/../../out"], "gs://data/runs/a/../../out"),
+        (["a/./b"], "gs://data/runs/a/./b"),
+        (["a//b"], "gs://data/runs/a//b"),
+        (["/tmp/kep-out"], "gs://data/runs//tmp/kep-out"),
+        (["a/" + "x" * 256], "x" * 256),
+        # A file and a folder of one name.
+        (["a", "a/b"], "gs://data/runs/a"),
+    ],
+)
+def test_a_name_that_is_no_path_in_the_folder_is_refused(gcs, tmp_path, names, told):
+    with pytest.raises(UserError, match="rename it") as refused:
+        download(gcs, tmp_path, "good.txt", *names)
+    assert told in str(refused.value)
+    assert [path.name for path in tmp_path.rglob("*")] == ["inside"]
+
+
+@pytest.mark.parametrize("name", ["a[1].txt", "a*b", "what?", "ä b/c#d.txt", "…/x", "..a", "a..", "-r"])
+def test_odd_names_that_are_paths_are_downloaded(gcs, tmp_path, name):
+    download(gcs, tmp_path, name)
+    assert (tmp_path / "inside" / name).read_bytes() == b"x"
+
+
+def test_what_a_console_shows_as_a_folder_is_no_file(gcs, tmp_path):
+    gcs.put("data", "runs/sub/", b"")
+    download(gcs, tmp_path, "sub/a.txt")
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["a.txt"]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: champions.opened("gs://data/champs/churn/versions/0123456789ab"),
+        lambda: opened("gs://data/champs/churn", Path("runs")),
+    ],
+    ids=["champion", "predict"],
+)
+@pytest.mark.parametrize("name", ["../../../../out", "/abs/out"])
+def test_whoever_reads_a_model_from_a_bucket_writes_nothing_outside_of_its_folder(gcs, name, read):
+    gcs.put("data", "champs/churn/champion.json", b'{"version": "0123456789ab"}')
+    gcs.put("data", "champs/churn/versions/0123456789ab/ensemble.json", b"{}")
+    gcs.put("data", f"champs/churn/versions/0123456789ab/{name}", b"{}")
+    with pytest.raises(UserError, match="has a name that is no path; rename it"), read():
+        pass
