@@ -87,9 +87,11 @@ def rows_of(inputs: Mapping[str, TensorProto], manifest: Manifest, most: int) ->
     for column in manifest.inputs:
         name, proto, (kind, inner) = column.name, inputs[column.name], tensor(column)
         given, shape = DataType.Name(proto.dtype), [dim.size for dim in proto.tensor_shape.dim]
-        if given != kind or not shape or shape[1:] != list(inner) or not shape[0]:
+        if given != kind or not shape or shape[1:] != list(inner) or shape[0] < 1:
             expected = f"[{', '.join(['rows', *map(str, inner)])}]"
             raise UserError(f"inputs.{name}: {given} {shape} given; give {kind} {expected}")
+        # Before the values are laid out: one value stands for as many as the shape says.
+        check_count(f"inputs.{name}", shape[0], most)
         try:
             values = tf.make_ndarray(proto)
             table[name] = [value.decode() for value in values] if kind == "DT_STRING" else values
@@ -100,7 +102,6 @@ def rows_of(inputs: Mapping[str, TensorProto], manifest: Manifest, most: int) ->
         counts[name] = shape[0]
     if len(set(counts.values())) > 1:
         raise UserError(f"inputs: the columns differ in length ({counts}); give one value a row")
-    check_count("inputs", shape[0], most)
     return encode_table(manifest, table)
 
 

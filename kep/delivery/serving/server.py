@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from kep.core.errors import UserError
 from kep.delivery.serving.app import ServerLimits, Service, create_app
+from kep.delivery.serving.guard import GuardedProtocol
 from kep.delivery.serving.model import Model
 from kep.delivery.serving.observe import JsonFormatter
 
@@ -63,6 +64,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=GuardedProtocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,

@@ -1,6 +1,7 @@
 """TensorFlow Serving's gRPC, with its own client stub."""
 
 import socket
+import tracemalloc
 
 import grpc
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from kep.core.errors import UserError
 from kep.delivery.export.savedmodel import Served, drawn, tensors
+from kep.delivery.serving.rpc import rows_of
 from kep.models.ensemble import Ensemble
 from tests.helpers.serving import running
 
@@ -25,6 +28,26 @@ def request(arrays: dict, name: str = "tested", **outer) -> predict_pb2.PredictR
     for column, array in arrays.items():
         built.inputs[column].CopyFrom(tf.make_tensor_proto(array))
     return built
+
+
+def test_a_tensor_of_more_rows_than_allowed_is_refused_before_it_is_laid_out(ensembles, free_port):
+    """One value that stands for twenty million: 200 bytes would become gigabytes."""
+    folder = ensembles("churn", "mlp", "boosted_trees")
+    manifest = Ensemble(folder).manifest
+    bomb = request(tensors(manifest, drawn(manifest)))
+    for name in bomb.inputs:
+        one = bomb.inputs[name]
+        kind = one.dtype
+        one.Clear()
+        one.dtype = kind
+        one.tensor_shape.dim.add().size = 20_000_000
+        one.string_val.append(b"x") if kind == tf.string.as_datatype_enum else one.float_val.append(1.0)
+    assert bomb.ByteSize() < 1000
+    tracemalloc.start()
+    with pytest.raises(UserError, match="20000000 rows given, at most 1024 a request"):
+        rows_of(bomb.inputs, manifest, 1024)
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("source", ["churn", "shapes", "houses"])
