@@ -46,7 +46,7 @@ def learning_curve(
             continue
         limits = Settings(asked.max_epochs, asked.patience, place.batch_size, seed)
         name = f"learning curve, {len(rows)} rows"
-        with place.monitor(step, name, None, None) as monitor:
+        with place.monitor(step, f"{name}: ", None, None) as monitor:
             fit = place.family.fit(chosen.values, train.take(np.sort(rows)), validation, limits, monitor)
         if fit.problem is not None:
             step.progress(f"{name}: left out: {fit.problem}")
