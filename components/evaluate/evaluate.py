@@ -206,6 +206,8 @@ def run(
         f"{difference:.1e}"
     )
     arrays: dict[str, Any] = {"labels": tested.rows.labels, "ids": tested.rows.ids} | tested.named
+    if tested.rows.weights is not None:
+        arrays["weights"] = tested.rows.weights
     write_file(step.out / STORED, lambda path: np.savez(path, **arrays))
     evaluation = Evaluation(
         **_measured(step, tested, Weights.load(inputs.weights), settings),

@@ -127,7 +127,7 @@ class LedgerTotal(LedgerLine):
 
 
 STORED = "predictions.npz"
-"""File beside evaluation.json with the predictions of the test rows."""
+"""File beside evaluation.json with the predictions of the test rows, their labels, ids and, if any, weights."""
 
 
 class Evaluation(JsonFolder):
@@ -170,7 +170,7 @@ class Evaluation(JsonFolder):
         return content
 
     def stored(self, folder: Path) -> Mapping[str, np.ndarray]:
-        """Return the stored predictions of the test rows by model, with their `labels` and `ids`.
+        """Return the stored predictions of the test rows by model, with their `labels`, `ids` and, if any, `weights`.
 
         Args:
             folder: Folder of the file; runs of before there were digests have none.

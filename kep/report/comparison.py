@@ -198,7 +198,7 @@ def _incomparable(old: Side, new: Side) -> str:
     mine, yours = new.report.manifest.weighting, old.report.manifest.weighting
     if (mine and (mine.column or "")) != (yours and (yours.column or "")):
         return "data.weight changed, so their metrics count rows differently"
-    if mine is not None and mine.by_class is None:
+    if mine is not None and mine.by_class is None and not ("weights" in new.stored and "weights" in old.stored):
         return f'rows count by the column "{mine.column}", and the weights of test rows are not stored'
     return ""
 
@@ -211,7 +211,11 @@ def _labels(side: Side) -> np.ndarray:
 def _truth(side: Side) -> Truth:
     """Return labels and weights of a run's test rows."""
     weighting = side.report.manifest.weighting
-    weights = None if weighting is None else np.array(weighting.by_class)[side.stored["labels"]]
+    weights = None
+    if "weights" in side.stored:
+        weights = side.stored["weights"]
+    elif weighting is not None:
+        weights = np.array(weighting.by_class)[side.stored["labels"]]
     return Truth(side.label.task, _labels(side), weights)
 
 

@@ -119,6 +119,20 @@ def test_rows_that_count_differently_are_not_compared(told, one, two, words):
     assert words in compare(*sides).sentence
 
 
+def test_rows_that_count_by_a_column_are_compared_with_their_stored_weights(told):
+    """A row of weight 0 is as if it were not there."""
+    other = copy.deepcopy(told)
+    other["manifest"]["weighting"] = {"column": "w", "mean": 1.0}
+    sides = [side("old", other, skill=0.6, seed=1), side("new", other, skill=0.7, seed=2)]
+    for one in sides:
+        one.stored["weights"] = (one.stored["ids"] < 100).astype(np.float32)
+    plain = compare(side("old", told, range(100), 0.6, 1), side("new", told, range(100), 0.7, 2))
+    weighted = compare(*sides)
+    assert weighted.paired
+    assert "better than" in weighted.sentence
+    assert {line.metric for line in weighted.metrics} == {line.metric for line in plain.metrics}
+
+
 def test_a_positive_class_that_changed_places_is_no_difference(told):
     other = copy.deepcopy(told)
     other["manifest"]["label"]["classes"].reverse()
