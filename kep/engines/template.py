@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ from kep.storage.champions import Champion
 
 REPOSITORY = re.compile(r"https://[a-z0-9-]+-kfp\.pkg\.dev/[^/]+/[^/]+")
 _ADDRESS = re.compile(rf"({REPOSITORY.pattern})/([^/]+)/([^/]+)")
+REGISTRY_RETRY: dict[str, Any] = {"initial": 0.5, "maximum": 5.0, "multiplier": 2.0, "timeout": 20.0}
+"""Pauses between tries of a registry that is busy or away, and how long they go on, in seconds."""
+_VERSION = re.compile(r"sha256:[0-9a-f]{64}")
 _BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/[^/]+)*")
 
 
@@ -184,7 +187,7 @@ def publish(template: Template, repository: str, tags: list[str], credentials: A
         Its address, by digest.
 
     Raises:
-        UserError: `repository` or a tag can't be any, or the registry refuses it.
+        UserError: `repository` or a tag can't be any, the registry refuses it, or a tag names another template.
     """
     if not REPOSITORY.fullmatch(repository):
         raise UserError(f'--repository: "{repository}" is none; give https://REGION-kfp.pkg.dev/PROJECT/REPOSITORY')
@@ -194,8 +197,52 @@ def publish(template: Template, repository: str, tags: list[str], credentials: A
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
         path.write_text(yaml.safe_dump(template.spec, sort_keys=True), encoding="utf-8")
-        package, version = _registry(repository, lambda client: client.upload_pipeline(str(path), tags), credentials)
+
+        def upload(client: Any) -> tuple[str, str]:
+            try:
+                package, version = client.upload_pipeline(str(path), tags)
+            except ValueError as error:  # more or fewer parts than a package and its version
+                raise _no_version(repository) from error
+            if not _VERSION.fullmatch(version):
+                raise _no_version(repository)
+            return package, version
+
+        try:
+            package, version = _registry(repository, upload, credentials)
+        except ThereAlreadyError:
+            # Of a build that is done again, or of a request whose answer was lost.
+            package, version = _same(template, repository, tags, credentials)
     return f"{repository}/{package}/{version}"
+
+
+class ThereAlreadyError(UserError):
+    """The same template, or a tag, is in the repository already."""
+
+
+def _no_version(repository: str) -> UserError:
+    return UserError(
+        f"{repository}: nothing was published: what answers there is no registry, or a login page in front of one; "
+        'check the address, and run "gcloud auth application-default login"'
+    )
+
+
+def _same(template: Template, repository: str, tags: list[str], credentials: Any) -> tuple[str, str]:
+    """Return package and version of this very template, which every tag names already.
+
+    Raises:
+        UserError: A tag names another template, or none was given by which the template could be looked at.
+    """
+    package, found = str(template.spec["pipelineInfo"]["name"]), ""
+    for tag in tags:
+        text, address = _package(repository, package, tag, credentials)
+        if yaml.safe_load(text) != template.spec:
+            raise UserError(
+                f'--tag: "{tag}" names another template in {repository}, and can\'t be moved; choose another'
+            )
+        found = address.rpartition("/")[2]
+    if not found:
+        raise UserError(f"{repository}: this very template is there already; give a --tag to have its address")
+    return package, found
 
 
 def check_bucket(location: str) -> str:
@@ -320,23 +367,38 @@ def _package(repository: str, package: str, version: str, credentials: Any) -> t
         return Path(path).read_text(encoding="utf-8"), f"{repository}/{package}/{version}"
 
 
-def _registry(repository: str, act: Any, credentials: Any) -> Any:
-    """What `act` does with kfp's client of the repository."""
+def _registry(repository: str, act: Callable[[Any], Any], credentials: Any) -> Any:
+    """What `act` does with kfp's client of the repository; what may pass is tried again.
+
+    Raises:
+        ThereAlreadyError: The template, or a tag, is there.
+        UserError: The registry refuses it, or does not answer.
+    """
     import requests
+    from google.api_core.exceptions import RetryError
+    from google.api_core.retry import Retry
     from kfp.registry import RegistryClient
 
+    def passes(error: BaseException) -> bool:
+        status = error.response.status_code if isinstance(error, requests.HTTPError) else 0
+        return status == 429 or status >= 500 or isinstance(error, requests.ConnectionError | requests.Timeout)
+
+    again = Retry(predicate=passes, **REGISTRY_RETRY)
     try:
-        return act(RegistryClient(repository, auth=credentials))
-    except requests.HTTPError as error:
-        status = error.response.status_code
+        return again(act)(RegistryClient(repository, auth=credentials))
+    except (requests.RequestException, RetryError) as error:
+        cause = error.cause if isinstance(error, RetryError) else error
+        if not isinstance(cause, requests.HTTPError):
+            raise UserError(f"{repository} does not answer; try again later") from error
+        status = cause.response.status_code
+        if status == 409:
+            raise ThereAlreadyError(f"{repository}: the same template or tag is there already") from error
         place = repository.removeprefix("https://").partition("-kfp")[0]
         command = f"gcloud artifacts repositories create NAME --repository-format=KFP --location={place}"
         sentences = {
             401: 'the login is not accepted; run "gcloud auth application-default login"',
             403: "this login may not use it; grant it roles/artifactregistry.writer, or reader to submit from it",
             404: f'it does not exist, or has no such template; a repository is made by "{command}"',
-            409: "the same template or tag is there already",
         }
-        raise UserError(f"{repository}: {sentences.get(status, f'the registry answered {status}')}") from error
-    except requests.RequestException as error:
-        raise UserError(f"{repository} does not answer; try again later") from error
+        told = sentences.get(status, f"the registry answered {status}" + ("; try again later" if status >= 500 else ""))
+        raise UserError(f"{repository}: {told}") from error

@@ -20,6 +20,8 @@ class Server(Running):
         tags: version by (package, tag).
         journal: "METHOD path" of every request, in order.
         status: answered instead, when not 200.
+        answers: answered instead to the next uploads, one each: a status, or the text of a page.
+        immutable: whether a tag that is there is refused, as in a repository of immutable tags.
     """
 
     def __init__(self, tunnel: Tunnel):
@@ -33,19 +35,34 @@ class Server(Running):
         self.tags: dict[tuple[str, str], str] = {}
         self.journal: list[str] = []
         self.status = 200
+        self.answers: list[int | str] = []
+        self.immutable = False
 
     def _answer(self, method: str, path: str, body: bytes) -> tuple[int, object]:
         self.journal.append(f"{method} {path}")
         if self.status != 200:
             return self.status, "refused"
         if method == "POST":
-            return 200, "/".join(self._store(body))
+            answer = self.answers.pop(0) if self.answers else 200
+            if isinstance(answer, str):
+                return 200, answer
+            if answer != 200:
+                return answer, "refused"
+            return self._upload(body)
         if match := re.fullmatch(r"(/v1/projects/.*/repositories/.*)/packages/([^/]+)/tags/([^/]+)", path):
             version = self.tags.get((match[2], match[3]))
             return (200, {"version": f"{match[1]}/packages/{match[2]}/versions/{version}"}) if version else (404, "")
         package, version = path.split("/")[3:]
         content = self.versions.get((package, self.tags.get((package, version), version)))
         return (404, "") if content is None else (200, content)
+
+    def _upload(self, body: bytes) -> tuple[int, object]:
+        before = dict(self.tags)
+        package, version = self._store(body)
+        if self.immutable and any(self.tags[key] != kept or key in before for key, kept in before.items()):
+            self.tags = before
+            return 409, "tag is immutable"
+        return 200, f"{package}/{version}"
 
     def _store(self, body: bytes) -> tuple[str, str]:
         boundary = body[: body.index(b"\r\n")].removeprefix(b"--").decode()

@@ -14,6 +14,12 @@ PREDICTION = ROOT / "tests" / "pipelines" / "prediction.golden.yaml"
 pytestmark = pytest.mark.usefixtures("churn")
 
 
+@pytest.fixture(autouse=True)
+def _without_pauses(monkeypatch):
+    quick = {"initial": 0.001, "maximum": 0.001, "multiplier": 1.0, "timeout": 0.3}
+    monkeypatch.setattr("kep.engines.template.REGISTRY_RETRY", quick)
+
+
 def test_a_published_template_is_the_run_file_compiled(vertex, registry, kep):
     code, out, err = kep(*PUBLISH, "--tag", "v1", "--tag", "latest")
     assert (code, err) == (0, "")
@@ -119,7 +125,6 @@ def test_a_mistake_is_refused_before_anything_is_published(registry, kep, argume
         (401, 'run "gcloud auth application-default login"'),
         (403, "grant it roles/artifactregistry.writer"),
         (404, 'by "gcloud artifacts repositories create NAME --repository-format=KFP --location=europe-west4"'),
-        (409, "the same template or tag is there already"),
         (500, "the registry answered 500"),
     ],
 )
@@ -130,12 +135,42 @@ def test_what_the_registry_refuses_is_one_sentence(registry, kep, status, words)
     assert words in one_sentence(err)
 
 
+@pytest.mark.parametrize("answers", [[429], [500, 503], [502, 504, 429]])
+def test_a_registry_that_is_busy_is_asked_again(registry, kep, answers):
+    registry.answers = list(answers)
+    code, out, err = kep(*PUBLISH)
+    assert (code, err) == (0, "")
+    assert out.startswith("published ")
+    assert len(registry.journal) == len(answers) + 1
+
+
+@pytest.mark.parametrize("page", ["<html>login</html>", "<html><a href='/a/b'>login</a></html>", "churn/latest", ""])
+def test_a_page_is_no_registry(registry, kep, page):
+    registry.answers = [page]
+    code, out, err = kep(*PUBLISH)
+    assert (code, out) == (2, "")
+    assert "nothing was published: what answers there is no registry, or a login page" in one_sentence(err)
+
+
+def test_a_commit_that_is_built_again_is_published_already(registry, kep):
+    _, first, _ = kep(*PUBLISH, "--tag", "v1")
+    registry.immutable = True
+    code, again, err = kep(*PUBLISH, "--tag", "v1")
+    assert (code, again, err) == (0, first, "")
+    code, _, err = kep(*PUBLISH, "--tag", "v1", "--set", "seed=3")
+    assert code == 2
+    assert '--tag: "v1" names another template' in one_sentence(err)
+    registry.answers = [409]
+    code, _, err = kep(*PUBLISH)
+    assert "this very template is there already; give a --tag" in one_sentence(err)
+
+
 def test_a_registry_that_is_not_there(tunnel, kep):
     """A region whose host leads nowhere."""
     code, _, err = kep("publish", "churn.yaml", "--repository", REPOSITORY.replace("europe-west4", "us-east1"))
     assert code == 2
     assert "does not answer; try again later" in one_sentence(err)
-    assert tunnel.refused == ["us-east1-kfp.pkg.dev"]
+    assert set(tunnel.refused) == {"us-east1-kfp.pkg.dev"}
 
 
 def test_none_of_it_imports_tensorflow(vertex, registry, tmp_path):
