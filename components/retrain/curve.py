@@ -5,7 +5,7 @@ import numpy as np
 from kep.artifacts.interval import Interval
 from kep.artifacts.member import LearningPoint
 from kep.artifacts.weights import Member
-from kep.config.fit import CurveSettings
+from kep.config.fit import CURVE_SHARES, CurveSettings
 from kep.core.seeds import derive
 from kep.data.records import Records
 from kep.models.family import Settings
@@ -14,8 +14,6 @@ from kep.runtime.step import Step
 from kep.stats.bootstrap import Bootstrap
 from kep.stats.metrics import Truth
 
-SHARES = (0.125, 0.25, 0.5, 1.0)
-"""Shares of the train rows that are trained on, each within the next."""
 FEWEST = 20
 """Train rows below which a share is left out."""
 
@@ -40,7 +38,7 @@ def learning_curve(
     order = np.random.default_rng(seed).permutation(len(train))
     truth = Truth(data.manifest.label.task, np.asarray(validation.labels), validation.weights)
     points = []
-    for share in SHARES:
+    for share in CURVE_SHARES:
         rows = order[: round(share * len(train))]
         if len(rows) < FEWEST:
             continue

@@ -36,6 +36,10 @@ class RetrainSettings(Section):
     """same: the best epoch | book: 1.2 times the best epoch | steps: as many optimiser steps as the best epoch took"""
 
 
+CURVE_SHARES = (0.125, 0.25, 0.5, 1.0)
+"""Shares of the train rows that a learning curve is trained on, each within the next."""
+
+
 class CurveSettings(Section):
     """How the learning curve of `evaluate.learning_curve` is trained and scored."""
 

@@ -1,6 +1,7 @@
 """What a run would do, on one screen, before it does it."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Group
@@ -10,6 +11,8 @@ from kep.artifacts.report import Report
 from kep.components.ingest.inspect import Inspection, inspect
 from kep.components.tune.objective import resolve
 from kep.components.weigh import weigh as ensembling
+from kep.config.fit import CURVE_SHARES
+from kep.config.promote import PromoteSettings
 from kep.config.run_file import RunFile
 from kep.config.search import EarlierSearch
 from kep.core.errors import Mistakes, UserError, nearest
@@ -19,7 +22,7 @@ from kep.models.needs import check_packages
 from kep.models.registry import automatic, check_fit, travelling
 from kep.pipelines.steps import STEPS
 from kep.runtime.hardware import global_batch, plan
-from kep.stats.metrics import check_defined
+from kep.stats.metrics import check_defined, directions
 
 MOST_COLUMNS = 20
 """Columns that the screen has room for."""
@@ -76,6 +79,9 @@ def survey(settings: RunFile, base: Path, hints_below: float = 0) -> Inspection:
     for name in settings.evaluate.slices:
         with mistakes.noted():
             _check_slice(name, seen)
+    for rule, metric in _metrics(settings.promote):
+        with mistakes.noted():
+            _check_metric(rule, metric, seen.task)
     mistakes.tell()
     return seen
 
@@ -97,6 +103,23 @@ def _check_slice(name: str, seen: Inspection) -> None:
         raise UserError(f'evaluate.slices: "{name}" is not a feature column{nearest(name, columns)}')
 
 
+def _metrics(rules: PromoteSettings) -> Iterator[tuple[str, str]]:
+    """Yield each rule of `promote` that names a metric, with the metric."""
+    if rules.metric is not None:
+        yield "promote.metric", rules.metric
+    for name in rules.require.bounds:
+        yield f"promote.require.{name}", name
+    for column, bounds in rules.require.slices.items():
+        for name in bounds:
+            yield f"promote.require.slices.{column}", name
+
+
+def _check_metric(rule: str, metric: str, task: str) -> None:
+    known = directions(task)
+    if metric not in known:
+        raise UserError(f"{rule}: {metric} is not a metric of a {task} label; choose from {', '.join(known)}")
+
+
 def devices(settings: RunFile) -> dict[str, str]:
     """What the trainings of each step run on, if it is this machine that runs them.
 
@@ -115,10 +138,11 @@ def devices(settings: RunFile) -> dict[str, str]:
 def trainings(settings: RunFile) -> dict[str, int]:
     """Trainings of each step, at most."""
     candidates = min(settings.search.top_n, settings.search.max_trials)  # of an earlier run, as a guess
+    curve = len(CURVE_SHARES) if settings.evaluate.learning_curve else 0
     return {
         "tune": settings.search.trainings,
         "best_epoch": candidates * settings.best_epoch.seeds * (settings.best_epoch.folds or 1),
-        "retrain": min(candidates, settings.ensemble.max_members) if settings.retrain.enabled else 0,
+        "retrain": (min(candidates, settings.ensemble.max_members) + curve) if settings.retrain.enabled else 0,
     }
 
 

@@ -165,6 +165,15 @@ def test_a_screen_of_many_columns_is_still_one_screen(tmp_path):
         ({"search": {"objective": {"name": "rmse"}}}, '"rmse" is not one of loss, accuracy'),
         ({"evaluate": {"slices": ["paln"]}}, 'evaluate.slices: "paln" is not a feature column; did you mean "plan"?'),
         (
+            {"promote": {"metric": "rmse"}},
+            "promote.metric: rmse is not a metric of a binary label; choose from loss, acc",
+        ),
+        ({"promote": {"require": {"r2": 0.5}}}, "promote.require.r2: r2 is not a metric of a binary label"),
+        (
+            {"evaluate": {"slices": ["plan"]}, "promote": {"require": {"slices": {"plan": {"mae": 1.0}}}}},
+            "promote.require.slices.plan: mae is not a metric of a binary label",
+        ),
+        (
             {"evaluate": {"slices": ["customer"]}},
             r'column "customer" is left out \(nearly every value occurs once, so it cannot generalise\)',
         ),
