@@ -52,7 +52,6 @@ from kep.runtime.step import Step, entry
 from kep.stats.bootstrap import Bootstrap
 from kep.stats.metrics import Truth
 from kep.stats.observed import save_predicted
-from kep.stats.pooling import pool
 from kep.storage.champions import Champion, content_version, note_opening, opened
 
 SAME = 1e-5
@@ -132,7 +131,15 @@ class Inputs:
         weights = Weights.load(self.weights)
         by_id = {member.id: place for member, place in zip(weights.members, self.members, strict=True)}
         with new_folder(folder) as new:
-            ensembles.write(new, by_id, self.records, _trained_on(self.results[0]), weights.pooling)
+            choice = weights.calibration
+            ensembles.write(
+                new,
+                by_id,
+                self.records,
+                _trained_on(self.results[0]),
+                weights.pooling,
+                None if choice is None else choice.fitted,
+            )
 
 
 @dataclass(frozen=True)
@@ -144,12 +151,14 @@ class _Tested:
         rows: The test rows.
         members: Predictions of each member by id, in order of weight.
         named: Those, and the predictions of the baseline, the plain average and the ensemble.
+        uncalibrated: Pooled probabilities of the ensemble; None where it is not calibrated.
     """
 
     ensemble: Ensemble
     rows: Rows
     members: dict[str, np.ndarray]
     named: dict[str, np.ndarray]
+    uncalibrated: np.ndarray | None
 
     @property
     def truth(self) -> Truth:
@@ -262,18 +271,30 @@ def _measured(step: Step, tested: _Tested, weighed: Weights, settings: EvaluateS
     return {
         "rows": len(tested.rows),
         "scores": scores,
-        "pictures": pictures(manifest, tested.truth, tested.pooled, derive(seed, "pictures")),
+        "pictures": pictures(manifest, tested.truth, tested.pooled, derive(seed, "pictures"), tested.uncalibrated),
+        "calibration": _gained(tested, resamples, derive(seed, "calibration")),
         "slices": slices(manifest, tested.rows, tested.pooled, settings.slices, by_slice),
         "against": {
             name: Difference.between(drawn[ENSEMBLE], other) for name, other in drawn.items() if name != ENSEMBLE
         },
         "without": without(tested.members, tested.ensemble, tested.truth, resamples, derive(seed, "without")),
         "gap": Gap(
-            validation_loss=weighed.validation_loss,
-            cross_fitted_loss=weighed.cross_fitted.loss,
+            validation_loss=weighed.calibrated_losses[0],
+            cross_fitted_loss=weighed.calibrated_losses[1],
             test_loss=scores[ENSEMBLE]["loss"],
         ),
     }
+
+
+def _gained(tested: _Tested, resamples: int, seed: int) -> dict[str, Difference]:
+    """Return what calibration changes on the test rows, by metric; empty where there is none."""
+    if tested.uncalibrated is None:
+        return {}
+    after, before = (
+        Bootstrap.of(tested.truth, predicted, resamples, seed, ["loss", "calibration_error"])
+        for predicted in (tested.pooled, tested.uncalibrated)
+    )
+    return Difference.between(after, before)
 
 
 def _test(own: Ensemble, test: Rows) -> _Tested:
@@ -284,7 +305,8 @@ def _test(own: Ensemble, test: Rows) -> _Tested:
         AVERAGE: np.mean([p.astype(np.float64) for p in predictions.values()], axis=0),
         ENSEMBLE: own.combine(list(predictions.values())),
     }
-    return _Tested(own, test, predictions, named)
+    uncalibrated = None if own.calibration is None else own.pool(list(predictions.values()))
+    return _Tested(own, test, predictions, named, uncalibrated)
 
 
 def _scores(step: Step, drawn: dict[str, Bootstrap], label: Label) -> dict[str, dict[str, Interval]]:
@@ -321,7 +343,7 @@ def without(
     whole, left_out = Bootstrap.of(truth, own.combine(list(predictions.values())), resamples, seed, ["loss"]), {}
     for id in weights if len(weights) > 1 else []:
         rest = {other: weight / (1 - weights[id]) for other, weight in weights.items() if other != id}
-        fewer = pool([predictions[other] for other in rest], list(rest.values()), own.pooling)
+        fewer = own.reweighed(rest).combine([predictions[other] for other in rest])
         without_it = Bootstrap.of(truth, fewer, resamples, seed, ["loss"])
         difference = Difference.between(without_it, whole)["loss"]
         left_out[id] = WithoutMember(**dict(difference), loss=without_it.values["loss"])

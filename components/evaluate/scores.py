@@ -10,10 +10,19 @@ POINTS = 400
 """Points of a scatter plot or a curve that the report keeps."""
 
 
-def pictures(manifest: Manifest, truth: Truth, predictions: np.ndarray, seed: int) -> Pictures:
+def pictures(
+    manifest: Manifest, truth: Truth, predictions: np.ndarray, seed: int, uncalibrated: np.ndarray | None = None
+) -> Pictures:
     """Return the numbers that the report draws of the ensemble's predictions.
 
     Of residuals and of the ROC curve at most `POINTS` points are kept.
+
+    Args:
+        manifest: Manifest of the rows.
+        truth: Labels and weights of the rows.
+        predictions: The ensemble's, shape [n, classes] or [n].
+        seed: Seed of the choice of points.
+        uncalibrated: Its pooled probabilities; None where it is not calibrated.
     """
     labels, weights = truth.labels, truth.weights
     if manifest.label.classes is None:
@@ -23,13 +32,21 @@ def pictures(manifest: Manifest, truth: Truth, predictions: np.ndarray, seed: in
     classes = len(manifest.label.classes)
     confusion = np.zeros((classes, classes), int)
     np.add.at(confusion, (labels, predictions.argmax(axis=1)), 1)
-    bins = [
-        CalibrationBin(confidence=bin.confidence, accuracy=bin.accuracy, rows=bin.rows)
-        for bin in calibration_bins(labels, predictions, weights)
-    ]
     both = classes == 2 and len(np.unique(labels)) == 2
     roc = _roc(labels, predictions[:, 1], weights) if both else None
-    return Pictures(confusion=confusion.tolist(), calibration=bins, roc=roc)
+    return Pictures(
+        confusion=confusion.tolist(),
+        calibration=_reliability(truth, predictions),
+        uncalibrated=None if uncalibrated is None else _reliability(truth, uncalibrated),
+        roc=roc,
+    )
+
+
+def _reliability(truth: Truth, predictions: np.ndarray) -> list[CalibrationBin]:
+    return [
+        CalibrationBin(confidence=bin.confidence, accuracy=bin.accuracy, rows=bin.rows)
+        for bin in calibration_bins(truth.labels, predictions, truth.weights)
+    ]
 
 
 def _roc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> list[tuple[float, float, float]]:

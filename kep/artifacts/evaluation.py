@@ -1,5 +1,6 @@
 """The evaluation on test rows."""
 
+import operator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -57,6 +58,8 @@ class Pictures(JsonModel):
     """Rows by true class (outer) and predicted class (inner); None for a regression."""
     calibration: list[CalibrationBin] | None = Field(default=None, exclude_if=is_none)
     """None for a regression."""
+    uncalibrated: list[CalibrationBin] | None = Field(default=None, exclude_if=is_none)
+    """The same of the pooled probabilities; None where the ensemble is not calibrated."""
     roc: list[tuple[float, float, float]] | None = Field(default=None, exclude_if=is_none)
     """Points of (false positive rate, true positive rate, threshold); two classes only."""
     residuals: list[tuple[float, float]] | None = Field(default=None, exclude_if=is_none)
@@ -154,6 +157,8 @@ class Evaluation(JsonFolder):
     champion: Comparison | None
     """None where there is no champion."""
     ledger: list[LedgerTotal]
+    calibration: dict[str, Difference] = Field(default_factory=dict, exclude_if=operator.not_)
+    """The ensemble's metrics minus those of its pooled probabilities, by name; empty where it is not calibrated."""
     why: Explanation | None = Field(default=None, exclude_if=is_none)
     """None in evaluations of before there were explanations."""
     openings: int = 1

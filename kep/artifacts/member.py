@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 from pydantic import Field, JsonValue
 
 from kep.artifacts.weights import Member, Pooling
-from kep.core.json_model import JsonFolder, JsonModel
+from kep.core.json_model import JsonFolder, JsonModel, is_none
+from kep.stats.calibration import Calibration
 
 Rule = Literal["book", "same", "steps", "off"]
 """Rule for the length of the final training; `off` for none."""
@@ -52,6 +53,8 @@ class EnsembleFile(JsonFolder):
     """The heaviest first."""
     pooling: Pooling = "arithmetic"
     """Ensembles of before there was a choice don't name it."""
+    calibration: Calibration | None = Field(default=None, exclude_if=is_none)
+    """None where probabilities are as they are pooled, as in ensembles of before there was calibration."""
     files: dict[str, str] = Field(default_factory=dict, exclude_if=operator.not_)
     """sha256 of each other file by relative path; empty in ensembles of before there were any.
 

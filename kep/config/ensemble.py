@@ -32,6 +32,10 @@ class EnsembleSettings(Section):
     """arithmetic: the weighted average of the probabilities | geometric: of their logarithms, made to sum to 1 |
     auto: geometric where its cross-fitted validation loss is lower by more than one standard error, on at least 200
     validation rows"""
+    calibration: Literal["auto", "off", "temperature", "isotonic"] = "auto"
+    """temperature: one exponent for all probabilities | isotonic: an ascending map, for two classes | off: as pooled |
+    auto: temperature where it lowers the cross-fitted validation loss by more than one standard error, on at least 200
+    rows; isotonic where it lowers that once more, on at least 1000 rows of two classes"""
     max_members: Count = 8
     max_latency_ms: Annotated[float, Field(gt=0)] | None = None
     """Most milliseconds that all members together may take to predict latency_rows rows, one after the other, as

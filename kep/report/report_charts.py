@@ -109,18 +109,30 @@ def class_sizes(counts: dict[str, list[int]]) -> Markup:
     return chart("classes", "Rows of each class in each role, the largest class first", draw, height=260)
 
 
-def reliability(bins: Sequence[CalibrationBin]) -> Markup:
-    """Draw accuracy against confidence of the predicted class, in bins of equal numbers of rows."""
-    confidence, accuracy = [one.confidence for one in bins], [one.accuracy for one in bins]
+def reliability(bins: Sequence[CalibrationBin], uncalibrated: Sequence[CalibrationBin] | None = None) -> Markup:
+    """Draw accuracy against confidence of the predicted class, in bins of equal numbers of rows.
+
+    Args:
+        bins: Bins of the ensemble.
+        uncalibrated: Bins of its probabilities before they are calibrated, where they are.
+    """
+    points = [*bins, *(uncalibrated or [])]
 
     def draw(axes: Axes) -> None:
-        low = max(0.0, min([*confidence, *accuracy]) - 0.05)
+        low = max(0.0, min([min(one.confidence, one.accuracy) for one in points]) - 0.05)
         axes.plot([low, 1], [low, 1], color=MUTED, lw=1, ls=(0, (4, 3)), label="as sure as right")
-        axes.plot(confidence, accuracy, "o-", color=ROLES["test"], lw=1.2, ms=5, label="test rows")
+        for own, name, style, colour in (
+            (uncalibrated, "before calibration", "o:", MUTED),
+            (bins, "calibrated" if uncalibrated else "test rows", "o-", ROLES["test"]),
+        ):
+            if own:
+                x, y = [one.confidence for one in own], [one.accuracy for one in own]
+                axes.plot(x, y, style, color=colour, lw=1.2, ms=5, label=name)
         axes.set(xlabel="mean confidence of the predicted class", ylabel="accuracy", xlim=(low, 1.01), ylim=(low, 1.02))
         legend(axes)
 
-    return chart("reliability", f"Accuracy against confidence in {len(bins)} bins of test rows", draw, height=320)
+    told = f"Accuracy against confidence in {len(bins)} bins of test rows"
+    return chart("reliability", told + (", before and after calibration" if uncalibrated else ""), draw, height=320)
 
 
 def roc(points: Sequence[Sequence[float]], positive: object) -> Markup:

@@ -14,7 +14,7 @@ from rich.table import Table
 from kep.artifacts.best_epoch import BestEpoch
 from kep.artifacts.export import Export, ExportedMember, Measurement
 from kep.artifacts.run import RunRecord
-from kep.components.weigh.weigh import limits_of, load_predictions, stack
+from kep.components.weigh.weigh import calibrated, limits_of, load_predictions, stack, weighed_apart
 from kep.components.weigh.weights import fit
 from kep.core.errors import UserError, nearest
 from kep.core.files import new_folder, write_json
@@ -31,6 +31,7 @@ from kep.engines.local.artifacts import Artifacts, run_of
 from kep.models.encode import inputs_of
 from kep.models.ensemble import Ensemble, raw_features
 from kep.report.page import number
+from kep.stats.calibration import Calibration
 from kep.stats.metrics import METRICS, loss
 
 FILE = "export.json"
@@ -111,6 +112,7 @@ def export(
     wanted = _variants(format, variants)
     folder, _ = locate(model, runs)
     own, run = Ensemble(folder), run_of(folder, runs)
+    saved.check_calibration(own, format)
     raw = [column for column in own.manifest.inputs if column.kind in ("date", "text")]
     if raw:
         raise UserError(
@@ -218,19 +220,29 @@ def _chosen(own: Ensemble, run: Path, format: str, keras_only: bool) -> Ensemble
             f"--format {format}: {', '.join(others)} can't be exported, since it holds Keras networks alone; with "
             f"--keras-only it is made of {', '.join(ids)}, weighed again, and the table says what that loses"
         )
-    return own.reweighed(reweigh(ids, run, own.manifest))
+    weights, calibration = reweigh(ids, run, own.manifest)
+    return own.reweighed(weights).recalibrated(calibration)
 
 
-def reweigh(ids: list[str], run: Path, manifest: Manifest) -> dict[str, float]:
-    """Weights of some members of a run, by id: its own method on its stored validation predictions of them alone."""
+def reweigh(ids: list[str], run: Path, manifest: Manifest) -> tuple[dict[str, float], Calibration | None]:
+    """Weights of some members of a run, by id, and their calibration.
+
+    Both are fitted by the run's own methods on its stored validation predictions of these members alone.
+    """
     artifacts = Artifacts(run)
     report, folders = artifacts.report, artifacts.best_epochs()
     settings = report.asked.ensemble.model_copy(update={"pooling": report.weights.pooling})
     found = {id: BestEpoch.load(folders[id]) for id in ids}
-    problem = stack({id: load_predictions(folders[id], id, manifest) for id in ids}, settings, manifest)
-    seed = derive(RunRecord.load(run).run_file.seed, "weights")
-    weights = fit(report.weights.method, problem, limits_of(settings, found), seed)
-    return {id: float(weight) for id, weight in zip(ids, weights, strict=True) if weight > 0}
+    stored = {id: load_predictions(folders[id], id, manifest) for id in ids}
+    problem, limits = stack(stored, settings, manifest), limits_of(settings, found)
+    seed, method = RunRecord.load(run).run_file.seed, report.weights.method
+    weights = fit(method, problem, limits, derive(seed, "weights"))
+    choice = None
+    if report.weights.calibration is not None:
+        way = weighed_apart(method, problem, limits, derive(seed, "cross-fit"))
+        choice = calibrated(stored, weights, problem, way, report.weights.calibration.method)
+    by_id = {id: float(weight) for id, weight in zip(ids, weights, strict=True) if weight > 0}
+    return by_id, None if choice is None else choice.fitted
 
 
 def _of_ensemble(name: str, own: Ensemble, folder: Path, reference: Reference) -> Measurement:

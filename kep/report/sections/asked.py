@@ -12,7 +12,7 @@ TELLING = {
     "data": ("source", "label", "task", "split.by", "split.column"),
     "search": ("families", "tuner", "max_trials", "max_epochs", "objective.name", "top_n"),
     "best_epoch": ("max_epochs", "patience", "seeds", "folds"),
-    "ensemble": ("method", "metric", "pooling", "max_members", "max_latency_ms"),
+    "ensemble": ("method", "metric", "pooling", "calibration", "max_members", "max_latency_ms"),
     "retrain": ("enabled", "epochs"),
     "evaluate": ("bootstrap", "slices", "why_seconds", "worst_rows"),
     "promote": ("metric", "better_by", "not_worse_than"),

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from kep.artifacts.evaluation import AVERAGE, BASELINE, ENSEMBLE, Gap, Interval, Pictures, Slice
+from kep.artifacts.evaluation import AVERAGE, BASELINE, ENSEMBLE, Difference, Gap, Interval, Pictures, Slice
 from kep.artifacts.report import Report
 from kep.data.schema import Label
 from kep.report import charts, report_charts
@@ -48,6 +48,7 @@ def test(report: Report) -> View:
         ),
         "gap": _gap(evaluation.gap, report.weights.cross_fitted.error, unit.removeprefix("test ")),
         "pictures": _pictures(evaluation.pictures, label),
+        "calibrated": _calibrated(evaluation.calibration),
         "slices": _slices(evaluation.slices, label),
         "reload": f"{evaluation.reload_difference:.1e}" if evaluation.reload_difference else None,
     }
@@ -118,13 +119,26 @@ def _gap(gap: Gap, error: float | None, unit: str) -> View:
     }
 
 
+def _calibrated(differences: Mapping[str, Difference]) -> str | None:
+    """Return the sentence of what calibration changes; None where there is none."""
+    if not differences:
+        return None
+
+    def told(found: Difference) -> str:
+        digits = places([found])
+        return f"{number(found.value, digits)} ({interval(found, digits)})"
+
+    loss, error = told(differences["loss"]), told(differences["calibration_error"])
+    return f". Calibration changes the log-loss by {loss} and the calibration error by {error}"
+
+
 def _pictures(drawn: Pictures, label: Label) -> View:
     found: View = {"small": False}
     names = label.classes or []
     if drawn.confusion is not None:
         found |= _confusion(drawn.confusion, names)
     if drawn.calibration is not None:
-        found["calibration"] = report_charts.reliability(drawn.calibration)
+        found["calibration"] = report_charts.reliability(drawn.calibration, drawn.uncalibrated)
     if drawn.roc is not None:
         found["roc"] = report_charts.roc(drawn.roc, names[1])
         found["positive"] = names[1]

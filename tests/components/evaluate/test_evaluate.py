@@ -174,6 +174,35 @@ def test_an_evaluation_of_before_there_were_explanations_is_read(records, result
     assert Evaluation.load(tmp_path / "evaluation").why is None
 
 
+@pytest.mark.parametrize("calibration", ["temperature", "isotonic"])
+def test_a_calibrated_ensemble_is_evaluated_reloaded_and_reported(records, results, tmp_path, calibration):
+    told, own = finish(records("cancer"), results, tmp_path, slice(None), calibration=calibration)
+    weights = Weights.load(tmp_path / "weights")
+    assert own.calibration == weights.calibration.fitted
+    stored = np.load(tmp_path / "evaluation" / "predictions.npz")
+    members = [stored[member.id] for member in own.members]
+    np.testing.assert_allclose(stored["ensemble"], own.calibration.apply(own.pool(members)), atol=1e-12)
+    assert told.reload_difference < 1e-5
+    expected = [loss("binary", stored["labels"], one) for one in (stored["ensemble"], own.pool(members))]
+    assert told.calibration["loss"].value == pytest.approx(expected[0] - expected[1])
+    assert told.pictures.uncalibrated != told.pictures.calibration
+    assert told.gap.cross_fitted_loss == weights.calibration.after.loss
+    page = (tmp_path / "evaluation" / "report.html").read_text()
+    assert f"Calibration: <b>{calibration}" in page
+    assert "Calibration changes the log-loss by" in page
+    assert "before and after calibration" in page
+
+
+def test_an_ensemble_of_before_there_was_calibration_is_uncalibrated(records, results, tmp_path):
+    _, own = finish(records("cancer"), results, tmp_path, slice(None), calibration="temperature")
+    with edited(tmp_path / "ensemble" / "ensemble.json") as described:
+        del described["calibration"]
+    old, given = Ensemble(tmp_path / "ensemble"), [np.array([[0.9, 0.1]]) for _ in own.members]
+    assert old.calibration is None
+    np.testing.assert_allclose(old.combine(given), given[0])
+    assert not np.allclose(own.combine(given), given[0])
+
+
 def test_an_ensemble_without_a_pooling_is_an_arithmetic_one(records, results, tmp_path):
     finish(records("cancer"), results, tmp_path, slice(None), pooling="geometric")
     with edited(tmp_path / "ensemble" / "ensemble.json") as described:
@@ -214,6 +243,9 @@ class Own:
 
     def combine(self, predictions: list[np.ndarray]) -> np.ndarray:
         return pool(predictions, [one.weight for one in self.members], self.pooling)
+
+    def reweighed(self, weights: dict[str, float]) -> "Own":
+        return Own(**weights)
 
 
 def test_what_a_member_adds_is_the_loss_without_it_the_others_renormalised():

@@ -15,6 +15,7 @@ from kep.data.records import Records
 from kep.runtime.step import Step
 from kep.training.monitor import StepMonitor
 from tests.helpers.artifacts import best_epoch, candidate, run_record, training, vouch
+from tests.helpers.files import edited
 from tests.helpers.records import sealed
 from tests.helpers.reports import whole
 from tests.helpers.trials import recorded
@@ -86,6 +87,19 @@ def runs(ensembles, records, tmp_path_factory):
             (root / source / "latest").symlink_to(run.name)
             made[source, names] = root
         return made[source, names]
+
+    return of
+
+
+@pytest.fixture
+def calibrated(tmp_path):
+    """Function from the folder of an ensemble and a calibration to the folder of the ensemble with it."""
+
+    def of(folder: Path, **calibration) -> Path:
+        shutil.copytree(folder, tmp_path / "calibrated")
+        with edited(tmp_path / "calibrated" / "ensemble.json") as described:
+            described["calibration"] = calibration
+        return tmp_path / "calibrated"
 
     return of
 
