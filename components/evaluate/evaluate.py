@@ -25,12 +25,13 @@ from kep.artifacts.evaluation import (
     WithoutMember,
 )
 from kep.artifacts.explanation import Explanation
-from kep.artifacts.member import TrainedMember
+from kep.artifacts.member import TrainedMember, at_point
 from kep.artifacts.report import Report
 from kep.artifacts.step import StepRecord
 from kep.artifacts.study import Study
 from kep.artifacts.trials import Trial, TrialStore
 from kep.artifacts.weights import Weights
+from kep.components.evaluate.decisions import decisions
 from kep.components.evaluate.hyperparameters import hyperparameters
 from kep.components.evaluate.importance import Drawing
 from kep.components.evaluate.scores import pictures
@@ -139,6 +140,7 @@ class Inputs:
                 _trained_on(self.results[0]),
                 weights.pooling,
                 None if choice is None else choice.fitted,
+                weights.operating_point,
             )
 
 
@@ -163,7 +165,8 @@ class _Tested:
     @property
     def truth(self) -> Truth:
         """Labels and weights of the rows."""
-        return Truth.of(self.ensemble.manifest.label.task, self.rows)
+        label = self.ensemble.manifest.label
+        return Truth.of(label.task, self.rows, label.threshold)
 
     @property
     def pooled(self) -> np.ndarray:
@@ -209,7 +212,7 @@ def run(
     opened_in = note_opening(place.folder, manifest.roles["test"].fingerprint, content_version(Path(ensemble)))
     step.progress(f"these test rows have been opened in {opened_in} run{'s' * (opened_in > 1)}")
     difference = _check_reloaded(ensemble, manifest, tested.rows, tested.pooled)
-    save_predicted(manifest, tested.pooled, Path(ensemble))
+    save_predicted(tested.ensemble.manifest, tested.pooled, Path(ensemble))
     step.progress(
         f"ensemble of {len(tested.members)} reloaded: raw features give the evaluated predictions within "
         f"{difference:.1e}"
@@ -272,6 +275,9 @@ def _measured(step: Step, tested: _Tested, weighed: Weights, settings: EvaluateS
         "rows": len(tested.rows),
         "scores": scores,
         "pictures": pictures(manifest, tested.truth, tested.pooled, derive(seed, "pictures"), tested.uncalibrated),
+        "decisions": decisions(
+            tested.truth, tested.pooled, weighed.operating_point, Drawing(resamples, derive(seed, "decisions"))
+        ),
         "calibration": _gained(tested, resamples, derive(seed, "calibration")),
         "slices": slices(manifest, tested.rows, tested.pooled, settings.slices, by_slice),
         "against": {
@@ -418,11 +424,15 @@ def _against(champion: str | None, tested: _Tested, resamples: int, seed: int) -
             predicted = theirs.predict(ensembles.raw_features(manifest, rows)) - label.offset
         except UserError as error:
             return problem(f"the champion can't predict these rows: {error}")
+        threshold = own.threshold
         if own.classes != label.classes:  # `data.positive` has changed
             predicted = predicted[:, [(own.classes or []).index(name) for name in label.classes or []]]
+            threshold = None if threshold is None else 1 - threshold
     truth = tested.truth.take(unseen)
+    # Each decides at its own operating point.
     ours, champions = (
-        Bootstrap.of(truth, one, resamples, derive(seed, "champion")) for one in (tested.pooled[unseen], predicted)
+        Bootstrap.of(own_truth, one, resamples, derive(seed, "champion"))
+        for own_truth, one in ((truth, tested.pooled[unseen]), (replace(truth, threshold=threshold), predicted))
     )
     return Comparison(
         champion=champion,
@@ -435,13 +445,14 @@ def _against(champion: str | None, tested: _Tested, resamples: int, seed: int) -
 def _report(inputs: Inputs, study: Study, trials: list[Trial], evaluation: Evaluation, asked: str, out: Path) -> None:
     """Write `report.json` and `report.html`."""
     steps = [inputs.records, inputs.study, *inputs.results, inputs.weights, *inputs.members]
+    weights = Weights.load(inputs.weights)
     report = Report(
         asked=RunFile.model_validate_json(asked),
-        manifest=Manifest.load(inputs.test),
+        manifest=at_point(Manifest.load(inputs.test), weights.operating_point),
         study=study,
         trials=trials,
         best_epochs=[BestEpoch.load(folder) for folder in inputs.results],
-        weights=Weights.load(inputs.weights),
+        weights=weights,
         members=[TrainedMember.load(folder) for folder in inputs.members],
         evaluation=evaluation,
         steps=[StepRecord.load(folder) for folder in steps],

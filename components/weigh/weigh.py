@@ -13,6 +13,7 @@ import numpy as np
 from kep.artifacts.best_epoch import PREDICTIONS, TRAINED_ON, BestEpoch
 from kep.artifacts.weights import CalibrationChoice, Correlation, Member, MethodScore, Weights, WithoutMember
 from kep.components.weigh.calibrate import HeldOut, choose_calibration
+from kep.components.weigh.operating_point import choose_point
 from kep.components.weigh.weights import (
     AVERAGES,
     BEST_SINGLE,
@@ -36,6 +37,7 @@ from kep.data.ledger import LedgerLine
 from kep.data.schema import Manifest
 from kep.runtime.step import Step, entry
 from kep.stats.metrics import FLOOR, METRICS, check_defined, directions, problem, problem_of_probabilities, true_class
+from kep.stats.operating_point import OperatingPoint
 
 FEW_ROWS = 200
 """Below this many validation rows fitted weights follow noise; a plain average of chosen members does not."""
@@ -143,9 +145,11 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
     gap = excess(choice.problem, weights) if settings.metric == "loss" else None
     if gap is not None:
         step.progress(f"at most {gap:.1e} above the lowest validation loss that any weights of the candidates reach")
-    calibration = calibrated(stored, weights, choice.problem, table[choice.name], settings.calibration)
+    calibration, point = settle(stored, weights, choice.problem, table[choice.name], settings)
     if calibration is not None:
         step.progress(f"calibration {calibration.method}, {calibration.reason}")
+    if point is not None:
+        step.progress(f"operating point: positive from a probability of {point.threshold:.4g} on, {point.chosen_by}")
     by_id = {id: float(weight) for id, weight in zip(folders, weights, strict=True)}
     members = members_of(found, by_id)
     for member in members:
@@ -171,29 +175,37 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
         weights=by_id,
         members=members,
         calibration=calibration,
+        operating_point=point,
         files={f"models/{path.name}": tree_digest(path) for path in sorted((step.out / "models").glob("*"))},
     ).save(step.out)
     return [member.to_json() for member in members]
 
 
-def calibrated(
-    stored: Mapping[str, Mapping[str, np.ndarray]], weights: np.ndarray, problem: Problem, way: Way, setting: str
-) -> CalibrationChoice | None:
-    """Choose the calibration of an ensemble; None for a regression.
+def settle(
+    stored: Mapping[str, Mapping[str, np.ndarray]],
+    weights: np.ndarray,
+    problem: Problem,
+    way: Way,
+    settings: EnsembleSettings,
+) -> tuple[CalibrationChoice | None, OperatingPoint | None]:
+    """Choose the calibration of an ensemble, and then its operating point; neither for a regression.
 
     Args:
         stored: Results of `load_predictions` by candidate id.
         weights: Weights of the ensemble, shape [K].
         problem: Problem that they solve.
         way: Cross-fitted result of the way to weigh.
-        setting: `ensemble.calibration`.
+        settings: Settings of the ensemble.
+
+    Raises:
+        UserError: No threshold reaches what `operating_point` asks for.
     """
     if way.folds is None or problem.regression:
-        return None
+        return None, None
     alone = Folds(np.zeros(problem.rows, int), weights[None], problem.counts)
     held, whole = (HeldOut.of(stored, folds, problem.pooling) for folds in (way.folds, alone))
-    choice, _ = choose_calibration(held, whole, setting)
-    return choice
+    choice, made = choose_calibration(held, whole, settings.calibration)
+    return choice, None if settings.operating_point is None else choose_point(made, settings.operating_point)
 
 
 def members_of(found: Mapping[str, BestEpoch], weights: Mapping[str, float]) -> list[Member]:
@@ -247,6 +259,9 @@ def check(settings: EnsembleSettings, task: str) -> None:
         raise UserError(
             "ensemble.pooling: geometric pools class probabilities, and the label is a number; use arithmetic or auto"
         )
+    if settings.operating_point is not None and task != "binary":
+        what = "the label is a number" if task == "regression" else "the label has more"
+        raise UserError(f"ensemble.operating_point: it is the probability of one class of two, and {what}; remove it")
     if settings.calibration in ("temperature", "isotonic") and task == "regression":
         raise UserError(
             f"ensemble.calibration: {settings.calibration} calibrates class probabilities, and the label is a number; "

@@ -7,6 +7,7 @@ from pydantic import AliasChoices, Field, model_validator
 from kep.artifacts.study import Candidate
 from kep.core.json_model import Figure, JsonFolder, JsonModel, is_none
 from kep.stats.calibration import Calibration
+from kep.stats.operating_point import OperatingPoint
 
 Pooling = Literal["arithmetic", "geometric"]
 
@@ -119,6 +120,8 @@ class Weights(JsonFolder):
     """The heaviest first."""
     calibration: CalibrationChoice | None = Field(default=None, exclude_if=is_none)
     """None of a regression, and in weights of before there was calibration."""
+    operating_point: OperatingPoint | None = Field(default=None, exclude_if=is_none)
+    """None where the most probable class is predicted."""
 
     @model_validator(mode="before")
     @classmethod

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from kep.artifacts.member import EnsembleFile, TrainedMember
+from kep.artifacts.member import EnsembleFile, TrainedMember, at_point
 from kep.artifacts.step import StepRecord
 from kep.artifacts.weights import Pooling
 from kep.core.errors import UserError
@@ -23,6 +23,7 @@ from kep.data.schema import Manifest
 from kep.models.family import Family
 from kep.models.registry import family
 from kep.stats.calibration import Calibration
+from kep.stats.operating_point import OperatingPoint
 from kep.stats.pooling import pool
 
 _LEFT_OUT = (EnsembleFile.FILE, StepRecord.FILE)
@@ -40,7 +41,7 @@ class Ensemble:
             TensorFlow's own choice.
 
     Attributes:
-        manifest: Manifest of the records that the members were trained on.
+        manifest: Manifest of the records that the members were trained on; its label decides at the operating point.
         members: The members.
         models: The members' families and models, in the same order.
         pooling: Way of `kep.stats.pooling.pool` to make one prediction of theirs.
@@ -54,7 +55,7 @@ class Ensemble:
     def __init__(self, folder: str | Path, devices: tuple[str, ...] = ()) -> None:
         folder, self._devices = Path(folder), devices
         described = verified(folder)
-        self.manifest = Manifest.load(folder)
+        self.manifest = described.deciding(Manifest.load(folder))
         self.members, self.pooling = described.members, described.pooling
         self.calibration = described.calibration
         self.train_ids: np.ndarray = np.load(folder / "train_ids.npy")
@@ -86,10 +87,10 @@ class Ensemble:
         chosen.models = [model for _, model in pairs]
         return chosen
 
-    def recalibrated(self, calibration: Calibration | None) -> "Ensemble":
-        """Return the ensemble with another map of its probabilities."""
+    def settled(self, calibration: Calibration | None, point: OperatingPoint | None) -> "Ensemble":
+        """Return the ensemble with another map of its probabilities and another operating point."""
         chosen = copy.copy(self)
-        chosen.calibration = calibration
+        chosen.calibration, chosen.manifest = calibration, at_point(self.manifest, point)
         return chosen
 
     def predict_members(self, rows: Rows) -> list[np.ndarray]:
@@ -168,6 +169,7 @@ def write(
     train_ids: np.ndarray,
     pooling: Pooling,
     calibration: Calibration | None = None,
+    point: OperatingPoint | None = None,
 ) -> None:
     """Writes an ensemble into the empty `folder`.
 
@@ -178,6 +180,7 @@ def write(
         train_ids: uint64 ids of all rows that members were trained on.
         pooling: `arithmetic` or `geometric`.
         calibration: Map of the pooled probabilities; None for none.
+        point: Operating point; None to predict the most probable class.
 
     Raises:
         UserError: A file of a member is missing or damaged.
@@ -192,7 +195,9 @@ def write(
     Manifest.load(records).save(folder)
     write_file(folder / "train_ids.npy", lambda path: np.save(path, np.unique(train_ids)))
     files = file_digests(folder, leave=_LEFT_OUT)
-    EnsembleFile(members=described, pooling=pooling, calibration=calibration, files=files).save(folder)
+    EnsembleFile(members=described, pooling=pooling, calibration=calibration, operating_point=point, files=files).save(
+        folder
+    )
 
 
 def raw_features(manifest: Manifest, rows: Rows) -> dict[str, Any]:

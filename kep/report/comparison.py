@@ -212,7 +212,7 @@ def _truth(side: Side) -> Truth:
     """Return labels and weights of a run's test rows."""
     weighting = side.report.manifest.weighting
     weights = None if weighting is None else np.array(weighting.by_class)[side.stored["labels"]]
-    return Truth(side.label.task, _labels(side), weights)
+    return Truth(side.label.task, _labels(side), weights, side.label.threshold)
 
 
 def _predictions(side: Side, like: Side) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The pictures of the report that no other page has."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
@@ -13,6 +14,15 @@ from kep.report.charts import INK, MUTED, ROLES, chart, legend, log_axis, number
 
 MOST_POINTS = 12_000
 """Most points of all learning curves of a page together: more make it large, and no one sees them."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Point on a curve, with its name."""
+
+    x: float
+    y: float
+    name: str
 
 
 def learning_curves(results: Sequence[BestEpoch]) -> list[Markup]:
@@ -135,16 +145,42 @@ def reliability(bins: Sequence[CalibrationBin], uncalibrated: Sequence[Calibrati
     return chart("reliability", told + (", before and after calibration" if uncalibrated else ""), draw, height=320)
 
 
-def roc(points: Sequence[Sequence[float]], positive: object) -> Markup:
-    """Draw the receiver operating characteristic."""
+def roc(points: Sequence[Sequence[float]], positive: object, mark: Mark | None = None) -> Markup:
+    """Draw the receiver operating characteristic, with the decisions marked."""
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=(0, (4, 3)), label="by chance")
         axes.plot([p[0] for p in points], [p[1] for p in points], color=ROLES["test"], label="ensemble")
+        _draw_mark(axes, mark)
         axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
         legend(axes)
 
-    return chart("roc", f"ROC curve of the ensemble on test rows, positive class {positive}", draw, height=320)
+    alt = f"ROC curve of the ensemble on test rows, positive class {positive}{_told(mark)}"
+    return chart("roc", alt, draw, height=320)
+
+
+def precision_recall(points: Sequence[Sequence[float]], positive: object, mark: Mark | None = None) -> Markup:
+    """Draw precision against recall, with the decisions marked."""
+
+    def draw(axes: Axes) -> None:
+        x, y = [p[0] for p in points], [p[1] for p in points]
+        # Between two thresholds no precision is reached in between.
+        axes.plot(x, y, color=ROLES["test"], drawstyle="steps-post", label="ensemble")
+        _draw_mark(axes, mark)
+        axes.set(xlabel="recall", ylabel="precision", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
+        legend(axes)
+
+    alt = f"Precision against recall of the ensemble on test rows, positive class {positive}{_told(mark)}"
+    return chart("precision-recall", alt, draw, height=320)
+
+
+def _draw_mark(axes: Axes, mark: Mark | None) -> None:
+    if mark is not None:
+        axes.plot([mark.x], [mark.y], "o", color=INK, ms=7, mfc="none", mew=1.6, label=mark.name)
+
+
+def _told(mark: Mark | None) -> str:
+    return "" if mark is None else f"; {mark.name} at {mark.x:.3f}, {mark.y:.3f}"
 
 
 def predicted_against_true(pairs: Sequence[Sequence[float]], label: str) -> Markup:

@@ -58,7 +58,8 @@ class Served(tf.Module):
         outputs = [tf.concat([1 - o, o], axis=1) if o.shape[1] == 1 else o for o in outputs]
         pooled = self._calibrated(self._pool(outputs))
         names = tf.constant([str(name) for name in label.classes or []])
-        best = tf.gather(names, tf.argmax(pooled, axis=1))
+        positive = None if label.threshold is None else tf.cast(pooled[:, 1] >= label.threshold, tf.int64)
+        best = tf.gather(names, tf.argmax(pooled, axis=1) if positive is None else positive)
         return {"probabilities": pooled, "label": best, "members": tf.stack(outputs, axis=1)}
 
     def _encoded(self, columns: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

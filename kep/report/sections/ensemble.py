@@ -20,6 +20,8 @@ SINGLE = "best_single"
 def ensemble(report: Report) -> View:
     """Return the content of the section."""
     weights, colours = report.weights, candidate_colours(report)
+    # Weights for a metric are fitted before an operating point is chosen.
+    undecided = report.manifest.label.model_copy(update={"threshold": None})
     trained = {member.id: member for member in report.members}
     order = sorted(weights.methods, key=lambda name: (name != SINGLE, _known(weights.methods[name].loss)))
     return {
@@ -38,7 +40,7 @@ def ensemble(report: Report) -> View:
             [_line(name, weights) for name in order],
             "validation loss",
         ),
-        "metric": None if weights.metric == "loss" else metric_name(weights.metric, report.manifest.label),
+        "metric": None if weights.metric == "loss" else metric_name(weights.metric, undecided),
         "method": _way_name(weights.method),
         "reason": weights.reason,
         "pooling": weights.pooling if len(weights.members) > 1 else None,

@@ -118,6 +118,19 @@ def test_how_probabilities_are_calibrated_is_written(results, records, tmp_path,
         assert told.calibrated_losses == (told.calibration.validation_loss, told.calibration.tried[calibration].loss)
 
 
+def test_the_operating_point_is_of_calibrated_predictions_of_rows_that_the_weights_have_not_seen(
+    results, records, tmp_path
+):
+    cost = {"false_positive": 1.0, "false_negative": 5.0}
+    weigh(results, records, tmp_path / "w", operating_point={"cost": cost}, calibration="temperature")
+    weigh(results, records, tmp_path / "plain", operating_point={"cost": cost}, calibration="off")
+    told, plain = weights_of(tmp_path / "w"), weights_of(tmp_path / "plain")
+    assert (told.operating_point.rule, told.operating_point.costs.false_negative) == ("cost", 5.0)
+    assert told.operating_point.rows == told.calibration.rows
+    assert told.operating_point.threshold != plain.operating_point.threshold
+    assert weights_of(tmp_path / "w").operating_point == told.operating_point
+
+
 def test_weights_of_before_there_was_calibration_are_read(results, records, tmp_path):
     weigh(results, records, tmp_path / "w")
     with edited(tmp_path / "w" / "weights.json") as told:
@@ -215,6 +228,8 @@ def test_a_budget_that_no_candidate_meets_is_refused(results, records, tmp_path,
         ("regression", {"calibration": "temperature"}, "the label is a number; use off or auto"),
         ("regression", {"calibration": "isotonic"}, "the label is a number; use off or auto"),
         ("multiclass", {"calibration": "isotonic"}, "one class of two, and the label has more"),
+        ("multiclass", {"operating_point": {"recall": 0.9}}, "one class of two, and the label has more"),
+        ("regression", {"operating_point": {"threshold": 0.9}}, "one class of two, and the label is a number"),
     ],
 )
 def test_settings_that_do_not_fit_the_label_are_refused(task, settings, words):
