@@ -25,12 +25,13 @@ from kep.artifacts.evaluation import (
     WithoutMember,
 )
 from kep.artifacts.explanation import Explanation
-from kep.artifacts.member import TrainedMember
+from kep.artifacts.member import TrainedMember, at_point
 from kep.artifacts.report import Report
 from kep.artifacts.step import StepRecord
 from kep.artifacts.study import Study
 from kep.artifacts.trials import Trial, TrialStore
 from kep.artifacts.weights import Weights
+from kep.components.evaluate.decisions import decisions
 from kep.components.evaluate.hyperparameters import hyperparameters
 from kep.components.evaluate.importance import Drawing
 from kep.components.evaluate.scores import pictures
@@ -52,7 +53,6 @@ from kep.runtime.step import Step, entry
 from kep.stats.bootstrap import Bootstrap
 from kep.stats.metrics import Truth
 from kep.stats.observed import save_predicted
-from kep.stats.pooling import pool
 from kep.storage.champions import Champion, content_version, note_opening, opened
 
 SAME = 1e-5
@@ -132,7 +132,16 @@ class Inputs:
         weights = Weights.load(self.weights)
         by_id = {member.id: place for member, place in zip(weights.members, self.members, strict=True)}
         with new_folder(folder) as new:
-            ensembles.write(new, by_id, self.records, _trained_on(self.results[0]), weights.pooling)
+            choice = weights.calibration
+            ensembles.write(
+                new,
+                by_id,
+                self.records,
+                _trained_on(self.results[0]),
+                weights.pooling,
+                None if choice is None else choice.fitted,
+                weights.operating_point,
+            )
 
 
 @dataclass(frozen=True)
@@ -144,17 +153,20 @@ class _Tested:
         rows: The test rows.
         members: Predictions of each member by id, in order of weight.
         named: Those, and the predictions of the baseline, the plain average and the ensemble.
+        uncalibrated: Pooled probabilities of the ensemble; None where it is not calibrated.
     """
 
     ensemble: Ensemble
     rows: Rows
     members: dict[str, np.ndarray]
     named: dict[str, np.ndarray]
+    uncalibrated: np.ndarray | None
 
     @property
     def truth(self) -> Truth:
         """Labels and weights of the rows."""
-        return Truth.of(self.ensemble.manifest.label.task, self.rows)
+        label = self.ensemble.manifest.label
+        return Truth.of(label.task, self.rows, label.threshold)
 
     @property
     def pooled(self) -> np.ndarray:
@@ -200,7 +212,7 @@ def run(
     opened_in = note_opening(place.folder, manifest.roles["test"].fingerprint, content_version(Path(ensemble)))
     step.progress(f"these test rows have been opened in {opened_in} run{'s' * (opened_in > 1)}")
     difference = _check_reloaded(ensemble, manifest, tested.rows, tested.pooled)
-    save_predicted(manifest, tested.pooled, Path(ensemble))
+    save_predicted(tested.ensemble.manifest, tested.pooled, Path(ensemble))
     step.progress(
         f"ensemble of {len(tested.members)} reloaded: raw features give the evaluated predictions within "
         f"{difference:.1e}"
@@ -264,18 +276,33 @@ def _measured(step: Step, tested: _Tested, weighed: Weights, settings: EvaluateS
     return {
         "rows": len(tested.rows),
         "scores": scores,
-        "pictures": pictures(manifest, tested.truth, tested.pooled, derive(seed, "pictures")),
+        "pictures": pictures(manifest, tested.truth, tested.pooled, derive(seed, "pictures"), tested.uncalibrated),
+        "decisions": decisions(
+            tested.truth, tested.pooled, weighed.operating_point, Drawing(resamples, derive(seed, "decisions"))
+        ),
+        "calibration": _gained(tested, resamples, derive(seed, "calibration")),
         "slices": slices(manifest, tested.rows, tested.pooled, settings.slices, by_slice),
         "against": {
             name: Difference.between(drawn[ENSEMBLE], other) for name, other in drawn.items() if name != ENSEMBLE
         },
         "without": without(tested.members, tested.ensemble, tested.truth, resamples, derive(seed, "without")),
         "gap": Gap(
-            validation_loss=weighed.validation_loss,
-            cross_fitted_loss=weighed.cross_fitted.loss,
+            validation_loss=weighed.calibrated_losses[0],
+            cross_fitted_loss=weighed.calibrated_losses[1],
             test_loss=scores[ENSEMBLE]["loss"],
         ),
     }
+
+
+def _gained(tested: _Tested, resamples: int, seed: int) -> dict[str, Difference]:
+    """Return what calibration changes on the test rows, by metric; empty where there is none."""
+    if tested.uncalibrated is None:
+        return {}
+    after, before = (
+        Bootstrap.of(tested.truth, predicted, resamples, seed, ["loss", "calibration_error"])
+        for predicted in (tested.pooled, tested.uncalibrated)
+    )
+    return Difference.between(after, before)
 
 
 def _test(own: Ensemble, test: Rows) -> _Tested:
@@ -286,7 +313,8 @@ def _test(own: Ensemble, test: Rows) -> _Tested:
         AVERAGE: np.mean([p.astype(np.float64) for p in predictions.values()], axis=0),
         ENSEMBLE: own.combine(list(predictions.values())),
     }
-    return _Tested(own, test, predictions, named)
+    uncalibrated = None if own.calibration is None else own.pool(list(predictions.values()))
+    return _Tested(own, test, predictions, named, uncalibrated)
 
 
 def _scores(step: Step, drawn: dict[str, Bootstrap], label: Label) -> dict[str, dict[str, Interval]]:
@@ -323,7 +351,7 @@ def without(
     whole, left_out = Bootstrap.of(truth, own.combine(list(predictions.values())), resamples, seed, ["loss"]), {}
     for id in weights if len(weights) > 1 else []:
         rest = {other: weight / (1 - weights[id]) for other, weight in weights.items() if other != id}
-        fewer = pool([predictions[other] for other in rest], list(rest.values()), own.pooling)
+        fewer = own.reweighed(rest).combine([predictions[other] for other in rest])
         without_it = Bootstrap.of(truth, fewer, resamples, seed, ["loss"])
         difference = Difference.between(without_it, whole)["loss"]
         left_out[id] = WithoutMember(**dict(difference), loss=without_it.values["loss"])
@@ -398,11 +426,15 @@ def _against(champion: str | None, tested: _Tested, resamples: int, seed: int) -
             predicted = theirs.predict(ensembles.raw_features(manifest, rows)) - label.offset
         except UserError as error:
             return problem(f"the champion can't predict these rows: {error}")
+        threshold = own.threshold
         if own.classes != label.classes:  # `data.positive` has changed
             predicted = predicted[:, [(own.classes or []).index(name) for name in label.classes or []]]
+            threshold = None if threshold is None else 1 - threshold
     truth = tested.truth.take(unseen)
+    # Each decides at its own operating point.
     ours, champions = (
-        Bootstrap.of(truth, one, resamples, derive(seed, "champion")) for one in (tested.pooled[unseen], predicted)
+        Bootstrap.of(own_truth, one, resamples, derive(seed, "champion"))
+        for own_truth, one in ((truth, tested.pooled[unseen]), (replace(truth, threshold=threshold), predicted))
     )
     return Comparison(
         champion=champion,
@@ -415,13 +447,14 @@ def _against(champion: str | None, tested: _Tested, resamples: int, seed: int) -
 def _report(inputs: Inputs, study: Study, trials: list[Trial], evaluation: Evaluation, asked: str, out: Path) -> None:
     """Write `report.json` and `report.html`."""
     steps = [inputs.records, inputs.study, *inputs.results, inputs.weights, *inputs.members]
+    weights = Weights.load(inputs.weights)
     report = Report(
         asked=RunFile.model_validate_json(asked),
-        manifest=Manifest.load(inputs.test),
+        manifest=at_point(Manifest.load(inputs.test), weights.operating_point),
         study=study,
         trials=trials,
         best_epochs=[BestEpoch.load(folder) for folder in inputs.results],
-        weights=Weights.load(inputs.weights),
+        weights=weights,
         members=[TrainedMember.load(folder) for folder in inputs.members],
         evaluation=evaluation,
         steps=[StepRecord.load(folder) for folder in steps],

@@ -71,7 +71,7 @@ def importance(
         clock: Columns that are not done when its time is up are named and have no importance.
     """
     chosen = rows.take(sample(rows, MOST_ROWS, derive(drawing.seed, "importance rows")))
-    truth, before = Truth.of(manifest.label.task, chosen), predict(chosen)
+    truth, before = Truth.of(manifest.label.task, chosen, manifest.label.threshold), predict(chosen)
     other = None if metric == "loss" else metric
     found, skipped = [], []
     for group in groups(manifest):

@@ -28,7 +28,7 @@ def slices(
     manifest: Manifest, rows: Rows, predictions: np.ndarray, columns: list[str], drawing: Drawing
 ) -> dict[str, list[Slice]]:
     """Return metrics by column and its values: categories and booleans value by value, numbers by quartile."""
-    truth = Truth.of(manifest.label.task, rows)
+    truth = Truth.of(manifest.label.task, rows, manifest.label.threshold)
     resamples = min(drawing.resamples, _RESAMPLES)
 
     def of(value: str, mask: np.ndarray) -> Slice:

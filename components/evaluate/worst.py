@@ -58,7 +58,7 @@ def _row(
     else:
         order = [int(one) for one in np.argsort(-predictions[row], kind="stable")]
         true = int(rows.labels[row])
-        told, predicted = str(label.classes[true]), str(label.classes[order[0]])
+        told, predicted = str(label.classes[true]), str(label.classes[label.decide(predictions[row : row + 1])[0]])
         named = dict.fromkeys([*order[:_CLASSES], true])
         probabilities = [(str(label.classes[one]), float(predictions[row, one])) for one in named]
     places = {name: place for place, name in enumerate(first)}

@@ -43,7 +43,7 @@ def as_table(label: Label, predictions: np.ndarray) -> pa.Table:
     names = prediction_columns(label)
     if label.classes is None:
         return pa.table({names[0]: predictions.reshape(-1)})
-    best = pa.array(label.classes).take(pa.array(predictions.argmax(axis=1)))
+    best = pa.array(label.classes).take(pa.array(label.decide(predictions)))
     return pa.table([best, *(pa.array(column) for column in predictions.T.copy())], names)
 
 

@@ -4,20 +4,23 @@ import dataclasses
 import functools
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from kep.artifacts.best_epoch import PREDICTIONS, TRAINED_ON, BestEpoch
-from kep.artifacts.weights import Correlation, Member, MethodScore, Weights, WithoutMember
+from kep.artifacts.weights import CalibrationChoice, Correlation, Member, MethodScore, Weights, WithoutMember
+from kep.components.weigh.calibrate import HeldOut, choose_calibration
+from kep.components.weigh.operating_point import choose_point
 from kep.components.weigh.weights import (
     AVERAGES,
     BEST_SINGLE,
     BOOK,
     METHODS,
     OF_METRICS,
+    Folds,
     Limits,
     Problem,
     cross_fitted,
@@ -34,6 +37,7 @@ from kep.data.ledger import LedgerLine
 from kep.data.schema import Manifest
 from kep.runtime.step import Step, entry
 from kep.stats.metrics import FLOOR, METRICS, check_defined, directions, problem, problem_of_probabilities, true_class
+from kep.stats.operating_point import OperatingPoint
 
 FEW_ROWS = 200
 """Below this many validation rows fitted weights follow noise; a plain average of chosen members does not."""
@@ -59,10 +63,12 @@ class Way:
     Attributes:
         losses: Loss of each row under weights that were fitted without it, times how much it counts, shape [n].
         score: Value of the metric; None where that is the loss.
+        folds: Folds and their weights.
     """
 
     losses: np.ndarray
     score: float | None = None
+    folds: Folds | None = None
 
     @property
     def loss(self) -> float:
@@ -126,7 +132,8 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
         raise UserError(f"weigh: {twice[0]} is given more than once; give each candidate's result once")
     folders = {result.candidate.id: folder for result, folder in loaded}
     limits = limits_of(settings, found)
-    problem = stack({id: load_predictions(folder, id, manifest) for id, folder in folders.items()}, settings, manifest)
+    stored = {id: load_predictions(folder, id, manifest) for id, folder in folders.items()}
+    problem = stack(stored, settings, manifest)
     step.ledger += stored_rows(manifest, next(iter(found.values())).folds)
     seeds = "one seed" if len(problem.a) == 1 else f"{len(problem.a)} seeds"
     step.progress(f"{problem.members} candidates, {problem.rows} held-out rows, each predicted from {seeds}")
@@ -138,6 +145,11 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
     gap = excess(choice.problem, weights) if settings.metric == "loss" else None
     if gap is not None:
         step.progress(f"at most {gap:.1e} above the lowest validation loss that any weights of the candidates reach")
+    calibration, point = settle(stored, weights, choice.problem, table[choice.name], settings)
+    if calibration is not None:
+        step.progress(f"calibration {calibration.method}, {calibration.reason}")
+    if point is not None:
+        step.progress(f"operating point: positive from a probability of {point.threshold:.4g} on, {point.chosen_by}")
     by_id = {id: float(weight) for id, weight in zip(folders, weights, strict=True)}
     members = members_of(found, by_id)
     for member in members:
@@ -162,9 +174,38 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
         latency_ms=None if limits.latency is None else dict(zip(folders, limits.latency.tolist(), strict=True)),
         weights=by_id,
         members=members,
+        calibration=calibration,
+        operating_point=point,
         files={f"models/{path.name}": tree_digest(path) for path in sorted((step.out / "models").glob("*"))},
     ).save(step.out)
     return [member.to_json() for member in members]
+
+
+def settle(
+    stored: Mapping[str, Mapping[str, np.ndarray]],
+    weights: np.ndarray,
+    problem: Problem,
+    way: Way,
+    settings: EnsembleSettings,
+) -> tuple[CalibrationChoice | None, OperatingPoint | None]:
+    """Choose the calibration of an ensemble, and then its operating point; neither for a regression.
+
+    Args:
+        stored: Results of `load_predictions` by candidate id.
+        weights: Weights of the ensemble, shape [K].
+        problem: Problem that they solve.
+        way: Cross-fitted result of the way to weigh.
+        settings: Settings of the ensemble.
+
+    Raises:
+        UserError: No threshold reaches what `operating_point` asks for.
+    """
+    if way.folds is None or problem.regression:
+        return None, None
+    alone = Folds(np.zeros(problem.rows, int), weights[None], problem.counts)
+    held, whole = (HeldOut.of(stored, folds, problem.pooling) for folds in (way.folds, alone))
+    choice, made = choose_calibration(held, whole, settings.calibration)
+    return choice, None if settings.operating_point is None else choose_point(made, settings.operating_point)
 
 
 def members_of(found: Mapping[str, BestEpoch], weights: Mapping[str, float]) -> list[Member]:
@@ -217,6 +258,19 @@ def check(settings: EnsembleSettings, task: str) -> None:
     if settings.pooling == "geometric" and task == "regression":
         raise UserError(
             "ensemble.pooling: geometric pools class probabilities, and the label is a number; use arithmetic or auto"
+        )
+    if settings.operating_point is not None and task != "binary":
+        what = "the label is a number" if task == "regression" else "the label has more"
+        raise UserError(f"ensemble.operating_point: it is the probability of one class of two, and {what}; remove it")
+    if settings.calibration in ("temperature", "isotonic") and task == "regression":
+        raise UserError(
+            f"ensemble.calibration: {settings.calibration} calibrates class probabilities, and the label is a number; "
+            "use off or auto"
+        )
+    if settings.calibration == "isotonic" and task == "multiclass":
+        raise UserError(
+            "ensemble.calibration: isotonic calibrates the probability of one class of two, and the label has more; "
+            "use temperature, off or auto"
         )
 
 
@@ -355,10 +409,10 @@ def compare(problem: Problem, settings: EnsembleSettings, limits: Limits, seed: 
     """Return the cross-fitted results of the best single candidate and of every method, by name."""
 
     names = set(METHODS) if settings.metric == "loss" else {*OF_METRICS, settings.method} - {"auto"}
-    table = {BEST_SINGLE: _cross_fitted(_fitted(BEST_SINGLE, limits, seed), problem, seed)}
+    table = {BEST_SINGLE: weighed_apart(BEST_SINGLE, problem, limits, seed)}
     for name in METHODS:
         if name in names:
-            table[name] = _cross_fitted(_fitted(name, limits, seed), problem, seed)
+            table[name] = weighed_apart(name, problem, limits, seed)
     return table
 
 
@@ -445,7 +499,7 @@ def choose_pooling(method: str, problem: Problem, table: dict[str, Way], limits:
     if problem.rows < FEW_ROWS:
         return method, f"geometric is not tried on {problem.rows} validation rows, too few to tell"
     name = f"{method}, geometric"
-    table[name] = _cross_fitted(_fitted(method, limits, seed), problem.with_pooling("geometric"), seed)
+    table[name] = weighed_apart(method, problem.with_pooling("geometric"), limits, seed)
     difference = table[name].losses - table[method].losses
     told = f"geometric minus arithmetic {difference.mean():+.4f}, standard error {_error(difference):.4f}"
     # Of one member both pools are the same up to rounding.
@@ -476,7 +530,7 @@ def without(
         own = limits.without(number)
         if not any(own.allow(one > 0) for one in np.eye(rest.members)):
             continue
-        way = _cross_fitted(_fitted(choice.method, own, folds), rest, folds)
+        way = weighed_apart(choice.method, rest, own, folds)
         difference = way.losses - whole.losses
         left_out[ids[number]] = WithoutMember(
             loss=way.loss, difference=float(difference.mean()), error=_error(difference)
@@ -484,12 +538,9 @@ def without(
     return left_out
 
 
-def _fitted(method: str, limits: Limits, seed: int) -> Callable[[Problem], np.ndarray]:
-    """Return the function that fits a method's weights to a problem."""
-    return functools.partial(fit, method, limits=limits, seed=seed)
-
-
-def _cross_fitted(fit_on: Callable[[Problem], np.ndarray], problem: Problem, seed: int) -> Way:
+def weighed_apart(method: str, problem: Problem, limits: Limits, seed: int) -> Way:
+    """Return the cross-fitted result of a method."""
+    fit_on = functools.partial(fit, method, limits=limits, seed=seed)
     return Way(*cross_fitted(fit_on, problem, min(FOLDS, problem.rows), seed))
 
 

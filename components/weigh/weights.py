@@ -88,7 +88,7 @@ class Problem:
 
     def losses(self, weights: np.ndarray) -> np.ndarray:
         """Loss of every prediction under every column of `weights` [K, M], shape [S, n, M]."""
-        if self._regression:
+        if self.regression:
             losses: np.ndarray = np.square(self._errors @ weights)
         elif self.pooling == "arithmetic":
             losses = -np.log(self.a @ weights)
@@ -124,7 +124,7 @@ class Problem:
 
     def pooled(self, weights: np.ndarray) -> np.ndarray:
         """The ensemble's predictions, [S, n, C] or [S, n]; of classes they need `full`."""
-        members = self.a if self._regression else self._probabilities
+        members = self.a if self.regression else self._probabilities
         return pool(list(np.moveaxis(members, -1, 0)), weights.tolist(), self.pooling)
 
     def score(self, predictions: np.ndarray) -> float:
@@ -137,7 +137,7 @@ class Problem:
         count = self.a.shape[0] * self.a.shape[1]
         # Both factors of a square get the root of how much their row counts.
         root = None if self.counts is None else np.sqrt(self.counts)
-        if self._regression:
+        if self.regression:
             errors = _scaled(self._errors, root).reshape(count, -1)
             hessian = 2 * errors.T @ errors / count
             return hessian @ weights, hessian
@@ -164,13 +164,14 @@ class Problem:
     @property
     def tolerance(self) -> float:
         """`GAP` in the units of the loss, and the same for a label in metres and in millimetres."""
-        if not self._regression:
+        if not self.regression:
             return GAP
         lowest: float = _scaled(self.losses(np.eye(self.members)), self.counts).mean(axis=(0, 1)).min()
         return GAP * lowest
 
     @property
-    def _regression(self) -> bool:
+    def regression(self) -> bool:
+        """Whether the label is a number."""
         return self.y is not None and self.full is None
 
     @property
@@ -195,6 +196,21 @@ class Problem:
     def _logs(self) -> np.ndarray:
         logs: np.ndarray = np.log(self._probabilities)
         return logs
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Folds of a cross-fit.
+
+    Attributes:
+        fold: Fold of each row, shape [n].
+        weights: float64 [folds, K], weights of each fold's rows, fitted without them.
+        counts: How much each row counts, as in `Problem`.
+    """
+
+    fold: np.ndarray
+    weights: np.ndarray
+    counts: np.ndarray | None
 
 
 def relative(counts: np.ndarray) -> np.ndarray:
@@ -421,7 +437,7 @@ def excess(problem: Problem, weights: np.ndarray) -> float:
 
 def cross_fitted(
     fit_on: Callable[[Problem], np.ndarray], problem: Problem, folds: int, seed: int
-) -> tuple[np.ndarray, float | None]:
+) -> tuple[np.ndarray, float | None, Folds]:
     """Losses of rows under weights that were fitted without them.
 
     Args:
@@ -431,21 +447,23 @@ def cross_fitted(
         seed: Seed of the assignment to folds.
 
     Returns:
-        Loss of each row (mean over its trainings) times how much it counts, shape [n], and the metric where that is
-        not the loss.
+        Loss of each row (mean over its trainings) times how much it counts, shape [n]; the metric where that is not
+        the loss; the folds with their weights.
     """
     fold = np.random.default_rng(seed).permutation(np.arange(problem.rows) % folds)
-    losses, predictions = np.empty(problem.rows), None
+    losses, predictions, fitted = np.empty(problem.rows), None, []
     for number in range(folds):
         held = problem.take(fold == number)
         weights = fit_on(problem.take(fold != number))
+        fitted.append(weights)
         losses[fold == number] = held.row_losses(weights)
         if problem.metric != "loss":
             pooled = held.pooled(weights)
             if predictions is None:
                 predictions = np.empty((len(pooled), problem.rows, *pooled.shape[2:]))
             predictions[:, fold == number] = pooled
-    return problem.counted(losses), None if predictions is None else problem.score(predictions)
+    score = None if predictions is None else problem.score(predictions)
+    return problem.counted(losses), score, Folds(fold, np.array(fitted), problem.counts)
 
 
 def _forward(

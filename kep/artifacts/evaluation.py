@@ -1,5 +1,6 @@
 """The evaluation on test rows."""
 
+import operator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ from kep.artifacts.interval import Interval as Interval
 from kep.core.json_model import Figure, JsonFolder, JsonModel, is_none
 from kep.data.ledger import LedgerLine
 from kep.stats.bootstrap import Bootstrap
+from kep.stats.operating_point import OperatingPoint
 
 ENSEMBLE = "ensemble"
 AVERAGE = "average of members"
@@ -57,10 +59,28 @@ class Pictures(JsonModel):
     """Rows by true class (outer) and predicted class (inner); None for a regression."""
     calibration: list[CalibrationBin] | None = Field(default=None, exclude_if=is_none)
     """None for a regression."""
+    uncalibrated: list[CalibrationBin] | None = Field(default=None, exclude_if=is_none)
+    """The same of the pooled probabilities; None where the ensemble is not calibrated."""
     roc: list[tuple[float, float, float]] | None = Field(default=None, exclude_if=is_none)
     """Points of (false positive rate, true positive rate, threshold); two classes only."""
+    precision_recall: list[tuple[float, float, float]] | None = Field(default=None, exclude_if=is_none)
+    """Points of (recall, precision, threshold); two classes only."""
     residuals: list[tuple[float, float]] | None = Field(default=None, exclude_if=is_none)
     """Pairs of (prediction, label) of a regression."""
+
+
+class Decisions(JsonModel):
+    """Decisions of a binary label on the test rows.
+
+    Figures are `precision`, `recall`, `false_positive_rate` and, where costs are given, `cost`, that of a row.
+    """
+
+    point: OperatingPoint | None
+    """None where the most probable class is predicted."""
+    at_point: dict[str, Interval]
+    """Figures of the ensemble as it decides."""
+    at_half: dict[str, Interval]
+    """Figures where the most probable class is predicted."""
 
 
 class Slice(JsonModel):
@@ -154,6 +174,10 @@ class Evaluation(JsonFolder):
     champion: Comparison | None
     """None where there is no champion."""
     ledger: list[LedgerTotal]
+    calibration: dict[str, Difference] = Field(default_factory=dict, exclude_if=operator.not_)
+    """The ensemble's metrics minus those of its pooled probabilities, by name; empty where it is not calibrated."""
+    decisions: Decisions | None = Field(default=None, exclude_if=is_none)
+    """None unless the label is binary, and in evaluations of before there were operating points."""
     why: Explanation | None = Field(default=None, exclude_if=is_none)
     """None in evaluations of before there were explanations."""
     openings: int = 1

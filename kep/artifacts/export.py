@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from kep.core.json_model import Figure, JsonModel
+from kep.core.json_model import Figure, JsonModel, is_none
 from kep.data.ledger import LedgerLine
 
 
@@ -45,6 +45,9 @@ class Export(JsonModel):
     members: list[ExportedMember]
     classes: list[bool | int | str] | None
     """None for a regression."""
+    threshold: float | None = Field(default=None, exclude_if=is_none)
+    """Probability of the second class from which it is predicted; None for the most probable class. The label of a
+    SavedModel goes by it; the other formats give probabilities alone."""
     metric: str
     """Metric of `Measurement.score`."""
     max_loss: float

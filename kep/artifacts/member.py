@@ -7,7 +7,10 @@ from pydantic import Field, JsonValue
 
 from kep.artifacts.interval import Interval
 from kep.artifacts.weights import Member, Pooling
-from kep.core.json_model import JsonFolder, JsonModel
+from kep.core.json_model import JsonFolder, JsonModel, is_none
+from kep.data.schema import Manifest
+from kep.stats.calibration import Calibration
+from kep.stats.operating_point import OperatingPoint
 
 Rule = Literal["book", "same", "steps", "off"]
 """Rule for the length of the final training; `off` for none."""
@@ -63,8 +66,22 @@ class EnsembleFile(JsonFolder):
     """The heaviest first."""
     pooling: Pooling = "arithmetic"
     """Ensembles of before there was a choice don't name it."""
+    calibration: Calibration | None = Field(default=None, exclude_if=is_none)
+    """None where probabilities are as they are pooled, as in ensembles of before there was calibration."""
+    operating_point: OperatingPoint | None = Field(default=None, exclude_if=is_none)
+    """None where the most probable class is predicted."""
     files: dict[str, str] = Field(default_factory=dict, exclude_if=operator.not_)
     """sha256 of each other file by relative path; empty in ensembles of before there were any.
 
     Two kinds of files are not here. A member's step.json holds times, and nothing that predicts reads it. Evaluate
     writes predicted.json when the ensemble is already whole; that file has a fingerprint of its own."""
+
+    def deciding(self, manifest: Manifest) -> Manifest:
+        """Return the manifest of the members' records with a label that decides as the ensemble does."""
+        return at_point(manifest, self.operating_point)
+
+
+def at_point(manifest: Manifest, point: OperatingPoint | None) -> Manifest:
+    """Return a manifest whose label decides at an operating point; None for the most probable class."""
+    threshold = None if point is None else point.threshold
+    return manifest.model_copy(update={"label": manifest.label.model_copy(update={"threshold": threshold})})

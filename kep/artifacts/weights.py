@@ -6,6 +6,8 @@ from pydantic import AliasChoices, Field, model_validator
 
 from kep.artifacts.study import Candidate
 from kep.core.json_model import Figure, JsonFolder, JsonModel, is_none
+from kep.stats.calibration import Calibration
+from kep.stats.operating_point import OperatingPoint
 
 Pooling = Literal["arithmetic", "geometric"]
 
@@ -44,6 +46,39 @@ class WithoutMember(JsonModel):
     """Standard error of the difference."""
 
 
+class CalibrationScore(JsonModel):
+    """Cross-fitted result of the ensemble's predictions, calibrated in one way or not."""
+
+    loss: Figure
+    difference: Figure
+    """Loss minus that without calibration, paired by row; below 0 it helps."""
+    error: Figure
+    """Standard error of the difference."""
+    calibration_error: Figure
+
+
+class CalibrationChoice(JsonModel):
+    """Chosen calibration, and what it is held against."""
+
+    method: Literal["off", "temperature", "isotonic"]
+    reason: str
+    rows: int
+    """Held-out rows that it is fitted on, each predicted with weights fitted without it."""
+    before: CalibrationScore
+    """Without calibration."""
+    tried: dict[str, CalibrationScore]
+    """By method, each row calibrated by a map that was fitted without it."""
+    validation_loss: Figure
+    """Loss of the calibrated ensemble on the rows that its weights and the map were fitted on."""
+    fitted: Calibration | None
+    """Map fitted on all of the rows; None for `off`."""
+
+    @property
+    def after(self) -> CalibrationScore:
+        """Result of the chosen method."""
+        return self.tried.get(self.method, self.before)
+
+
 class Correlation(JsonModel):
     """Pairwise correlation of the candidates' losses over held-out rows."""
 
@@ -71,7 +106,7 @@ class Weights(JsonFolder):
     """Key in `methods` of the method with its pooling."""
     methods: dict[str, MethodScore]
     validation_loss: Figure
-    """Loss of the ensemble on the rows that the weights were fitted on."""
+    """Loss of the ensemble on the rows that the weights were fitted on, without calibration."""
     gap: Figure
     """Proven bound on how far that loss is above the optimum; None for another metric."""
     correlation: Correlation
@@ -83,6 +118,10 @@ class Weights(JsonFolder):
     """Weight by candidate id; 0 for those left out."""
     members: list[Member]
     """The heaviest first."""
+    calibration: CalibrationChoice | None = Field(default=None, exclude_if=is_none)
+    """None of a regression, and in weights of before there was calibration."""
+    operating_point: OperatingPoint | None = Field(default=None, exclude_if=is_none)
+    """None where the most probable class is predicted."""
 
     @model_validator(mode="before")
     @classmethod
@@ -97,5 +136,12 @@ class Weights(JsonFolder):
 
     @property
     def cross_fitted(self) -> MethodScore:
-        """Cross-fitted result of the chosen way to weigh."""
+        """Cross-fitted result of the chosen way to weigh, without calibration."""
         return self.methods[self.chosen]
+
+    @property
+    def calibrated_losses(self) -> tuple[float | None, float | None]:
+        """Loss of the ensemble with its calibration on the rows of the weights: as fitted, and cross-fitted."""
+        if self.calibration is None or self.calibration.fitted is None:
+            return self.validation_loss, self.cross_fitted.loss
+        return self.calibration.validation_loss, self.calibration.after.loss

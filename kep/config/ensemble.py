@@ -4,7 +4,37 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from kep.config.section import Count, Section
+from kep.config.section import Count, Fraction, Section
+
+Cost = Annotated[float, Field(gt=0)]
+
+
+class CostSettings(Section):
+    """Costs of the two mistakes, in any unit."""
+
+    false_positive: Cost
+    false_negative: Cost
+
+
+class OperatingPointSettings(Section):
+    """When the positive class of a label with two is predicted: one of the four."""
+
+    threshold: Fraction | None = None
+    """From this probability of the positive class on."""
+    cost: CostSettings | None = None
+    """At the lowest cost on validation rows, such as {false_positive: 1, false_negative: 5}."""
+    precision: Annotated[float, Field(gt=0, le=1)] | None = None
+    """At the highest recall with at least this precision on validation rows."""
+    recall: Annotated[float, Field(gt=0, le=1)] | None = None
+    """At the highest precision with at least this recall on validation rows."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        given = [name for name, value in self if value is not None]
+        if len(given) != 1:
+            told = " and ".join(given) or "nothing"
+            raise ValueError(f"{told} given; give one of threshold, cost, precision and recall")
+        return self
 
 
 class EnsembleSettings(Section):
@@ -32,6 +62,13 @@ class EnsembleSettings(Section):
     """arithmetic: the weighted average of the probabilities | geometric: of their logarithms, made to sum to 1 |
     auto: geometric where its cross-fitted validation loss is lower by more than one standard error, on at least 200
     validation rows"""
+    calibration: Literal["auto", "off", "temperature", "isotonic"] = "auto"
+    """temperature: one exponent for all probabilities | isotonic: an ascending map, for two classes | off: as pooled |
+    auto: temperature where it lowers the cross-fitted validation loss by more than one standard error, on at least 200
+    rows; isotonic where it lowers that once more, on at least 1000 rows of two classes"""
+    operating_point: OperatingPointSettings | None = None
+    """For a label with two classes: the probability from which the positive one is predicted, by threshold, cost,
+    precision or recall, such as {recall: 0.9}. The most probable class when not given."""
     max_members: Count = 8
     max_latency_ms: Annotated[float, Field(gt=0)] | None = None
     """Most milliseconds that all members together may take to predict latency_rows rows, one after the other, as

@@ -107,6 +107,17 @@ def inputs(columns: list[Column]) -> list[Column]:
     return list(found.values())
 
 
+def decided(probabilities: np.ndarray, threshold: float | None) -> np.ndarray:
+    """Return the index of the predicted class, int [n].
+
+    Args:
+        probabilities: Shape [n, classes].
+        threshold: Probability of class 1 of two from which it is predicted; None for the most probable class.
+    """
+    given: np.ndarray = probabilities.argmax(axis=1) if threshold is None else probabilities[:, 1] >= threshold
+    return given.astype(np.int64, copy=False)
+
+
 class Label(_Model):
     """What is predicted."""
 
@@ -123,6 +134,13 @@ class Label(_Model):
     edges: list[float] | None = None
     counts: list[int] | None = None
     """Bins of the train rows' labels as those of a column, for regression."""
+    threshold: float | None = Field(default=None, exclude_if=_is_none)
+    """Probability of the positive class from which an ensemble predicts it; None for the most probable class, and in
+    the manifest of records."""
+
+    def decide(self, predictions: np.ndarray) -> np.ndarray:
+        """Return the index of the predicted class, int [n], of probabilities [n, classes]."""
+        return decided(predictions, self.threshold)
 
     @property
     def sorted_classes(self) -> list[bool | int | str] | None:

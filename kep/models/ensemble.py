@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from kep.artifacts.member import EnsembleFile, TrainedMember
+from kep.artifacts.member import EnsembleFile, TrainedMember, at_point
 from kep.artifacts.step import StepRecord
 from kep.artifacts.weights import Pooling
 from kep.core.errors import UserError
@@ -22,6 +22,8 @@ from kep.data.records import Rows, encode_table
 from kep.data.schema import Manifest
 from kep.models.family import Family
 from kep.models.registry import family
+from kep.stats.calibration import Calibration
+from kep.stats.operating_point import OperatingPoint
 from kep.stats.pooling import pool
 
 _LEFT_OUT = (EnsembleFile.FILE, StepRecord.FILE)
@@ -39,10 +41,11 @@ class Ensemble:
             TensorFlow's own choice.
 
     Attributes:
-        manifest: Manifest of the records that the members were trained on.
+        manifest: Manifest of the records that the members were trained on; its label decides at the operating point.
         members: The members.
         models: The members' families and models, in the same order.
         pooling: Way of `kep.stats.pooling.pool` to make one prediction of theirs.
+        calibration: Map of the pooled probabilities; None for none.
         train_ids: uint64, sorted ids of the rows that some member was trained on.
 
     Raises:
@@ -52,8 +55,9 @@ class Ensemble:
     def __init__(self, folder: str | Path, devices: tuple[str, ...] = ()) -> None:
         folder, self._devices = Path(folder), devices
         described = verified(folder)
-        self.manifest = Manifest.load(folder)
+        self.manifest = described.deciding(Manifest.load(folder))
         self.members, self.pooling = described.members, described.pooling
+        self.calibration = described.calibration
         self.train_ids: np.ndarray = np.load(folder / "train_ids.npy")
         self.models: list[tuple[Family, Any]] = []
         for place, member in enumerate(self.members):
@@ -83,6 +87,12 @@ class Ensemble:
         chosen.models = [model for _, model in pairs]
         return chosen
 
+    def settled(self, calibration: Calibration | None, point: OperatingPoint | None) -> "Ensemble":
+        """Return the ensemble with another map of its probabilities and another operating point."""
+        chosen = copy.copy(self)
+        chosen.calibration, chosen.manifest = calibration, at_point(self.manifest, point)
+        return chosen
+
     def predict_members(self, rows: Rows) -> list[np.ndarray]:
         """Return each member's predictions, in order of `members`."""
 
@@ -106,7 +116,16 @@ class Ensemble:
         return device
 
     def combine(self, predictions: list[np.ndarray]) -> np.ndarray:
-        """Pool the members' predictions, in order of `members`; float64, in the records' units (`Label.offset`)."""
+        """Pool the members' predictions, in order of `members`, and calibrate.
+
+        Returns:
+            float64, in the records' units (`Label.offset`).
+        """
+        pooled = self.pool(predictions)
+        return pooled if self.calibration is None else self.calibration.apply(pooled)
+
+    def pool(self, predictions: list[np.ndarray]) -> np.ndarray:
+        """Pool the members' predictions without calibration; arguments and result as of `combine`."""
         return pool(predictions, [member.weight for member in self.members], self.pooling)
 
 
@@ -143,7 +162,15 @@ def _note_unverified(folder: Path) -> None:
     )
 
 
-def write(folder: Path, members: dict[str, Path], records: Path, train_ids: np.ndarray, pooling: Pooling) -> None:
+def write(
+    folder: Path,
+    members: dict[str, Path],
+    records: Path,
+    train_ids: np.ndarray,
+    pooling: Pooling,
+    calibration: Calibration | None = None,
+    point: OperatingPoint | None = None,
+) -> None:
     """Writes an ensemble into the empty `folder`.
 
     Args:
@@ -152,6 +179,8 @@ def write(folder: Path, members: dict[str, Path], records: Path, train_ids: np.n
         records: Holds the manifest of the records.
         train_ids: uint64 ids of all rows that members were trained on.
         pooling: `arithmetic` or `geometric`.
+        calibration: Map of the pooled probabilities; None for none.
+        point: Operating point; None to predict the most probable class.
 
     Raises:
         UserError: A file of a member is missing or damaged.
@@ -165,7 +194,10 @@ def write(folder: Path, members: dict[str, Path], records: Path, train_ids: np.n
         described.append(member.model_copy(update={"files": {}}))
     Manifest.load(records).save(folder)
     write_file(folder / "train_ids.npy", lambda path: np.save(path, np.unique(train_ids)))
-    EnsembleFile(members=described, pooling=pooling, files=file_digests(folder, leave=_LEFT_OUT)).save(folder)
+    files = file_digests(folder, leave=_LEFT_OUT)
+    EnsembleFile(members=described, pooling=pooling, calibration=calibration, operating_point=point, files=files).save(
+        folder
+    )
 
 
 def raw_features(manifest: Manifest, rows: Rows) -> dict[str, Any]:

@@ -216,7 +216,7 @@ def _truth(side: Side) -> Truth:
         weights = side.stored["weights"]
     elif weighting is not None:
         weights = np.array(weighting.by_class)[side.stored["labels"]]
-    return Truth(side.label.task, _labels(side), weights)
+    return Truth(side.label.task, _labels(side), weights, side.label.threshold)
 
 
 def _predictions(side: Side, like: Side) -> np.ndarray:

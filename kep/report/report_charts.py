@@ -1,6 +1,7 @@
 """The pictures of the report that no other page has."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
@@ -13,6 +14,15 @@ from kep.report.charts import INK, MUTED, ROLES, chart, legend, log_axis, number
 
 MOST_POINTS = 12_000
 """Most points of all learning curves of a page together: more make it large, and no one sees them."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Point on a curve, with its name."""
+
+    x: float
+    y: float
+    name: str
 
 
 def learning_curves(results: Sequence[BestEpoch]) -> list[Markup]:
@@ -109,30 +119,68 @@ def class_sizes(counts: dict[str, list[int]]) -> Markup:
     return chart("classes", "Rows of each class in each role, the largest class first", draw, height=260)
 
 
-def reliability(bins: Sequence[CalibrationBin]) -> Markup:
-    """Draw accuracy against confidence of the predicted class, in bins of equal numbers of rows."""
-    confidence, accuracy = [one.confidence for one in bins], [one.accuracy for one in bins]
+def reliability(bins: Sequence[CalibrationBin], uncalibrated: Sequence[CalibrationBin] | None = None) -> Markup:
+    """Draw accuracy against confidence of the predicted class, in bins of equal numbers of rows.
+
+    Args:
+        bins: Bins of the ensemble.
+        uncalibrated: Bins of its probabilities before they are calibrated, where they are.
+    """
+    points = [*bins, *(uncalibrated or [])]
 
     def draw(axes: Axes) -> None:
-        low = max(0.0, min([*confidence, *accuracy]) - 0.05)
+        low = max(0.0, min([min(one.confidence, one.accuracy) for one in points]) - 0.05)
         axes.plot([low, 1], [low, 1], color=MUTED, lw=1, ls=(0, (4, 3)), label="as sure as right")
-        axes.plot(confidence, accuracy, "o-", color=ROLES["test"], lw=1.2, ms=5, label="test rows")
+        for own, name, style, colour in (
+            (uncalibrated, "before calibration", "o:", MUTED),
+            (bins, "calibrated" if uncalibrated else "test rows", "o-", ROLES["test"]),
+        ):
+            if own:
+                x, y = [one.confidence for one in own], [one.accuracy for one in own]
+                axes.plot(x, y, style, color=colour, lw=1.2, ms=5, label=name)
         axes.set(xlabel="mean confidence of the predicted class", ylabel="accuracy", xlim=(low, 1.01), ylim=(low, 1.02))
         legend(axes)
 
-    return chart("reliability", f"Accuracy against confidence in {len(bins)} bins of test rows", draw, height=320)
+    told = f"Accuracy against confidence in {len(bins)} bins of test rows"
+    return chart("reliability", told + (", before and after calibration" if uncalibrated else ""), draw, height=320)
 
 
-def roc(points: Sequence[Sequence[float]], positive: object) -> Markup:
-    """Draw the receiver operating characteristic."""
+def roc(points: Sequence[Sequence[float]], positive: object, mark: Mark | None = None) -> Markup:
+    """Draw the receiver operating characteristic, with the decisions marked."""
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=(0, (4, 3)), label="by chance")
         axes.plot([p[0] for p in points], [p[1] for p in points], color=ROLES["test"], label="ensemble")
+        _draw_mark(axes, mark)
         axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
         legend(axes)
 
-    return chart("roc", f"ROC curve of the ensemble on test rows, positive class {positive}", draw, height=320)
+    alt = f"ROC curve of the ensemble on test rows, positive class {positive}{_told(mark)}"
+    return chart("roc", alt, draw, height=320)
+
+
+def precision_recall(points: Sequence[Sequence[float]], positive: object, mark: Mark | None = None) -> Markup:
+    """Draw precision against recall, with the decisions marked."""
+
+    def draw(axes: Axes) -> None:
+        x, y = [p[0] for p in points], [p[1] for p in points]
+        # Between two thresholds no precision is reached in between.
+        axes.plot(x, y, color=ROLES["test"], drawstyle="steps-post", label="ensemble")
+        _draw_mark(axes, mark)
+        axes.set(xlabel="recall", ylabel="precision", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
+        legend(axes)
+
+    alt = f"Precision against recall of the ensemble on test rows, positive class {positive}{_told(mark)}"
+    return chart("precision-recall", alt, draw, height=320)
+
+
+def _draw_mark(axes: Axes, mark: Mark | None) -> None:
+    if mark is not None:
+        axes.plot([mark.x], [mark.y], "o", color=INK, ms=7, mfc="none", mew=1.6, label=mark.name)
+
+
+def _told(mark: Mark | None) -> str:
+    return "" if mark is None else f"; {mark.name} at {mark.x:.3f}, {mark.y:.3f}"
 
 
 def predicted_against_true(pairs: Sequence[Sequence[float]], label: str) -> Markup:

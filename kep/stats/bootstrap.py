@@ -1,11 +1,11 @@
 """Metrics with their 95 % bootstrap intervals, alone and paired by row (Efron & Tibshirani 1993)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from kep.stats.metrics import METRICS, Truth, directions, mean
+from kep.stats.metrics import Truth, directions, mean
 
 MOST_ROWS = 5_000
 """Most rows of one resample; above, intervals of this many rows are scaled (m out of n bootstrap)."""
@@ -56,12 +56,24 @@ class Bootstrap:
             own, weights = truth.take(rows), None if truth.weights is None else truth.weights[rows]
             # Losses of rows are computed once; other metrics are not means over rows.
             return {
-                name: mean(losses[rows], weights)
-                if name == "loss"
-                else METRICS[name].value(own.labels, predictions[rows], own.weights)
+                name: mean(losses[rows], weights) if name == "loss" else own.metric(name, predictions[rows])
                 for name in names
             }
 
+        return cls.of_rows(scored, many, resamples, seed)
+
+    @classmethod
+    def of_rows(
+        cls, scored: Callable[[np.ndarray], dict[str, float]], many: int, resamples: int, seed: int
+    ) -> "Bootstrap":
+        """Resample rows as `of` does, and score each resample by a function.
+
+        Args:
+            scored: Function of row numbers, which may repeat, that returns values by name.
+            many: Number of rows.
+            resamples: Number of resamples.
+            seed: Seed of the draws.
+        """
         values = scored(np.arange(many))
         drawn = [scored(rows) for rows in resampled(many, resamples, seed)]
         # A smaller resample varies more; its spread is brought back to that of n rows.

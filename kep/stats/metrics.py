@@ -4,11 +4,12 @@ Predictions of a classifier have shape [n, classes] and sum to 1; those of a reg
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from kep.core.errors import UserError
+from kep.data.schema import decided
 from kep.data.shards import AnyRows
 
 FLOOR = 1e-7
@@ -87,12 +88,14 @@ class Metric:
         value: Function of labels [n], predictions and weights [n] (None: all rows count the same); binary scores read
             the probability of the positive class (index 1).
         defined: Function of labels [n] and the task: whether they define the value, which is NaN otherwise.
+        decides: Whether it looks at the predicted class alone, which an operating point changes.
     """
 
     direction: str
     tasks: tuple[str, ...]
     value: Callable[[np.ndarray, np.ndarray, np.ndarray | None], float]
     defined: Callable[[np.ndarray, str], bool] = lambda labels, task: True
+    decides: bool = False
 
 
 def _of_labels_that_vary(labels: np.ndarray, task: str) -> bool:
@@ -102,10 +105,16 @@ def _of_labels_that_vary(labels: np.ndarray, task: str) -> bool:
 _CLASSES = ("binary", "multiclass")
 
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric("max", _CLASSES, lambda y, p, w: mean(p.argmax(axis=1) == y, w)),
+    "accuracy": Metric("max", _CLASSES, lambda y, p, w: mean(p.argmax(axis=1) == y, w), decides=True),
     "roc_auc": Metric("max", ("binary",), lambda y, p, w: _roc_auc(y, p[:, 1], w), _of_labels_that_vary),
     "pr_auc": Metric("max", ("binary",), lambda y, p, w: _average_precision(y, p[:, 1], w), _of_labels_that_vary),
-    "f1": Metric("max", _CLASSES, lambda y, p, w: _f1(y, p, w), lambda y, task: task != "binary" or bool(y.any())),
+    "f1": Metric(
+        "max",
+        _CLASSES,
+        lambda y, p, w: _f1(y, p, w),
+        lambda y, task: task != "binary" or bool(y.any()),
+        decides=True,
+    ),
     "calibration_error": Metric("min", _CLASSES, lambda y, p, w: calibration_error(y, p, w)),
     "mae": Metric("min", ("regression",), lambda y, p, w: mean(np.abs(y - p), w)),
     "rmse": Metric("min", ("regression",), lambda y, p, w: float(np.sqrt(mean(np.square(y - p), w)))),
@@ -123,8 +132,7 @@ def metrics(
     task: str, labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None
 ) -> dict[str, float]:
     """Return the loss and every metric of the task; NaN where the rows don't define one (an AUC of one class)."""
-    values = {"loss": loss(task, labels, predictions, weights)}
-    return values | {name: m.value(labels, predictions, weights) for name, m in METRICS.items() if task in m.tasks}
+    return Truth(task, labels, weights).metrics(predictions)
 
 
 @dataclass(frozen=True)
@@ -135,20 +143,30 @@ class Truth:
         task: binary, multiclass or regression.
         labels: Class indices or numbers, shape [n].
         weights: How much each row counts, shape [n]; None where all count the same.
+        threshold: Operating point of the predictions, as in `kep.data.schema.decided`.
     """
 
     task: str
     labels: np.ndarray
     weights: np.ndarray | None = None
+    threshold: float | None = None
 
     @classmethod
-    def of(cls, task: str, rows: AnyRows) -> "Truth":
+    def of(cls, task: str, rows: AnyRows, threshold: float | None = None) -> "Truth":
         """Return the labels and weights of rows."""
-        return cls(task, rows.labels, rows.weights)
+        return cls(task, rows.labels, rows.weights, threshold)
 
     def take(self, index: np.ndarray) -> "Truth":
         """Return that of some of the rows."""
-        return Truth(self.task, self.labels[index], None if self.weights is None else self.weights[index])
+        return replace(self, labels=self.labels[index], weights=None if self.weights is None else self.weights[index])
+
+    def metric(self, name: str, predictions: np.ndarray) -> float:
+        """Return a metric other than the loss; NaN where the rows don't define it."""
+        metric = METRICS[name]
+        if metric.decides and self.threshold is not None:
+            # A decision is a prediction without doubt.
+            predictions = np.eye(2)[decided(predictions, self.threshold)]
+        return metric.value(self.labels, predictions, self.weights)
 
     def loss(self, predictions: np.ndarray) -> float:
         """Return the mean loss, by weight."""
@@ -160,7 +178,10 @@ class Truth:
 
     def metrics(self, predictions: np.ndarray) -> dict[str, float]:
         """Return the loss and every metric by name."""
-        return metrics(self.task, self.labels, predictions, self.weights)
+        values = {"loss": self.loss(predictions)}
+        return values | {
+            name: self.metric(name, predictions) for name, metric in METRICS.items() if self.task in metric.tasks
+        }
 
 
 def check_defined(setting: str, name: str, task: str, labels: np.ndarray) -> None:
@@ -225,7 +246,7 @@ def _roc_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None)
     This and the two below give what scikit-learn's functions give, in a tenth of the time: a bootstrap asks for them
     thousands of times, and they were nine tenths of evaluate.
     """
-    positive, negative = _cumulated(labels, scores, weights)
+    positive, negative = cumulated(labels, scores, weights)
     if not (positive[-1] and negative[-1] and np.isfinite(scores).all()):
         return float("nan")
     return float(np.trapezoid(positive, negative) / positive[-1] / negative[-1])
@@ -233,7 +254,7 @@ def _roc_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None)
 
 def _average_precision(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> float:
     """Return the mean precision over the steps of recall; NaN where all rows that count are of one class."""
-    positive, negative = _cumulated(labels, scores, weights)
+    positive, negative = cumulated(labels, scores, weights)
     if not (positive[-1] and negative[-1] and np.isfinite(scores).all()):
         return float("nan")
     told = positive[1:] + negative[1:]
@@ -241,7 +262,7 @@ def _average_precision(labels: np.ndarray, scores: np.ndarray, weights: np.ndarr
     return float(np.diff(positive) @ precision / positive[-1])
 
 
-def _cumulated(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def cumulated(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the weight of positive and of negative rows above each distinct score, from 0, the highest first."""
     order = np.argsort(-scores, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)

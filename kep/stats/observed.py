@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from kep.core.json_model import JsonFile, JsonModel
+from kep.core.json_model import JsonFile, JsonModel, is_none
 from kep.data import columns
 from kep.data.histograms import binned, brightness, quantile_edges
 from kep.data.records import Rows
-from kep.data.schema import Column, Manifest
+from kep.data.schema import Column, Manifest, decided
 from kep.stats.divergence import labelled
 
 HELD = 10_000
@@ -30,17 +30,19 @@ class PredictionBins:
         bins: What each bin holds, for people.
         before: int64 [bins], rows that the model knows.
         edges: Where the bins end, of numbers or of probabilities of the predicted class; None for bins by class.
+        threshold: Operating point of bins by class, as in `kep.data.schema.decided`.
     """
 
     name: str
     bins: list[str]
     before: np.ndarray
     edges: np.ndarray | None = None
+    threshold: float | None = None
 
     def count(self, predictions: np.ndarray) -> np.ndarray:
         """Rows of each bin, of predictions [n, classes] or [n]."""
         if self.edges is None:
-            return np.bincount(predictions.argmax(axis=1), minlength=len(self.bins))
+            return np.bincount(decided(predictions, self.threshold), minlength=len(self.bins))
         values = predictions if predictions.ndim == 1 else predictions.max(axis=1)
         return binned(values.astype(np.float32), self.edges)
 
@@ -52,15 +54,16 @@ class BinsRecord(JsonModel):
     bins: list[str]
     before: list[int]
     edges: list[float] | None
+    threshold: float | None = Field(default=None, exclude_if=is_none)
 
     @classmethod
     def of(cls, one: PredictionBins) -> "BinsRecord":
         edges = None if one.edges is None else one.edges.tolist()
-        return cls(name=one.name, bins=one.bins, before=one.before.tolist(), edges=edges)
+        return cls(name=one.name, bins=one.bins, before=one.before.tolist(), edges=edges, threshold=one.threshold)
 
     def read_out(self) -> PredictionBins:
         edges = None if self.edges is None else np.array(self.edges)
-        return PredictionBins(self.name, self.bins, np.array(self.before), edges)
+        return PredictionBins(self.name, self.bins, np.array(self.before), edges, self.threshold)
 
 
 class PredictedBins(JsonFile):
@@ -93,11 +96,12 @@ def predicted_bins(manifest: Manifest, stored: np.ndarray | None = None) -> list
         return [PredictionBins(name, labelled(edges.tolist(), label.offset), before, edges)]
     names = [str(one) for one in label.classes]
     if stored is None:
-        return [PredictionBins(name, names, np.array(manifest.roles["train"].class_counts))]
+        before = np.array(manifest.roles["train"].class_counts)
+        return [PredictionBins(name, names, before, threshold=label.threshold)]
     most = stored.max(axis=1).astype(np.float32)
     edges = quantile_edges(most)
     return [
-        PredictionBins(name, names, np.bincount(stored.argmax(axis=1), minlength=len(names))),
+        PredictionBins(name, names, np.bincount(label.decide(stored), minlength=len(names)), threshold=label.threshold),
         PredictionBins("probability of the predicted class", labelled(edges.tolist()), binned(most, edges), edges),
     ]
 

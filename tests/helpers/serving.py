@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 
 import requests
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
 
 from kep.delivery.serving.app import ServerLimits
 from kep.delivery.serving.model import Model
@@ -88,3 +90,12 @@ def running(folder: Path, limits: ServerLimits = ServerLimits(), loads: bool = T
             server.should_exit = True
             thread.join(60)
             assert not thread.is_alive()
+
+
+def request(arrays: dict, name: str = "tested", **outer) -> predict_pb2.PredictRequest:
+    """Return a request of TensorFlow Serving's gRPC."""
+    built = predict_pb2.PredictRequest(**outer)
+    built.model_spec.name = name
+    for column, array in arrays.items():
+        built.inputs[column].CopyFrom(tf.make_tensor_proto(array))
+    return built

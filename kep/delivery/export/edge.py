@@ -1,9 +1,9 @@
 """An ensemble of Keras members as one Keras model, and that as TensorFlow Lite: for phones, browsers and small boards.
 
-Both hold members, weights and pooling. A `.keras` file takes raw numbers and the codes of categories, which any
-backend of Keras computes with. TensorFlow Lite can't tell a missing number (NaN) once it is an integer, and one scale
-for columns of unlike size would leave nothing of the small ones: of a table it takes standardised features, by the
-recipe of `features`; images it takes as pixels.
+Both hold members, weights, pooling and temperature. A `.keras` file takes raw numbers and the codes of categories,
+which any backend of Keras computes with. TensorFlow Lite can't tell a missing number (NaN) once it is an integer, and
+one scale for columns of unlike size would leave nothing of the small ones: of a table it takes standardised features,
+by the recipe of `features`; images it takes as pixels.
 """
 
 import io
@@ -149,7 +149,7 @@ def _encode(manifest: Manifest, inputs: dict[str, Any]) -> keras.KerasTensor:
 def _pooled(
     ensemble: Ensemble, plain: keras.KerasTensor, by_name: Callable[[EncodeByName], Any]
 ) -> dict[str, keras.KerasTensor]:
-    """As `kep.stats.pooling.pool`, of the members' networks.
+    """As `kep.models.ensemble.Ensemble.combine`, of the members' networks.
 
     Args:
         ensemble: The ensemble.
@@ -167,9 +167,20 @@ def _pooled(
         total = sum(weight * output for weight, output in zip(weights, outputs, strict=True))
         return {"prediction": total * (label.std or 1.0) + label.mean}
     outputs = [ops.concatenate([1 - o, o], axis=1) if o.shape[1] == 1 else o for o in outputs]
+    return {"probabilities": _calibrated(ensemble, _averaged(ensemble, weights, outputs))}
+
+
+def _averaged(ensemble: Ensemble, weights: list[float], outputs: list[keras.KerasTensor]) -> keras.KerasTensor:
     if len(outputs) == 1:
-        return {"probabilities": outputs[0]}
+        return outputs[0]
     if ensemble.pooling == "geometric":
         outputs = [ops.log(ops.maximum(output, FLOOR)) for output in outputs]
     total = sum(weight * output for weight, output in zip(weights, outputs, strict=True))
-    return {"probabilities": ops.softmax(total) if ensemble.pooling == "geometric" else total}
+    return ops.softmax(total) if ensemble.pooling == "geometric" else total
+
+
+def _calibrated(ensemble: Ensemble, pooled: keras.KerasTensor) -> keras.KerasTensor:
+    """As `kep.stats.calibration.Calibration.apply`, of a temperature."""
+    if ensemble.calibration is None:
+        return pooled
+    return ops.softmax(ops.log(ops.maximum(pooled, FLOOR)) / ensemble.calibration.temperature)

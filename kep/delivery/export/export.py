@@ -14,7 +14,7 @@ from rich.table import Table
 from kep.artifacts.best_epoch import BestEpoch
 from kep.artifacts.export import Export, ExportedMember, Measurement
 from kep.artifacts.run import RunRecord
-from kep.components.weigh.weigh import limits_of, load_predictions, stack
+from kep.components.weigh.weigh import limits_of, load_predictions, settle, stack, weighed_apart
 from kep.components.weigh.weights import fit
 from kep.core.errors import UserError, nearest
 from kep.core.files import new_folder, write_json
@@ -31,7 +31,9 @@ from kep.engines.local.artifacts import Artifacts, run_of
 from kep.models.encode import inputs_of
 from kep.models.ensemble import Ensemble, raw_features
 from kep.report.page import number
-from kep.stats.metrics import METRICS, loss
+from kep.stats.calibration import Calibration
+from kep.stats.metrics import Truth
+from kep.stats.operating_point import OperatingPoint
 
 FILE = "export.json"
 """What is written beside the model: what it takes and gives, and what was measured."""
@@ -60,13 +62,13 @@ class Reference:
 
     def measure(self, name: str, bytes: int, ms: float, predictions: np.ndarray) -> Measurement:
         """Compares predictions of the test rows."""
-        task, labels = self.manifest.label.task, self.test.labels
-        weights, value = self.test.weights, METRICS[self.metric].value
-        score, before = (value(labels, side, weights) for side in (predictions, self.stored))
+        label, task = self.manifest.label, self.manifest.label.task
+        truth = Truth.of(task, self.test, label.threshold)
+        score, before = (truth.metric(self.metric, side) for side in (predictions, self.stored))
         lost = score / max(before, 1e-12) - 1 if task == "regression" else before - score
         same = None
         if task != "regression":
-            same = float((predictions.argmax(axis=1) == self.stored.argmax(axis=1)).mean())
+            same = float((label.decide(predictions) == label.decide(self.stored)).mean())
         difference = float(np.abs(predictions - self.stored).max())
         return Measurement(
             name=name,
@@ -74,7 +76,7 @@ class Reference:
             ms=ms,
             score=score,
             lost=lost,
-            loss=loss(task, labels, predictions, weights),
+            loss=truth.loss(predictions),
             same=same,
             difference=difference,
         )
@@ -111,6 +113,7 @@ def export(
     wanted = _variants(format, variants)
     folder, _ = locate(model, runs)
     own, run = Ensemble(folder), run_of(folder, runs)
+    saved.check_calibration(own, format)
     raw = [column for column in own.manifest.inputs if column.kind in ("date", "text")]
     if raw:
         raise UserError(
@@ -155,6 +158,7 @@ def export(
             fingerprint=own.manifest.fingerprint,
             members=[ExportedMember(id=member.id, weight=member.weight) for member in chosen.members],
             classes=own.manifest.label.classes,
+            threshold=chosen.manifest.label.threshold,
             metric=reference.metric,
             max_loss=max_loss,
             measured=rows,
@@ -162,6 +166,12 @@ def export(
         )
         write_json(target / FILE, content.model_dump(mode="json") | described)
     console.print(f"wrote {output}", soft_wrap=True)
+    if content.threshold is not None and format != "savedmodel":
+        console.print(
+            f'it gives probabilities: predict "{(content.classes or [])[1]}" from {content.threshold:.4g} on, the '
+            f"operating point in {FILE}",
+            soft_wrap=True,
+        )
     return content
 
 
@@ -218,19 +228,32 @@ def _chosen(own: Ensemble, run: Path, format: str, keras_only: bool) -> Ensemble
             f"--format {format}: {', '.join(others)} can't be exported, since it holds Keras networks alone; with "
             f"--keras-only it is made of {', '.join(ids)}, weighed again, and the table says what that loses"
         )
-    return own.reweighed(reweigh(ids, run, own.manifest))
+    weights, calibration, point = reweigh(ids, run, own.manifest)
+    return own.reweighed(weights).settled(calibration, point)
 
 
-def reweigh(ids: list[str], run: Path, manifest: Manifest) -> dict[str, float]:
-    """Weights of some members of a run, by id: its own method on its stored validation predictions of them alone."""
+def reweigh(
+    ids: list[str], run: Path, manifest: Manifest
+) -> tuple[dict[str, float], Calibration | None, OperatingPoint | None]:
+    """Weights of some members of a run, by id, their calibration and their operating point.
+
+    All are fitted by the run's own methods on its stored validation predictions of these members alone.
+    """
     artifacts = Artifacts(run)
     report, folders = artifacts.report, artifacts.best_epochs()
     settings = report.asked.ensemble.model_copy(update={"pooling": report.weights.pooling})
     found = {id: BestEpoch.load(folders[id]) for id in ids}
-    problem = stack({id: load_predictions(folders[id], id, manifest) for id in ids}, settings, manifest)
-    seed = derive(RunRecord.load(run).run_file.seed, "weights")
-    weights = fit(report.weights.method, problem, limits_of(settings, found), seed)
-    return {id: float(weight) for id, weight in zip(ids, weights, strict=True) if weight > 0}
+    stored = {id: load_predictions(folders[id], id, manifest) for id in ids}
+    problem, limits = stack(stored, settings, manifest), limits_of(settings, found)
+    seed, method = RunRecord.load(run).run_file.seed, report.weights.method
+    weights = fit(method, problem, limits, derive(seed, "weights"))
+    by_id = {id: float(weight) for id, weight in zip(ids, weights, strict=True) if weight > 0}
+    if report.weights.calibration is None:
+        return by_id, None, None
+    way = weighed_apart(method, problem, limits, derive(seed, "cross-fit"))
+    settings = settings.model_copy(update={"calibration": report.weights.calibration.method})
+    choice, point = settle(stored, weights, problem, way, settings)
+    return by_id, None if choice is None else choice.fitted, point
 
 
 def _of_ensemble(name: str, own: Ensemble, folder: Path, reference: Reference) -> Measurement:

@@ -33,7 +33,7 @@ class Served(tf.Module):
 
     def __init__(self, ensemble: Ensemble) -> None:
         super().__init__(name="ensemble")
-        self._manifest, self._pooling = ensemble.manifest, ensemble.pooling
+        self._manifest, self._pooling, self._calibration = ensemble.manifest, ensemble.pooling, ensemble.calibration
         self._weights = [member.weight for member in ensemble.members]
         self.members = [model for _, model in ensemble.models]
         self.tables = {column.name: _codes(column) for column in self._manifest.categorical}
@@ -56,9 +56,10 @@ class Served(tf.Module):
             members = tf.stack([output[:, 0] * (label.std or 1) + label.mean for output in outputs], axis=1)
             return {"prediction": tf.linalg.matvec(members, tf.constant(self._weights, tf.float64)), "members": members}
         outputs = [tf.concat([1 - o, o], axis=1) if o.shape[1] == 1 else o for o in outputs]
-        pooled = self._pool(outputs)
+        pooled = self._calibrated(self._pool(outputs))
         names = tf.constant([str(name) for name in label.classes or []])
-        best = tf.gather(names, tf.argmax(pooled, axis=1))
+        positive = None if label.threshold is None else tf.cast(pooled[:, 1] >= label.threshold, tf.int64)
+        best = tf.gather(names, tf.argmax(pooled, axis=1) if positive is None else positive)
         return {"probabilities": pooled, "label": best, "members": tf.stack(outputs, axis=1)}
 
     def _encoded(self, columns: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -76,6 +77,25 @@ class Served(tf.Module):
         if self._pooling == "arithmetic":
             return tf.add_n([weight * output for weight, output in pairs])
         return tf.nn.softmax(tf.add_n([weight * tf.math.log(tf.maximum(output, FLOOR)) for weight, output in pairs]))
+
+    def _calibrated(self, pooled: tf.Tensor) -> tf.Tensor:
+        """As `kep.stats.calibration.Calibration.apply`, of a temperature."""
+        if self._calibration is None:
+            return pooled
+        return tf.nn.softmax(tf.math.log(tf.maximum(pooled, FLOOR)) / self._calibration.temperature)
+
+
+def check_calibration(ensemble: Ensemble, format: str) -> None:
+    """Refuse a calibration that no exported model holds.
+
+    Raises:
+        UserError: It is isotonic.
+    """
+    if ensemble.calibration is not None and ensemble.calibration.method == "isotonic":
+        raise UserError(
+            f"--format {format}: the ensemble is calibrated by an isotonic map, and an exported model holds a "
+            "temperature at most; serve it with `kep serve`, or run again with ensemble.calibration: temperature"
+        )
 
 
 def _canonical(texts: tf.Tensor) -> tf.Tensor:

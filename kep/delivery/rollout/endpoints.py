@@ -17,6 +17,7 @@ from pydantic_core import to_json
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from kep.artifacts.member import EnsembleFile
 from kep.components.predict.read import chunk_rows
 from kep.core.errors import UserError, nearest
 from kep.core.location import Location
@@ -144,7 +145,9 @@ def manifest_of(vertex: Vertex, model: str, version: str) -> Manifest:
     text = objects.read(f"{uri}/{FILE}", short)[0] if Location(uri).is_cloud else None
     if text is None:
         raise UserError(f"{short} is a model, but not one that `kep` made: there is no {FILE} under {uri or 'it'}")
-    return Manifest.model_validate_json(text)
+    manifest = Manifest.model_validate_json(text)
+    described = objects.read(f"{uri}/{EnsembleFile.FILE}", short)[0]
+    return manifest if described is None else EnsembleFile.from_json(described, EnsembleFile.FILE).deciding(manifest)
 
 
 class Predictor:

@@ -66,7 +66,7 @@ def metadata(
                 "columns": [
                     column.model_dump(include=_TOLD, exclude_none=True, mode="json") for column in manifest.inputs
                 ],
-                "label": manifest.label.model_dump(include={"name", "task", "classes"}, mode="json"),
+                "label": manifest.label.model_dump(include={"name", "task", "classes", "threshold"}, mode="json"),
                 "members": [{"id": member.id, "weight": member.weight} for member in members],
                 "fingerprint": manifest.fingerprint,
                 "max_rows": rows,
@@ -146,7 +146,7 @@ def answer(label: Label, pooled: np.ndarray, members: dict[str, np.ndarray] | No
     if label.classes is None:
         outputs: dict[str, Any] = {"prediction": pooled.tolist()}
     else:
-        names = [label.classes[best] for best in pooled.argmax(axis=1)]
+        names = [label.classes[best] for best in label.decide(pooled)]
         outputs = {"probabilities": pooled.tolist(), "label": names}
     by_member = {id: values.tolist() for id, values in (members or {}).items()}
     if columnar:

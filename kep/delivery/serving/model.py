@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from kep.artifacts.member import EnsembleFile
 from kep.data.records import Rows
 from kep.data.schema import Manifest
 from kep.delivery.serving.describe import example
@@ -31,7 +32,7 @@ class Model:
 
     def __init__(self, folder: Path, name: str, version: int, most: int) -> None:
         self.folder, self.name, self.version, self.most = folder, name, version, most
-        self.manifest = Manifest.load(folder)
+        self.manifest = EnsembleFile.load(folder).deciding(Manifest.load(folder))
         self.state: Literal["LOADING", "AVAILABLE", "UNLOADING"] = "LOADING"
         self.ensemble: Ensemble | None = None
 

@@ -69,7 +69,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
             outputs["prediction"] = found[0]
         else:
             outputs["probabilities"] = found[0]
-            outputs["label"] = np.array([str(name) for name in label.classes or []], object)[found[0].argmax(axis=1)]
+            outputs["label"] = np.array([str(name) for name in label.classes or []], object)[label.decide(found[0])]
         for name in chosen:
             if name not in outputs:
                 raise UserError(f'output_filter: "{name}" is no output{nearest(name, outputs)}')

@@ -8,11 +8,15 @@ from kep.report import charts
 from kep.report.page import DASH, number
 from kep.report.sections.words import View
 
+_POINT = tuple(
+    f"operating_point.{key}"
+    for key in ("threshold", "cost.false_positive", "cost.false_negative", "precision", "recall")
+)
 TELLING = {
     "data": ("source", "label", "task", "split.by", "split.column"),
     "search": ("families", "tuner", "max_trials", "max_epochs", "objective.name", "top_n"),
     "best_epoch": ("max_epochs", "patience", "seeds", "folds"),
-    "ensemble": ("method", "metric", "pooling", "max_members", "max_latency_ms"),
+    "ensemble": ("method", "metric", "pooling", "calibration", *_POINT, "max_members", "max_latency_ms"),
     "retrain": ("enabled", "epochs"),
     "evaluate": ("bootstrap", "slices", "why_seconds", "worst_rows"),
     "promote": ("metric", "better_by", "not_worse_than"),

@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from kep.artifacts.member import TrainedMember
 from kep.artifacts.report import Report
-from kep.artifacts.weights import MethodScore, Weights
+from kep.artifacts.weights import CalibrationChoice, MethodScore, Weights
 from kep.config.ensemble import EnsembleSettings
 from kep.report import charts
 from kep.report.charts import Line
@@ -20,6 +20,8 @@ SINGLE = "best_single"
 def ensemble(report: Report) -> View:
     """Return the content of the section."""
     weights, colours = report.weights, candidate_colours(report)
+    # Weights for a metric are fitted before an operating point is chosen.
+    undecided = report.manifest.label.model_copy(update={"threshold": None})
     trained = {member.id: member for member in report.members}
     order = sorted(weights.methods, key=lambda name: (name != SINGLE, _known(weights.methods[name].loss)))
     return {
@@ -38,16 +40,33 @@ def ensemble(report: Report) -> View:
             [_line(name, weights) for name in order],
             "validation loss",
         ),
-        "metric": None if weights.metric == "loss" else metric_name(weights.metric, report.manifest.label),
+        "metric": None if weights.metric == "loss" else metric_name(weights.metric, undecided),
         "method": _way_name(weights.method),
         "reason": weights.reason,
         "pooling": weights.pooling if len(weights.members) > 1 else None,
         "pooling_reason": weights.pooling_reason,
+        "calibration": _calibration(weights.calibration),
         "latency": _latency(weights, report.asked.ensemble),
         "gap": f"{weights.gap:.1e}" if weights.fitted and weights.gap is not None else None,
         "single": loss(weights.methods[SINGLE].loss),
         "loss": loss(weights.cross_fitted.loss),
     }
+
+
+def _calibration(choice: CalibrationChoice | None) -> View | None:
+    """Return how the probabilities are calibrated, with the figures before and after."""
+    if choice is None:
+        return None
+    temperature = choice.fitted.temperature if choice.fitted else None
+    found: View = {
+        "method": choice.method + ("" if temperature is None else f" {temperature:.3g}"),
+        "reason": choice.reason,
+        "rows": choice.rows,
+    }
+    if choice.fitted is not None:
+        found["losses"] = [loss(one.loss) for one in (choice.before, choice.after)]
+        found["errors"] = [number(one.calibration_error, 4) for one in (choice.before, choice.after)]
+    return found
 
 
 def _known(value: float | None) -> float:

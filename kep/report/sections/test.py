@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from kep.artifacts.evaluation import AVERAGE, BASELINE, ENSEMBLE, Gap, Interval, Pictures, Slice
+from kep.artifacts.evaluation import AVERAGE, BASELINE, ENSEMBLE, Decisions, Difference, Gap, Interval, Pictures, Slice
 from kep.artifacts.report import Report
 from kep.data.schema import Label
 from kep.report import charts, report_charts
 from kep.report.charts import Line
 from kep.report.page import DASH, interval, number
+from kep.report.report_charts import Mark
 from kep.report.sections.words import View, candidate_colours, member_ids, metric_name, places
 from kep.stats.metrics import METRICS
 
@@ -16,6 +17,12 @@ MOST_CLASSES_MATRIX = 30
 MOST_CONFUSED = 20
 MOST_DEPTH = 40
 """Share of a colour in the darkest cell of the matrix, in percent: with more, the number in it is hard to read."""
+_FIGURES = {
+    "precision": "precision ↑",
+    "recall": "recall ↑",
+    "false_positive_rate": "false positive rate ↓",
+    "cost": "cost per row ↓",
+}
 
 
 def test(report: Report) -> View:
@@ -49,7 +56,9 @@ def test(report: Report) -> View:
             f"ensemble minus the other, {unit.removeprefix('test ')}",
         ),
         "gap": _gap(evaluation.gap, report.weights.cross_fitted.error, unit.removeprefix("test ")),
-        "pictures": _pictures(evaluation.pictures, label),
+        "pictures": _pictures(evaluation.pictures, label, evaluation.decisions),
+        "decisions": _decisions(evaluation.decisions, label),
+        "calibrated": _calibrated(evaluation.calibration),
         "slices": _slices(evaluation.slices, label),
         "reload": f"{evaluation.reload_difference:.1e}" if evaluation.reload_difference else None,
     }
@@ -120,16 +129,73 @@ def _gap(gap: Gap, error: float | None, unit: str) -> View:
     }
 
 
-def _pictures(drawn: Pictures, label: Label) -> View:
+def _calibrated(differences: Mapping[str, Difference]) -> str | None:
+    """Return the sentence of what calibration changes; None where there is none."""
+    if not differences:
+        return None
+
+    def told(found: Difference) -> str:
+        digits = places([found])
+        return f"{number(found.value, digits)} ({interval(found, digits)})"
+
+    loss, error = told(differences["loss"]), told(differences["calibration_error"])
+    return f". Calibration changes the log-loss by {loss} and the calibration error by {error}"
+
+
+def _decisions(decisions: Decisions | None, label: Label) -> View | None:
+    """Return the table of the operating point; None where there is none."""
+    if decisions is None or decisions.point is None:
+        return None
+    point, names = decisions.point, [name for name in _FIGURES if name in decisions.at_point]
+    digits = {name: places([decisions.at_point[name], decisions.at_half[name]]) for name in names}
+    validation = [
+        {name: number(getattr(figures, name, None), digits[name]) for name in names}
+        for figures in (point.validation, point.validation_default)
+    ]
+    sides = zip((number(point.threshold, 3), "0.5"), (decisions.at_point, decisions.at_half), validation, strict=True)
+    return {
+        "threshold": number(point.threshold, 3),
+        "chosen_by": point.chosen_by,
+        "rows": point.rows,
+        "names": [_FIGURES[name] for name in names],
+        "sides": [
+            {
+                "at": at,
+                "cells": [_cell(figures[name], digits[name]) | {"validation": held[name]} for name in names],
+            }
+            for at, figures, held in sides
+        ],
+    }
+
+
+def _value(decisions: Decisions, name: str) -> float:
+    return charts.number(decisions.at_point[name].value)
+
+
+def _mark(decisions: Decisions | None, at: tuple[float, float] | None) -> Mark | None:
+    """Return the mark of the decisions on a curve; None where it has no place there."""
+    if decisions is None or at is None or not all(math.isfinite(one) for one in at):
+        return None
+    point = decisions.point
+    return Mark(*at, "p ≥ 0.5" if point is None else f"operating point, p ≥ {number(point.threshold, 3)}")
+
+
+def _pictures(drawn: Pictures, label: Label, decisions: Decisions | None) -> View:
     found: View = {"small": False}
     names = label.classes or []
     if drawn.confusion is not None:
         found |= _confusion(drawn.confusion, names)
     if drawn.calibration is not None:
-        found["calibration"] = report_charts.reliability(drawn.calibration)
+        found["calibration"] = report_charts.reliability(drawn.calibration, drawn.uncalibrated)
     if drawn.roc is not None:
-        found["roc"] = report_charts.roc(drawn.roc, names[1])
+        marked = None if decisions is None else (_value(decisions, "false_positive_rate"), _value(decisions, "recall"))
+        found["roc"] = report_charts.roc(drawn.roc, names[1], _mark(decisions, marked))
         found["positive"] = names[1]
+    if drawn.precision_recall is not None:
+        marked = None if decisions is None else (_value(decisions, "recall"), _value(decisions, "precision"))
+        found["precision_recall"] = report_charts.precision_recall(
+            drawn.precision_recall, names[1], _mark(decisions, marked)
+        )
     if drawn.residuals is not None:
         found["residuals"] = report_charts.predicted_against_true(drawn.residuals, label.name)
         found["histogram"] = report_charts.residuals(drawn.residuals, label.name)

@@ -8,8 +8,9 @@ from kep.artifacts.report import Report
 from kep.artifacts.verdict import Verdict
 from kep.data.schema import Label
 from kep.report import charts
-from kep.report.page import count, decimals
+from kep.report.page import count, decimals, number
 from kep.report.search import colours_of
+from kep.stats.metrics import METRICS
 
 View = dict[str, Any]
 """Content of a section by the template's names."""
@@ -34,10 +35,11 @@ def loss_name(label: Label) -> str:
 
 
 def metric_name(name: str, label: Label) -> str:
-    """Return the name of a metric for people."""
+    """Return the name of a metric for people, with the operating point where it is at one."""
     if name == "loss":
         return "squared error" if label.task == "regression" else "log-loss"
-    return NAMES.get(name, name)
+    at = "" if label.threshold is None or not METRICS[name].decides else f" at p ≥ {number(label.threshold, 3)}"
+    return NAMES.get(name, name) + at
 
 
 def plural(number_of: int, one: str, many: str) -> str:

@@ -1,6 +1,7 @@
 """From stored predictions to the evaluated ensemble: weights stay with their member, whatever the order of folders."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,77 @@ def test_an_evaluation_of_before_there_were_explanations_is_read(records, result
     assert Evaluation.load(tmp_path / "evaluation").why is None
 
 
+@pytest.mark.parametrize("calibration", ["temperature", "isotonic"])
+def test_a_calibrated_ensemble_is_evaluated_reloaded_and_reported(records, results, tmp_path, calibration):
+    told, own = finish(records("cancer"), results, tmp_path, slice(None), calibration=calibration)
+    weights = Weights.load(tmp_path / "weights")
+    assert own.calibration == weights.calibration.fitted
+    stored = np.load(tmp_path / "evaluation" / "predictions.npz")
+    members = [stored[member.id] for member in own.members]
+    np.testing.assert_allclose(stored["ensemble"], own.calibration.apply(own.pool(members)), atol=1e-12)
+    assert told.reload_difference < 1e-5
+    expected = [loss("binary", stored["labels"], one) for one in (stored["ensemble"], own.pool(members))]
+    assert told.calibration["loss"].value == pytest.approx(expected[0] - expected[1])
+    assert told.pictures.uncalibrated != told.pictures.calibration
+    assert told.gap.cross_fitted_loss == weights.calibration.after.loss
+    page = (tmp_path / "evaluation" / "report.html").read_text()
+    assert f"Calibration: <b>{calibration}" in page
+    assert "Calibration changes the log-loss by" in page
+    assert "before and after calibration" in page
+
+
+def test_the_operating_point_is_what_every_decision_goes_by(records, results, tmp_path):
+    told, own = finish(
+        records("cancer"), results, tmp_path, slice(None), operating_point={"recall": 1.0}, calibration="temperature"
+    )
+    point = Weights.load(tmp_path / "weights").operating_point
+    assert own.manifest.label.threshold == point.threshold != 0.5
+    stored = np.load(tmp_path / "evaluation" / "predictions.npz")
+    labels, given = stored["labels"], stored["ensemble"][:, 1] >= point.threshold
+    assert told.ensemble["accuracy"].value == pytest.approx((given == labels).mean())
+    assert told.ensemble["f1"].value == pytest.approx(2 * (given & (labels == 1)).sum() / (given.sum() + labels.sum()))
+    assert told.pictures.confusion == [[int(((labels == i) & (given == j)).sum()) for j in (0, 1)] for i in (0, 1)]
+    figures = told.decisions.at_point
+    assert figures["recall"].value == pytest.approx(given[labels == 1].mean())
+    assert figures["precision"].value == pytest.approx((labels[given] == 1).mean())
+    assert figures["precision"].low <= figures["precision"].value <= figures["precision"].high
+    half = stored["ensemble"].argmax(axis=1)
+    assert told.decisions.at_half["recall"].value == pytest.approx(half[labels == 1].mean())
+    # The bins of the predicted class, for drift, are of the same decisions.
+    (by_class, _) = travelling(own.manifest, tmp_path / "ensemble")
+    assert by_class.before.tolist() == [int((given == cls).sum()) for cls in (False, True)]
+    np.testing.assert_array_equal(by_class.count(stored["ensemble"]), by_class.before)
+    page = (tmp_path / "evaluation" / "report.html").read_text()
+    assert f"accuracy at p ≥ {point.threshold:.3f}" in page
+    assert "the highest precision with a recall of at least 1" in page
+    assert "operating point, p ≥" in page
+
+
+def test_a_champion_decides_at_its_own_operating_point(records, results, tmp_path):
+    finish(records("cancer"), results, tmp_path, slice(None), operating_point={"threshold": 0.9})
+    places = {"ensemble": str(tmp_path / "ensemble"), "evaluation": str(tmp_path / "evaluation")}
+    champion = json.dumps({"folder": str(tmp_path / "champions"), "version": None})
+    promote(out=str(tmp_path / "verdict"), config="{}", champion=champion, force=True, **places)
+    for folder in ("study", "weights", "members", "ingest", "evaluation", "ensemble", "verdict"):
+        shutil.rmtree(tmp_path / folder)
+    told, _ = finish(records("cancer"), results, tmp_path, slice(None), operating_point={"threshold": 0.02})
+    stored = np.load(tmp_path / "evaluation" / "predictions.npz")
+    accuracy = {at: ((stored["ensemble"][:, 1] >= at) == stored["labels"]).mean() for at in (0.9, 0.02)}
+    assert accuracy[0.9] != accuracy[0.02]
+    assert told.champion.scores["accuracy"].value == pytest.approx(accuracy[0.9])
+    assert told.champion.differences["accuracy"].value == pytest.approx(accuracy[0.02] - accuracy[0.9])
+
+
+def test_an_ensemble_of_before_there_was_calibration_is_uncalibrated(records, results, tmp_path):
+    _, own = finish(records("cancer"), results, tmp_path, slice(None), calibration="temperature")
+    with edited(tmp_path / "ensemble" / "ensemble.json") as described:
+        del described["calibration"]
+    old, given = Ensemble(tmp_path / "ensemble"), [np.array([[0.9, 0.1]]) for _ in own.members]
+    assert old.calibration is None
+    np.testing.assert_allclose(old.combine(given), given[0])
+    assert not np.allclose(own.combine(given), given[0])
+
+
 def test_an_ensemble_without_a_pooling_is_an_arithmetic_one(records, results, tmp_path):
     finish(records("cancer"), results, tmp_path, slice(None), pooling="geometric")
     with edited(tmp_path / "ensemble" / "ensemble.json") as described:
@@ -214,6 +286,9 @@ class Own:
 
     def combine(self, predictions: list[np.ndarray]) -> np.ndarray:
         return pool(predictions, [one.weight for one in self.members], self.pooling)
+
+    def reweighed(self, weights: dict[str, float]) -> "Own":
+        return Own(**weights)
 
 
 def test_what_a_member_adds_is_the_loss_without_it_the_others_renormalised():

@@ -51,7 +51,7 @@ def test_a_long_roc_curve_keeps_its_ends(churn, monkeypatch):
 def test_rows_of_one_class_have_no_roc_curve(churn):
     manifest, rows, predictions = churn
     drawn = pictures(manifest, Truth(manifest.label.task, np.zeros(len(rows), int)), predictions, 0)
-    assert drawn.model_fields_set - {"roc"} == {"confusion", "calibration"}
+    assert drawn.model_fields_set - {"roc", "uncalibrated"} == {"confusion", "calibration"}
     assert drawn.roc is None
 
 

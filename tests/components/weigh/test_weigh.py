@@ -20,7 +20,7 @@ from kep.data.records import Records
 from kep.data.schema import Manifest
 from tests.helpers.artifacts import best_epoch, training, vouch
 from tests.helpers.artifacts import candidate as candidates
-from tests.helpers.files import flip, truncate
+from tests.helpers.files import edited, flip, truncate
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +100,44 @@ def test_few_rows_get_the_plain_average_of_chosen_members(records, tmp_path):
 def many_rows(monkeypatch):
     """Validation rows are not too few."""
     monkeypatch.setattr("kep.components.weigh.weigh.FEW_ROWS", 10)
+
+
+@pytest.mark.parametrize("pooling", ["arithmetic", "geometric"])
+@pytest.mark.parametrize("calibration", ["auto", "off", "temperature", "isotonic"])
+def test_how_probabilities_are_calibrated_is_written(results, records, tmp_path, pooling, calibration):
+    weigh(results, records, tmp_path / "w", pooling=pooling, calibration=calibration)
+    told = weights_of(tmp_path / "w")
+    expected = "off" if calibration == "auto" else calibration
+    assert told.calibration.method == expected
+    assert told.calibration.before.loss == pytest.approx(told.cross_fitted.loss, rel=1e-6)
+    if expected == "off":
+        assert told.calibration.fitted is None
+        assert told.calibrated_losses == (told.validation_loss, told.cross_fitted.loss)
+    else:
+        assert told.calibration.fitted.method == calibration
+        assert told.calibrated_losses == (told.calibration.validation_loss, told.calibration.tried[calibration].loss)
+
+
+def test_the_operating_point_is_of_calibrated_predictions_of_rows_that_the_weights_have_not_seen(
+    results, records, tmp_path
+):
+    cost = {"false_positive": 1.0, "false_negative": 5.0}
+    weigh(results, records, tmp_path / "w", operating_point={"cost": cost}, calibration="temperature")
+    weigh(results, records, tmp_path / "plain", operating_point={"cost": cost}, calibration="off")
+    told, plain = weights_of(tmp_path / "w"), weights_of(tmp_path / "plain")
+    assert (told.operating_point.rule, told.operating_point.costs.false_negative) == ("cost", 5.0)
+    assert told.operating_point.rows == told.calibration.rows
+    assert told.operating_point.threshold != plain.operating_point.threshold
+    assert weights_of(tmp_path / "w").operating_point == told.operating_point
+
+
+def test_weights_of_before_there_was_calibration_are_read(results, records, tmp_path):
+    weigh(results, records, tmp_path / "w")
+    with edited(tmp_path / "w" / "weights.json") as told:
+        del told["calibration"]
+    old = weights_of(tmp_path / "w")
+    assert old.calibration is None
+    assert old.calibrated_losses == (old.validation_loss, old.cross_fitted.loss)
 
 
 @pytest.mark.usefixtures("many_rows")
@@ -187,6 +225,11 @@ def test_a_budget_that_no_candidate_meets_is_refused(results, records, tmp_path,
         ("binary", {"metric": "acuracy"}, "choose from loss, accuracy, roc_auc"),
         ("regression", {"metric": "accuracy"}, "choose from loss, mae, rmse, r2"),
         ("regression", {"pooling": "geometric"}, "the label is a number"),
+        ("regression", {"calibration": "temperature"}, "the label is a number; use off or auto"),
+        ("regression", {"calibration": "isotonic"}, "the label is a number; use off or auto"),
+        ("multiclass", {"calibration": "isotonic"}, "one class of two, and the label has more"),
+        ("multiclass", {"operating_point": {"recall": 0.9}}, "one class of two, and the label has more"),
+        ("regression", {"operating_point": {"threshold": 0.9}}, "one class of two, and the label is a number"),
     ],
 )
 def test_settings_that_do_not_fit_the_label_are_refused(task, settings, words):

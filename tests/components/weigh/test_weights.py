@@ -287,7 +287,7 @@ def test_cross_fitting_never_scores_rows_that_it_fitted_on():
         seen.append(set(part.a[..., 0].ravel()))
         return np.array([0.5, 0.5])
 
-    losses, score = cross_fitted(remember, problem, folds=5, seed=0)
+    losses, score, _ = cross_fitted(remember, problem, folds=5, seed=0)
     assert score is None
     np.testing.assert_allclose(losses, -np.log(a[..., 0]).mean(axis=0))
     # A row's three repeats are left out together.
@@ -299,7 +299,7 @@ def test_cross_fitting_never_scores_rows_that_it_fitted_on():
 
 def test_the_cross_fitted_score_is_of_all_rows_together():
     problem = classes(number=2, metric="roc_auc")
-    _, score = cross_fitted(lambda part: np.full(3, 1 / 3), problem, folds=5, seed=0)
+    _, score, _ = cross_fitted(lambda part: np.full(3, 1 / 3), problem, folds=5, seed=0)
     assert score == pytest.approx(problem.score(problem.pooled(np.full(3, 1 / 3))))
 
 
@@ -345,7 +345,7 @@ def test_a_row_that_counts_twice_is_two_rows(name):
 def test_cross_fitted_losses_count_as_their_rows():
     problem = numbers(rows=60)
     counts = ways.relative(np.arange(60) % 3)
-    losses, _ = cross_fitted(
+    losses, _, _ = cross_fitted(
         lambda part: np.array([1.0, 0, 0]), dataclasses.replace(problem, counts=counts), folds=4, seed=0
     )
     assert losses.mean() == pytest.approx(np.average(problem.row_losses(np.array([1.0, 0, 0])), weights=counts))

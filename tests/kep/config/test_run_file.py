@@ -67,6 +67,20 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
         ({"evaluate": {"bootstrap": 10}}, "evaluate.bootstrap: 10 must be at least 100"),
         ({"evaluate": {"slices": "age"}}, 'evaluate.slices: expected a list, such as [age], got "age"'),
         ({"ensemble": {"method": "nelder-mead"}}, 'did you mean "nelder_mead"?'),
+        ({"ensemble": {"calibration": "platt"}}, 'ensemble.calibration: "platt" is not one of auto, off, temperature'),
+        *(
+            ({"ensemble": {"operating_point": point}}, f"ensemble.operating_point{words}")
+            for point, words in [
+                ({}, ": nothing given; give one of threshold, cost, precision and recall"),
+                ({"precision": 0.9, "recall": 0.9}, ": precision and recall given; give one of threshold, cost"),
+                (0.3, ": expected a section with keys, got 0.3"),
+                ({"threshold": 1.5}, ".threshold: 1.5 must be below 1"),
+                ({"recall": 1.5}, ".recall: 1.5 must be at most 1"),
+                ({"precison": 0.9}, '.precison: unknown key "precison"; did you mean "precision"?'),
+                ({"cost": {"false_positive": 1.0}}, ".cost.false_negative: is missing"),
+                ({"cost": {"false_positive": 0, "false_negative": 5}}, ".cost.false_positive: 0 must be above 0"),
+            ]
+        ),
         ({"hardware": {"retrain": {"threads": "all"}}}, 'hardware.retrain.threads: expected a whole number, got "all"'),
         (
             {"hardware": {"threads": 2}},

@@ -13,8 +13,10 @@ from kep.artifacts.run import FinishedRun
 from kep.artifacts.trials import TrialStore
 from kep.data.records import Records
 from kep.runtime.step import Step
+from kep.stats.operating_point import DecisionFigures, OperatingPoint
 from kep.training.monitor import StepMonitor
 from tests.helpers.artifacts import best_epoch, candidate, run_record, training, vouch
+from tests.helpers.files import edited
 from tests.helpers.records import sealed
 from tests.helpers.reports import whole
 from tests.helpers.trials import recorded
@@ -88,6 +90,49 @@ def runs(ensembles, records, tmp_path_factory):
         return made[source, names]
 
     return of
+
+
+@pytest.fixture
+def calibrated(tmp_path):
+    """Function from the folder of an ensemble, a calibration and a threshold to that of the ensemble with both."""
+
+    def of(folder: Path, threshold: float | None = None, **calibration) -> Path:
+        shutil.rmtree(tmp_path / "calibrated", ignore_errors=True)
+        shutil.copytree(folder, tmp_path / "calibrated")
+        with edited(tmp_path / "calibrated" / "ensemble.json") as described:
+            described["calibration"] = calibration
+            if threshold is not None:
+                described["operating_point"] = operating_point(threshold)
+        return tmp_path / "calibrated"
+
+    return of
+
+
+@pytest.fixture
+def decided_run(runs, tmp_path):
+    """Function from a source and its families to a folder of runs, and the threshold of the run's ensemble."""
+
+    def of(source: str, *names: str) -> tuple[Path, float]:
+        root = tmp_path / "runs"
+        shutil.copytree(runs(source, *names), root, symlinks=True)
+        with edited(root / source / "latest" / "ensemble" / "ensemble.json") as described:
+            described["operating_point"] = operating_point(0.2)
+        return root, 0.2
+
+    return of
+
+
+def operating_point(threshold: float) -> dict:
+    """Return an operating point as a file holds it."""
+    figures = DecisionFigures(precision=0.5, recall=0.5)
+    return OperatingPoint(
+        threshold=threshold,
+        rule="threshold",
+        chosen_by="as set",
+        rows=100,
+        validation=figures,
+        validation_default=figures,
+    ).model_dump(mode="json")
 
 
 @pytest.fixture

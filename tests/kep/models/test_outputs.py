@@ -132,6 +132,7 @@ class Alone:
     """An ensemble of one member, as the exports see it."""
 
     pooling = "arithmetic"
+    calibration = None
 
     def __init__(self, manifest, model) -> None:
         self.manifest, self.models = manifest, [(None, model)]

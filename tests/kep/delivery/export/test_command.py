@@ -88,6 +88,26 @@ def test_tensorflow_js_of_each_task(exported, tmp_path, source, names):
     assert [line["role"] for line in content["read"]] == ["test"]
 
 
+@pytest.mark.parametrize("source", ["churn", "digits"])
+def test_every_format_carries_the_temperature(ensembles, calibrated, records, source):
+    own = Ensemble(calibrated(ensembles(source, "mlp", "mlp"), temperature=2.5))
+    rows = Records(records(source), "evaluate").load("test").take(slice(0, 40))
+    expected = own.combine(own.predict_members(rows))
+    assert np.abs(expected - own.pool(own.predict_members(rows))).max() > 0.01
+    given = edge.whole(own).predict(inputs_of(rows), verbose=0)["probabilities"]
+    np.testing.assert_allclose(given, expected, atol=1e-5)
+    # TensorFlow Lite and TensorFlow.js are made of this one.
+    given = edge.of_features(own).predict(edge.encoded(own.manifest, rows), verbose=0)["probabilities"]
+    np.testing.assert_allclose(given, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("format", ["savedmodel", "keras", "tflite", "tfjs"])
+def test_an_isotonic_map_is_refused_by_name(ensembles, calibrated, tmp_path, format):
+    folder = calibrated(ensembles("churn", "mlp"), isotonic=[[0.1, 0.2], [0.9, 0.7]])
+    with pytest.raises(UserError, match=f"--format {format}: the ensemble is calibrated by an isotonic map"):
+        export(str(folder), format, None, tmp_path / "out", tmp_path, None, False, Console())
+
+
 def test_geometric_pooling_is_that_of_the_ensemble(ensembles, records):
     own = Ensemble(ensembles("digits", "mlp", "cnn", pooling="geometric"))
     rows = Records(records("digits"), "evaluate").load("test")
@@ -125,7 +145,8 @@ def test_trees_are_named_and_left_out_when_asked(exported, run_folder, tmp_path)
 def test_weights_are_fitted_on_stored_validation_predictions(run_folder):
     run = run_folder("churn", "mlp", "mlp")
     own = Ensemble(run / "ensemble")
-    weights = reweigh([member.id for member in own.members], run, own.manifest)
+    weights, *settled = reweigh([member.id for member in own.members], run, own.manifest)
+    assert settled == [None, None]  # as in the run, of before there was any
     assert sum(weights.values()) == pytest.approx(1)
     folders = Artifacts(run).best_epochs()
     stored = {id: np.load(folders[id] / "predictions.npz") for id in weights}

@@ -25,6 +25,17 @@ def test_a_saved_model_predicts_the_same_in_a_fresh_process(ensembles, tmp_path,
     assert (tmp_path / "out" / "saved_model.pb").is_file()
 
 
+@pytest.mark.parametrize(
+    ("source", "names", "pooling"), [("churn", ["mlp", "mlp"], "arithmetic"), ("digits", ["mlp", "cnn"], "geometric")]
+)
+def test_a_saved_model_carries_the_temperature(ensembles, calibrated, tmp_path, source, names, pooling):
+    plain = ensembles(source, *names, pooling=pooling)
+    own = Ensemble(calibrated(plain, temperature=2.5))
+    rows = drawn(own.manifest)
+    assert np.abs(own.predict(rows) - Ensemble(plain).predict(rows)).max() > 0.01
+    assert savedmodel(own, tmp_path / "out") <= 1e-5
+
+
 def test_drawn_rows_have_gaps_and_categories_that_no_train_row_had(records):
     manifest = Records(records("churn"), "tune").manifest
     rows = drawn(manifest)

@@ -7,27 +7,19 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from kep.core.errors import UserError
 from kep.delivery.export.savedmodel import Served, drawn, tensors
 from kep.delivery.serving.rpc import rows_of
 from kep.models.ensemble import Ensemble
-from tests.helpers.serving import running
+from tests.helpers.serving import request, running
 
 
 @pytest.fixture
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
-
-
-def request(arrays: dict, name: str = "tested", **outer) -> predict_pb2.PredictRequest:
-    built = predict_pb2.PredictRequest(**outer)
-    built.model_spec.name = name
-    for column, array in arrays.items():
-        built.inputs[column].CopyFrom(tf.make_tensor_proto(array))
-    return built
 
 
 def test_a_tensor_of_more_rows_than_allowed_is_refused_before_it_is_laid_out(ensembles, free_port):
