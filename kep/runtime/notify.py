@@ -11,10 +11,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from kep.artifacts.engine_run import EngineRun
 from kep.artifacts.notification import Notification
 from kep.config.notify import Kind, NotifySettings, NotifyTask, address_problem
+from kep.core.environment import MOUNT
 from kep.core.errors import AwayError, UserError
 from kep.core.seeds import identity
+from kep.google.pages import page_of
 from kep.storage import notices
 
 ATTEMPTS = 3
@@ -83,6 +86,44 @@ def tell(task: NotifyTask, told: Notification, champions: str, say: Callable[[st
             notices.mark(champions, key, told.time)
         except (UserError, OSError) as error:
             say(f"WARNING: notify.{channel}: {told.kind} may be told again, since it can't be marked ({error})")
+
+
+def run_links(task: NotifyTask, engine: EngineRun) -> dict[str, str]:
+    """Return the address of a run's page on its engine; nothing where it is not known."""
+    if task.pages and engine.id:
+        return {"page": f"{task.pages}{engine.id}"}
+    return {"page": page} if (page := page_of(engine.job)) else {}
+
+
+def object_page(path: str) -> str:
+    """Return the address of an object for a browser, by its path where Vertex AI mounts buckets; empty elsewhere."""
+    return f"https://storage.cloud.google.com/{path.removeprefix(MOUNT)}" if path.startswith(MOUNT) else ""
+
+
+def mark_ended(champions: str, engine: EngineRun, say: Callable[[str], object]) -> None:
+    """Leave word beside the champions that the last task of a run has ended well, for its exit handler.
+
+    Kubeflow tells an exit handler of a run with loops that it is still running.
+    """
+    if not engine.job:
+        return
+    try:
+        notices.mark(champions, _ended(engine.job), engine.name)
+    except (UserError, OSError) as error:
+        say(f"WARNING: notify: this run may be told as failed, since its end can't be marked ({error})")
+
+
+def has_ended(champions: str, job: str) -> bool:
+    """Return whether the last task of a run has ended well.
+
+    Raises:
+        UserError: It can't be read.
+    """
+    return notices.is_marked(champions, _ended(job))
+
+
+def _ended(job: str) -> str:
+    return f"{identity(job)}-ended"
 
 
 def check_here(settings: NotifySettings) -> None:
