@@ -16,6 +16,7 @@ from kfp.compiler.pipeline_spec_builder import extract_comments_from_pipeline_sp
 
 from kep.config.data import DataSettings
 from kep.config.machine import Machine
+from kep.config.notify import NotifyTask
 from kep.config.search import SearchSettings
 from kep.core.errors import UserError
 from kep.core.files import write_file
@@ -39,7 +40,7 @@ def compile_training(
     `champion` has no default where its folder would be lost with the task: whoever starts the pipeline must give one.
 
     Equal parameters give equal bytes. The graph follows from `search.rounds` and `data.ingest_tasks`
-    among them, and from nothing else.
+    among them; in the cloud it has an exit handler where `notify.on` has `failed`.
 
     Args:
         target: The YAML to write.
@@ -53,13 +54,41 @@ def compile_training(
 
     Raises:
         RuntimeError: The compiled file holds a shape that kfp.local runs wrongly.
-        UserError: `target` can't be written, an image is missing, or a machine can't be had.
+        UserError: `target` can't be written, an image is missing, a machine can't be had, or a task would lack the
+            address of the webhook.
     """
     if not Champion.of_parameter(parameters["champion"]).lasting:
         parameters = {name: value for name, value in parameters.items() if name != "champion"}
     rounds = SearchSettings.model_validate_json(parameters["search_config"]).rounds
     tasks = DataSettings.model_validate_json(parameters["data"]).ingest_tasks
-    return _compile(training(rounds, tasks), target, parameters, images, machines, engine)
+    asked = NotifyTask.model_validate_json(config) if (config := parameters.get("notify_config")) else None
+    if asked and images:
+        _check_secret(asked, machines or {}, engine)
+    # On this machine the command that runs the pipeline tells.
+    exits = bool(asked and images and asked.asks_for("failed"))
+    return _compile(training(rounds, tasks, exits), target, parameters, images, machines, engine)
+
+
+def _check_secret(asked: NotifyTask, machines: Mapping[str, Machine], engine: Target) -> None:
+    """Refuse a webhook whose address no task would find in its environment.
+
+    Raises:
+        UserError: It is.
+    """
+    if asked.variable is None:
+        return
+    where = f"notify.webhook: {asked.webhook}"
+    if engine == "vertex":
+        raise UserError(
+            f"{where} is of no use on Vertex AI, whose tasks get no secret variables; give notify.topic, a topic of "
+            "Pub/Sub, and let a subscription of it call the webhook"
+        )
+    secrets = machines["promote"].secret_variables if "promote" in machines else {}
+    if asked.variable not in {variable for keys in secrets.values() for variable in keys.values()}:
+        raise UserError(
+            f"{where} is set in no task on Kubeflow; add "
+            f"hardware.promote.machine.secret_variables: {{SECRET: {{KEY: {asked.variable}}}}}"
+        )
 
 
 def compile_prediction(target: Path, parameters: dict[str, Any], images: Mapping[str, str] | None = None) -> None:
@@ -77,14 +106,40 @@ def cache_ingest(spec: dict[str, Any], known: bool) -> None:
         spec: The compiled pipeline, changed in place.
         known: Whether the fingerprint is an input.
     """
-    dags = [spec["root"], *(component for component in spec["components"].values() if "dag" in component)]
-    for dag in dags:
+    for dag in _dags(spec):
         for task in dag["dag"]["tasks"].values():
             if task["componentRef"]["name"].startswith("comp-ingest"):
                 if known:
                     task["cachingOptions"] = {"enableCache": True}
                 else:
                     task.pop("cachingOptions", None)
+
+
+def _fill_in(spec: dict[str, Any], parameters: dict[str, Any], in_cloud: bool) -> None:
+    """Let the engine name its run to the tasks that speak of it: kfp.local does not know these names.
+
+    Args:
+        spec: The compiled pipeline, changed in place.
+        parameters: Arguments of the pipeline.
+        in_cloud: Whether it runs on Vertex AI or Kubeflow.
+    """
+    names = {"job": dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER} if parameters.get("server_image") else {}
+    if in_cloud and parameters.get("notify_config"):
+        names = {
+            "job": dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER,
+            "job_name": dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+            "job_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+        }
+    filled = {name: {"runtimeValue": {"constant": placeholder}} for name, placeholder in names.items()}
+    for dag in _dags(spec):
+        for task in dag["dag"]["tasks"].values():
+            if task["componentRef"]["name"] in ("comp-promote", "comp-notify-failure"):
+                task["inputs"]["parameters"] |= filled
+
+
+def _dags(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the graphs of a compiled pipeline, the root's first."""
+    return [spec["root"], *(component for component in spec["components"].values() if "dag" in component)]
 
 
 def _compile(
@@ -101,10 +156,7 @@ def _compile(
         compiler.Compiler().compile(pipeline, str(compiled), pipeline_parameters=parameters)
         text = compiled.read_text(encoding="utf-8")
     spec: dict[str, Any] = yaml.safe_load(text)
-    if parameters.get("server_image"):
-        # Only an engine fills this in: kfp.local does not know it.
-        given = spec["root"]["dag"]["tasks"]["promote"]["inputs"]["parameters"]
-        given["job"] = {"runtimeValue": {"constant": dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER}}
+    _fill_in(spec, parameters, bool(images))
     if images:
         further = place(spec, machines or {}, engine)
         assign(spec, images, machines or {})

@@ -12,10 +12,10 @@ from kep.config.promote import PromoteSettings
 from kep.core.errors import UserError
 from kep.google.custom_jobs import Job, MachineRequest, delegate, job_of
 from kep.pipelines.machines import Target, by_job, limits, of_executors
-from kep.pipelines.steps import step_of
+from kep.pipelines.steps import EXIT, step_of
 
-GLUE = ("ingest", "weigh", "promote")
-"""Steps that never import TensorFlow; they run in a smaller image without it."""
+GLUE = ("ingest", "weigh", "promote", EXIT)
+"""Components that never import TensorFlow; they run in a smaller image without it."""
 LOCAL = {name: f"keras-ensemble-pipelines/{name}" for name in ("cpu", "glue")}
 """The images as `make image` tags them on this machine."""
 _BY_DIGEST = re.compile(r"[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}")

@@ -14,7 +14,7 @@ from kep.config.machine import Machine
 from kep.core.errors import UserError
 from kep.google import custom_jobs
 from kep.google.machine_types import DEFAULT_MACHINE, SHAPES
-from kep.pipelines.steps import step_of
+from kep.pipelines.steps import EXIT, step_of
 
 Target = Literal["vertex", "kubeflow"]
 _GKE = "cloud.google.com/gke-"
@@ -112,16 +112,18 @@ def limits(step: str, machine: Machine) -> dict[str, str] | None:
 def of_executors(spec: dict[str, Any], machines: Mapping[str, Machine]) -> Iterator[tuple[str, Machine]]:
     """The machine of each executor of a compiled pipeline that has one.
 
-    Tasks of a search in rounds that train nothing, the suggestions and their gathering, get no accelerator, and no
-    custom job.
+    Tasks of a search in rounds that train nothing, the suggestions and their gathering, and the exit handler get no
+    accelerator, and no custom job.
     """
     executors = spec["deploymentSpec"]["executors"]
     for label, executor in executors.items():
         task = label.removeprefix("exec-")
-        machine = machines.get(step_of(task))
+        step = step_of(task)
+        # It needs the champions' volume and the secrets that promote has.
+        machine = machines.get("promote" if step == EXIT else step)
         if machine is None or "container" not in executor:
             continue
-        idle = step_of(task) == "tune" and "exec-trial" in executors and not task.startswith("trial")
+        idle = step == EXIT or (step == "tune" and "exec-trial" in executors and not task.startswith("trial"))
         yield label, machine.idle() if idle else machine
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from kep.config.data import DataSettings
 from kep.config.fit import BestEpochTask, CurveSettings, RetrainTask
+from kep.config.notify import NotifyTask
 from kep.config.run_file import RunFile
 from kep.core.code import step_closure
 from kep.core.errors import UserError
@@ -35,13 +36,15 @@ def arguments(run: RunFile, base: Path, champions: Path | str) -> dict[str, str 
     # A user's own source is in `families`; where the file lies does not change the search.
     search = run.search.model_copy(update={"families": "auto"})
     budget = run.ensemble.max_latency_ms is not None
+    # Who is told is none of evaluate's business, whose report and cache key hold the rest of the run file.
+    asked = json.dumps(run.model_dump(mode="json", exclude={"notify"}), sort_keys=True)
     promote = run.promote.model_copy(update={"metric": run.judged_by})
     timed = BestEpochTask(**run.best_epoch.model_dump(), latency_rows=run.ensemble.latency_rows if budget else None)
     limits = run.best_epoch
     curve = CurveSettings(max_epochs=limits.max_epochs, patience=limits.patience, bootstrap=run.evaluate.bootstrap)
     retrain = RetrainTask(**run.retrain.model_dump(), curve=curve if run.evaluate.learning_curve else None)
     return {
-        "asked": kfp_safe(run.to_json()),
+        "asked": kfp_safe(asked),
         "seed": run.seed,
         "data": kfp_safe(located(run.data, base).to_json()),
         "families": kfp_safe(json.dumps(travelling(run.search.families, base), sort_keys=True)),
@@ -56,7 +59,21 @@ def arguments(run: RunFile, base: Path, champions: Path | str) -> dict[str, str 
         "best_epoch_hardware": kfp_safe(run.hardware.best_epoch.to_json()),
         "retrain_hardware": kfp_safe(run.hardware.retrain.to_json()),
         "champion": kfp_safe(pointers.Champion(folder=own if named else f"{champions}/{run.name}").to_json()),
+        "notify_config": notify_config(run),
     }
+
+
+def notify_config(settings: RunFile, **more: str) -> str:
+    """Return the JSON of what a task needs to tell; empty where nobody is told.
+
+    Args:
+        settings: The run file.
+        **more: Further fields of `NotifyTask`.
+    """
+    if not settings.notify.channels:
+        return ""
+    fields: dict[str, Any] = settings.notify.model_dump() | more
+    return kfp_safe(NotifyTask(name=settings.name, **fields).to_json())
 
 
 def with_champion(given: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,8 @@ STEPS = ("ingest", "tune", "best_epoch", "weigh", "retrain", "evaluate", "promot
 """In order of the flow."""
 PREDICTION_STEPS = ("predict", "drift")
 """In order of the flow of the prediction pipeline."""
+EXIT = "notify_failure"
+"""Component that tells of a failed run in the cloud; it is no step, and has the machine of promote."""
 PARTS = {
     "ingest": ("ingest", *(f"ingest_{name}" for name in ("scan", "keys", "roles", "count", "write", "join"))),
     "tune": ("tune", "suggest", "trial"),

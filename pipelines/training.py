@@ -1,5 +1,6 @@
 """The training pipeline: what the README's picture shows, in code."""
 
+from contextlib import nullcontext
 from typing import Any, List, NamedTuple
 
 from kfp import dsl
@@ -7,6 +8,7 @@ from kfp.dsl import Artifact, Dataset, Input, Model
 
 from kep.components.best_epoch.component import best_epoch
 from kep.components.evaluate.component import evaluate
+from kep.components.notify_failure.component import notify_failure
 from kep.components.promote.component import promote
 from kep.components.retrain.component import retrain
 from kep.components.tune.component import suggest, trial, tune
@@ -111,15 +113,15 @@ def search(rounds: int | None, families: Any, config: Any, hardware: Any, seed: 
     return tune(hardware=hardware, **common, **before).set_retry(RETRIES)
 
 
-def training(rounds: int | None = None, ingest_tasks: int = 1) -> Any:
+def training(rounds: int | None = None, ingest_tasks: int = 1, exits: bool = False) -> Any:
     """The pipeline.
 
     Args:
         rounds: Rounds of the search (`search.rounds`); None for a search in one task.
         ingest_tasks: Tasks that share the source (`data.ingest_tasks`).
+        exits: Whether an exit handler tells of a failure. Such a pipeline has no outputs.
     """
 
-    @dsl.pipeline(name="training", description="A data set and a search space in, an honestly weighted ensemble out.")
     def training(
         asked: str,
         seed: int,
@@ -136,6 +138,7 @@ def training(rounds: int | None = None, ingest_tasks: int = 1) -> Any:
         best_epoch_hardware: str,
         retrain_hardware: str,
         champion: str,
+        notify_config: str = "",
         source: str = "",
         ingest_code: str = "",
         tune_code: str = "",
@@ -148,60 +151,78 @@ def training(rounds: int | None = None, ingest_tasks: int = 1) -> Any:
         force: bool = False,
     ) -> Outcome:
         """The whole flow; each section of the run file is one JSON string (pipelines/parameters.py)."""
-        rows = ingested(ingest_tasks, data, source, seed, ingest_code)
-        records = rows.outputs["records"]
-        tuned = search(rounds, families, search_config, tune_hardware, seed, tune_code, records)
-        results = best_epochs(
-            candidates=tuned.outputs["Output"],
-            families=families,
-            config=best_epoch_config,
-            batch_size=batch_size,
-            hardware=best_epoch_hardware,
-            seed=seed,
-            code=best_epoch_code,
-            records=records,
-        )
-        weighed = weigh(
-            config=ensemble, retrain=retrain_config, seed=seed, code=weigh_code, results=results.output, records=records
-        )
-        members = retrains(
-            members=weighed.outputs["Output"],
-            families=families,
-            config=retrain_config,
-            batch_size=batch_size,
-            hardware=retrain_hardware,
-            seed=seed,
-            code=retrain_code,
-            records=records,
-            weights=weighed.outputs["weights"],
-        )
-        evaluated = evaluate(
-            config=evaluate_config,
-            asked=asked,
-            champion=champion,
-            seed=seed,
-            code=evaluate_code,
-            records=records,
-            test=rows.outputs["test"],  # which no other step gets
-            study=tuned.outputs["study"],
-            results=results.output,
-            weights=weighed.outputs["weights"],
-            members=members.output,
-        )
-        # Its outcome depends on the champion of the moment and it moves the pointer: never answered from a cache.
-        promoted = promote(
-            config=promote_config,
-            champion=champion,
-            force=force,
-            code=promote_code,
-            server_image=server_image,
-            ensemble=evaluated.outputs["ensemble"],
-            evaluation=evaluated.outputs["evaluation"],
-        ).set_caching_options(False)
-        return Outcome(
-            ensemble=evaluated.outputs["ensemble"],
-            evaluation=evaluated.outputs["evaluation"],
-            verdict=promoted.outputs["verdict"],
-        )
+        handler: Any = nullcontext()
+        if exits:
+            handler = dsl.ExitHandler(
+                notify_failure(notify=notify_config, champion=champion).set_caching_options(False)
+            )
+        with handler:
+            rows = ingested(ingest_tasks, data, source, seed, ingest_code)
+            records = rows.outputs["records"]
+            tuned = search(rounds, families, search_config, tune_hardware, seed, tune_code, records)
+            results = best_epochs(
+                candidates=tuned.outputs["Output"],
+                families=families,
+                config=best_epoch_config,
+                batch_size=batch_size,
+                hardware=best_epoch_hardware,
+                seed=seed,
+                code=best_epoch_code,
+                records=records,
+            )
+            weighed = weigh(
+                config=ensemble,
+                retrain=retrain_config,
+                seed=seed,
+                code=weigh_code,
+                results=results.output,
+                records=records,
+            )
+            members = retrains(
+                members=weighed.outputs["Output"],
+                families=families,
+                config=retrain_config,
+                batch_size=batch_size,
+                hardware=retrain_hardware,
+                seed=seed,
+                code=retrain_code,
+                records=records,
+                weights=weighed.outputs["weights"],
+            )
+            evaluated = evaluate(
+                config=evaluate_config,
+                asked=asked,
+                champion=champion,
+                seed=seed,
+                code=evaluate_code,
+                records=records,
+                test=rows.outputs["test"],  # which no other step gets
+                study=tuned.outputs["study"],
+                results=results.output,
+                weights=weighed.outputs["weights"],
+                members=members.output,
+            )
+            # Its outcome depends on the champion of the moment and it moves the pointer: never answered from a cache.
+            promoted = promote(
+                config=promote_config,
+                champion=champion,
+                force=force,
+                code=promote_code,
+                server_image=server_image,
+                notify=notify_config,
+                ensemble=evaluated.outputs["ensemble"],
+                evaluation=evaluated.outputs["evaluation"],
+            ).set_caching_options(False)
+        result: Any = None
+        if not exits:
+            result = Outcome(
+                ensemble=evaluated.outputs["ensemble"],
+                evaluation=evaluated.outputs["evaluation"],
+                verdict=promoted.outputs["verdict"],
+            )
+        return result
 
-    return training
+    if exits:
+        del training.__annotations__["return"]  # kfp takes no outputs out of an exit handler
+    described = "A data set and a search space in, an honestly weighted ensemble out."
+    return dsl.pipeline(name="training", description=described)(training)

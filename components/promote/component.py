@@ -15,7 +15,10 @@ def promote(
     evaluation: Input[Artifact],
     verdict: Output[Artifact],
     server_image: str = "",
+    notify: str = "",
     job: str = "",
+    job_name: str = "",
+    job_id: str = "",
 ) -> None:
     """Moves the champion pointer to the new ensemble if its test loss is surely lower than the champion's.
 
@@ -28,8 +31,12 @@ def promote(
         evaluation: What evaluate wrote; its stored predictions are the comparison.
         verdict: The decision with its reason.
         server_image: Image by digest that serves the winner, where the Model Registry is to have it.
-        job: Resource name of the run, where Vertex AI's Model Registry is to have the winner.
+        notify: JSON of NotifyTask: who is told of the decision; nobody when empty.
+        job: Resource name of the run, where Vertex AI's Model Registry is to have the winner, or somebody is told.
+        job_name: Name of the run on its engine, where somebody is told.
+        job_id: Id of the run on its engine, where somebody is told.
     """
+    from kep.artifacts.engine_run import EngineRun
     from kep.components.promote.promote import run
 
     run(
@@ -39,7 +46,7 @@ def promote(
         config=config,
         champion=champion,
         force=force,
-        server_image=server_image,
-        job=job,
+        engine=EngineRun(job=job, name=job_name, id=job_id, server_image=server_image),
+        notify=notify,
         code=code,
     )

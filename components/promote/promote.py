@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from kep.artifacts.engine_run import EngineRun
 from kep.artifacts.evaluation import Evaluation
 from kep.artifacts.verdict import Rule, Verdict
 from kep.components.promote.rules import judge
+from kep.components.promote.told import tell_verdict
+from kep.config.notify import NotifyTask
 from kep.config.promote import PromoteSettings
 from kep.runtime.step import Step, entry
 from kep.storage import champions
@@ -21,8 +24,8 @@ def run(
     config: str,
     champion: str,
     force: bool,
-    server_image: str = "",
-    job: str = "",
+    engine: EngineRun = EngineRun(),
+    notify: str = "",
 ) -> None:
     """Writes `verdict.json` and, on a win, copies the ensemble beside the champion and moves the pointer to it.
 
@@ -33,13 +36,14 @@ def run(
         config: JSON of `PromoteSettings`.
         champion: JSON of `Champion`.
         force: Promote whatever the comparison says; recorded in the verdict.
-        server_image: Image by digest that serves the winner, where the Model Registry is to have it.
-        job: Resource name of the run, by which Vertex AI's Model Registry is found.
+        engine: The run on Vertex AI or Kubeflow, by which the Model Registry is found.
+        notify: JSON of `NotifyTask`: who is told of the decision; nobody when empty.
 
     Raises:
         UserError: The version can't be written, or the Model Registry refuses it.
     """
     settings = PromoteSettings.model_validate_json(config)
+    task = NotifyTask.model_validate_json(notify) if notify else None
     evaluated = Evaluation.load(evaluation)
     given = champions.Champion.of_parameter(champion)
     given.check_lasting()
@@ -71,9 +75,10 @@ def run(
     if promoted and settings.registry:
         from kep.components.promote.register import register
 
-        registered = register(job, champions.version_folder(given.folder, own), server_image, evaluated, reason)
+        place = champions.version_folder(given.folder, own)
+        registered = register(engine.job, place, engine.server_image, evaluated, reason)
         step.progress(f"registered {registered}" if registered else "not registered: this run is not on Vertex AI")
-    Verdict(
+    verdict = Verdict(
         promoted=promoted,
         won=won,
         forced=force and not won,
@@ -85,7 +90,10 @@ def run(
         folder=given.folder,
         unchanged=unchanged and not promoted,
         registered=registered,
-    ).save(step.out)
+    )
+    verdict.save(step.out)
+    if task:
+        tell_verdict(task, verdict, against, engine, Path(evaluation), step.progress)
 
 
 def decide(rules: Sequence[Rule]) -> tuple[bool, str]:

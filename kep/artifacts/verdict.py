@@ -53,6 +53,15 @@ class Verdict(JsonFile):
         """Whether this ensemble is the champion now."""
         return self.promoted or self.unchanged
 
+    @property
+    def sentence(self) -> str:
+        """What was decided, by which rule, and what would have to change."""
+        word = "Promoted" if self.promoted else "Not promoted"
+        if self.forced:
+            word += " by force, although"
+        remedy = next((rule.remedy for rule in self.rules if not rule.held), None) if not self.promoted else None
+        return f"{word}{'' if self.forced else ':'} {self.reason}.{f' To change that: {remedy}.' if remedy else ''}"
+
     @model_validator(mode="before")
     @classmethod
     def _without_margin(cls, content: Any) -> Any:

@@ -20,6 +20,7 @@ from kep.config.evaluate import EvaluateSettings
 from kep.config.export import ExportSettings
 from kep.config.fit import BestEpochSettings, RetrainSettings
 from kep.config.hardware import HardwareSettings
+from kep.config.notify import NotifySettings
 from kep.config.promote import PromoteSettings
 from kep.config.search import SearchSettings
 from kep.config.section import Section
@@ -46,6 +47,7 @@ class RunFile(Section):
     promote: PromoteSettings = PromoteSettings()
     export: ExportSettings = ExportSettings()
     hardware: HardwareSettings = HardwareSettings()
+    notify: NotifySettings = NotifySettings()
 
     @property
     def judged_by(self) -> str:

@@ -21,18 +21,7 @@ def sentence(report: Report, verdict: Verdict | None) -> str:
     ours = evaluation.ensemble.get(metric)
     told = f"{name} {_told(ours)}" if ours else f"no {name}"
     whole = f"On {evaluation.rows:,} test rows the ensemble has {told}: {_against(report, metric)}"
-    return f"{whole}. {decision(verdict)}"
-
-
-def decision(verdict: Verdict | None) -> str:
-    """Return what was decided, by which rule, and what would have to change."""
-    if verdict is None:
-        return "Promotion is not yet decided."
-    word = "Promoted" if verdict.promoted else "Not promoted"
-    if verdict.forced:
-        word += " by force, although"
-    remedy = next((rule.remedy for rule in verdict.rules if not rule.held), None) if not verdict.promoted else None
-    return f"{word}{'' if verdict.forced else ':'} {verdict.reason}.{f' To change that: {remedy}.' if remedy else ''}"
+    return f"{whole}. {'Promotion is not yet decided.' if verdict is None else verdict.sentence}"
 
 
 def better(difference: Difference, metric: str) -> str:

@@ -10,6 +10,7 @@ import yaml
 from tests.helpers.files import edited
 from tests.helpers.paths import DATA
 from tests.servers import gcs as storage
+from tests.servers.receiver import Receiver
 from tests.servers.tunnel import Tunnel
 
 
@@ -18,6 +19,18 @@ def gcs(monkeypatch) -> Iterator[storage.Server]:
     """A server with the bucket "data", which Google's clients in this process and its children use."""
     with storage.Server("data") as server:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        yield server
+
+
+@pytest.fixture
+def receiver(monkeypatch) -> Iterator[Receiver]:
+    """A webhook and Pub/Sub that tell what they were told; who waits to tell again does not wait."""
+    from kep.runtime import notify
+
+    monkeypatch.setattr(notify, "PAUSE", 0)
+    with Receiver() as server:
+        monkeypatch.setenv("KEP_TEST_WEBHOOK", server.url)
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", server.host)
         yield server
 
 

@@ -20,12 +20,14 @@ from google.api_core.retry import Retry
 from kfp import Client
 from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
+from kep.config.notify import NotifyTask
 from kep.core.errors import UserError
 from kep.core.versions import revision
 from kep.engines.base import OURS, Options, Run, Task
 from kep.engines.template import Template, with_cache
 from kep.google.once import Made, first_line, once
 from kep.pipelines.machines import on_kubernetes
+from kep.pipelines.parameters import kfp_safe
 from kep.storage.champions import Champion
 
 TOKEN, COOKIES = "KEP_KUBEFLOW_TOKEN", "KEP_KUBEFLOW_COOKIES"
@@ -154,7 +156,7 @@ class Kubeflow:
                 display_name=name,
                 description=f"revision {found}" if (found := revision()) else None,
                 pipeline_spec=specification(spec, template.platform),
-                runtime_config=runtime(template, given),
+                runtime_config=self.runtime(template, given),
                 service_account=options.service_account or None,
             )
             made = once(
@@ -266,6 +268,19 @@ class Kubeflow:
         """Arguments of a list."""
         return TIMEOUT | ({"namespace": self._namespace} if self._namespace else {})
 
+    def runtime(self, template: Template, given: dict[str, str]) -> kfp_server_api.V2beta1RuntimeConfig:
+        """The inputs of a run that differ from the template's own."""
+        if config := template.defaults.get("notify_config"):
+            # No task knows where the pages of this server are.
+            task = NotifyTask.model_validate_json(config).model_copy(update={"pages": self._pages})
+            given = given | {"notify_config": kfp_safe(task.to_json())}
+        return kfp_server_api.V2beta1RuntimeConfig(parameters=given | on_kubernetes(template.spec))
+
+    @property
+    def _pages(self) -> str:
+        """Address of a run's page without its id."""
+        return f"{os.environ.get('KF_PIPELINES_UI_ENDPOINT', self._host)}/#/runs/details/"
+
     def _run(self, run: kfp_server_api.V2beta1Run) -> Run:
         if not run.run_id:
             raise ValueError("no answer of Kubeflow Pipelines")
@@ -279,7 +294,7 @@ class Kubeflow:
             created=run.created_at,
             # An end that is not there yet comes as the beginning of 1970.
             ended=run.finished_at if run.finished_at and run.finished_at.year > 1970 else None,
-            url=f"{os.environ.get('KF_PIPELINES_UI_ENDPOINT', self._host)}/#/runs/details/{run.run_id}",
+            url=f"{self._pages}{run.run_id}",
             tasks=tuple(_task(task, broken) for task in tasks),
             message=(run.error.message if run.error else "") or "",
             revision=(run.description or "").removeprefix("revision "),
@@ -289,11 +304,6 @@ class Kubeflow:
 def specification(spec: dict[str, Any], platform: dict[str, Any]) -> dict[str, Any]:
     """A compiled pipeline in the one message that takes both of its documents."""
     return {"pipeline_spec": spec, "platform_spec": platform} if platform else spec
-
-
-def runtime(template: Template, given: dict[str, str]) -> kfp_server_api.V2beta1RuntimeConfig:
-    """The inputs of a run that differ from the template's own."""
-    return kfp_server_api.V2beta1RuntimeConfig(parameters=given | on_kubernetes(template.spec))
 
 
 def condition(operation: str, name: str) -> str:

@@ -5,8 +5,10 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from rich.console import Console
 from kep.artifacts.event import Event
 from kep.artifacts.run import RunRecord
 from kep.artifacts.verdict import Verdict
+from kep.config.notify import NotifyTask
 from kep.config.run_file import RunFile
 from kep.core.errors import UserError, nearest
 from kep.core.files import link
@@ -33,13 +36,23 @@ from kep.engines.local.index import refresh_index
 from kep.engines.local.job import Job, Outcome
 from kep.engines.local.results import finish, results_table
 from kep.engines.preflight import devices, survey
-from kep.engines.progress import View
+from kep.engines.progress import View, say
 from kep.engines.rehearsal import MOST_SURVEYED
 from kep.models.needs import check_packages
 from kep.models.registry import travelling
 from kep.pipelines.images import LOCAL
-from kep.pipelines.parameters import arguments, check_path, codes, located, versions, whole_code, with_champion
+from kep.pipelines.parameters import (
+    arguments,
+    check_path,
+    codes,
+    located,
+    notify_config,
+    versions,
+    whole_code,
+    with_champion,
+)
 from kep.pipelines.steps import STEPS
+from kep.runtime.notify import check_here, message, tell
 from kep.storage import champions
 
 
@@ -77,6 +90,9 @@ def run(
 
     address = mirror.checked_address(runs, settings.name)
     settings = resolved(settings, base, runs)
+    check_here(settings.notify)
+    if runner == "docker" and settings.notify.channels:
+        raise UserError("notify: containers without a network reach nobody; remove it, or run without --runner docker")
     families = travelling(settings.search.families, base)
     if runner == "subprocess" and not isinstance(families, str):
         check_packages(families)
@@ -103,16 +119,20 @@ def run(
             else:
                 given |= _as_interrupted(place, given)
             folder = new_folder(place.root)
+            first = _first(given["notify_config"])
+            asked = notify_config(settings, base=str(base.absolute()), run=str(folder.absolute()), first=first)
+            given |= {"notify_config": asked}
             record(settings, base, given, images).save(folder)
             containers = _containers(folder, place, settings, base, given) if images else None
             compile_training(folder / "pipeline.yaml", given, LOCAL if images else None)
             started = time.time()
-            status = execute(folder, place, given, console, containers=containers)
-            if not status:
-                verdict = _finish(folder, place, console, time.time() - started)
-                status = 0 if verdict.serves else NOT_PROMOTED
-                if there := mirror.push(folder, runs):
-                    console.print(f"uploaded to {there}", soft_wrap=True)
+            with telling(given, folder, console) as failed:
+                status = execute(folder, place, given, console, containers=containers, failed=failed.append)
+                if not status:
+                    verdict = _finish(folder, place, console, time.time() - started)
+                    status = 0 if verdict.serves else NOT_PROMOTED
+                    if there := mirror.push(folder, runs):
+                        console.print(f"uploaded to {there}", soft_wrap=True)
             return status
     finally:
         # The lock is free: this run is under way no more.
@@ -129,10 +149,39 @@ def _as_interrupted(place: local.RunsFolder, given: Mapping[str, Any]) -> dict[s
     if not folders or place.latest.resolve() == folders[-1].resolve():
         return {}
     before = Job.load(folders[-1]).arguments
-    if {**before, "champion": None} != {**given, "champion": None}:
+    # Who is told may be another by now.
+    same = dict.fromkeys(("champion", "notify_config"))
+    if before | same != {**given} | same:
         return {}
     events = (folders[-1] / local.EVENTS_FILE).read_text(encoding="utf-8")
-    return {"champion": before["champion"]} if '"step": "promote"' in events else {}
+    return {name: before.get(name, "") for name in same} if '"step": "promote"' in events else {}
+
+
+def _first(config: str) -> str:
+    """Return the folder of the first run that this one goes on with, by the argument of the last; empty for none."""
+    task = NotifyTask.model_validate_json(config) if config else None
+    return (task.first or task.run) if task else ""
+
+
+@contextmanager
+def telling(given: Mapping[str, Any], folder: Path, console: Console) -> Iterator[list[str]]:
+    """Tell people of a run that fails in the block; the list takes the reasons.
+
+    What ends a run that was decided already, such as a full disk under its report, is a failure, too.
+    """
+    failed: list[str] = []
+    try:
+        yield failed
+    except Exception as error:
+        failed.append(str(error))
+        raise
+    finally:
+        if failed and given["notify_config"]:
+            task, champion = NotifyTask.model_validate_json(given["notify_config"]), given["champion"]
+            told = message(
+                task, "failed", f"failed: {failed[0]}", task.run, task.run, {"log": str(folder.absolute() / "log.txt")}
+            )
+            tell(task, told, champions.Champion.of_parameter(champion).folder, partial(say, console))
 
 
 def execute(
@@ -142,6 +191,7 @@ def execute(
     console: Console,
     steps: Iterable[str] = STEPS,
     containers: Containers | None = None,
+    failed: Callable[[str], object] | None = None,
 ) -> int:
     """Runs `pipeline.yaml` of a run's folder, shows its progress, and says so if it fails or is interrupted.
 
@@ -152,6 +202,7 @@ def execute(
         console: Where to write.
         steps: Steps of the pipeline, in order of the flow.
         containers: Containers of the steps; None for processes.
+        failed: Takes the reason of a failure.
 
     Returns:
         Exit status, as `run`.
@@ -181,7 +232,14 @@ def execute(
     if status == 130:
         console.print(f"stopped; the same command goes on where this run stopped (log: {folder / 'log.txt'})")
         return status
-    return _explain(view.failure, cause, folder, console) if status or view.failure else 0
+    if not status and not view.failure:
+        return 0
+    reason = _reason(view.failure, cause)
+    log = folder / "log.txt"
+    console.print(f"error: {reason}" + (f" (log: {log})" if view.failure else f"; see {log}"), soft_wrap=True)
+    if failed:
+        failed(reason)
+    return 2 if view.failure and view.failure.user else 1
 
 
 def _containers(
@@ -274,14 +332,10 @@ def like(folder: Path, console: Console) -> tuple[RunFile, Path]:
     return settings, base
 
 
-def _explain(failure: Event | None, cause: str | None, folder: Path, console: Console) -> int:
-    log = folder / "log.txt"
+def _reason(failure: Event | None, cause: str | None) -> str:
     if failure is None:
-        cause = cause or "a step ended without an error message"
-        console.print(f"error: {cause}; see {log}", soft_wrap=True)
-        return 1
-    console.print(f"error: {failure.name} failed: {failure.message} (log: {log})", soft_wrap=True)
-    return 2 if failure.user else 1
+        return cause or "a step ended without an error message"
+    return f"{failure.name} failed: {failure.message}"
 
 
 def _finish(folder: Path, place: local.RunsFolder, console: Console, seconds: float) -> Verdict:

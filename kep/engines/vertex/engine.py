@@ -9,6 +9,7 @@ from kep.engines.template import Template
 from kep.engines.vertex.jobs import job_of, run_of
 from kep.google.labels import NAME
 from kep.google.once import once
+from kep.google.pages import run_page
 from kep.google.retries import STORAGE
 from kep.google.vertex import CHANGE, CREATE, FOLLOW, LOOK, Vertex, unsure
 
@@ -103,5 +104,4 @@ class VertexEngine(Vertex):
                 return
 
     def _url(self, name: str) -> str:
-        place = f"https://console.cloud.google.com/vertex-ai/locations/{self.region}/pipelines/runs/{name}"
-        return f"{place}?project={self.project}"
+        return run_page(self.project, self.region, name)

@@ -7,6 +7,7 @@ import sys
 import pytest
 import yaml
 
+from kep.artifacts.engine_run import EngineRun
 from kep.artifacts.evaluation import Comparison, Difference, Interval
 from kep.artifacts.verdict import Verdict
 from kep.components.promote.promote import run
@@ -53,8 +54,9 @@ def promote(submitted, vertex, churn_versions, tmp_path):
             won = Difference(value=-0.2, low=-0.3, high=-0.1, rows=9)
             against = compared and Comparison(champion=compared, unseen=9, difference=won)
             evaluation(against, rows=120, scores={"ensemble": SCORES}).save(tmp_path / "evaluation")
-        given = {"config": '{"registry": true}', "champion": champion, "force": False, "job": submitted}
-        given |= {"server_image": inputs["server_image"]["defaultValue"]} | changes
+        given = {"config": '{"registry": true}', "champion": champion, "force": False}
+        image = inputs["server_image"]["defaultValue"]
+        given |= {"engine": EngineRun(job=submitted, server_image=image)} | changes
         folders = {"ensemble": str(churn_versions[name]), "evaluation": str(tmp_path / "evaluation")}
         run(out=str(tmp_path / "verdict"), **folders, **given)
         return Verdict.load(tmp_path / "verdict")
@@ -171,7 +173,7 @@ def test_what_is_not_promoted_is_not_registered(promote, vertex):
     vertex.journal.clear()
     assert promote("other", config='{"registry": true, "margin": 9}').registered is None
     assert promote("other", config="{}").registered is None
-    assert promote("alike", job="training-1").registered is None
+    assert promote("alike", engine=EngineRun(job="training-1")).registered is None
     assert vertex.journal == []
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 import yaml
 from pyarrow import parquet
+from ruamel.yaml import YAML
 
 from kep.cli.main import main
 from kep.components.ingest.inspect import inspect
@@ -86,7 +87,7 @@ def test_the_comments_of_an_example_are_all_the_settings_with_their_defaults(sou
     name = given["source"].rpartition(":")[2].split(".")[0].replace("_", "-")
     plain = validate({"name": name, "data": given})
     assert validate(yaml.safe_load(text)) == plain
-    everything = yaml.safe_load(uncommented(text))
+    everything = YAML(typ="safe", pure=True).load(uncommented(text))  # 1.2, where `on` is a key
     assert shape(everything, keys(RunFile)) == keys(RunFile)
     assert validate(everything) == plain
 

@@ -493,3 +493,47 @@ def test_the_doctor_looks_at_the_server_and_at_what_would_be_submitted(kubeflow,
     assert "is on no volume of evaluate" in found(out)["template"][1]
     code, out, _ = kep(*doctor, "--host", "http://127.0.0.1:9")
     assert (code, found(out)["Kubeflow Pipelines"][0]) == (1, "FAIL")
+
+
+SLACK = [
+    "--set",
+    "notify={webhook: 'env:SLACK_WEBHOOK'}",
+    "--set",
+    "hardware.promote.machine.secret_variables={slack: {address: SLACK_WEBHOOK}}",
+]
+
+
+def test_a_run_in_an_exit_handler_is_followed_and_looked_at_as_any_other(kubeflow, kep, monkeypatch):
+    """Its own tasks, and the graph that the flow is in, are no steps; the failure that is told is the step's."""
+    monkeypatch.setenv("SLACK_WEBHOOK", "https://hooks.example.com/T000-s3cr3t")
+    kubeflow.frames = [
+        Frame("RUNNING", {"root": "RUNNING", "exit-handler-1": "RUNNING", "exit-handler-1-driver": "SUCCEEDED"}),
+        Frame("RUNNING", {"ingest": "SUCCEEDED", "tune": "RUNNING"}),
+        Frame(
+            "FAILED",
+            {"tune": "FAILED", "exit-handler-1": "FAILED", "notify-failure-driver": "SUCCEEDED", "executor": "FAILED"},
+            {"tune": "out of memory"},
+        ),
+    ]
+    code, out, _ = kep(*SUBMIT, *SLACK)
+    assert code == 1
+    assert [re.sub(r"in [\d.]+ s", "in … s", line) for line in steps(out)] == [
+        "ingest: started",
+        "ingest: done in … s",
+        "tune: started",
+        "tune: failed: out of memory",
+    ]
+    assert kep("status", "churn", *KUBEFLOW)[0] == 1
+    assert re.search(r"churn.*failed", kep("runs", *KUBEFLOW)[1])
+    code, out, _ = kep(*SUBMIT, *SLACK, "--dry-run")
+    assert (code, "notify" in out, "promote" in out) == (0, False, True)
+    assert kep(*CREATE, *SLACK)[0] == 0
+    # Who tells knows where the pages of this server are, and the address of the webhook is a secret of the cluster.
+    for asked in (run(kubeflow), *kubeflow.schedules.values()):
+        config = json.loads(asked["runtime_config"]["parameters"]["notify_config"])
+        assert config["pages"] == f"{kubeflow.url}/#/runs/details/"
+        assert "T000-s3cr3t" not in json.dumps(asked)
+        executors = asked["pipeline_spec"]["platform_spec"]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+        for label in ("exec-promote", "exec-notify-failure"):
+            assert executors[label]["secretAsEnv"][0]["keyToEnv"][0]["envVar"] == "SLACK_WEBHOOK"
+            assert executors[label]["pvcMount"]

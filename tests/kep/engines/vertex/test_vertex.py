@@ -387,3 +387,47 @@ def test_files_per_role_are_looked_at_one_by_one(vertex, kep, tmp_path):
     settings = {"name": "churn", "data": {"files": files, "label": "churned", "split": {"by": "files"}}}
     (tmp_path / "churn.yaml").write_text(yaml.safe_dump(settings))
     assert 'data.files.validation: "b.csv" is on this machine' in one_sentence(kep(*SUBMIT)[2])
+
+
+def test_a_run_in_an_exit_handler_is_followed_and_looked_at_as_any_other(vertex, kep):
+    """Its own tasks, and the graph that the flow is in, are no steps; the failure that is told is the step's."""
+    told = ["--set", "notify={topic: projects/shop-ml/topics/kep}"]
+    vertex.frames = [
+        Frame(
+            "RUNNING", {"training": "RUNNING", "exit-handler-1": "RUNNING", "ingest": "SUCCEEDED", "tune": "RUNNING"}
+        ),
+        Frame(
+            "FAILED",
+            {"tune": "FAILED", "exit-handler-1": "FAILED", "notify-failure": "SUCCEEDED", "weigh": "NOT_TRIGGERED"},
+            {"tune": "out of memory.\nTraceback", "exit-handler-1": "The DAG failed.", "": "The DAG failed."},
+        ),
+    ]
+    code, out, _ = kep(*SUBMIT, *told)
+    assert code == 1
+    assert [re.sub(r"in [\d.]+ s", "in … s", line) for line in steps(out)] == [
+        "ingest: started",
+        "ingest: done in … s",
+        "tune: started",
+        "tune: failed: out of memory",
+    ]
+    assert "error: tune failed: out of memory (logs: https://console" in out.splitlines()[-1]
+    asked = job(vertex)
+    assert set(asked.pipeline_spec["root"]["dag"]["tasks"]) == {"exit-handler-1", "notify-failure"}
+    config = asked.pipeline_spec["root"]["inputDefinitions"]["parameters"]["notify_config"]["defaultValue"]
+    assert json.loads(config)["topic"] == "projects/shop-ml/topics/kep"
+    inside = asked.pipeline_spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert inside["ingest"]["cachingOptions"]["enableCache"]
+    code, out, _ = kep("status", "churn", *PLACE)
+    assert code == 1
+    assert "error: tune failed: out of memory" in out
+    assert "notify" not in out
+    assert re.search(r"churn.*failed", kep("runs", *PLACE)[1])
+    code, out, _ = kep(*SUBMIT, *told, "--dry-run")
+    assert (code, "notify" in out, "promote" in out) == (0, False, True)
+
+
+def test_a_secret_that_no_task_of_vertex_ai_gets_is_refused(vertex, kep):
+    code, _, err = kep(*SUBMIT, "--set", "notify={webhook: 'env:SLACK_WEBHOOK'}")
+    assert code == 2
+    assert "notify.webhook: env:SLACK_WEBHOOK is of no use on Vertex AI" in one_sentence(err)
+    assert not vertex.jobs
