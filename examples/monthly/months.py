@@ -3,12 +3,14 @@
     python examples/monthly/months.py
 
 writes twelve tables, runs the pipeline on each under one name, and prints what was decided, by which rule. The runs lie
-in `runs`, with their index in `runs/index.html`. It takes about two minutes on 2 cores.
+in `runs`, with their index in `runs/index.html`. Each run tells its decision to a command, which appends it to
+`messages.jsonl` beside them. It takes about five minutes on 2 cores.
 """
 
 import argparse
 import csv
 import random
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from kep.engines.local.finished import Finished
 
 ROWS = 600
 """Customers that a month brings."""
+MESSAGES = "messages.jsonl"
+"""File beside the runs with what each of them told."""
 BASE: dict[str, Any] = {
     "name": "monthly",
     "search": {"families": ["boosted_trees"], "max_trials": 2, "max_epochs": 60, "top_n": 1},
@@ -125,7 +129,9 @@ def run_month(number: int, month: Month, runs: Path) -> Finished:
     """Run the pipeline on a month's customers."""
     source = write_month(runs.parent, number, month)
     data = {"source": str(source.absolute()), "label": "churned", "id": "customer"}
-    return kep.run(BASE | {"seed": number, "data": data, "promote": month.promote}, runs=runs)
+    # In place of a webhook or a topic of Pub/Sub.
+    notify = {"command": f"{{ cat; echo; }} >> {shlex.quote(str((runs.parent / MESSAGES).absolute()))}"}
+    return kep.run(BASE | {"seed": number, "data": data, "promote": month.promote, "notify": notify}, runs=runs)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """A year of monthly runs of one name over drifting data: each rule promotes once and refuses once."""
 
 import importlib.util
+import json
 import subprocess
 import sys
 
@@ -37,6 +38,13 @@ def test_each_month_is_decided_by_its_rule(year):
     for line, month in zip(year[1], months(), strict=True):
         _, word, rule, *_ = line.split()
         assert (word == "promoted", rule) == (month.promoted, month.rule), line
+
+
+@pytest.mark.slow
+def test_each_month_tells_its_decision_once(year):
+    told = [json.loads(line) for line in (year[0].parent / "messages.jsonl").read_text().splitlines()]
+    assert [one["kind"] for one in told] == ["promoted" if month.promoted else "not_promoted" for month in months()]
+    assert len({one["id"] for one in told}) == len(months())
 
 
 def test_every_rule_promotes_or_refuses_in_some_month():
