@@ -1,7 +1,9 @@
 """What a run would do, on one screen, before it does it."""
 
 import math
+import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rich.console import Group
 from rich.table import Table
@@ -10,6 +12,7 @@ from kep.artifacts.report import Report
 from kep.components.ingest.inspect import Inspection, inspect
 from kep.components.tune.objective import resolve
 from kep.components.weigh import weigh as ensembling
+from kep.config.notify import NotifySettings
 from kep.config.run_file import RunFile
 from kep.config.search import EarlierSearch
 from kep.core.errors import Mistakes, UserError, nearest
@@ -240,7 +243,21 @@ def _work(settings: RunFile, seen: Inspection, families: list[str], runs: Path) 
         trees = "; boosted_trees: single" if "boosted_trees" in families and not words.startswith("single") else ""
         table.add_row(step, words + trees)
     table.add_row("time", estimate(settings, seen, runs))
+    if told := _told(settings.notify):
+        table.add_row("told", told)
     return table
+
+
+def _told(settings: NotifySettings) -> str:
+    """Return who will be told what, for people; empty for nobody."""
+    shown = settings.channels
+    if settings.variable is not None:
+        shown["webhook"] += "" if settings.variable in os.environ else ", which is not set here"
+    elif settings.webhook:
+        # The rest of an address may be a secret.
+        shown["webhook"] = str(urlsplit(settings.webhook).hostname)
+    ways = "; ".join(f"{name} {value}" for name, value in shown.items())
+    return f"{', '.join(settings.on)}, by {ways}" if ways else ""
 
 
 def _plain() -> Table:
