@@ -30,7 +30,6 @@ def arguments(run: RunFile, base: Path, champions: Path | str) -> dict[str, str 
         UserError: A family does not exist, or `promote.champion` is no folder.
     """
     named = run.promote.champion or ""
-    own = named if Location(named).is_cloud else str(base / named)
     if named and not Location(named).is_cloud and (base / named).exists() and not (base / named).is_dir():
         raise UserError(f'promote.champion: "{named}" is no folder; give one that may hold the champion\'s versions')
     # A user's own source is in `families`; where the file lies does not change the search.
@@ -58,9 +57,17 @@ def arguments(run: RunFile, base: Path, champions: Path | str) -> dict[str, str 
         "tune_hardware": kfp_safe(run.hardware.tune.to_json()),
         "best_epoch_hardware": kfp_safe(run.hardware.best_epoch.to_json()),
         "retrain_hardware": kfp_safe(run.hardware.retrain.to_json()),
-        "champion": kfp_safe(pointers.Champion(folder=own if named else f"{champions}/{run.name}").to_json()),
+        "champion": kfp_safe(pointers.Champion(folder=champions_folder(run, base, champions)).to_json()),
         "notify_config": notify_config(run),
     }
+
+
+def champions_folder(run: RunFile, base: Path, champions: Path | str) -> str:
+    """Return the folder of a run file's champions; arguments as of `arguments`."""
+    named = run.promote.champion
+    if not named:
+        return f"{champions}/{run.name}"
+    return named if Location(named).is_cloud else str(base / named)
 
 
 def notify_config(settings: RunFile, **more: str) -> str:

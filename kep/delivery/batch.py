@@ -19,6 +19,7 @@ from kep.core.files import new_folder
 from kep.core.location import Location
 from kep.data.schema import Manifest
 from kep.delivery.models import named
+from kep.delivery.told import tell_drift
 from kep.engines.local import run as running
 from kep.engines.local import runner
 from kep.engines.local.job import Outcome
@@ -131,6 +132,7 @@ def batch(given: dict[str, str], output: Path, runs: Path, console: Console) -> 
     found = Drift.load(output)
     failed = fail and bool(found.drifted)
     say(console, f"{'error: ' * failed}{found.verdict} ({output / PAGE})")
+    tell_drift(found, champions.serving(Path(given["model"])), runs, output / PAGE, console)
     return int(failed)
 
 

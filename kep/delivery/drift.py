@@ -16,6 +16,7 @@ from kep.core.location import Location
 from kep.data.records import as_array, encode_table
 from kep.delivery.models import opened
 from kep.delivery.predict import batches
+from kep.delivery.told import tell_drift
 from kep.engines.local.artifacts import Artifacts, run_of
 from kep.models.ensemble import Ensemble
 from kep.stats.observed import Observed, PredictedBins, predicted_bins, travelling
@@ -51,15 +52,17 @@ def drift(
     check_threshold(threshold)
     with opened(against, runs) as (place, settings):
         comparison = _compare(data, against, place, settings, runs, threshold, console)
-    console.print(table_of(comparison.lines()))
-    console.print(comparison.sentence(), soft_wrap=True)
-    if record is not None:
         named = against if Location(against).is_cloud else str(place)
-        comparison.record().model_copy(update={"model": named}).write(record)
-    if page is not None:
-        write_file(page, lambda path: path.write_text(comparison.page(), encoding="utf-8"))
-    for path in filter(None, (page, record)):
-        console.print(f"wrote {path}", soft_wrap=True)
+        found = comparison.record().model_copy(update={"model": named})
+        console.print(table_of(comparison.lines()))
+        console.print(comparison.sentence(), soft_wrap=True)
+        if record is not None:
+            found.write(record)
+        if page is not None:
+            write_file(page, lambda path: path.write_text(comparison.page(), encoding="utf-8"))
+        for path in filter(None, (page, record)):
+            console.print(f"wrote {path}", soft_wrap=True)
+        tell_drift(found, place, runs, page, console)
     return bool(comparison.drifted)
 
 

@@ -1,8 +1,10 @@
 """What a run would do, on one screen, before it does it."""
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rich.console import Group
 from rich.table import Table
@@ -12,6 +14,7 @@ from kep.components.ingest.inspect import Inspection, inspect
 from kep.components.tune.objective import resolve
 from kep.components.weigh import weigh as ensembling
 from kep.config.fit import CURVE_SHARES
+from kep.config.notify import NotifySettings
 from kep.config.promote import PromoteSettings
 from kep.config.run_file import RunFile
 from kep.config.search import EarlierSearch
@@ -264,7 +267,21 @@ def _work(settings: RunFile, seen: Inspection, families: list[str], runs: Path) 
         trees = "; boosted_trees: single" if "boosted_trees" in families and not words.startswith("single") else ""
         table.add_row(step, words + trees)
     table.add_row("time", estimate(settings, seen, runs))
+    if told := _told(settings.notify):
+        table.add_row("told", told)
     return table
+
+
+def _told(settings: NotifySettings) -> str:
+    """Return who will be told what, for people; empty for nobody."""
+    shown = settings.channels
+    if settings.variable is not None:
+        shown["webhook"] += "" if settings.variable in os.environ else ", which is not set here"
+    elif settings.webhook:
+        # The rest of an address may be a secret.
+        shown["webhook"] = str(urlsplit(settings.webhook).hostname)
+    ways = "; ".join(f"{name} {value}" for name, value in shown.items())
+    return f"{', '.join(settings.on)}, by {ways}" if ways else ""
 
 
 def _plain() -> Table:

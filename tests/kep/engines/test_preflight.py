@@ -286,3 +286,25 @@ def test_mistakes_of_several_sections_are_told_of_together(tmp_path, monkeypatch
     starts = ("search.objective.name", "ensemble.metric", "search.families", "evaluate.slices", "evaluate.slices")
     assert [line.removeprefix("error: ").partition(": ")[0] for line in said] == [*starts, "search.families"]
     assert "no model" in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("notify", "told"),
+    [
+        ({"topic": "projects/p/topics/kep", "on": ["failed"]}, "told failed, by topic projects/p/topics/kep"),
+        (
+            {"webhook": "env:KEP_NOT_THERE", "command": "cat", "on": ["failed", "drift"]},
+            "told failed, drift, by command cat; webhook env:KEP_NOT_THERE, which is not set here",
+        ),
+        (
+            {"webhook": "https://hooks.example.com/T000-s3cr3t"},
+            "told failed, not_promoted, promoted, drift, by webhook hooks.example.com",
+        ),
+    ],
+)
+def test_the_screen_says_who_will_be_told_what(tmp_path, notify, told):
+    assert line(screen(tmp_path, notify=notify), "told") == told
+
+
+def test_the_screen_says_nothing_where_nobody_is_told(tmp_path):
+    assert "told" not in screen(tmp_path)
