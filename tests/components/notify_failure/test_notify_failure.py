@@ -49,7 +49,7 @@ def test_a_failed_run_is_told_once_with_its_reason_and_page(receiver, tmp_path):
         handle(tmp_path, VERTEX, "FAILED", {"code": 9, "message": WHY})
     (told,) = receiver.bodies
     assert (told["kind"], told["run"]) == ("failed", "kep-demo-1")
-    assert told["text"] == f"demo: failed: {WHY.splitlines()[0]}"
+    assert told["text"] == f"demo: failed: {WHY.splitlines()[0]}\npage: {told['links']['page']}"
     assert told["links"]["page"].endswith("/locations/europe-west4/pipelines/runs/kep-demo-1?project=1")
 
 
@@ -57,7 +57,7 @@ def test_a_failed_run_is_told_once_with_its_reason_and_page(receiver, tmp_path):
 def test_kubeflow_tells_no_reason_and_perhaps_that_it_is_running(receiver, tmp_path, state):
     handle(tmp_path, KUBEFLOW, state, pages=PAGES)
     (told,) = receiver.bodies
-    assert told["text"] == "demo: failed: the page of the run says why"
+    assert told["text"] == f"demo: failed: the page of the run says why\npage: {PAGES}0a1b"
     assert told["links"] == {"page": f"{PAGES}0a1b"}
 
 
