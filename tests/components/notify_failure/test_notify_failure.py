@@ -1,6 +1,9 @@
 """An exit handler tells of a failed run, and of no other, whatever its engine makes of its state."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +107,36 @@ def test_marks_out_of_reach_keep_nobody_from_being_told(receiver, tmp_path, caps
     Executor(given, notify_failure).execute()
     assert len(receiver.bodies) == 1
     assert "WARNING: notify: whether the last task has ended well is not known" in capsys.readouterr().out
+
+
+PIPELINE = """
+import sys
+from kfp import dsl, local
+from kep.components.notify_failure.component import notify_failure
+from kep.runtime.component import step
+
+@step
+def fails() -> None:
+    raise ValueError("no such layer")
+
+@dsl.pipeline
+def flow(notify: str, champion: str):
+    with dsl.ExitHandler(notify_failure(notify=notify, champion=champion)):
+        fails()
+
+local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[1], raise_on_error=False)
+flow(notify=sys.argv[2], champion=sys.argv[3])
+"""
+
+
+def test_kfp_hands_the_component_its_status(receiver, tmp_path):
+    """Compiled and run by kfp.local, whose exit handlers get a status as those of Vertex AI do."""
+    task = NotifyTask(name="demo", webhook="env:KEP_TEST_WEBHOOK").to_json()
+    champion = Champion(folder=str(tmp_path)).to_json()
+    program = tmp_path / "flow.py"
+    program.write_text(PIPELINE)
+    command = [sys.executable, program, tmp_path / "root", task, champion]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(command, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False)
+    (told,) = receiver.bodies or [done.stdout + done.stderr]
+    assert told["text"] == "demo: failed: Task exit-handler-1 failed."
