@@ -71,13 +71,13 @@ def champions_folder(run: RunFile, base: Path, champions: Path | str) -> str:
 
 
 def notify_config(settings: RunFile, **more: str) -> str:
-    """Return the JSON of what a task needs to tell; empty where nobody is told.
+    """Return the JSON of what a task needs to tell; empty where nobody is told of runs.
 
     Args:
         settings: The run file.
         **more: Further fields of `NotifyTask`.
     """
-    if not settings.notify.channels:
+    if not settings.notify.of_runs:
         return ""
     fields: dict[str, Any] = settings.notify.model_dump() | more
     return kfp_safe(NotifyTask(name=settings.name, **fields).to_json())

@@ -46,6 +46,11 @@ class NotifySettings(Section):
         """Return whether somebody is told of this."""
         return bool(self.channels) and kind in self.on
 
+    @property
+    def of_runs(self) -> bool:
+        """Whether somebody is told of runs: drift is no run's business."""
+        return any(self.asks_for(kind) for kind in ("failed", "not_promoted", "promoted"))
+
     @field_validator("command")
     @classmethod
     def _is_command(cls, command: str | None) -> str | None:

@@ -183,7 +183,9 @@ def _webhook(task: NotifyTask, told: Notification) -> None:
 
     address = _address(task)
     host = urlsplit(address).hostname
-    body = {"text": told.text} if host == _STRICT else told.model_dump(mode="json")
+    # People see the text alone.
+    shown = {"text": "\n".join([told.text, *(f"{name}: {place}" for name, place in told.links.items())])}
+    body = shown if host == _STRICT else told.model_dump(mode="json") | shown
     try:
         # An address that leads elsewhere is not followed: a redirected POST becomes a GET, and tells nobody.
         status = requests.post(address, json=body, timeout=TIMEOUT, allow_redirects=False).status_code

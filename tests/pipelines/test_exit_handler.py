@@ -10,7 +10,7 @@ from kep.core.errors import UserError
 from kep.engines.template import with_cache
 from kep.google.custom_jobs import job_of
 from kep.pipelines.compile import compile_training
-from kep.pipelines.images import unpinned
+from kep.pipelines.images import unpinned, with_server
 from kep.pipelines.lint import lint
 from kep.pipelines.machines import on_kubernetes
 from kep.pipelines.parameters import arguments
@@ -116,6 +116,26 @@ def test_who_tells_of_a_failure_has_the_volume_and_the_secrets_of_promote(tmp_pa
     for key in ("pvcMount", "secretAsEnv"):
         assert executors["exec-notify-failure"][key] == executors["exec-promote"][key]
     assert "SLACK_WEBHOOK" in yaml.safe_dump(spec["root"])
+
+
+@pytest.mark.parametrize("target", ["vertex", "kubeflow"])
+def test_a_secret_that_only_kep_drift_needs_changes_nothing_in_the_cloud(tmp_path, target):
+    drift = {"webhook": "env:SLACK_WEBHOOK", "on": ["drift"]}
+    assert compiled(tmp_path, drift, {}, IMAGES, target) == compiled(tmp_path, {}, {}, IMAGES, target)
+
+
+@pytest.mark.parametrize("on", [["failed"], ["promoted"], ["drift"]])
+def test_the_model_registry_finds_the_run_in_it_and_without(tmp_path, on):
+    content = {"name": "x", "data": {"source": "sklearn:iris"}, "promote": {"registry": True}}
+    settings = validate(content | {"notify": TOPIC | {"on": on}})
+    images = IMAGES | {"serve": f"registry.example/team/serve@sha256:{'f' * 64}"}
+    given = with_server(arguments(settings, tmp_path, Path("c")), images, "vertex")
+    spec = compile_training(tmp_path / "p.yaml", given, images, {}, "vertex")
+    flow = spec["components"][HANDLER] if on == ["failed"] else spec["root"]
+    promote = flow["dag"]["tasks"]["promote"]["inputs"]["parameters"]
+    assert promote["job"] == {"runtimeValue": {"constant": "{{$.pipeline_job_resource_name}}"}}
+    assert promote["server_image"] != {"runtimeValue": {"constant": ""}}
+    assert ("job_id" in promote) == (on != ["drift"])
 
 
 @pytest.mark.parametrize(

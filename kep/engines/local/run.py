@@ -90,8 +90,9 @@ def run(
 
     address = mirror.checked_address(runs, settings.name)
     settings = resolved(settings, base, runs)
-    check_here(settings.notify)
-    if runner == "docker" and settings.notify.channels:
+    if settings.notify.of_runs:
+        check_here(settings.notify)
+    if runner == "docker" and settings.notify.of_runs:
         raise UserError("notify: containers without a network reach nobody; remove it, or run without --runner docker")
     families = travelling(settings.search.families, base)
     if runner == "subprocess" and not isinstance(families, str):

@@ -1,6 +1,9 @@
 """An exit handler tells of a failed run, and of no other, whatever its engine makes of its state."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +52,7 @@ def test_a_failed_run_is_told_once_with_its_reason_and_page(receiver, tmp_path):
         handle(tmp_path, VERTEX, "FAILED", {"code": 9, "message": WHY})
     (told,) = receiver.bodies
     assert (told["kind"], told["run"]) == ("failed", "kep-demo-1")
-    assert told["text"] == f"demo: failed: {WHY.splitlines()[0]}"
+    assert told["text"] == f"demo: failed: {WHY.splitlines()[0]}\npage: {told['links']['page']}"
     assert told["links"]["page"].endswith("/locations/europe-west4/pipelines/runs/kep-demo-1?project=1")
 
 
@@ -57,7 +60,7 @@ def test_a_failed_run_is_told_once_with_its_reason_and_page(receiver, tmp_path):
 def test_kubeflow_tells_no_reason_and_perhaps_that_it_is_running(receiver, tmp_path, state):
     handle(tmp_path, KUBEFLOW, state, pages=PAGES)
     (told,) = receiver.bodies
-    assert told["text"] == "demo: failed: the page of the run says why"
+    assert told["text"] == f"demo: failed: the page of the run says why\npage: {PAGES}0a1b"
     assert told["links"] == {"page": f"{PAGES}0a1b"}
 
 
@@ -104,3 +107,36 @@ def test_marks_out_of_reach_keep_nobody_from_being_told(receiver, tmp_path, caps
     Executor(given, notify_failure).execute()
     assert len(receiver.bodies) == 1
     assert "WARNING: notify: whether the last task has ended well is not known" in capsys.readouterr().out
+
+
+PIPELINE = """
+import sys
+from kfp import dsl, local
+from kep.components.notify_failure.component import notify_failure
+from kep.runtime.component import step
+
+@step
+def fails() -> None:
+    raise ValueError("no such layer")
+
+@dsl.pipeline
+def flow(notify: str, champion: str):
+    with dsl.ExitHandler(notify_failure(notify=notify, champion=champion)):
+        fails()
+
+local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[1], raise_on_error=False)
+flow(notify=sys.argv[2], champion=sys.argv[3])
+"""
+
+
+def test_kfp_hands_the_component_its_status(receiver, tmp_path):
+    """Compiled and run by kfp.local, whose exit handlers get a status as those of Vertex AI do."""
+    task = NotifyTask(name="demo", webhook="env:KEP_TEST_WEBHOOK").to_json()
+    champion = Champion(folder=str(tmp_path)).to_json()
+    program = tmp_path / "flow.py"
+    program.write_text(PIPELINE)
+    command = [sys.executable, program, tmp_path / "root", task, champion]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(command, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False)
+    (told,) = receiver.bodies or [done.stdout + done.stderr]
+    assert told["text"] == "demo: failed: Task exit-handler-1 failed."

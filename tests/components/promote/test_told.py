@@ -61,7 +61,7 @@ def test_a_promotion_is_told_with_its_reason(place, receiver):
     assert told == {
         "kind": "promoted",
         "name": "demo",
-        "text": "demo: Promoted: it is the first champion.",
+        "text": "demo: Promoted: it is the first champion.\nreport: /r/1/report.html",
         "run": "/r/1",
         "links": {"report": "/r/1/report.html"},
     }

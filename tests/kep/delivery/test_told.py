@@ -69,7 +69,9 @@ def test_drift_is_told_once_for_the_same_data(asking, receiver, tmp_path):
     assert "told drift by webhook" in printed
     (told,) = receiver.bodies
     assert (told["kind"], told["name"]) == ("drift", "churn")
-    assert re.fullmatch(r"churn: drift beyond 0.2 in \d of 8 comparisons \(months.*new.csv", told["text"])
+    assert re.fullmatch(
+        r"churn: drift beyond 0.2 in \d of 8 comparisons \(months.*new.csv\npage: .*drift.html", told["text"]
+    )
     assert Path(told["run"]).parent == root / "churn"
     assert Path(told["links"]["page"]).is_file()
     assert (tmp_path / "told.jsonl").read_text().count(told["id"]) == 1  # in the run file's folder

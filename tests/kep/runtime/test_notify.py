@@ -32,7 +32,8 @@ def test_each_way_gets_the_message(receiver, tmp_path):
     as_json = json.loads(told.to_json())
     assert json.loads((tmp_path / "told.json").read_text()) == as_json
     posted, _ = receiver.bodies
-    assert posted == as_json
+    # A chat shows the text alone, so that it holds the links.
+    assert posted == as_json | {"text": "demo: it failed\nlog: runs/demo/1/log.txt"}
     (published,) = receiver.published
     attributes = {"id": told.id, "kind": "failed", "name": "demo"}
     assert published == {"data": as_json, "attributes": attributes}
@@ -158,7 +159,7 @@ def test_google_chat_gets_the_text_alone(tunnel, receiver, tmp_path, monkeypatch
     with server_running(server):
         said = tell(tmp_path, webhook="https://chat.googleapis.com/v1/spaces/X/messages?key=s3cr3t")[1]
     assert said == "told failed by webhook"
-    assert asked == [{"text": "demo: it failed"}]
+    assert asked == [{"text": "demo: it failed\nlog: runs/demo/1/log.txt"}]
 
 
 def _keeping(bodies: list):
