@@ -426,15 +426,16 @@ def _against(champion: str | None, tested: _Tested, resamples: int, seed: int) -
             predicted = theirs.predict(ensembles.raw_features(manifest, rows)) - label.offset
         except UserError as error:
             return problem(f"the champion can't predict these rows: {error}")
-        threshold = own.threshold
         if own.classes != label.classes:  # `data.positive` has changed
             predicted = predicted[:, [(own.classes or []).index(name) for name in label.classes or []]]
-            threshold = None if threshold is None else 1 - threshold
     truth = tested.truth.take(unseen)
     # Each decides at its own operating point.
     ours, champions = (
         Bootstrap.of(own_truth, one, resamples, derive(seed, "champion"))
-        for own_truth, one in ((truth, tested.pooled[unseen]), (replace(truth, threshold=threshold), predicted))
+        for own_truth, one in (
+            (truth, tested.pooled[unseen]),
+            (replace(truth, threshold=own.threshold_of(label)), predicted),
+        )
     )
     return Comparison(
         champion=champion,

@@ -120,7 +120,7 @@ def check_columns(source: Source, manifest: Manifest, settings: PredictSettings)
 
 
 def prediction_columns(label: Label) -> list[str]:
-    """Names of the columns that say what is predicted: the most probable class, or the number; then probabilities."""
+    """Names of the columns that say what is predicted: the class, or the number; then probabilities."""
     return ["prediction", *(f"probability_{name}" for name in label.classes or [])]
 
 

@@ -29,7 +29,7 @@ def choose_point(held: HeldOut, settings: OperatingPointSettings) -> OperatingPo
 
     def figures(at: float | None) -> DecisionFigures:
         told = decision_figures(labels, decided(probabilities, at), counts, costs)
-        return DecisionFigures(precision=told["precision"], recall=told["recall"], cost=told.get("cost"))
+        return DecisionFigures(**told)
 
     return OperatingPoint(
         threshold=threshold,

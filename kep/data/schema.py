@@ -142,6 +142,10 @@ class Label(_Model):
         """Return the index of the predicted class, int [n], of probabilities [n, classes]."""
         return decided(predictions, self.threshold)
 
+    def threshold_of(self, other: "Label") -> float | None:
+        """Return the threshold for the positive class of a label with the same two classes, in any order."""
+        return self.threshold if self.threshold is None or self.classes == other.classes else 1 - self.threshold
+
     @property
     def sorted_classes(self) -> list[bool | int | str] | None:
         """The classes in an order that does not depend on which is the positive one."""

@@ -59,7 +59,7 @@ class Model:
                 of single values is one row.
 
         Returns:
-            `prediction` (the most probable class, or the number) and for classes `probability_CLASS` of each, a row for
+            `prediction` (the predicted class, or the number) and for classes `probability_CLASS` of each, a row for
             each row in the same order: a data frame of pandas, with the same index, for one of pandas; otherwise a
             table of Arrow.
 

@@ -62,7 +62,7 @@ def predict(
 ) -> None:
     """Predicts every row of `data` and writes one row for each, in the same order.
 
-    The file has the key columns, `prediction` (the most probable class, or the number) and for classes
+    The file has the key columns, `prediction` (the predicted class, or the number) and for classes
     `probability_CLASS` of each.
 
     Args:

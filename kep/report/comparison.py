@@ -1,7 +1,7 @@
 """Two runs side by side: what differs between them, and whether the newer ensemble is better."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -180,7 +180,9 @@ def _differences(old: Side, new: Side) -> _Differences:
         if changed and old.label.classes == new.label.classes:
             told = f"{told} {plural(changed, 'of these has', 'of these have')} another label now, which counts."
         seed = derive(new.report.asked.seed, "compare")
-        pair = [Bootstrap.of(truth, one, resamples, seed) for one in (mine[places_new], yours)]
+        # Each decides at its own operating point.
+        theirs = replace(truth, threshold=old.label.threshold_of(new.label))
+        pair = [Bootstrap.of(own, one, resamples, seed) for own, one in ((truth, mine[places_new]), (theirs, yours))]
         return _Differences(told, paired=True, found=Difference.between(*pair))
     other = _truth(old)
     free = [
@@ -274,7 +276,7 @@ def _metrics(old: Side, new: Side, found: _Differences) -> list[MetricLine]:
         lines.append(
             MetricLine(
                 metric=name,
-                name=metric_name(name, new.label),
+                name=_name(name, old, new),
                 lower=name == "loss" or METRICS[name].direction == "min",
                 old=_value(yours[name], digits),
                 new=_value(mine[name], digits),
@@ -284,6 +286,14 @@ def _metrics(old: Side, new: Side, found: _Differences) -> list[MetricLine]:
             )
         )
     return lines
+
+
+def _name(metric: str, old: Side, new: Side) -> str:
+    """Return the name of a metric, which may be at another operating point in each run."""
+    if old.label.threshold_of(new.label) == new.label.threshold or metric == "loss" or not METRICS[metric].decides:
+        return metric_name(metric, new.label)
+    undecided = new.label.model_copy(update={"threshold": None})
+    return f"{metric_name(metric, undecided)} at each run's operating point"
 
 
 def _value(score: Interval, digits: int) -> str:

@@ -138,7 +138,9 @@ def reliability(bins: Sequence[CalibrationBin], uncalibrated: Sequence[Calibrati
             if own:
                 x, y = [one.confidence for one in own], [one.accuracy for one in own]
                 axes.plot(x, y, style, color=colour, lw=1.2, ms=5, label=name)
-        axes.set(xlabel="mean confidence of the predicted class", ylabel="accuracy", xlim=(low, 1.01), ylim=(low, 1.02))
+        axes.set(
+            xlabel="mean confidence of the most probable class", ylabel="accuracy", xlim=(low, 1.01), ylim=(low, 1.02)
+        )
         legend(axes)
 
     told = f"Accuracy against confidence in {len(bins)} bins of test rows"

@@ -13,11 +13,12 @@ Rule = Literal["threshold", "cost", "precision", "recall"]
 
 
 class DecisionFigures(JsonModel):
-    """Precision, recall and cost of decisions."""
+    """Precision, recall, false positive rate and cost of decisions."""
 
     precision: Figure
     """None where nothing is predicted as positive."""
     recall: Figure
+    false_positive_rate: Figure
     cost: Figure = Field(default=None, exclude_if=is_none)
     """Cost of a row, the mean; None where no costs are given."""
 

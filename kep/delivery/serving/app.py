@@ -105,7 +105,7 @@ class _Routes:
         self._service, self._model, self._limits = service, service.model, service.limits
 
     async def predictions(self, request: Request) -> Response:
-        """Predict rows: class probabilities and the most probable class, or a number."""
+        """Predict rows: class probabilities and the predicted class, or a number."""
         manifest, limits = self._model.manifest, self._limits
         try:
             async with asyncio.timeout(limits.seconds):

@@ -149,7 +149,7 @@ def _decisions(decisions: Decisions | None, label: Label) -> View | None:
     point, names = decisions.point, [name for name in _FIGURES if name in decisions.at_point]
     digits = {name: places([decisions.at_point[name], decisions.at_half[name]]) for name in names}
     validation = [
-        {name: number(getattr(figures, name, None), digits[name]) for name in names}
+        {name: number(getattr(figures, name), digits[name]) for name in names}
         for figures in (point.validation, point.validation_default)
     ]
     sides = zip((number(point.threshold, 3), "0.5"), (decisions.at_point, decisions.at_half), validation, strict=True)

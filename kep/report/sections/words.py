@@ -15,6 +15,8 @@ from kep.stats.metrics import METRICS
 View = dict[str, Any]
 """Content of a section by the template's names."""
 
+_ROUNDING = 1e-9
+"""Half width of an interval that is nothing but rounding."""
 NAMES = {
     "accuracy": "accuracy",
     "roc_auc": "ROC AUC",
@@ -50,7 +52,8 @@ def plural(number_of: int, one: str, many: str) -> str:
 def places(values: Iterable[Interval]) -> int:
     """Return the decimal places for a column of values with intervals: those of the narrowest."""
     widths = [(value.high - value.low) / 2 for value in values if value.high is not None and value.low is not None]
-    return max([decimals(width) for width in widths if width], default=4)
+    # Such as that of the AUC of equal predictions, which rounds in some resamples.
+    return max([decimals(width) for width in widths if width > _ROUNDING], default=4)
 
 
 def fine(error: float | None) -> int:

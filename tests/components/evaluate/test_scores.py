@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from kep.components.evaluate import scores
+from kep.components.evaluate.decisions import decisions
+from kep.components.evaluate.importance import Drawing
 from kep.components.evaluate.scores import pictures
 from kep.data.records import Records
 from kep.stats.metrics import Truth, metrics
@@ -51,8 +54,32 @@ def test_a_long_roc_curve_keeps_its_ends(churn, monkeypatch):
 def test_rows_of_one_class_have_no_roc_curve(churn):
     manifest, rows, predictions = churn
     drawn = pictures(manifest, Truth(manifest.label.task, np.zeros(len(rows), int)), predictions, 0)
-    assert drawn.model_fields_set - {"roc", "uncalibrated"} == {"confusion", "calibration"}
+    assert drawn.model_fields_set - {"roc", "precision_recall", "uncalibrated"} == {"confusion", "calibration"}
     assert drawn.roc is None
+    assert drawn.precision_recall is None
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_curves_are_scikit_learns_and_the_decisions_lie_on_them(churn, weighted):
+    manifest, rows, predictions = churn
+    weights = np.random.default_rng(0).uniform(0.5, 2, len(rows)) if weighted else None
+    truth, scored = Truth("binary", rows.labels, weights, 0.4), predictions[:, 1]
+    drawn = pictures(manifest, truth, predictions, 0)
+    precision, recall, thresholds = precision_recall_curve(rows.labels, scored, sample_weight=weights)
+    expected = np.stack([recall, precision, np.append(thresholds, 1.0)], axis=1)
+    np.testing.assert_allclose(drawn.precision_recall, expected)
+    told = decisions(truth, predictions, None, Drawing(100, 0)).at_point
+    at = (scored[scored >= 0.4]).min()
+    place = int(np.flatnonzero(thresholds == at)[0])
+    assert (told["recall"].value, told["precision"].value) == pytest.approx((recall[place], precision[place]))
+    false, true, cuts = roc_curve(rows.labels, scored, sample_weight=weights, drop_intermediate=False)
+    place = int(np.flatnonzero(cuts == at)[0])
+    assert (told["false_positive_rate"].value, told["recall"].value) == pytest.approx((false[place], true[place]))
+
+
+def test_only_a_binary_label_has_decisions():
+    truth = Truth("multiclass", np.array([0, 1, 2]))
+    assert decisions(truth, np.eye(3), None, Drawing(100, 0)) is None
 
 
 def test_residuals_are_pairs_of_prediction_and_label_and_bounded(records, monkeypatch):

@@ -124,7 +124,7 @@ def decided_run(runs, tmp_path):
 
 def operating_point(threshold: float) -> dict:
     """Return an operating point as a file holds it."""
-    figures = DecisionFigures(precision=0.5, recall=0.5)
+    figures = DecisionFigures(precision=0.5, recall=0.5, false_positive_rate=0.5)
     return OperatingPoint(
         threshold=threshold,
         rule="threshold",

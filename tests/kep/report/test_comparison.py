@@ -143,6 +143,23 @@ def test_a_positive_class_that_changed_places_is_no_difference(told):
     assert loss.difference.value == 0
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_each_run_decides_at_its_own_operating_point(told, reverse):
+    """An equal ensemble that decides late gets the positive rows wrong."""
+    late, early = copy.deepcopy(told), copy.deepcopy(told)
+    late["manifest"]["label"]["threshold"], early["manifest"]["label"]["threshold"] = 0.9, 0.4
+    old, new = side("old", late, skill=0.7), side("new", early, skill=0.7)
+    if reverse:  # the threshold is then of the other class: 0.9 of one is 0.1 of the other
+        late["manifest"]["label"] |= {"classes": late["manifest"]["label"]["classes"][::-1], "threshold": 0.1}
+        flipped = {"labels": 1 - old.stored["labels"], "ensemble": old.stored["ensemble"][:, ::-1]}
+        old = Side("old", Report.from_json(json.dumps(late)), {**old.stored, **flipped})
+    (line,) = (line for line in compare(old, new).metrics if line.metric == "accuracy")
+    assert line.difference.value == pytest.approx(1 / 3, abs=0.03)
+    assert line.name == "accuracy at each run's operating point"
+    (same,) = (line for line in compare(new, new).metrics if line.metric == "accuracy")
+    assert (same.name, same.difference.value) == ("accuracy at p ≥ 0.400", 0)
+
+
 def test_settings_and_data_that_differ_are_listed(told):
     other = changed(told, "train")
     other["asked"]["search"]["max_trials"] = 7

@@ -4,6 +4,7 @@ import pytest
 
 from kep.artifacts.evaluation import Interval
 from kep.report.page import decimals, interval, loss, number, seconds
+from kep.report.sections.words import places
 
 
 @pytest.mark.parametrize(
@@ -50,3 +51,9 @@ def test_an_interval_shows_two_digits_of_its_half_width():
 )
 def test_durations(value, text):
     assert seconds(value) == text
+
+
+def test_an_interval_that_is_nothing_but_rounding_needs_no_places():
+    baseline, own = Interval(value=0.5, low=0.5 - 1e-16, high=0.5 + 1e-16), Interval(value=0.75, low=0.66, high=0.83)
+    assert places([own]) == places([own, baseline]) == 3
+    assert places([baseline]) == 4

@@ -8,14 +8,17 @@ from rich.console import Console
 from kep.core.errors import UserError
 from kep.core.files import read_json
 from kep.data.records import Records
+from kep.data.values import RULES
 from kep.delivery.export import edge
 from kep.delivery.export.browser import VARIANTS as VARIANTS_OF_TFJS
+from kep.delivery.export.browser import save_tfjs
 from kep.delivery.export.edge import VARIANTS
 from kep.delivery.export.export import export, reweigh
 from kep.delivery.export.runtimes import predicted
+from kep.delivery.export.savedmodel import input_names, tensors
 from kep.engines.local.artifacts import Artifacts
 from kep.models.encode import inputs_of
-from kep.models.ensemble import Ensemble
+from kep.models.ensemble import Ensemble, raw_features
 
 
 @pytest.fixture
@@ -99,6 +102,33 @@ def test_every_format_carries_the_temperature(ensembles, calibrated, records, so
     # TensorFlow Lite and TensorFlow.js are made of this one.
     given = edge.of_features(own).predict(edge.encoded(own.manifest, rows), verbose=0)["probabilities"]
     np.testing.assert_allclose(given, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("format", "variant", "tolerance"),
+    [
+        ("tflite", "float32", 1e-3),
+        ("tflite", "float16", 0.01),
+        ("tflite", "int8", 0.05),
+        pytest.param("tfjs", "float32", 1e-3, marks=pytest.mark.tfjs),
+    ],
+)
+def test_what_is_converted_carries_the_temperature(
+    ensembles, calibrated, records, tmp_path, format, variant, tolerance
+):
+    own = Ensemble(calibrated(ensembles("churn", "mlp", "mlp"), temperature=2.5))
+    rows = Records(records("churn"), "evaluate").load("test")
+    model, path = edge.of_features(own), tmp_path / "model"
+    if format == "tfjs":
+        save_tfjs(model, variant, path)
+    else:
+        path.write_bytes(edge.tflite(model, variant, edge.encoded(own.manifest, rows)))
+    described = {"output": "probabilities", "features": edge.features(own.manifest), "image": None, "rules": RULES}
+    named = tensors(own.manifest, raw_features(own.manifest, rows))
+    arrays = {column: named[name] for column, name in input_names(own.manifest).items()}
+    members = own.predict_members(rows)
+    difference = np.abs(predicted(format, path, arrays, described).predictions - own.combine(members)).max()
+    assert difference < tolerance < np.abs(own.pool(members) - own.combine(members)).max()
 
 
 @pytest.mark.parametrize("format", ["savedmodel", "keras", "tflite", "tfjs"])
