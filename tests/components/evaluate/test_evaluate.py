@@ -219,6 +219,7 @@ def test_the_operating_point_is_what_every_decision_goes_by(records, results, tm
     assert f"accuracy at p ≥ {point.threshold:.3f}" in page
     assert "the highest precision with a recall of at least 1" in page
     assert "operating point, p ≥" in page
+    assert f" wrong at p ≥ {point.threshold:.3f}" in page
 
 
 def test_a_champion_decides_at_its_own_operating_point(records, results, tmp_path):
