@@ -7,12 +7,14 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from kep.artifacts.interval import Interval
 from kep.artifacts.report import Report
 from kep.artifacts.verdict import Verdict
 from kep.components.tune.summary import write_summary
 from kep.core.files import write_json
 from kep.data.schema import Manifest
 from kep.report.report import render
+from kep.report.sections.words import places
 from tests.helpers.reports import whole as invented
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "path", "use", "rect", "circle", "line", "polyline", "polygon"}
@@ -250,6 +252,11 @@ def test_without_a_champion_the_ensemble_is_held_against_the_baseline(records):
     screen = first_screen(page_of(whole(records, "cancer")))
     assert "than the baseline" in screen
     assert "Promotion is not yet decided." in screen
+
+
+def test_an_interval_of_rounding_errors_adds_no_decimal_places():
+    values = [Interval(value=0.5, low=0.5, high=0.5 + 1e-16), Interval(value=0.7, low=0.6, high=0.8)]
+    assert places(values) == 2
 
 
 def test_all_warnings_are_one_list_and_results_stand_before_settings(records):
