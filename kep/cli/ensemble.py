@@ -59,9 +59,9 @@ def predict(
 
         asked = predictor(endpoint, version, project, region, partial(say, console))
     with quiet():
-        from kep.delivery.predict import Reading, predict
+        from kep.delivery.predict import SourceOptions, predict
 
-        predict(model, url, data, output, runs, console, asked, Reading(delimiter, keys or []))
+        predict(model, url, data, output, runs, console, asked, SourceOptions(delimiter, keys or []))
 
 
 @app.command(epilog="Example: kep batch new.parquet --model churn --key customer --tasks 4 -o predictions")

@@ -38,7 +38,7 @@ ENDINGS = (".csv", ".parquet", ".jsonl")
 
 
 @dataclass(frozen=True)
-class Reading:
+class SourceOptions:
     """How a source of rows to predict is read.
 
     Attributes:
@@ -58,7 +58,7 @@ def predict(
     runs: Path,
     console: Console,
     endpoint: "Predictor | None" = None,
-    reading: Reading = Reading(),
+    reading: SourceOptions = SourceOptions(),
 ) -> None:
     """Predicts every row of `data` and writes one row for each, in the same order.
 

@@ -26,7 +26,7 @@ from kep.core.errors import RunError, UserError
 from kep.core.files import read_json
 from kep.data.columns import pixels
 from kep.data.schema import Column, Manifest, Reading, _fingerprint
-from kep.delivery.predict import predict
+from kep.delivery.predict import SourceOptions, predict
 from kep.models.ensemble import Ensemble
 from kep.stats.observed import predicted_bins
 from kep.storage.champions import content_version
@@ -322,7 +322,7 @@ def test_many_rows_of_an_unknown_category_are_told_of(ensembles, tmp_path, share
     pyarrow.csv.write_csv(new, tmp_path / "new.csv", pyarrow.csv.WriteOptions(delimiter=";"))
     console = Console(record=True, width=200)
     folder = str(ensembles("churn", "boosted_trees"))
-    asked = {"runs": tmp_path, "console": console, "delimiter": ";"}
+    asked = {"runs": tmp_path, "console": console, "reading": SourceOptions(delimiter=";")}
     predict(folder, None, str(tmp_path / "new.csv"), tmp_path / "told.csv", **asked)
     note = 'column "plan" has a category that the model does not know in 100 of 200 rows, such as "gold"'
     assert (note in console.export_text()) == told

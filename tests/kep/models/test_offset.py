@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kep.components.evaluate.scores import pictures, slices
+from kep.components.evaluate.scores import pictures
+from kep.components.evaluate.slices import Drawing, slices
 from kep.components.ingest.ingest import ingest
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
@@ -93,7 +94,7 @@ def test_people_see_the_source_s_numbers(folder):
     predicted = own.combine(own.predict_members(test))
     drawn = pictures(own.manifest, Truth("regression", test.labels), predicted, 0)
     assert all(abs(number - 1_700_000_000) < 200 for pair in drawn.residuals for number in pair)
-    for part in slices(own.manifest, test, predicted, ["ms"])["ms"]:
+    for part in slices(own.manifest, test, predicted, ["ms"], Drawing(100, 0))["ms"]:
         assert part.value.startswith("17000")
     (bins,) = predicted_bins(own.manifest, predicted)
     assert bins.bins[0].startswith("up to 16999999")
