@@ -13,7 +13,6 @@ from kep.artifacts.verdict import Verdict
 from kep.artifacts.weights import Weights
 from kep.core.files import write_file
 from kep.data.schema import Label
-from kep.report.page import number
 
 TELLING = {"binary": ("accuracy", "roc_auc"), "multiclass": ("accuracy", "f1"), "regression": ("rmse", "r2")}
 """Metrics of the table at the end of a run, which is to fit on 80 columns; the report has them all."""
@@ -62,7 +61,7 @@ def results_table(label: Label, evaluation: Evaluation, weights: Weights, metric
     """
     positive = f", positive class: {label.classes[1]}" if label.task == "binary" and label.classes else ""
     if label.threshold is not None:
-        positive += f", predicted from a probability of {number(label.threshold, 3)} on"
+        positive += f", predicted from a probability of {_short(label.threshold, 3)} on"
     table = Table(title=f"{evaluation.rows} test rows{positive}", title_justify="left")
     table.add_column("", no_wrap=True)
     table.add_column("weight", justify="right")

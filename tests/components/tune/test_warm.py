@@ -14,6 +14,7 @@ from kep.components.tune.warm import Warm, warmed
 from kep.config.search import EarlierSearch, Objective, SearchSettings
 from kep.core.errors import UserError
 from tests.conftest import SOURCES
+from tests.helpers.paths import DATA
 from tests.helpers.searches import tune
 
 SETTINGS = SearchSettings(objective=Objective(name="loss", direction="min"), max_trials=6, top_n=2)
@@ -75,7 +76,9 @@ def test_on_the_same_rows_records_count_as_they_are(records, tmp_path, first):
 
 def test_on_other_rows_the_best_are_trained_anew(tmp_path, first):
     study, given = first
-    ingest(SOURCES["churn"], 1, tmp_path / "rows")
+    rows = (DATA / "churn.csv").read_text().splitlines()
+    (tmp_path / "more.csv").write_text("\n".join(rows[:-30]) + "\n")
+    ingest(SOURCES["churn"].model_copy(update={"source": str(tmp_path / "more.csv")}), 0, tmp_path / "rows")
     tune(tmp_path / "rows", tmp_path / "second", max_trials=4, top_n=2, warm_start=given.model_dump())
     now = Study.load(tmp_path / "second")
     trials = TrialStore(tmp_path / "second").finished(now.executions)
@@ -85,6 +88,17 @@ def test_on_other_rows_the_best_are_trained_anew(tmp_path, first):
     assert not [one for one in trials[2:] if one.values in before.values()]
     assert (
         "beginning with 4 trials on other rows: the best 2 are trained first" in (tmp_path / "second.log").read_text()
+    )
+
+
+def test_rows_that_got_their_roles_in_another_way_are_refused(tmp_path, first):
+    _, given = first
+    ingest(SOURCES["churn"], 1, tmp_path / "rows")
+    with pytest.raises(SystemExit):
+        tune(tmp_path / "rows", tmp_path / "second", max_trials=4, top_n=2, warm_start=given.model_dump())
+    assert (
+        "rows got their roles in another way in first (seed 0 there and 1 here)"
+        in (tmp_path / "second.log").read_text()
     )
 
 
