@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from kfp import dsl, local
 from kfp.dsl import Dataset
 
@@ -40,6 +41,7 @@ def content(folder: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir()) if path.name != "step.json"}
 
 
+@pytest.mark.slow
 def test_one_two_and_five_tasks_write_the_same_records(tmp_path, monkeypatch):
     header, *lines = VISITS.read_text().splitlines()
     (tmp_path / "visits").mkdir()

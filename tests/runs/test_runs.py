@@ -172,6 +172,7 @@ def test_the_first_ensemble_becomes_champion_and_an_equal_one_does_not_replace_i
     assert json.loads((champion / "champion.json").read_text())["forced"]
 
 
+@pytest.mark.slow
 def test_a_changed_setting_runs_what_depends_on_it_alone(churn, tmp_path):
     runs = tmp_path / "runs"
     shutil.copytree(churn.place.parent, runs, symlinks=True)
@@ -286,6 +287,7 @@ def test_the_report_of_another_run_is_refused(churn, tmp_path):
     assert kep("tensorboard", tmp_path / "run", "--port", "0").returncode == 2
 
 
+@pytest.mark.slow
 def test_a_table_split_by_time_in_folds_without_tensorflow_models(finished):
     run = finished(
         "visits",

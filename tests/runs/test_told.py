@@ -19,6 +19,7 @@ def run_file(folder: Path, notify: dict, **search: object) -> Path:
     return write_run(folder, "iris", data={"source": "sklearn:iris"}, search=SMALL | search, notify=notify)
 
 
+@pytest.mark.slow
 def test_a_run_tells_its_verdict_and_keeps_the_secret(receiver, tmp_path):
     """The webhook stumbles twice; the command starts in the run file's folder."""
     receiver.statuses = [500, 500]
@@ -40,6 +41,7 @@ def test_a_run_tells_its_verdict_and_keeps_the_secret(receiver, tmp_path):
     assert len(receiver.bodies) == (1 if done.returncode == 0 else 2), again.stdout
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_told_and_a_dead_webhook_changes_nothing(receiver, tmp_path):
     (tmp_path / "broken.py").write_text("import keras\n\ndef build(hp):\n    raise ValueError('no such layer')\n")
     file = run_file(tmp_path, WEBHOOK, families=["broken.py:build"])

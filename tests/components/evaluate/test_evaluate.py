@@ -75,7 +75,9 @@ def search(folder: Path) -> None:
     study(trials, {"boosted_trees": []}, chosen=range(len(trials))).save(folder)
 
 
-def finish(records: Path, results: list[str], root: Path, order: slice, **settings) -> tuple[Evaluation, Ensemble]:
+def finish(
+    records: Path, results: list[str], root: Path, order: slice, explained: bool = False, **settings
+) -> tuple[Evaluation, Ensemble]:
     """weigh, retrain and evaluate, the folders of each in `order`."""
     search(root / "study")
     config = json.dumps({"method": "exact_bagged"} | settings)
@@ -110,7 +112,7 @@ def finish(records: Path, results: list[str], root: Path, order: slice, **settin
             members=[Path(folder) for folder in folders],
         ),
         ensemble=str(root / "ensemble"),
-        config='{"bootstrap": 100}',
+        config=json.dumps({"bootstrap": 100} | ({} if explained else {"why_seconds": 0, "worst_rows": 0})),
         asked=run_record().run_file.model_dump_json(),
         champion=json.dumps({"folder": str(root / "champions"), "version": None}),
         seed=0,
@@ -122,7 +124,7 @@ def finish(records: Path, results: list[str], root: Path, order: slice, **settin
 def test_weights_stay_with_their_member_whatever_the_order_of_folders(records, results, tmp_path, pooling):
     told, made = zip(
         *(
-            finish(records("cancer"), results, tmp_path / str(step), slice(None, None, step), pooling=pooling)
+            finish(records("cancer"), results, tmp_path / str(step), slice(None, None, step), True, pooling=pooling)
             for step in (1, -1)
         ),
         strict=True,
@@ -170,6 +172,7 @@ def test_the_champion_is_the_one_that_the_pointer_names_at_that_moment(records, 
 
 def test_an_evaluation_of_before_there_were_explanations_is_read(records, results, tmp_path):
     finish(records("cancer"), results[:1], tmp_path, slice(None))
+    assert Evaluation.load(tmp_path / "evaluation").why is not None
     with edited(tmp_path / "evaluation" / "evaluation.json") as told:
         del told["why"]
     assert Evaluation.load(tmp_path / "evaluation").why is None

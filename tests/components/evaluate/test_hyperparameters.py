@@ -76,6 +76,7 @@ def test_what_can_not_be_told_is_said(found, problem):
     assert told.shares == []
 
 
+@pytest.mark.slow
 def test_scores_of_chance_tell_nothing():
     """In nearly all of many searches, since the forest is scored on trials that it did not learn from."""
     told = [of_family(SPACE, trials(24, lambda v, rng: rng.normal(), seed), 0).problem for seed in range(20)]

@@ -74,6 +74,7 @@ def test_same_bytes_for_any_workers_and_order(tmp_path: Path):
     assert len(Manifest.load(tmp_path / "one").roles["train"].shards) > 2
 
 
+@pytest.mark.slow
 def test_many_batches_in_processes(tmp_path: Path):
     """A file of several blocks, read by one process and by three, in two orders of rows."""
     rng = np.random.default_rng(0)

@@ -161,6 +161,7 @@ def test_every_file_is_read_by_one_task_and_each_has_its_share(folder: Path):
         assert max(shares) < 1 / number + max(sizes.values()) / sum(sizes.values())
 
 
+@pytest.mark.slow
 def test_processes_of_a_task_change_nothing(folder: Path, tmp_path: Path):
     settings = DataSettings(**SETTINGS["random"], workers=1, ingest_tasks=2)
     in_tasks(settings, 4, folder, tmp_path / "one")

@@ -118,6 +118,7 @@ def test_rows_count_alike_on_replicas_and_under_xla(retraining, trained, tmp_pat
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_stays_near(retraining, trained, precision):
     """Weights are float32 and within 0.05 of those of a training in float32; float16 comes with loss scaling."""

@@ -81,6 +81,7 @@ def test_shapes_that_depend_on_the_data_are_found_where_xla_will_train(tried):
         tried("on_the_host", retrain={"strategy": "tpu"})
 
 
+@pytest.mark.slow
 def test_a_fit_of_ones_own_is_tried_with_the_hardware_that_it_would_have(tried):
     tried("Fits", retrain={"jit": "on"}, best_epoch={"strategy": "single"})
     with pytest.raises(UserError, match=r"fit\(\) of own_deaf does not call the callbacks"):

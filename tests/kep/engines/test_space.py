@@ -35,6 +35,7 @@ def shown(tmp_path: Path, families: list[str], **data) -> str:
     return captured.get()
 
 
+@pytest.mark.slow
 def test_conditions_sizes_and_a_model_for_the_data_are_shown(tmp_path):
     (tmp_path / "own.py").write_text(OWN)
     text = shown(tmp_path, ["own.py:build", "mlp"], source=str(DATA / "churn.csv"), label="churned")

@@ -214,6 +214,7 @@ def test_two_machines_train_one_model(task, jobs, records, tmp_path, vertex):
     assert not list(jobs.mount.rglob("*.npz"))
 
 
+@pytest.mark.slow
 def test_a_training_whose_machine_is_taken_away_goes_on_from_where_it_was(task, jobs, records, tmp_path, vertex):
     """SIGTERM reaches the step's Python, and not only the shell that kfp starts it by."""
     retraining = Retraining(tmp_path, records("cancer"))

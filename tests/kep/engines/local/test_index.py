@@ -3,6 +3,7 @@
 from io import StringIO
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from kep.engines.local.index import INDEX, refresh_index, write_index
@@ -69,6 +70,7 @@ def test_kep_report_without_a_run_names_the_index(tmp_path, kep):
     assert Path(out.strip()) == tmp_path / "runs" / INDEX
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_is_in_the_index(tmp_path):
     family = tmp_path / "broken.py"
     family.write_text("import keras\n\ndef build(hp):\n    raise ValueError('no such layer')\n")
