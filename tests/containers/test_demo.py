@@ -13,7 +13,7 @@ import pytest
 from kep.core.errors import UserError
 from kep.engines.local import docker as containers
 from kep.pipelines.images import LOCAL
-from tests.helpers.commands import Run, command, environment, heed_interrupts, kep, write_run
+from tests.helpers.commands import DONE, Run, command, environment, heed_interrupts, kep, write_run
 from tests.helpers.containers import IRIS, docker
 from tests.helpers.peeking import peeking, seen
 
@@ -73,7 +73,7 @@ def test_nothing_is_left_running(contained):
 def test_a_family_that_looks_for_test_rows_finds_none(tmp_path):
     file = write_run(tmp_path, "cancer", data={"source": "sklearn:breast_cancer"}, search=peeking(tmp_path))
     done = kep("run", file, "--runs", tmp_path / "runs", "--runner", "docker")
-    assert done.returncode == 0, done.stdout
+    assert done.returncode in DONE, done.stdout
     assert seen(tmp_path / "runs" / "cancer") == []
 
 

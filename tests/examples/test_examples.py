@@ -13,7 +13,7 @@ from kep.data.records import Records
 from kep.models.family import Settings
 from kep.models.registry import family, travelling
 from kep.training.monitor import Monitor
-from tests.helpers.commands import kep
+from tests.helpers.commands import DONE, kep
 from tests.helpers.paths import ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -62,7 +62,7 @@ def test_an_example_is_a_family(name, records):
 @pytest.mark.parametrize("name", HYPERPARAMETERS)
 def test_an_example_runs_through_every_step(name, tmp_path):
     done = kep("run", EXAMPLES / f"{name}.yaml", "--runs", tmp_path)
-    assert done.returncode == 0, done.stdout
+    assert done.returncode in DONE, done.stdout
     (latest,) = tmp_path.glob("*/latest")
     report = Report.load(Path(latest))
     assert {member.family.partition("_")[0] for member in report.members} == {name.partition("_")[0]}

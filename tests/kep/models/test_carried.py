@@ -11,7 +11,7 @@ from kep.core.errors import UserError
 from kep.data.schema import Manifest
 from kep.models.carried import modules_of
 from kep.models.registry import family, travelling
-from tests.helpers.commands import kep, write_run
+from tests.helpers.commands import DONE, kep, write_run
 from tests.helpers.paths import DATA
 
 FAMILY = """
@@ -152,10 +152,10 @@ def test_a_run_trains_again_after_a_module_was_changed(folder, tmp_path):
     search = {"families": ["family.py:build"], "max_trials": 1, "top_n": 1, "workers": 1}
     data = {"source": str(DATA / "churn.csv"), "label": "churned"}
     file = write_run(folder, "own", data=data, search=search, best_epoch={"seeds": 1})
-    assert kep("run", file, "--runs", tmp_path / "runs").returncode == 0
+    assert kep("run", file, "--runs", tmp_path / "runs").returncode in DONE
     (folder / "second.py").write_text("UNITS = 9\n")
     done = kep("run", file, "--runs", tmp_path / "runs")
-    assert done.returncode == 0, done.stdout
+    assert done.returncode in DONE, done.stdout
     assert "tune: started" in done.stdout
     assert "ingest: reused" in done.stdout
     shutil.rmtree(folder)
