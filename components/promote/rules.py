@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from kep.artifacts.evaluation import BASELINE, Comparison, Difference, Evaluation
 from kep.artifacts.verdict import Rule
 from kep.config.promote import PromoteSettings
-from kep.stats.metrics import METRICS
+from kep.stats.metrics import lower_is_better
 
 _FEWEST_SLICE = 30
 """Rows below which the metric of a slice is too uncertain to refuse an ensemble by."""
@@ -21,11 +21,6 @@ def judge(evaluated: Evaluation, settings: PromoteSettings, metric: str) -> list
         metric: Metric that the challenger is compared by.
     """
     return [*_required(evaluated, settings, metric), _champion(evaluated.champion, settings, metric)]
-
-
-def lower_is_better(metric: str) -> bool:
-    """Return whether less of a metric is better."""
-    return metric == "loss" or METRICS[metric].direction == "min"
 
 
 def _required(evaluated: Evaluation, settings: PromoteSettings, metric: str) -> Iterator[Rule]:

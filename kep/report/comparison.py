@@ -17,7 +17,7 @@ from kep.report.search import values_text
 from kep.report.sections.words import metric_name, places, plural
 from kep.report.summary import better
 from kep.stats.bootstrap import Bootstrap
-from kep.stats.metrics import METRICS, Truth
+from kep.stats.metrics import METRICS, Truth, lower_is_better
 
 FEWEST = 30
 """Shared test rows below which a paired interval would say little."""
@@ -277,7 +277,7 @@ def _metrics(old: Side, new: Side, found: _Differences) -> list[MetricLine]:
             MetricLine(
                 metric=name,
                 name=_name(name, old, new),
-                lower=name == "loss" or METRICS[name].direction == "min",
+                lower=lower_is_better(name),
                 old=_value(yours[name], digits),
                 new=_value(mine[name], digits),
                 difference=difference,

@@ -13,7 +13,7 @@ from kep.artifacts.evaluation import Interval
 from kep.report import charts
 from kep.report.page import DASH, interval, number, render_page, seconds
 from kep.report.sections.words import plural
-from kep.stats.metrics import METRICS
+from kep.stats.metrics import lower_is_better
 
 MOST_TICKS = 6
 """Dates below a trend."""
@@ -104,7 +104,7 @@ def _of_name(name: str, runs: list[IndexRun]) -> NameView:
     if done:
         same = [run for run in done if run.metric == done[0].metric][::-1]
         trend = _trend(name, same)
-        arrow = "lower" if done[0].metric == "loss" or METRICS[done[0].metric].direction == "min" else "higher"
+        arrow = "lower" if lower_is_better(done[0].metric) else "higher"
         note = f"test {done[0].metric}, {arrow} is better, with 95 % intervals"
         if any(run.test != done[0].test for run in same):
             note += "; hollow points are of other test rows than the newest run's"

@@ -6,7 +6,7 @@ from kep.artifacts.verdict import Verdict
 from kep.data.schema import Label
 from kep.report.page import interval, number
 from kep.report.sections.words import metric_name, places
-from kep.stats.metrics import METRICS
+from kep.stats.metrics import lower_is_better
 
 
 def sentence(report: Report, verdict: Verdict | None) -> str:
@@ -28,7 +28,7 @@ def better(difference: Difference, metric: str) -> str:
     """Return `better`, `worse` or `the same` by whether the whole interval says so."""
     if difference.low is None or difference.high is None:
         return "the same"
-    lower = metric == "loss" or METRICS[metric].direction == "min"
+    lower = lower_is_better(metric)
     if difference.low > 0:
         return "worse" if lower else "better"
     if difference.high < 0:

@@ -123,6 +123,11 @@ METRICS: dict[str, Metric] = {
 """Metrics beside the loss; f1 is of the positive class, or the mean over classes."""
 
 
+def lower_is_better(name: str) -> bool:
+    """Return whether less of the loss or a metric is better."""
+    return name == "loss" or METRICS[name].direction == "min"
+
+
 def directions(task: str) -> dict[str, str]:
     """Which way is better, "min" or "max", of the loss and of every metric of the task."""
     return {"loss": "min"} | {name: metric.direction for name, metric in METRICS.items() if task in metric.tasks}

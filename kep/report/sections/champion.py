@@ -9,7 +9,7 @@ from kep.report import charts
 from kep.report.charts import Line
 from kep.report.page import interval, number
 from kep.report.sections.words import View, metric_name, places, promotion
-from kep.stats.metrics import METRICS
+from kep.stats.metrics import lower_is_better
 
 
 def champion(compared: Comparison | None, verdict: Verdict | None, metric: str, label: Label) -> View:
@@ -33,7 +33,7 @@ def champion(compared: Comparison | None, verdict: Verdict | None, metric: str, 
     }
     if compared is not None and (difference := compared.differences.get(metric)) is not None:
         digits = places([difference])
-        side = "below" if metric == "loss" or METRICS[metric].direction == "min" else "above"
+        side = "below" if lower_is_better(metric) else "above"
         line = Line(
             "this run − champion", difference.value, difference.low, difference.high, charts.ROLES["test"], True
         )

@@ -8,7 +8,7 @@ from kep.artifacts.verdict import Verdict
 from kep.report.page import count, interval, number
 from kep.report.sections.words import View, families_of, member_ids, metric_name, places, plural
 from kep.report.summary import sentence
-from kep.stats.metrics import METRICS
+from kep.stats.metrics import lower_is_better
 
 FIRST = {"binary": ("accuracy", "roc_auc"), "multiclass": ("accuracy", "f1"), "regression": ("rmse", "r2")}
 """Metrics beside the one that was asked for and the loss."""
@@ -33,8 +33,7 @@ def best_member(report: Report, metric: str) -> str | None:
     known = {id: value for id in member_ids(report) if (value := _value(scores[id], metric)) is not None}
     if not known:
         return None
-    lower = metric == "loss" or METRICS[metric].direction == "min"
-    return (min if lower else max)(known, key=lambda id: known[id])
+    return (min if lower_is_better(metric) else max)(known, key=lambda id: known[id])
 
 
 def _value(scores: Mapping[str, Interval], metric: str) -> float | None:

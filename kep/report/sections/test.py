@@ -11,7 +11,7 @@ from kep.report.charts import Line
 from kep.report.page import DASH, interval, number
 from kep.report.report_charts import Mark
 from kep.report.sections.words import View, candidate_colours, member_ids, metric_name, places
-from kep.stats.metrics import METRICS
+from kep.stats.metrics import METRICS, lower_is_better
 
 MOST_CLASSES_MATRIX = 30
 MOST_CONFUSED = 20
@@ -36,7 +36,9 @@ def test(report: Report) -> View:
     return {
         "rows": evaluation.rows,
         "positive": label.classes[1] if label.task == "binary" and label.classes else None,
-        "metrics": [{"name": metric_name(metric, label), "lower": _lower(metric)} for metric in _metrics(report)],
+        "metrics": [
+            {"name": metric_name(metric, label), "lower": lower_is_better(metric)} for metric in _metrics(report)
+        ],
         "table": _table(report, models),
         "forest": charts.intervals(
             "forest",
@@ -66,11 +68,6 @@ def test(report: Report) -> View:
 
 def _metrics(report: Report) -> list[str]:
     return [name for name in ("loss", *METRICS) if name in report.evaluation.ensemble]
-
-
-def _lower(metric: str) -> bool:
-    """Return whether less of a metric is better."""
-    return metric == "loss" or METRICS[metric].direction == "min"
 
 
 def _table(report: Report, models: Sequence[str]) -> list[View]:
@@ -104,7 +101,7 @@ def _table(report: Report, models: Sequence[str]) -> list[View]:
 
 def _best(metric: str, values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return (min if _lower(metric) else max)(known) if known else None
+    return (min if lower_is_better(metric) else max)(known) if known else None
 
 
 def _gap(gap: Gap, error: float | None, unit: str) -> View:

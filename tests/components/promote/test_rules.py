@@ -4,9 +4,9 @@ import pytest
 
 from kep.artifacts.evaluation import BASELINE, ENSEMBLE, Comparison, Difference, Evaluation, Interval, Slice
 from kep.components.promote.promote import decide
-from kep.components.promote.rules import judge, lower_is_better
+from kep.components.promote.rules import judge
 from kep.config.promote import PromoteSettings, RequireSettings
-from kep.stats.metrics import METRICS, directions
+from kep.stats.metrics import METRICS, directions, lower_is_better
 from tests.helpers.artifacts import evaluation
 
 
