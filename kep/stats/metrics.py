@@ -123,6 +123,10 @@ METRICS: dict[str, Metric] = {
 """Metrics beside the loss; f1 is of the positive class, or the mean over classes."""
 
 
+TELLING = {"binary": ("accuracy", "roc_auc"), "multiclass": ("accuracy", "f1"), "regression": ("rmse", "r2")}
+"""Metrics of each task that are shown beside the loss where there is room for few."""
+
+
 def lower_is_better(name: str) -> bool:
     """Return whether less of the loss or a metric is better."""
     return name == "loss" or METRICS[name].direction == "min"

@@ -13,9 +13,7 @@ from kep.artifacts.verdict import Verdict
 from kep.artifacts.weights import Weights
 from kep.core.files import write_file
 from kep.data.schema import Label
-
-TELLING = {"binary": ("accuracy", "roc_auc"), "multiclass": ("accuracy", "f1"), "regression": ("rmse", "r2")}
-"""Metrics of the table at the end of a run, which is to fit on 80 columns; the report has them all."""
+from kep.stats.metrics import TELLING
 
 
 def finish(folder: Path, outcome: dict[str, Path], seconds: float) -> tuple[Report, Verdict]:

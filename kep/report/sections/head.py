@@ -8,10 +8,7 @@ from kep.artifacts.verdict import Verdict
 from kep.report.page import count, interval, number
 from kep.report.sections.words import View, families_of, member_ids, metric_name, places, plural
 from kep.report.summary import sentence
-from kep.stats.metrics import lower_is_better
-
-FIRST = {"binary": ("accuracy", "roc_auc"), "multiclass": ("accuracy", "f1"), "regression": ("rmse", "r2")}
-"""Metrics beside the one that was asked for and the loss."""
+from kep.stats.metrics import TELLING, lower_is_better
 
 
 def head(report: Report, verdict: Verdict | None) -> View:
@@ -77,7 +74,7 @@ def _figures(report: Report, members: list[str]) -> list[View]:
     label, scores = report.manifest.label, report.evaluation.ensemble
     shown = {report.asked.judged_by, "loss"}
     figures = []
-    for name in FIRST[label.task]:
+    for name in TELLING[label.task]:
         if name in scores and name not in shown:
             digits = places([scores[name]])
             value, note = number(scores[name].value, digits), f"95 %: {interval(scores[name], digits)}"
