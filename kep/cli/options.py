@@ -16,7 +16,6 @@ from kep.core.console import plain_console
 console = plain_console()
 
 LOCK = Path("containers/images.lock.yaml")
-PRICES = Path(__file__).parents[1] / "engines" / "prices.yaml"
 
 
 def _folder_of(runs: str) -> Path:

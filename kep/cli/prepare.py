@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kep.cli.options import PRICES, Overrides, RunFilePath, Runs, console, quiet
+from kep.cli.options import Overrides, RunFilePath, Runs, console, quiet
 
 app = typer.Typer()
 
@@ -47,7 +47,7 @@ def check(file: RunFilePath, overrides: Overrides = None, runs: Runs = Path("run
     from kep.engines.queries import announced
 
     settings = resolved(load(file, overrides), file.parent, runs)
-    told = announced(settings.data, PRICES)
+    told = announced(settings.data)
     for sentence in told:
         console.print(sentence)
     if told and sys.stdin.isatty() and not typer.confirm("read it now?", default=True):

@@ -7,7 +7,6 @@ import typer
 
 from kep.cli.options import (
     LOCK,
-    PRICES,
     Account,
     Board,
     Bucket,
@@ -89,7 +88,7 @@ def create(
     given = Options(bucket, service_account, network, kms_key, fail_fast=fast, tensorboard=tensorboard)
     options = place.checked(given, labels)
     template = place.template(file, overrides, images)
-    place.check_cost(template, PRICES, yes)
+    place.check_cost(template, None, yes)
     following = place.schedules.create(place.engine, name, template, options, timing)
     when = f"; next run {following:%Y-%m-%d %H:%M} UTC" if following else ""
     say(console, f"scheduled {name}: {cron}, {zone}{when}")
@@ -156,7 +155,7 @@ def update(
     place = Destination(target, project, region)
     template = place.template(file, overrides, images) if file is not None else None
     if template is not None:
-        place.check_cost(template, PRICES, yes)
+        place.check_cost(template, None, yes)
     schedule.update(place.vertex, name, template, given, timing)
     say(console, f"updated {name}")
     if template is not None:

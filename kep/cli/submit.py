@@ -7,7 +7,6 @@ import typer
 
 from kep.cli.options import (
     LOCK,
-    PRICES,
     Account,
     AnyTarget,
     Anywhere,
@@ -63,13 +62,16 @@ def submit(
     again: Annotated[bool, typer.Option(help="Submit it also when the same run is done or under way.")] = False,
     wait: Annotated[bool, typer.Option(help="Follow the run until it has ended.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would be and cost; submit nothing.")] = False,
-    prices: Annotated[Path, typer.Option(help="Prices for --dry-run and hardware.max_cost, YAML.")] = PRICES,
+    prices: Annotated[
+        Path | None, typer.Option(help="Prices for --dry-run and hardware.max_cost, YAML; those that ship by default.")
+    ] = None,
     yes: Yes = False,
 ) -> None:
     """Run the pipeline on Vertex AI or Kubeflow; the same run is submitted once."""
     from kep.engines import costs
     from kep.engines import submit as submitting
     from kep.engines.base import Options
+    from kep.engines.prices import load
 
     place = Destination(target, project, region, host, namespace, experiment)
     given = Options(
@@ -84,7 +86,7 @@ def submit(
     options = place.checked(given, labels)
     template = place.template(file, overrides, images)
     if dry_run:
-        console.print(costs.plan(template, options, costs.load(prices) if target == "vertex" else None))
+        console.print(costs.plan(template, options, load(prices) if target == "vertex" else None))
     place.check_cost(template, prices, yes)
     if dry_run:
         return

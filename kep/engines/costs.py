@@ -1,66 +1,27 @@
 """What a run on Vertex AI would be: its tasks, their machines, and roughly their price."""
 
-import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, ValidationError
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from kep.artifacts.report import Report
 from kep.components.ingest.inspect import Inspection
 from kep.config.machine import Machine
 from kep.config.run_file import RunFile
 from kep.core.errors import UserError
 from kep.engines.base import Options
 from kep.engines.preflight import guess
+from kep.engines.prices import Prices
 from kep.engines.submit import job_id, look, parameters, source_of
 from kep.engines.template import Template
-from kep.google.custom_jobs import MachineRequest, job_of
+from kep.google.custom_jobs import job_of
 from kep.google.machine_types import DEFAULT_MACHINE, SHAPES
 from kep.pipelines.machines import asked_of, on_kubernetes
 from kep.pipelines.steps import STEPS, step_of
-
-
-class Prices(BaseModel):
-    """A price list.
-
-    Attributes:
-        date: When the prices were looked up.
-        region: Where they hold.
-        currency: Of all of them.
-        run: Of one run of a pipeline, beside its machines.
-        machine_hours: Of an hour of each machine, with the GPUs that it always has.
-        accelerator_hours: Of an hour of each GPU that is attached to a machine.
-        query_tib: Of 2**40 bytes that a query of BigQuery reads.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    date: datetime.date
-    region: str
-    currency: str
-    run: NonNegativeFloat
-    machine_hours: dict[str, NonNegativeFloat]
-    accelerator_hours: dict[str, NonNegativeFloat] = {}
-    query_tib: NonNegativeFloat | None = None
-
-    def of(self, name: str, accelerator: str | None, count: int) -> float | None:
-        """An hour of a machine type with the GPUs that are attached to it; None without a price."""
-        hour = self.machine_hours.get(name)
-        if hour is None or not accelerator or (name in SHAPES and not SHAPES[name].attached):
-            return hour
-        each = self.accelerator_hours.get(accelerator)
-        return None if each is None else hour + count * each
-
-    def of_place(self, place: MachineRequest) -> float | None:
-        """An hour of all machines of a custom job, as if they were neither Spot nor Flex-Start, which cost less."""
-        hour = self.of(place.type, place.accelerator.lower().replace("_", "-"), place.accelerators)
-        return None if hour is None else place.machines * hour
 
 
 @dataclass(frozen=True)
@@ -105,20 +66,32 @@ class Choice:
         return fitting[0] if fitting else cls(_wish(asked), None)
 
 
-def load(path: Path) -> Prices:
-    """Reads a price list.
+def spent(report: Report, prices: Prices) -> float | None:
+    """What the steps of a run take of the machines that its run file asks for, whatever they ran on.
 
-    Raises:
-        UserError: It is none.
+    Args:
+        report: Of the run.
+        prices: Of machines.
+
+    Returns:
+        Their hours at the prices, without the tasks' start; None where a machine has no price.
     """
-    try:
-        return Prices.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"--prices: {path} can't be read as YAML; copy kep/engines/prices.yaml and edit it") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(f"--prices: {path}: {key}: {first['msg'].lower()}; see kep/engines/prices.yaml") from error
+    asked, total = report.asked.hardware.machines, prices.run
+    for step in report.steps:
+        if (hour := _hour(asked.get(step.step), prices)) is None:
+            return None
+        total += step.seconds / 3600 * hour
+    return total
+
+
+def _hour(machine: Machine | None, prices: Prices) -> float | None:
+    """Return the price of an hour of what a step asks for, of the cheapest machine type that fits."""
+    if machine is None:
+        return prices.of(DEFAULT_MACHINE, None, 0)
+    fitting = [machine.type] if machine.type else [name for name, shape in SHAPES.items() if shape.fits(machine)]
+    hours = [prices.of(name, machine.accelerator, machine.accelerators) for name in fitting]
+    known = [hour for hour in hours if hour is not None]
+    return machine.machines * min(known) if known else None
 
 
 def tasks(settings: RunFile) -> dict[str, int]:

@@ -128,13 +128,14 @@ class Destination:
             raise UserError("--set: a template was compiled already; publish one with that setting")
         return template.of_address(file, self.vertex.credentials)
 
-    def check_cost(self, template: "Template", prices: Path, yes: bool) -> None:
+    def check_cost(self, template: "Template", prices: Path | None, yes: bool) -> None:
         """Refuses a run that costs too much on Vertex AI; on Kubeflow machines are the user's own.
 
         Raises:
             UserError: It costs more than `hardware.max_cost`.
         """
         from kep.engines import costs
+        from kep.engines.prices import load
 
         if self.target == "vertex" and not yes:
-            costs.check(template, costs.load(prices))
+            costs.check(template, load(prices))

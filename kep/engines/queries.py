@@ -1,24 +1,21 @@
 """What BigQuery reads, and charges, for the sources of a run file."""
 
-from pathlib import Path
-
 from kep.config.data import DataSettings
 from kep.core.location import Location
 from kep.data.sources.bigquery import look
-from kep.engines.costs import Prices, load
+from kep.engines.prices import Prices, load
 
 
-def announced(data: DataSettings, prices: Path) -> list[str]:
+def announced(data: DataSettings) -> list[str]:
     """A sentence for each bq:// source: what would be read, and what that costs. BigQuery charges nothing to say so.
 
     Args:
         data: Of the run file.
-        prices: The price list.
 
     Raises:
         UserError: A source can't be read.
     """
-    return [_sentence(location, load(prices)) for location in data.locations.values() if location.scheme == "bq"]
+    return [_sentence(location, load()) for location in data.locations.values() if location.scheme == "bq"]
 
 
 def _sentence(location: Location, prices: Prices) -> str:

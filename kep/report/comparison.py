@@ -37,11 +37,15 @@ class Side:
         name: Name for people, such as churn/20260131-120000.
         report: Content of its report.
         stored: Stored predictions of its test rows by model, with their `labels` and `ids`.
+        cost: Price of its machines, with its currency; empty where nobody knows.
+        prices: Date and place of the prices.
     """
 
     name: str
     report: Report
     stored: Mapping[str, np.ndarray]
+    cost: str = ""
+    prices: str = ""
 
     @property
     def label(self) -> Label:
@@ -117,6 +121,7 @@ class Comparison:
         data: What differs in the data.
         members: Members of both.
         times: Seconds of each step.
+        cost: Price of the machines of each; its name says at which prices.
     """
 
     old: str
@@ -130,6 +135,7 @@ class Comparison:
     data: list[Change]
     members: tuple[list[MemberLine], list[MemberLine]]
     times: list[Change]
+    cost: Change
 
 
 @dataclass(frozen=True)
@@ -158,6 +164,7 @@ def compare(old: Side, new: Side) -> Comparison:
         data=[*_data(old, new), *_columns(old.report.manifest, new.report.manifest)],
         members=(_members(old.report), _members(new.report)),
         times=_times(old.report, new.report),
+        cost=Change(f"machines that the run file asks for, {new.prices}", old.cost or "–", new.cost or "–"),
     )
 
 

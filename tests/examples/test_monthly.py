@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 
@@ -68,3 +69,4 @@ def test_the_year_can_be_looked_through(year):
     compared = command("compare", "monthly@previous", "monthly", "--runs", runs)
     assert compared.returncode == 0, compared.stdout
     assert "No test row is shared" in compared.stdout
+    assert re.search(r"cost: .* 0\.03 USD → 0\.03 USD", compared.stdout)

@@ -8,9 +8,11 @@ from rich.table import Table
 from kep.artifacts.report import Report
 from kep.core.errors import UserError
 from kep.core.files import write_file
+from kep.engines import costs
 from kep.engines.local.artifacts import Artifacts
 from kep.engines.local.finding import find
 from kep.engines.local.history import history
+from kep.engines.prices import load
 from kep.engines.progress import lay_out, say
 from kep.report.comparison import Change, Comparison, Side, compare, render
 
@@ -64,7 +66,11 @@ def _resolved(name: str, runs: Path) -> Path:
 def _side(folder: Path) -> Side:
     report = Report.of_run(folder)
     name = f"{folder.parent.name}/{folder.name}"
-    return Side(name, report, report.evaluation.stored(Artifacts(folder).evaluation()))
+    prices = load()
+    cost = costs.spent(report, prices)
+    told = "" if cost is None else f"{cost:.2f} {prices.currency}"
+    where = f"prices of {prices.date}, {prices.region}"
+    return Side(name, report, report.evaluation.stored(Artifacts(folder).evaluation()), told, where)
 
 
 def _print(compared: Comparison, console: Console) -> None:
@@ -87,6 +93,7 @@ def _print(compared: Comparison, console: Console) -> None:
         told = ", ".join(f"{member.id} {member.weight}" for member in members)
         say(console, f"\nmembers of {name}: {told}")
     say(console, f"\ntime: {_told(compared.times)}")
+    say(console, f"cost: {_told([compared.cost])}")
 
 
 def _told(times: list[Change]) -> str:

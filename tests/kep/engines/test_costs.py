@@ -2,14 +2,15 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from kep.cli.options import PRICES
 from kep.config.run_file import validate
 from kep.engines import submit
-from kep.engines.costs import load, tasks
+from kep.engines.costs import spent, tasks
+from kep.engines.prices import PRICES, load
 from kep.google.machine_types import DEFAULT_MACHINE, SHAPES
 from tests.helpers.cloud import BUCKET, PLACE, PUBLISH, REPOSITORY, SUBMIT, job, one_sentence, short
 
@@ -168,3 +169,22 @@ def test_a_published_template_brings_its_limit(vertex, registry, kep):
     code, _, err = kep("submit", f"{REPOSITORY}/churn/v1", *BUCKET)
     assert code == 2
     assert "hardware.max_cost: this run would cost about" in one_sentence(err)
+
+
+@pytest.mark.parametrize(
+    ("machine", "hour"),
+    [
+        (None, 0.154),
+        ({"cpu": 8}, 0.308),
+        ({"cpu": 4, "accelerator": "nvidia-tesla-t4"}, 0.218 + 0.403),
+        ({"type": "n1-standard-16"}, 0.874),
+        ({"type": "n1-standard-8", "machines": 2}, 2 * 0.437),
+        ({"type": "a3-highgpu-8g", "accelerator": "nvidia-h100-80gb", "accelerators": 8}, None),
+    ],
+)
+def test_the_hours_of_a_run_have_the_price_of_its_machines(machine, hour):
+    hardware = {"retrain": {"strategy": "multi_worker", "machine": machine}} if machine else {}
+    asked = validate({"name": "x", "data": {"source": "sklearn:iris"}, "hardware": hardware})
+    steps = [SimpleNamespace(step="ingest", seconds=3600), SimpleNamespace(step="retrain", seconds=1800)]
+    found = spent(SimpleNamespace(asked=asked, steps=steps), load(PRICES))
+    assert found == (None if hour is None else pytest.approx(0.03 + 0.154 + hour / 2))
