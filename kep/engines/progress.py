@@ -96,6 +96,16 @@ class View:
         else:
             state.state, state.ended, self.failure = "failed", now, event
 
+    def end(self, well: bool) -> None:
+        """Takes in that the run has ended: one that ended well has done the steps, too, that nothing was told of.
+
+        Args:
+            well: Whether it did; else nothing changes.
+        """
+        if well and any(state.tasks for state in self.states.values()):
+            for state in self.states.values():
+                state.state = "done" if state.state in ("waiting", "running") else state.state
+
     def _print(self, event: "Event", state: StepState) -> None:
         words = {
             "start": "started",
