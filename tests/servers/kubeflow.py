@@ -206,7 +206,7 @@ class Server(Running):
                 wanted, operation = one["stringValue"], one["operation"]
                 chosen = [x for x in chosen if _matches(x.get(one["key"], ""), operation, wanted)]
         if query.get("sort_by") == "created_at desc":
-            chosen.reverse()
+            chosen.sort(key=lambda one: one["created_at"], reverse=True)
         start = int(query.get("page_token") or 0)
         end = start + min(int(query.get("page_size") or 10), self.page)
         key = {"recurringruns": "recurringRuns"}.get(kind, kind)

@@ -28,6 +28,7 @@ def create(kubeflow: Kubeflow, name: str, template: Template, options: Options, 
             "--time-zone: Kubeflow reads --cron in the zone that its controller was installed with (UTC, unless "
             "CRON_SCHEDULE_TIMEZONE says otherwise); leave it out"
         )
+    kubeflow.ready(options)
     look(template)
     if _named(kubeflow, name):
         raise UserError(f"there is a schedule {name} already; `kep schedule delete {name}` removes it")
@@ -75,8 +76,14 @@ def resume(kubeflow: Kubeflow, name: str, catch_up: bool) -> None:
     _act(kubeflow, name, kubeflow.client.recurring_runs.recurring_run_service_enable_recurring_run)
 
 
+def ending(kubeflow: Kubeflow, name: str) -> list[str]:
+    """Return the names of runs under way that deleting a schedule would end: Kubernetes removes what belongs to it."""
+    found = _named(kubeflow, name)
+    return kubeflow.under_way(found.recurring_run_id) if found else []
+
+
 def delete(kubeflow: Kubeflow, name: str) -> None:
-    """Deletes it; runs that it started go on."""
+    """Deletes it, and with it its runs under way."""
     _act(kubeflow, name, kubeflow.client.recurring_runs.recurring_run_service_delete_recurring_run)
 
 

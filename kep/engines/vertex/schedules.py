@@ -100,6 +100,11 @@ def resume(vertex: VertexEngine, name: str, catch_up: bool) -> None:
         vertex.schedules.resume_schedule(request=request, **CHANGE)
 
 
+def ending(vertex: VertexEngine, name: str) -> list[str]:
+    """Return the names of runs under way that deleting a schedule would end: none on Vertex AI."""
+    return []
+
+
 def delete(vertex: VertexEngine, name: str) -> None:
     """Deletes it; runs that it started go on."""
     found = get(vertex, name)

@@ -446,6 +446,68 @@ def test_pause_resume_delete(kubeflow, kep):
     assert kubeflow.schedules == {}
 
 
+def of_schedule(kubeflow, recording: str, name: str = "weeklylpk68-1-3819988483") -> dict:
+    """A run that the schedule has started, as a real one was called."""
+    ((schedule, _),) = kubeflow.schedules.items()
+    return kubeflow.replay(recording, display_name=name, recurring_run_id=schedule)
+
+
+def test_runs_of_a_schedule_are_known(kubeflow, kep):
+    kep(*CREATE)
+    run = of_schedule(kubeflow, "failed_in_ingest")
+    kubeflow.replay("succeeded", display_name="otherabcde-1-1", recurring_run_id="of-somebody-else", runtime_config={})
+    for name in ("weekly", run["display_name"]):
+        code, out, _ = kep("status", name, *KUBEFLOW)
+        assert code == 1
+        assert f"{run['display_name']}: failed\n" in out
+        assert 'error: ingest failed: data.label: column "left" not found' in out
+    for given in ([], ["--name", "weekly"]):
+        _, *rows = kep("runs", *KUBEFLOW, *given)[1].splitlines()
+        assert [row.split()[1:4] for row in rows] == [["weekly", run["display_name"], "failed"]]
+
+
+@pytest.mark.parametrize(
+    ("terminal", "answer", "code", "left"), [(False, None, 0, 0), (True, True, 0, 0), (True, False, 1, 1)]
+)
+def test_deleting_a_schedule_warns_of_the_run_that_it_ends(kubeflow, kep, monkeypatch, terminal, answer, code, left):
+    kep(*CREATE)
+    run = of_schedule(kubeflow, "under_way_016")
+    of_schedule(kubeflow, "succeeded", "weeklylpk68-2-1")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr(typer, "confirm", lambda text, default: answer)
+    found, out, err = kep("schedule", "delete", "weekly", *KUBEFLOW)
+    assert (found, err, len(kubeflow.schedules)) == (code, "", left)
+    assert out.startswith(f"warning: {run['display_name']} is under way, and ends with its schedule\n")
+    if not left:
+        code, out, _ = kep("status", "weekly", *KUBEFLOW)
+        assert code == submit.CANCELLED
+        assert out.endswith("its schedule was deleted, and its tasks with it; Kubeflow still calls it running\n")
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "words"),
+    [
+        ("2.13.0", "FAIL", "runs Kubeflow Pipelines 2.13.0; 2.14 or newer is needed, since an older one hands on one"),
+        ("1.8.22", "FAIL", "runs Kubeflow Pipelines 1.8.22; 2.14 or newer is needed"),
+        ("unknown", "WARN", "does not tell its version; Kubeflow Pipelines 2.14 or newer is needed"),
+        ("2.14.0-rc.1", "PASS", ""),
+        ("v2.20.1", "PASS", ""),
+    ],
+)
+def test_the_least_version(kubeflow, kep, monkeypatch, version, status, words):
+    monkeypatch.setenv("COLUMNS", "400")
+    kubeflow.version = version
+    assert re.search(rf"^{status} +Kubeflow Pipelines .*{re.escape(words)}", kep("doctor", *KUBEFLOW)[1], re.M)
+    code, out, err = kep(*SUBMIT, "--no-wait")
+    if status == "FAIL":
+        assert (code, kubeflow.runs) == (2, {})
+        assert words in one_sentence(err)
+        assert words in one_sentence(kep(*CREATE)[2])
+    else:
+        assert code == 0
+        assert (f"{words}, since" in out) == (status == "WARN")
+
+
 def test_a_schedule_can_not_be_changed(kubeflow, kep):
     code, _, err = kep("schedule", "update", "weekly", "--cron", "0 5 * * *", *KUBEFLOW)
     assert code == 2
@@ -470,7 +532,7 @@ def test_the_doctor_looks_at_the_server_and_at_what_would_be_submitted(kubeflow,
     code, out, err = kep(*doctor)
     assert (code, err) == (0, "")
     told = found(out)
-    assert told["Kubeflow Pipelines"] == ["PASS", f"answers at {kubeflow.url}"]
+    assert told["Kubeflow Pipelines"] == ["PASS", f"2.17.0 answers at {kubeflow.url}"]
     assert told["runs"] == ["PASS", "may be looked at; the newest is none yet"]
     assert "at most" in told["template"][1]
     assert "nodes" not in told
