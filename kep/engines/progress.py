@@ -75,7 +75,7 @@ class View:
 
     def take(self, event: "Event") -> None:
         """Takes in one event of a step."""
-        state, now = self.states[event.step], event.time
+        state, now = self.states.setdefault(event.step, StepState()), event.time
         if event.kind == "reused":
             state.tasks, state.finished, state.state = state.tasks + 1, state.finished + 1, "reused"
             state.ended = state.started = now

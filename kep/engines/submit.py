@@ -5,7 +5,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -26,7 +26,7 @@ from kep.engines.rehearsal import MOST_SURVEYED
 from kep.engines.template import Template
 from kep.google.once import first_line
 from kep.pipelines.parameters import kfp_safe
-from kep.pipelines.steps import STEPS, step_of
+from kep.pipelines.steps import PREDICTION_STEPS, STEPS, step_of
 
 POLL = 10.0
 """Seconds between two looks at a run: steps take minutes."""
@@ -128,8 +128,14 @@ def submit(engine: Engine, template: Template, options: Options, console: Consol
     raise AssertionError  # count() has no end
 
 
-def follow(engine: Engine, name: str, console: Console) -> int:
+def follow(engine: Engine, name: str, console: Console, steps: Iterable[str] = STEPS) -> int:
     """Shows the steps as they change until the run has ended.
+
+    Args:
+        engine: Where it runs.
+        name: Name of the run.
+        console: Where to show them.
+        steps: Of its pipeline, in order of the flow.
 
     Returns:
         Exit status: 0 done, 1 failed, 3 cancelled, 130 left running after Ctrl-C.
@@ -140,7 +146,7 @@ def follow(engine: Engine, name: str, console: Console) -> int:
     while True:
         seen: Seen = {}
         try:
-            with View(console) as view:
+            with View(console, steps) as view:
                 while True:
                     run = _get(engine, name)
                     for event in events(run, seen):
@@ -161,7 +167,8 @@ def follow(engine: Engine, name: str, console: Console) -> int:
 def status(engine: Engine, run: str, console: Console) -> int:
     """Shows a run's steps as they are now; returns the exit status that following it would end with, 0 before."""
     found = find(engine, run)
-    view = View(console)
+    predicts = any(step_of(task.name) in PREDICTION_STEPS for task in found.tasks)
+    view = View(console, PREDICTION_STEPS if predicts else STEPS)
     for event in events(found, {}):
         view.take(event)
     view.end(found.ending == "done")
@@ -231,7 +238,7 @@ def events(run: Run, seen: Seen) -> Iterator[Event]:
     numbers: dict[str, int] = {}
     for task in run.tasks:
         step = step_of(task.name)
-        if step not in STEPS:  # a loop, or the pipeline in it
+        if step not in (*STEPS, *PREDICTION_STEPS):  # a loop, or the pipeline in it
             continue
         numbers[step] = numbers.get(step, 0) + 1
         label = (str(numbers[step]) if numbers[step] > 1 else "") if task.label is None else task.label

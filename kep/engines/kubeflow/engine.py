@@ -32,7 +32,7 @@ from kep.engines.template import Template, with_cache
 from kep.google.once import Made, first_line, once
 from kep.pipelines.machines import on_kubernetes
 from kep.pipelines.parameters import kfp_safe
-from kep.pipelines.steps import STEPS, step_of
+from kep.pipelines.steps import PREDICTION_STEPS, STEPS, step_of
 from kep.storage.champions import Champion
 
 TOKEN, COOKIES = "KEP_KUBEFLOW_TOKEN", "KEP_KUBEFLOW_COOKIES"
@@ -424,7 +424,7 @@ class Kubeflow:
     def _outside(self, run: Run, tasks: tuple[Task, ...]) -> str:
         """Why a run failed where no step did."""
         failed = next((task for task in tasks if task.state == "FAILED"), None)
-        begun = any(step_of(task.name) in STEPS for task in tasks)
+        begun = any(step_of(task.name) in (*STEPS, *PREDICTION_STEPS) for task in tasks)
         if failed:
             return f"{'' if begun else 'no step has begun; '}{failed.name}: {failed.message}"
         namespace = f" -n {self._namespace}" if self._namespace else ""
