@@ -91,6 +91,8 @@ def create(
     options = place.checked(given, labels)
     template = place.template(file, overrides, images)
     place.check_cost(template, PRICES, yes)
+    if note := place.engine.ready(options):
+        say(console, f"note: {note}")
     following = place.schedules.create(place.engine, name, template, options, timing)
     when = f"; next run {following:%Y-%m-%d %H:%M} UTC" if following else ""
     say(console, f"scheduled {name}: {cron}, {zone}{when}")

@@ -439,7 +439,7 @@ class Kubeflow:
             self._reasons[node] = reason(log)
         if found := self._reasons.get(node):
             return found
-        return f"the server has no log of it; look at node {node or 'without a pod'} of run {run.id}"
+        return f"the server gives no log of it; look at node {node or 'without a pod'} of run {run.id}"
 
     def _log(self, run: str, node: str) -> str | None:
         """The end of a node's log; None where the server has none, as after its pod is gone."""

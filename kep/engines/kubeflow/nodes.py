@@ -6,9 +6,11 @@ all nodes are found from the workflow downwards, and each entry by the children 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import count, takewhile
 from typing import Any, TypeAlias
 
 from kep.engines.base import Task
@@ -44,17 +46,22 @@ class _Tree:
     Attributes:
         ids: Id of each node that another one names as its child.
         names: Short name of each node.
-        entries: Detail of each node that has children.
+        entries: Detail of each node that has children, or a name of its own.
     """
 
     ids: dict[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     entries: dict[str, Detail] = field(default_factory=dict)
 
+    @property
+    def repeats(self) -> bool:
+        """Whether the controller repeats nodes, so that each has its attempts as children."""
+        return any(name.endswith("(0)") for name in self.names.values())
+
     def attempts(self, path: str) -> list[str]:
         """Return the ids of a node's attempts, or its own where the controller repeats nothing."""
-        found = [f"{path}({number})" for number in range(len(self.ids))]
-        tried = [self.ids[one] for one in _while_in(found, self.ids)]
+        found = (f"{path}({number})" for number in count())
+        tried = [self.ids[one] for one in takewhile(self.ids.__contains__, found)]
         return tried or ([self.ids[path]] if path in self.ids and path not in self.entries else [])
 
 
@@ -87,7 +94,9 @@ def _executed(tree: _Tree, executor: str) -> Node | None:
     path = re.sub(r"\(\d+\)$", "", executor.rpartition(".")[0])
     own, whole = tree.entries.get(executor), tree.entries.get(path)
     attempts, entry = tree.attempts(executor), own or whole
-    if entry is None or (own is None and entry.state not in ("SUCCEEDED", "FAILED")):
+    # Where nothing is repeated, an executor has no children that would tell its entry from others.
+    begun_as_whole = ("SUCCEEDED", "FAILED") if tree.repeats else ("SUCCEEDED", "FAILED", "RUNNING")
+    if entry is None or (own is None and entry.state not in begun_as_whole):
         return None
     begun, ended = _moment(entry.start_time), _moment(entry.end_time)
     state = entry.state or "PENDING"
@@ -172,6 +181,11 @@ def _tree(details: list[Detail]) -> _Tree:
             # Children of a node are also the nodes that wait for it.
             if tree.names.get(parent) == one.display_name:
                 tree.entries[parent] = one
+    alone = Counter(tree.names.values()), Counter(one.display_name for one in details)
+    only = {name: path for path, name in tree.names.items() if all(one[name] == 1 for one in alone)}
+    for one in details:
+        if path := only.get(one.display_name):
+            tree.entries.setdefault(path, one)
     return tree
 
 
@@ -180,13 +194,6 @@ def _hashed(text: str, so_far: int = 2166136261) -> int:
     for byte in text.encode():
         so_far = (so_far ^ byte) * 16777619 & 0xFFFFFFFF
     return so_far
-
-
-def _while_in(names: Iterable[str], known: dict[str, str]) -> Iterator[str]:
-    for name in names:
-        if name not in known:
-            return
-        yield name
 
 
 def _moment(given: datetime | None) -> datetime | None:

@@ -28,7 +28,6 @@ def create(kubeflow: Kubeflow, name: str, template: Template, options: Options, 
             "--time-zone: Kubeflow reads --cron in the zone that its controller was installed with (UTC, unless "
             "CRON_SCHEDULE_TIMEZONE says otherwise); leave it out"
         )
-    kubeflow.ready(options)
     look(template)
     if _named(kubeflow, name):
         raise UserError(f"there is a schedule {name} already; `kep schedule delete {name}` removes it")

@@ -34,7 +34,6 @@ def create(vertex: VertexEngine, name: str, template: Template, options: Options
     from google.cloud import aiplatform_v1 as api
 
     fields = timing.fields()
-    vertex.ready(options)
     look(template)
     if _find(vertex, name):
         raise UserError(f"there is a schedule {name} already; `kep schedule update {name}` changes it")

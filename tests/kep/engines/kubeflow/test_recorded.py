@@ -1,11 +1,13 @@
 """What a person sees of each run that a real Kubeflow was asked for, over kfp's own client."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
 from kep.engines.kubeflow.engine import Kubeflow
 from kep.engines.kubeflow.logs import LONGEST, reason
+from kep.engines.kubeflow.nodes import _hashed, _tree
 from kep.engines.submit import events
 from tests.servers.kubeflow import RECORDED, recorded
 
@@ -21,7 +23,7 @@ END = ["weigh: done", *tasks("retrain ", 2), "evaluate: done"]
 REUSED = ["ingest: reused", "tune: reused"]
 ROUND = ["tune suggest 1: done", *tasks("tune trial 1.", 2)]
 COLUMN = 'data.label: column "left" not found in /data/shop.csv; the columns are age, plan, spend, churned'
-GONE = "the server has no log of it; look at node {} of run {}"
+GONE = "the server gives no log of it; look at node {} of run {}"
 DELETED = "its schedule was deleted, and its tasks with it; Kubeflow still calls it running"
 WORKFLOW = '"kubectl describe workflow -l pipeline/runid={1}"'
 SAYS_NOTHING = f"Kubeflow has begun no task, and says no reason; {WORKFLOW} shows its message"
@@ -143,6 +145,38 @@ def test_numbers_are_steady_while_a_run_is_under_way(kubeflow):
         lines += told(engine.get(run["display_name"]), seen)
     *before, last = TABLE["under_way_016"][2]
     assert lines == [*before, last, *TABLE["under_way_025"][2][len(before) :]]
+
+
+def unrepeated(details: list[dict]) -> list[dict]:
+    """A run's task details as of a controller that repeats nothing, so that no node has attempts under it."""
+    named = [one for one in details if one.get("display_name")]
+    tree = _tree(
+        [
+            SimpleNamespace(
+                display_name=one["display_name"],
+                child_tasks=[SimpleNamespace(**child) for child in one.get("child_tasks", [])],
+            )
+            for one in named
+        ]
+    )
+    attempt = re.compile(r"\(\d+\)")
+    workflow = next(iter(tree.names))
+    ids = {old: f"{workflow}-{_hashed(attempt.sub('', path))}" for path, old in tree.ids.items()}
+    wrappers = {attempt.sub("", one["display_name"]) for one in named if attempt.search(one["display_name"])}
+    return [
+        one
+        | {"display_name": attempt.sub("", one["display_name"])}
+        | {"child_tasks": [{"pod_name": ids[child["pod_name"]]} for child in one.get("child_tasks", [])]}
+        for one in named
+        if one["display_name"] not in wrappers
+    ]
+
+
+@pytest.mark.parametrize("name", ["succeeded", "succeeded_with_cached_steps", "failed_in_ingest", "under_way_025"])
+def test_a_controller_that_repeats_nothing_is_read_alike(kubeflow, name):
+    run = kubeflow.replay(name)
+    run["run_details"]["task_details"] = unrepeated(run["run_details"]["task_details"])
+    assert told(Kubeflow(kubeflow.url).get(run["display_name"])) == TABLE[name][2]
 
 
 def test_a_list_that_ends_before_its_run_is_said_to(kubeflow, kep):
