@@ -156,7 +156,9 @@ def _tree(details: list[Detail]) -> _Tree:
     if not children:
         return tree
     workflow = min(children).rpartition("-")[0]
-    names = sorted({one.display_name for one in details})
+    # Most names are of one node alone: once that is found, they are tried no more.
+    left = Counter(one.display_name for one in details)
+    names = sorted(left)
     bare = [name for name in names if not name.endswith(")") and name != workflow]
     repeated: dict[str, list[str]] = {}
     for name in names:
@@ -170,10 +172,13 @@ def _tree(details: list[Detail]) -> _Tree:
         further = [(suffix, name + suffix) for suffix in repeated.get(name, [])]
         further += [(f".{other}", other) for other in bare]
         for suffix, other in further:
+            if not left[other]:
+                continue
             hashed = _hashed(suffix, so_far)
             if (id_ := f"{workflow}-{hashed}") in children and id_ not in parents:
                 parents[id_] = path
                 tree.ids[path + suffix] = id_
+                left[other] -= 1
                 todo.append((path + suffix, other, hashed))
     for one in details:
         for child in one.child_tasks or []:

@@ -168,7 +168,7 @@ def unrepeated(details: list[dict]) -> list[dict]:
         | {"display_name": attempt.sub("", one["display_name"])}
         | {"child_tasks": [{"pod_name": ids[child["pod_name"]]} for child in one.get("child_tasks", [])]}
         for one in named
-        if one["display_name"] not in wrappers
+        if one["display_name"] not in wrappers or not one.get("child_tasks")
     ]
 
 
