@@ -405,21 +405,23 @@ class Kubeflow:
         """A run with its tasks, and why those failed that did."""
         run = self._run(told, schedule)
         nodes = read((told.run_details.task_details if told.run_details else None) or [], _cancelled(told))
-        tasks = tuple(self._task(run, node) for node in nodes)
+        failed = any(node.task.state == "FAILED" for node in nodes)
+        tasks = tuple(self._task(run, node, failed) for node in nodes)
         if run.state == "failed" and not run.message:
             run = replace(run, message=self._outside(run, tasks))
         return replace(run, tasks=tasks)
 
-    def _task(self, run: Run, node: Node) -> Task:
-        if node.task.state == "FAILED":
-            reason = self._reason(run, node.log)
-            return replace(
-                node.task, message=f"Kubeflow's own driver of it failed; {reason}" if node.driver else reason
-            )
-        if run.ending and node.task.state == "RUNNING":
+    def _task(self, run: Run, node: Node, failed: bool) -> Task:
+        """A task of a run, of which a task is known to have `failed`, or none is."""
+        state = node.task.state
+        if run.ending and state == "RUNNING":
             # The server has not been told of its end.
-            return replace(node.task, state="SUCCEEDED" if run.ending == "done" else "CANCELLED")
-        return node.task
+            ended = {"done": "SUCCEEDED", "failed": "CANCELLED" if failed else "FAILED", "cancelled": "CANCELLED"}
+            state = ended[run.ending]
+        if state != "FAILED":
+            return replace(node.task, state=state)
+        who = "Kubeflow's own driver of it failed; " if node.driver else ""
+        return replace(node.task, state=state, message=f"{who}{self._reason(run, node.log)}")
 
     def _outside(self, run: Run, tasks: tuple[Task, ...]) -> str:
         """Why a run failed where no step did."""
@@ -459,6 +461,7 @@ class Kubeflow:
                 end = (end + part)[-_END_OF_LOG:]
                 if answer.tell() > _LONGEST_LOG:
                     break
+            answer.close()
         except (kfp_server_api.ApiException, urllib3.exceptions.HTTPError):
             return None
         return end.decode(errors="replace")

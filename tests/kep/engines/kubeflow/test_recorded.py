@@ -186,6 +186,14 @@ def test_a_list_that_ends_before_its_run_is_said_to(kubeflow, kep):
     assert re.search(r"✓ +promote", out)
 
 
+def test_a_task_that_is_listed_as_running_in_a_run_that_failed_is_asked_for_its_reason(kubeflow, kep):
+    run = kubeflow.replay("under_way_025", state="FAILED", finished_at="2026-11-29T18:42:00Z")
+    node = "digits-xpcn6-1711020005"
+    assert f"error: evaluate failed: {GONE.format(node, run['run_id'])}" in kep("status", "digits", *KUBEFLOW)[1]
+    kubeflow.logs[node] = "error: no space left\n"
+    assert "error: evaluate failed: no space left (logs: " in kep("status", "digits", *KUBEFLOW)[1]
+
+
 KILLED = """I1129 18:04:24.872026      16 main.go:139] Setting log level to: '1'
 [KFP Executor 2026-11-29 18:04:26,987 INFO]: Got executor_input:
 {
