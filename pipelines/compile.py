@@ -20,6 +20,7 @@ from kep.config.notify import NotifyTask
 from kep.config.search import SearchSettings
 from kep.core.errors import UserError
 from kep.core.files import write_file
+from kep.core.location import Location
 from kep.pipelines.images import assign
 from kep.pipelines.lint import lint
 from kep.pipelines.machines import Target, place
@@ -91,10 +92,19 @@ def _check_secret(asked: NotifyTask, machines: Mapping[str, Machine], engine: Ta
         )
 
 
-def compile_prediction(target: Path, parameters: dict[str, Any], images: Mapping[str, str] | None = None) -> None:
-    """Compiles the prediction pipeline as `compile_training` does the other; without `drift_config` it ends with the
-    predictions."""
-    _compile(prediction("drift_config" in parameters), target, parameters, images)
+def compile_prediction(
+    target: Path,
+    parameters: dict[str, Any],
+    images: Mapping[str, str] | None = None,
+    machines: Mapping[str, Machine] | None = None,
+    engine: Target = "vertex",
+) -> None:
+    """Compiles the prediction pipeline as `compile_training` does the other.
+
+    Without `drift_config` it ends with the predictions. On Kubeflow the model may be on a volume.
+    """
+    mounted = engine == "kubeflow" and not Location(parameters["model"]).is_cloud
+    _compile(prediction("drift_config" in parameters, mounted), target, parameters, images, machines, engine)
 
 
 def cache_ingest(spec: dict[str, Any], known: bool) -> None:

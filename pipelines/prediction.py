@@ -6,7 +6,7 @@ from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Model
 
 from kep.components.drift.component import drift, drift_gate
-from kep.components.predict.component import predict, predict_join, predict_plan
+from kep.components.predict.component import predict, predict_join, predict_model, predict_plan
 
 RETRIES = 1
 """Times that an engine starts a task again that a machine lost. A value that the model can't take fails it, too."""
@@ -33,9 +33,13 @@ def predictions(parts: List[str], config: str, code: str, model: Input[Model]) -
     return dsl.Collected(one.outputs["shards"])
 
 
-def predicted(model: Any, config: Any, code: Any) -> tuple[Any, Any]:
+def predicted(model: Any, config: Any, code: Any, mounted: bool) -> tuple[Any, Any]:
     """The model, and the predictions of all tasks."""
-    imported = dsl.importer(artifact_uri=model, artifact_class=Model, reimport=False).output
+    imported = (
+        predict_model(folder=model, code=code).set_caching_options(False).output
+        if mounted
+        else dsl.importer(artifact_uri=model, artifact_class=Model, reimport=False).output
+    )
     # The champion's pointer moves and the source changes under their names: never answered from a cache. What this
     # task returns says which model and content it is, and that is part of the cache key of the tasks after it.
     planned = predict_plan(config=config, code=code, model=imported).set_caching_options(False)
@@ -43,11 +47,12 @@ def predicted(model: Any, config: Any, code: Any) -> tuple[Any, Any]:
     return imported, predict_join(config=config, code=code, slices=shards.output).outputs["predictions"]
 
 
-def prediction(compare: bool = True) -> Any:
+def prediction(compare: bool = True, mounted: bool = False) -> Any:
     """The pipeline.
 
     Args:
         compare: Whether the source is compared with what the model was trained on.
+        mounted: Whether the model is on a volume, and no artifact that an engine can import.
     """
     described = {
         "name": "prediction",
@@ -57,14 +62,14 @@ def prediction(compare: bool = True) -> Any:
     @dsl.pipeline(**described)
     def predicting(model: str, predict_config: str, predict_code: str = "") -> Predictions:
         """Settings are JSON strings; `model` is the folder of an ensemble or of champions."""
-        return Predictions(predictions=predicted(model, predict_config, predict_code)[1])
+        return Predictions(predictions=predicted(model, predict_config, predict_code, mounted)[1])
 
     @dsl.pipeline(**described)
     def comparing(
         model: str, predict_config: str, drift_config: str, predict_code: str = "", drift_code: str = ""
     ) -> Compared:
         """Settings are JSON strings; `model` is the folder of an ensemble or of champions."""
-        imported, joined = predicted(model, predict_config, predict_code)
+        imported, joined = predicted(model, predict_config, predict_code, mounted)
         found = drift(config=drift_config, code=drift_code, model=imported, predictions=joined)
         # Apart from the comparison, whose pages would be lost with a task that fails.
         gate = drift_gate(config=drift_config, code=drift_code, comparison=found.outputs["comparison"])

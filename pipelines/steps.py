@@ -11,7 +11,7 @@ EXIT = "notify_failure"
 PARTS = {
     "ingest": ("ingest", *(f"ingest_{name}" for name in ("scan", "keys", "roles", "count", "write", "join"))),
     "tune": ("tune", "suggest", "trial"),
-    "predict": ("predict", "predict_plan", "predict_join"),
+    "predict": ("predict", "predict_model", "predict_plan", "predict_join"),
     "drift": ("drift", "drift_gate"),
 }
 """Components of a step that has several."""

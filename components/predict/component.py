@@ -8,6 +8,20 @@ from kep.runtime.component import step
 
 
 @step
+def predict_model(folder: str, code: str, model: Output[Model]) -> None:
+    """Copies an ensemble from a volume, from which no pipeline engine takes an artifact.
+
+    Args:
+        folder: Of an ensemble, or of champions.
+        code: Hash of the code that runs, part of the cache key.
+        model: The ensemble that the folder serves.
+    """
+    from kep.components.predict.run import take
+
+    take(out=model.path, folder=folder, code=code)
+
+
+@step
 def predict_plan(config: str, code: str, model: Input[Model], plan: Output[Artifact]) -> List[str]:
     """Holds the source against the model, counts its rows, and shares them among the tasks.
 

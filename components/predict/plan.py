@@ -53,9 +53,7 @@ def plan(folder: Path, settings: PredictSettings, scratch: Path) -> list[SourceS
         UserError: There is no model, the source can't be read or has no rows, a column is missing, unknown or of
             another type, or the key can't be one.
     """
-    model = champions.serving(folder)
-    if not (model / EnsembleFile.FILE).is_file():
-        raise UserError(f"{folder} holds no ensemble; give the folder that a run calls ensemble, or one of champions")
+    model = ensemble_of(folder)
     manifest = Manifest.load(model)
     source = open_for(manifest.inputs, settings.data, scratch)
     check_columns(source, manifest, settings)
@@ -74,6 +72,18 @@ def plan(folder: Path, settings: PredictSettings, scratch: Path) -> list[SourceS
     tasks = min(settings.tasks, len(shards))
     ends = [number * len(shards) // tasks for number in range(tasks + 1)]
     return [_slice(number, tasks, shards, ends[number : number + 2], whole) for number in range(tasks)]
+
+
+def ensemble_of(folder: Path) -> Path:
+    """Return the ensemble that a folder of one, or of champions, serves.
+
+    Raises:
+        UserError: There is none, or it is damaged.
+    """
+    model = champions.serving(folder)
+    if not (model / EnsembleFile.FILE).is_file():
+        raise UserError(f"{folder} holds no ensemble; give the folder that a run calls ensemble, or one of champions")
+    return model
 
 
 def _slice(number: int, tasks: int, shards: list[_Shard], ends: list[int], whole: dict[str, Any]) -> SourceSlice:

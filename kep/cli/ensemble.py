@@ -93,6 +93,10 @@ def batch(
     ] = None,
     target: Annotated[AnyTarget, typer.Option(help="With --compile: where it will run.")] = "local",
     images: Annotated[Path, typer.Option(help="With --compile: the lock of the images.")] = LOCK,
+    volumes: Annotated[
+        list[str] | None,
+        typer.Option("--volume", metavar="CLAIM=/PATH", help="kubeflow: a volume with the model or the data."),
+    ] = None,
     runs: Runs = Path("runs"),
     on: Annotated[
         Literal["local", "vertex"],
@@ -126,12 +130,20 @@ def batch(
         raise typer.Exit(batch_there(place.vertex, options, request, output, console))
     check_threshold(threshold)
     settings = DriftSettings(threshold=threshold, fail=fail) if drift else None
-    given = batches.parameters(data, model, runs, exclude, settings, key=key, tasks=tasks, shard_rows=shard_rows)
+    if volumes and (compiled is None or target != "kubeflow"):
+        raise UserError("--volume has a meaning only with --compile FILE --target kubeflow; remove it")
+    there = target == "kubeflow" and compiled is not None
+    more = {"key": key, "tasks": tasks, "shard_rows": shard_rows}
+    given = batches.parameters(data, model, runs, exclude, settings, there, **more)
     if compiled is None:
         raise typer.Exit(batches.batch(given, output, runs, console))
-    if target == "vertex":
-        batches.check_reachable(given)
-    compile_prediction(compiled, given, None if target == "local" else locked(images))
+    if target == "local":
+        compile_prediction(compiled, given)
+    else:
+        machines = batches.machines(volumes or [])
+        mounts = machines["predict"].volumes if machines else {}
+        batches.check_reachable(given, target, mounts)
+        compile_prediction(compiled, given, locked(images), machines, target)
     console.print(f"wrote {compiled}")
 
 

@@ -1,5 +1,6 @@
 """Commands of schedules: runs that Vertex AI or Kubeflow start again and again."""
 
+import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -89,6 +90,8 @@ def create(
     options = place.checked(given, labels)
     template = place.template(file, overrides, images)
     place.check_cost(template, None, yes)
+    if note := place.engine.ready(options):
+        say(console, f"note: {note}")
     following = place.schedules.create(place.engine, name, template, options, timing)
     when = f"; next run {following:%Y-%m-%d %H:%M} UTC" if following else ""
     say(console, f"scheduled {name}: {cron}, {zone}{when}")
@@ -202,8 +205,14 @@ def delete(
     host: Host = "",
     namespace: Namespace = "",
 ) -> None:
-    """Delete a schedule; runs that it started go on."""
+    """Delete a schedule; runs that it started go on, but on Kubeflow those under way end with it."""
     place = Destination(target, project, region, host, namespace)
+    ending = place.schedules.ending(place.engine, name)
+    for run in ending:
+        say(console, f"warning: {run} is under way, and ends with its schedule")
+    if ending and sys.stdin.isatty() and not typer.confirm(f"delete {name} all the same?", default=False):
+        say(console, f"{name} is left as it is; `kep schedule pause {name} --target {target}` starts no more runs")
+        raise typer.Exit(1)
     place.schedules.delete(place.engine, name)
     say(console, f"deleted {name}")
 

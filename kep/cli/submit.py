@@ -72,6 +72,7 @@ def submit(
     from kep.engines import submit as submitting
     from kep.engines.base import Options
     from kep.engines.prices import load
+    from kep.pipelines.steps import PREDICTION_STEPS, STEPS
 
     place = Destination(target, project, region, host, namespace, experiment)
     given = Options(
@@ -92,7 +93,8 @@ def submit(
         return
     name = submitting.submit(place.engine, template, options, console, again)
     if wait:
-        raise typer.Exit(submitting.follow(place.engine, name, console))
+        steps = PREDICTION_STEPS if template.predicts else STEPS
+        raise typer.Exit(submitting.follow(place.engine, name, console, steps))
 
 
 @app.command(epilog="Example: kep doctor churn.yaml --target vertex --project shop-ml --region europe-west4")

@@ -3,9 +3,12 @@
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Console
 
 from kep.artifacts.drift import Drift
@@ -13,6 +16,7 @@ from kep.artifacts.predictions import SHARDS, PredictionSet
 from kep.components.drift.comparison import check_comparable
 from kep.components.drift.run import PAGE
 from kep.config.data import DataSettings
+from kep.config.machine import Machine
 from kep.config.prediction import DriftSettings, PredictSettings
 from kep.core.errors import UserError
 from kep.core.files import new_folder
@@ -25,6 +29,7 @@ from kep.engines.local import runner
 from kep.engines.local.job import Outcome
 from kep.engines.progress import say
 from kep.pipelines.compile import compile_prediction
+from kep.pipelines.machines import Target
 from kep.pipelines.parameters import check_path, codes, kfp_safe, located
 from kep.pipelines.steps import PREDICTION_STEPS
 from kep.storage import champions
@@ -39,6 +44,7 @@ def parameters(
     runs: Path,
     exclude: list[str] | None = None,
     drift: DriftSettings | None = None,
+    there: bool = False,
     **more: Any,
 ) -> dict[str, str]:
     """Arguments of the pipeline, without the hash of the code.
@@ -49,12 +55,13 @@ def parameters(
         runs: Folder of all runs.
         exclude: Columns of the source that are not looked at.
         drift: How to compare the source with what the model was trained on; None not to.
+        there: Whether it will run where nothing of this machine is: a path is one of a volume there.
         **more: Of PredictSettings.
 
     Raises:
         UserError: There is no such model, or kfp.local would alter its path.
     """
-    if Location(model).is_cloud:
+    if there or Location(model).is_cloud:
         folder, reading = model.rstrip("/"), DataSettings(source="")
     else:
         path, reading = named(model, runs)
@@ -66,21 +73,55 @@ def parameters(
     return given if drift is None else given | {"drift_config": kfp_safe(drift.to_json())}
 
 
-def check_reachable(given: dict[str, str]) -> None:
+def check_reachable(given: dict[str, str], target: Target, volumes: Mapping[str, str]) -> None:
     """Refuses what a step on another machine could not read.
 
-    Raises:
-        UserError: The model or the source is on this machine.
-    """
-    from kep.engines.template import check_source
+    Args:
+        given: What `parameters` returned.
+        target: Where it will run.
+        volumes: Where the steps have volumes, by claim; none on Vertex AI.
 
-    check_source(PredictSettings.model_validate_json(given["predict_config"]).data)
-    if not Location(given["model"]).is_cloud:
-        there = f"gs://BUCKET/models/{Path(given['model']).name}"
+    Raises:
+        UserError: The model or the source is on this machine, or on no volume.
+    """
+    from kep.engines.template import check_source, mounted
+
+    data, model = PredictSettings.model_validate_json(given["predict_config"]).data, given["model"]
+    for option, source in (("--model", Location(model)), ("DATA", data.location)):
+        if target == "kubeflow" and source.is_local and not mounted(source.text, volumes):
+            raise UserError(
+                f'{option}: "{source}" is on no volume of the cluster; name the claim and where it is mounted with '
+                f"--volume CLAIM={Path(source.text).parent}, or give a gs:// path"
+            )
+    check_source(data, volumes, target)
+    if target == "vertex" and not Location(model).is_cloud:
+        there = f"gs://BUCKET/models/{Path(model).name}"
         raise UserError(
-            f"--model: {given['model']} is on this machine, where no step in the cloud can read it; run "
-            f'"gcloud storage cp --recursive {given["model"]} {there}" and give {there}'
+            f"--model: {model} is on this machine, where no step in the cloud can read it; run "
+            f'"gcloud storage cp --recursive {model} {there}" and give {there}'
         )
+
+
+def machines(volumes: list[str]) -> dict[str, Machine]:
+    """Return what each step asks Kubernetes for: the volumes with the model and the source.
+
+    Args:
+        volumes: As CLAIM=/PATH texts.
+
+    Raises:
+        UserError: One is none, or two are at one path.
+    """
+    pairs = [text.partition("=")[::2] for text in volumes]
+    for text, (claim, path) in zip(volumes, pairs, strict=True):
+        if not claim or not path.startswith("/") or not path.strip("/"):
+            raise UserError(f'--volume: "{text}" is no CLAIM=/PATH; give such as champions=/champions')
+    if len(set(map(itemgetter(0), pairs))) < len(pairs) or len(set(map(itemgetter(1), pairs))) < len(pairs):
+        raise UserError(f"--volume: {', '.join(volumes)} names a claim or a path twice; give each once")
+    try:
+        machine = Machine(volumes=dict(pairs))
+    except ValidationError as error:
+        raise UserError(f"--volume: {error.errors()[0]['msg']}") from error
+    return {"predict": machine} if volumes else {}
 
 
 def batch(given: dict[str, str], output: Path, runs: Path, console: Console) -> int:

@@ -46,6 +46,8 @@ class Task:
         begun: When it started, if it has.
         ended: When it ended, if it has.
         message: Why it failed, as far as the engine says.
+        label: What tells it from other tasks of its step; None where their order does.
+        attempts: Times that the engine has begun it.
     """
 
     id: int | str
@@ -54,6 +56,8 @@ class Task:
     begun: datetime | None
     ended: datetime | None
     message: str = ""
+    label: str | None = None
+    attempts: int = 1
 
 
 @dataclass(frozen=True)
@@ -68,10 +72,11 @@ class Run:
         ended: When it ended, if it has.
         url: Of its page.
         tasks: In order of their ids.
-        message: Why it failed outside of its tasks, as far as the engine says.
+        message: Why it failed outside of its tasks, or was cancelled, as far as the engine says.
         artifacts: Where they are; empty for the engine's own place.
         curves: Page of its TensorBoard; empty for none.
         revision: Of git, that it was submitted from.
+        schedule: Name of the schedule that started it; empty for none.
     """
 
     name: str
@@ -85,6 +90,7 @@ class Run:
     artifacts: str = ""
     curves: str = ""
     revision: str = ""
+    schedule: str = ""
 
     @property
     def ending(self) -> Literal["done", "failed", "cancelled", ""]:
@@ -112,8 +118,11 @@ class Engine(Protocol):
 
     where: str
 
-    def ready(self, options: Options) -> None:
+    def ready(self, options: Options) -> str:
         """Refuses what would fail a run in its first step.
+
+        Returns:
+            What can't be told of it, for whoever submits; empty for nothing.
 
         Raises:
             UserError: It would.
@@ -130,7 +139,7 @@ class Engine(Protocol):
         """
 
     def newest(self, of: str | None, limit: int) -> list[Run]:
-        """The newest runs that were made here, or those of one run file's name, without their tasks."""
+        """The newest runs that were made here, or those of one run file's or schedule's name, without their tasks."""
 
     def cancel(self, run: Run) -> None:
         """Asks for the run to be cancelled; one that has ended stays as it is."""

@@ -17,6 +17,7 @@ from rich.text import Text
 from kep.config.run_file import RunFile, load
 from kep.core.errors import UserError
 from kep.core.location import Location
+from kep.engines.base import Options
 from kep.engines.costs import tasks
 from kep.engines.preflight import devices, guess, survey
 from kep.pipelines.images import locked
@@ -304,7 +305,10 @@ def _cluster(cluster: Cluster, accelerators: bool) -> Iterator[Finding]:
     if found:
         yield found
         return
-    yield Finding("PASS", "Kubeflow Pipelines", f"answers at {cluster.host}")
+    note, found = _tried("Kubeflow Pipelines", lambda: server.ready(Options()))
+    if note:
+        found = Finding("WARN", "Kubeflow Pipelines", note, "ask whoever installed it")
+    yield found or Finding("PASS", "Kubeflow Pipelines", f"{server.version} answers at {cluster.host}")
     runs, found = _tried("runs", lambda: server.newest(None, 1))
     yield found or Finding("PASS", "runs", f"may be looked at; the newest is {runs[0].name if runs else 'none yet'}")
     yield Finding("SKIP", "images in the registry", "not looked at: the nodes pull them with a login of their own")

@@ -75,7 +75,7 @@ class View:
 
     def take(self, event: "Event") -> None:
         """Takes in one event of a step."""
-        state, now = self.states[event.step], event.time
+        state, now = self.states.setdefault(event.step, StepState()), event.time
         if event.kind == "reused":
             state.tasks, state.finished, state.state = state.tasks + 1, state.finished + 1, "reused"
             state.ended = state.started = now
@@ -95,6 +95,16 @@ class View:
                 state.state = "done" if state.finished == state.tasks else "running"
         else:
             state.state, state.ended, self.failure = "failed", now, event
+
+    def end(self, well: bool) -> None:
+        """Takes in that the run has ended: one that ended well has done the steps, too, that nothing was told of.
+
+        Args:
+            well: Whether it did; else nothing changes.
+        """
+        if well and any(state.tasks for state in self.states.values()):
+            for state in self.states.values():
+                state.state = "done" if state.state in ("waiting", "running") else state.state
 
     def _print(self, event: "Event", state: StepState) -> None:
         words = {

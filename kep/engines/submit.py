@@ -5,7 +5,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -18,7 +18,7 @@ from kep.components.ingest.inspect import Inspection
 from kep.core.errors import UserError
 from kep.core.location import Location
 from kep.data.sources.fingerprint import fingerprint, size
-from kep.engines.base import OURS, Engine, Options, Run
+from kep.engines.base import OURS, Engine, Options, Run, Task
 from kep.engines.listing import Line
 from kep.engines.preflight import survey
 from kep.engines.progress import View, say
@@ -26,12 +26,14 @@ from kep.engines.rehearsal import MOST_SURVEYED
 from kep.engines.template import Template
 from kep.google.once import first_line
 from kep.pipelines.parameters import kfp_safe
-from kep.pipelines.steps import STEPS, step_of
+from kep.pipelines.steps import PREDICTION_STEPS, STEPS, step_of
 
 POLL = 10.0
 """Seconds between two looks at a run: steps take minutes."""
 CANCELLED = 3
 """Exit status of a run that was cancelled."""
+Seen = dict[int | str, tuple[str, int]]
+"""State and attempts of tasks by their ids."""
 
 
 def parameters(template: Template, options: Options, source: str) -> dict[str, str]:
@@ -94,7 +96,8 @@ def submit(engine: Engine, template: Template, options: Options, console: Consol
     Raises:
         UserError: It is refused.
     """
-    engine.ready(options)
+    if note := engine.ready(options):
+        say(console, f"note: {note}")
     look(template)
     source = source_of(template)
     given = parameters(template, options, source)
@@ -125,8 +128,14 @@ def submit(engine: Engine, template: Template, options: Options, console: Consol
     raise AssertionError  # count() has no end
 
 
-def follow(engine: Engine, name: str, console: Console) -> int:
+def follow(engine: Engine, name: str, console: Console, steps: Iterable[str] = STEPS) -> int:
     """Shows the steps as they change until the run has ended.
+
+    Args:
+        engine: Where it runs.
+        name: Name of the run.
+        console: Where to show them.
+        steps: Of its pipeline, in order of the flow.
 
     Returns:
         Exit status: 0 done, 1 failed, 3 cancelled, 130 left running after Ctrl-C.
@@ -135,14 +144,15 @@ def follow(engine: Engine, name: str, console: Console) -> int:
         UserError: The engine does not answer for long; the run goes on.
     """
     while True:
-        seen: dict[int | str, str] = {}
+        seen: Seen = {}
         try:
-            with View(console) as view:
+            with View(console, steps) as view:
                 while True:
                     run = _get(engine, name)
                     for event in events(run, seen):
                         view.show(event)
                     if run.ending:
+                        view.end(run.ending == "done")
                         break
                     time.sleep(POLL)
             return _finish(run, view.failure, console)
@@ -157,9 +167,11 @@ def follow(engine: Engine, name: str, console: Console) -> int:
 def status(engine: Engine, run: str, console: Console) -> int:
     """Shows a run's steps as they are now; returns the exit status that following it would end with, 0 before."""
     found = find(engine, run)
-    view = View(console)
+    predicts = any(step_of(task.name) in PREDICTION_STEPS for task in found.tasks)
+    view = View(console, PREDICTION_STEPS if predicts else STEPS)
     for event in events(found, {}):
         view.take(event)
+    view.end(found.ending == "done")
     say(console, f"{found.name}: {found.state}")
     console.print(view.table())
     say(console, found.url)
@@ -179,18 +191,18 @@ def cancel(engine: Engine, run: str, console: Console) -> None:
 
 
 def runs(engine: Engine, where: str, name: str | None, limit: int) -> list[Line]:
-    """Return the newest runs that were submitted from here, or those of one run file's name.
+    """Return the newest runs that were submitted from here or by a schedule, or those of one name.
 
     Args:
         engine: Where they are.
         where: Its name in the table.
-        name: Name of a run file; None for all.
+        name: Name of a run file, or of a schedule; None for all.
         limit: Most runs.
     """
     return [
         Line(
             where=where,
-            name=re.sub(r"-[0-9a-f]{12}(-\d+)?$", "", run.name.removeprefix(OURS)),
+            name=run.schedule or re.sub(r"-[0-9a-f]{12}(-\d+)?$", "", run.name.removeprefix(OURS)),
             run=run.name,
             state=run.state,
             started=run.created,
@@ -201,7 +213,7 @@ def runs(engine: Engine, where: str, name: str | None, limit: int) -> list[Line]
 
 
 def find(engine: Engine, run: str) -> Run:
-    """A run by its name, or the newest of a run file's name.
+    """A run by its name, or the newest of a run file's or a schedule's name.
 
     Raises:
         UserError: There is none.
@@ -216,51 +228,66 @@ def find(engine: Engine, run: str) -> Run:
     return found
 
 
-def events(run: Run, seen: dict[int | str, str]) -> Iterator[Event]:
+def events(run: Run, seen: Seen) -> Iterator[Event]:
     """What has changed since an earlier look, as the events that a local run's steps write.
 
     Args:
         run: As it is now.
-        seen: State of each task by its id at the last look; brought up to date.
+        seen: State and attempts of each task by its id at the last look; brought up to date.
     """
     numbers: dict[str, int] = {}
     for task in run.tasks:
         step = step_of(task.name)
-        if step not in STEPS:  # a loop, or the pipeline in it
+        if step not in (*STEPS, *PREDICTION_STEPS):  # a loop, or the pipeline in it
             continue
         numbers[step] = numbers.get(step, 0) + 1
-        before, now = seen.get(task.id, "PENDING"), task.state
-        if now == before or now not in ("RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED"):
+        label = (str(numbers[step]) if numbers[step] > 1 else "") if task.label is None else task.label
+        before, attempts = seen.get(task.id, ("PENDING", 1))
+        if task.state not in ("RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED"):
             continue
-        seen[task.id] = now
+        seen[task.id] = task.state, task.attempts
         begun = task.begun.timestamp() if task.begun else time.time()
-        label = str(numbers[step]) if numbers[step] > 1 else ""
-        if now == "SKIPPED":
-            yield Event(kind="reused", step=step, label=label, time=begun)
-            continue
-        if before == "PENDING":
+        if before == "PENDING" and task.state != "SKIPPED":
             yield Event(kind="start", step=step, label=label, time=begun)
-        ended = task.ended.timestamp() if task.ended else time.time()
-        if now == "SUCCEEDED":
-            yield Event(kind="done", step=step, label=label, time=ended, seconds=ended - begun)
-        elif now in ("FAILED", "CANCELLED"):
-            message = "cancelled" if now == "CANCELLED" else first_line(task.message) or "without a message"
-            yield Event(kind="failed", step=step, label=label, time=ended, message=message)
+        if task.attempts > attempts:
+            yield Event(kind="progress", step=step, label=label, text=f"tried again (attempt {task.attempts})")
+        if task.state != before:
+            yield from _ending(task, begun, step, label)
+
+
+def _ending(task: Task, begun: float, step: str, label: str) -> Iterator[Event]:
+    """How a task has ended, if it has."""
+    ended = task.ended.timestamp() if task.ended else time.time()
+    if task.state == "SKIPPED":
+        yield Event(kind="reused", step=step, label=label, time=begun)
+    elif task.state == "SUCCEEDED":
+        yield Event(kind="done", step=step, label=label, time=ended, seconds=ended - begun)
+    elif task.state in ("FAILED", "CANCELLED"):
+        message = "cancelled" if task.state == "CANCELLED" else first_line(task.message) or "without a message"
+        yield Event(kind="failed", step=step, label=label, time=ended, message=message)
 
 
 def _finish(run: Run, failure: Event | None, console: Console) -> int:
     if run.ending == "done":
+        if untold := _untold(run):
+            say(console, f"note: the server lists no task of {', '.join(untold)}; the run has done them all the same")
         took = f" in {run.took}" if run.took else ""
         where = f", artifacts under {run.artifacts}" if run.artifacts else ""
         say(console, f"done{took}{where}")
         return 0
     if run.ending == "cancelled":
-        say(console, f"error: {run.name} was cancelled")
+        say(console, f"error: {run.name} was cancelled{f': {run.message}' if run.message else ''}")
         return CANCELLED
     task = failure.name if failure else run.name
     message = failure.message if failure else first_line(run.message) or "without a message"
     say(console, f"error: {task} failed: {message} (logs: {run.url})")
     return 1
+
+
+def _untold(run: Run) -> list[str]:
+    """Steps without a task after one that had some: an engine's list of tasks may end before the run does."""
+    told = [place for place, step in enumerate(STEPS) if any(step_of(task.name) == step for task in run.tasks)]
+    return [] if not told else list(STEPS[max(told) + 1 :])
 
 
 def _get(engine: Engine, name: str) -> Run:

@@ -55,6 +55,14 @@ class Template:
         return {name: given["defaultValue"] for name, given in inputs.items() if "defaultValue" in given}
 
     @property
+    def volumes(self) -> dict[str, str]:
+        """Where tasks have volumes, by claim; none on Vertex AI."""
+        platforms = self.platform.get("platforms", {})
+        executors = platforms.get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
+        mounts = [mount for executor in executors.values() for mount in executor.get("pvcMount", [])]
+        return {str(mount["constant"]): mount["mountPath"] for mount in mounts}
+
+    @property
     def code(self) -> str:
         """Hash of the code of its steps, which it was compiled with; empty for a template that names none."""
         return whole_code(self.defaults)
@@ -176,7 +184,7 @@ def _checked(template: Template, where: str, target: Target) -> Template:
         raise UserError(f"{where} is no pipeline that `kep compile` or `kep publish` wrote") from error
     if image := unpinned(template.spec):
         raise UserError(f"{where} runs {image}, which is not pinned by its digest; compile it with --target {target}")
-    check_source(data, target=target)
+    check_source(data, template.volumes, target)
     return template
 
 
@@ -269,7 +277,7 @@ def check_source(data: DataSettings, volumes: Mapping[str, str] | None = None, t
         UserError: A source is neither on gs:// nor on a volume, nor a set of scikit-learn.
     """
     for key, source in data.locations.items():
-        if not source.is_local or _mounted(source.text, volumes or {}):
+        if not source.is_local or mounted(source.text, volumes or {}):
             continue
         there = f"gs://BUCKET/data/{Path(source.text).name}"
         command = f'"gcloud storage cp --recursive {source} {there}" and give {there}'
@@ -302,7 +310,8 @@ def uncached(spec: dict[str, Any]) -> dict[str, Any]:
     return spec
 
 
-def _mounted(path: str, volumes: Mapping[str, str]) -> bool:
+def mounted(path: str, volumes: Mapping[str, str]) -> bool:
+    """Whether a path is on one of the volumes, by claim."""
     return any(Path(path).is_relative_to(place) and ".." not in path for place in volumes.values())
 
 
@@ -323,7 +332,7 @@ def _champion(settings: RunFile, target: Target) -> str:
             )
         return folder
     for step in ("evaluate", "promote"):
-        if not folder or not _mounted(folder, machines[step].volumes if step in machines else {}):
+        if not folder or not mounted(folder, machines[step].volumes if step in machines else {}):
             what = f'"{folder}" is on no volume of {step}' if folder else "is not given"
             raise UserError(
                 f"promote.champion: {what}, so that the champion would be lost with its task; mount a volume, such as "

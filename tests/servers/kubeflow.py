@@ -1,15 +1,17 @@
-"""A Kubeflow Pipelines server in memory, with faults on request: the v2beta1 paths that kfp's client asks for.
+"""A Kubeflow Pipelines server that answers with recordings, and with faults on request.
 
-It was checked against that client alone, never against a cluster. Nothing runs in it: a run goes through the frames
-that the test lays out, one for each time that it is looked at.
+What it says of a run is what a real server said (`recorded/kubeflow`): a run that is made here goes through the
+recordings that the test names, one for each time that it is looked at. Its other answers are derived from the message
+definitions of v2beta1 and the server's sources; nothing runs in it.
 """
 
 import itertools
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -19,22 +21,17 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from tests.servers import faults
 from tests.servers.tunnel import Running, json_handler
 
-FINAL = ("SUCCEEDED", "FAILED", "CANCELED")
+RECORDED = Path(__file__).parent / "recorded" / "kubeflow"
+FINAL = ("SUCCEEDED", "FAILED")
+OWN = ("run_id", "display_name", "experiment_id", "description", "runtime_config", "service_account", "created_at")
+"""What a run that was made here keeps when it is told as a recorded one."""
+FAILED_INGEST = "mistake-mnk4g-3430982532"
+"""Node of the recorded run that failed in ingest, whose log was recorded, too."""
 
 
-@dataclass(frozen=True)
-class Frame:
-    """A moment of a run.
-
-    Attributes:
-        state: Of the run.
-        tasks: State of each task by name; a name that ends in /2 is the second task of its name, as loops have them.
-        errors: Message of each task that failed; that of "" is the run's own.
-    """
-
-    state: str
-    tasks: dict[str, str] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
+def recorded(name: str) -> dict:
+    """A recorded answer to a look at a run."""
+    return json.loads((RECORDED / "runs" / f"{name}.json").read_text(encoding="utf-8"))
 
 
 @dataclass
@@ -76,7 +73,9 @@ class Server(Running):
         schedules: Recurring runs by id.
         experiments: By id.
         several: Whether it has a namespace for each user.
-        frames: What a run that is made now will go through.
+        frames: Recordings that a run that is made now will go through.
+        logs: Text of each node's log that is still there.
+        version: Of Kubeflow Pipelines, as the server tells it.
         journal: "METHOD path" of every request, in order.
         headers: Of the latest request.
         faults: Given to `fault`.
@@ -105,18 +104,27 @@ class Server(Running):
         self.schedules: dict[str, dict] = {}
         self.experiments: dict[str, dict] = {}
         self.several = False
-        self.frames = [Frame("SUCCEEDED")]
+        self.frames = ["succeeded"]
+        log = (RECORDED / "log_of_the_failed_ingest.txt").read_text(encoding="utf-8")
+        self.logs = {FAILED_INGEST: log}
+        self.version = "2.17.0"
         self.journal: list[str] = []
         self.headers: dict[str, str] = {}
         self.faults: list[Fault] = []
         self.page = 100
-        self._left: dict[str, list[Frame]] = {}
+        self._left: dict[str, list[str]] = {}
         self._numbers = itertools.count(1)
 
     def fault(self, pattern: str, status: int = 0, body: Any = None, **more: Any) -> Fault:
         """Arranges for a fault and returns it, with its count of hits."""
         self.faults.append(Fault(pattern, status, body, **more))
         return self.faults[-1]
+
+    def replay(self, name: str, **more: Any) -> dict:
+        """Adds a run as it was recorded."""
+        run = recorded(name) | more
+        self.runs[run["run_id"]] = run
+        return run
 
     def now(self) -> str:
         """A clock that moves by a minute with every look at it."""
@@ -142,9 +150,13 @@ class Server(Running):
 
     def _do(self, method: str, path: str, query: dict[str, str], body: bytes) -> object:
         given = json.loads(body) if body else {}
+        if log := re.fullmatch("/apis/v1alpha1/runs/[^/]+/nodes/([^/]+)/log", path):
+            if log[1] not in self.logs:
+                raise RefusedError(500, "failed to get the logs of the pod")
+            return self.logs[log[1]]
         kind, _, rest = path.removeprefix("/apis/v2beta1/").partition("/")
         if kind == "healthz":
-            return {"multi_user": True} if self.several else {}
+            return {"commit_sha": "unknown", "tag_name": self.version, "multi_user": self.several}
         held = {"experiments": self.experiments, "runs": self.runs, "recurringruns": self.schedules}.get(kind)
         if held is None:
             raise RefusedError(404, f"{path} is not found")
@@ -192,9 +204,9 @@ class Server(Running):
             assert key == "predicates"
             for one in predicates:
                 wanted, operation = one["stringValue"], one["operation"]
-                chosen = [x for x in chosen if _matches(x[one["key"]], operation, wanted)]
+                chosen = [x for x in chosen if _matches(x.get(one["key"], ""), operation, wanted)]
         if query.get("sort_by") == "created_at desc":
-            chosen.reverse()
+            chosen.sort(key=lambda one: one["created_at"], reverse=True)
         start = int(query.get("page_token") or 0)
         end = start + min(int(query.get("page_size") or 10), self.page)
         key = {"recurringruns": "recurringRuns"}.get(kind, kind)
@@ -209,14 +221,19 @@ class Server(Running):
     def _look(self, one: dict) -> dict:
         left = self._left.get(one.get("run_id", ""))
         if left and one["state"] not in FINAL:
-            self._move(one, left.pop(0))
+            told = recorded(left.pop(0))
+            one |= {key: value for key, value in told.items() if key not in OWN}
+            if told["state"] in FINAL:
+                begun, created, ended = (
+                    datetime.fromisoformat(moment)
+                    for moment in (one["created_at"], told["created_at"], told["finished_at"])
+                )
+                one["finished_at"] = (begun + (ended - created)).isoformat()
         return one
 
     def _terminate(self, run: dict) -> dict:
-        tasks = run.get("run_details", {}).get("task_details", [])
-        running = {task["display_name"]: "CANCELED" for task in tasks if task["state"] == "RUNNING"}
         run["state"] = "CANCELING"
-        self._left[run["run_id"]] = [Frame("CANCELED", running)]
+        self._left[run["run_id"]] = ["cancelled"]
         return {}
 
     def _enable(self, schedule: dict) -> dict:
@@ -227,32 +244,9 @@ class Server(Running):
         schedule["status"] = "DISABLED"
         return {}
 
-    def _move(self, run: dict, frame: Frame) -> None:
-        run["state"] = frame.state
-        if frame.state in FINAL:
-            run["finished_at"] = self.now()
-        if message := frame.errors.get(""):
-            run["error"] = {"code": 9, "message": message}
-        tasks = run.setdefault("run_details", {"task_details": []})["task_details"]
-        for name, state in frame.tasks.items():
-            short, _, number = name.partition("/")
-            same = [task for task in tasks if task["display_name"] == short]
-            place = int(number or 1) - 1
-            if place < len(same):
-                task = same[place]
-            else:
-                task = {"display_name": short, "task_id": f"task-{next(self._numbers)}", "create_time": self.now()}
-                tasks.append(task)
-            task["state"] = state
-            task.setdefault("start_time", self.now())
-            if state not in ("PENDING", "RUNNING"):
-                task["end_time"] = self.now()
-            if message := frame.errors.get(name):
-                task["error"] = {"code": 9, "message": message}
-
 
 def _matches(name: str, operation: str, wanted: str) -> bool:
-    return {"EQUALS": name == wanted, "IS_SUBSTRING": wanted in name}[operation]
+    return {"EQUALS": name == wanted, "NOT_EQUALS": name != wanted, "IS_SUBSTRING": wanted in name}[operation]
 
 
 def _check(given: dict) -> None:

@@ -9,8 +9,10 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
 from typing import Any, TypedDict
 
 import kfp_server_api
@@ -24,10 +26,13 @@ from kep.config.notify import NotifyTask
 from kep.core.errors import UserError
 from kep.core.versions import revision
 from kep.engines.base import OURS, Options, Run, Task
+from kep.engines.kubeflow.logs import reason
+from kep.engines.kubeflow.nodes import Node, read
 from kep.engines.template import Template, with_cache
 from kep.google.once import Made, first_line, once
 from kep.pipelines.machines import on_kubernetes
 from kep.pipelines.parameters import kfp_safe
+from kep.pipelines.steps import PREDICTION_STEPS, STEPS, step_of
 from kep.storage.champions import Champion
 
 TOKEN, COOKIES = "KEP_KUBEFLOW_TOKEN", "KEP_KUBEFLOW_COOKIES"
@@ -38,6 +43,16 @@ LOGIN = f"log in again and set {TOKEN}, or {COOKIES}"
 TIMEOUT: dict[str, Any] = {"_request_timeout": 60}
 """Of one call; seconds."""
 _PAGE = 100
+LEAST = (2, 14)
+"""Version of Kubeflow Pipelines whose launcher first hands a task every artifact of a loop, and not one alone."""
+MARK = "template sha256:"
+"""Begin of the description of every schedule that was made here."""
+_LONGEST_LOG = 2**26
+"""Bytes that are read of a log."""
+_END_OF_LOG = 2**16
+"""Bytes of a log that are looked at, from its end."""
+_SCHEDULED = re.compile(r"(?P<schedule>.*)[a-z0-9]{5}-\d+-\d+")
+"""Name of a run of a schedule: Kubernetes's name of the schedule, a number, and a hash."""
 
 
 def unsure(error: Exception) -> bool:
@@ -63,13 +78,21 @@ FOLLOW: Patience = {"retry": _RETRY.with_timeout(1800)}
 
 
 class _Client(Client):
-    """kfp's, whose own look at the server's health tries for half a minute, with a stack trace each time."""
+    """kfp's, whose own look at the server's health tries for half a minute, with a stack trace each time.
+
+    Attributes:
+        version: Of the server, in its own words; empty when it tells none.
+    """
+
+    version = ""
 
     def get_kfp_healthz(self, sleep_duration: int = 5) -> kfp_server_api.V2beta1GetHealthzResponse:
         answer = self._healthz_api.healthz_service_get_healthz(_preload_content=False, **TIMEOUT)
         told = json.loads(answer.data)
         if not isinstance(told, dict):  # a login page answers with success, too
             raise ValueError("no answer of Kubeflow Pipelines")
+        # The server's own answer, or that of the pages in front of it.
+        self.version = str(told.get("tag_name") or told.get("apiServerTagName") or "")
         return kfp_server_api.V2beta1GetHealthzResponse(multi_user=bool(told.get("multi_user")))
 
 
@@ -97,6 +120,7 @@ class Kubeflow:
         self._host, self._namespace, self._experiment = host.rstrip("/"), namespace, experiment
         self.where = f"namespace {namespace} of {host}" if namespace else host
         self._ids: dict[str, str] = {}
+        self._reasons: dict[str, str] = {}
         # It says of every attempt of its own, on the standard error, what `explained` says once.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         credentials = ServiceAccountTokenVolumeCredentials() if os.environ.get(TOKEN_FILE) else None
@@ -118,8 +142,29 @@ class Kubeflow:
         if several and not namespace:
             raise UserError(f"--namespace: {host} has one for each user; give yours")
 
-    def ready(self, options: Options) -> None:
-        """Everything is asked for when the run is made."""
+    @property
+    def version(self) -> str:
+        """The server's version in its own words, such as 2.17.0; empty where it tells none that can be compared."""
+        return self.client.version if _number(self.client.version) else ""
+
+    def ready(self, options: Options) -> str:
+        """Refuses a server that is too old; everything else is asked for when the run is made.
+
+        Returns:
+            A sentence where it does not tell its version.
+
+        Raises:
+            UserError: It is too old.
+        """
+        least, why = ".".join(map(str, LEAST)), "an older one hands on one result of a loop, and drops the rest"
+        if not self.version:
+            return f"{self._host} does not tell its version; Kubeflow Pipelines {least} or newer is needed, since {why}"
+        if _number(self.version) < LEAST:
+            raise UserError(
+                f"{self._host} runs Kubeflow Pipelines {self.version}; {least} or newer is needed, since {why}; "
+                "have it upgraded"
+            )
+        return ""
 
     def get(self, name: str, patient: bool = False) -> Run | None:
         """The run; None when there is none. A patient look outlasts an outage of minutes."""
@@ -131,9 +176,9 @@ class Kubeflow:
                 self._ids[name] = found[0].run_id
             patience = FOLLOW if patient else LOOK
             try:
-                return self._run(
-                    self.asked(self.client.runs.run_service_get_run, self._ids[name], patience=patience, **TIMEOUT)
-                )
+                call = self.client.runs.run_service_get_run
+                told = self.asked(call, self._ids[name], patience=patience, **TIMEOUT)
+                return self._with_tasks(told, self._schedule(told))
             except kfp_server_api.ApiException as error:
                 if error.status == 404:
                     return None
@@ -173,23 +218,58 @@ class Kubeflow:
             return self._run(first), first.run_id == made.run_id
 
     def newest(self, of: str | None, limit: int) -> list[Run]:
-        """The newest runs that were made here, or those of one run file's name, without their tasks."""
-        found: list[kfp_server_api.V2beta1Run] = []
-        token, pattern = "", f"{OURS}{re.escape(of) if of else '.+'}-[0-9a-f]{{12}}(-\\d+)?"
+        """The newest runs that were made here, or those of one run file's or schedule's name, without their tasks."""
+        pattern = f"{OURS}{re.escape(of) if of else '.+'}-[0-9a-f]{{12}}(-\\d+)?"
+        submitted = condition("IS_SUBSTRING", f"{OURS}{of or ''}")
         with self.explained():
-            while len(found) < limit:
-                answer = self.asked(
-                    self.client.runs.run_service_list_runs,
-                    filter=condition("IS_SUBSTRING", f"{OURS}{of or ''}"),
-                    sort_by="created_at desc",
-                    page_size=_PAGE,
-                    page_token=token,
-                    **self.in_namespace(),
-                )
-                found += [run for run in answer.runs or [] if re.fullmatch(pattern, run.display_name)]
+            found = self._listed(submitted, limit, lambda run: bool(re.fullmatch(pattern, run.display_name)))
+            schedules = {one.recurring_run_id: one for one in self.schedules()}
+            started = self._listed(
+                condition("NOT_EQUALS", "", "recurring_run_id"), limit, lambda run: _of_schedule(run, schedules, of)
+            )
+        runs = [self._run(run, schedules.get(run.recurring_run_id)) for run in found + started]
+        return sorted(runs, key=lambda run: run.created.timestamp() if run.created else 0.0, reverse=True)[:limit]
+
+    def under_way(self, schedule: str) -> list[str]:
+        """Return the names of the runs under way that a schedule started.
+
+        Args:
+            schedule: Its id.
+        """
+        with self.explained():
+            of = condition("EQUALS", schedule, "recurring_run_id")
+            found = self._listed(of, _PAGE, lambda run: run.state in ("PENDING", "RUNNING", "CANCELING"))
+        return [run.display_name for run in found]
+
+    def schedules(self, **more: Any) -> list[kfp_server_api.V2beta1RecurringRun]:
+        """Return the schedules of the server, or of the namespace, whoever made them."""
+        found: list[kfp_server_api.V2beta1RecurringRun] = []
+        token, call = "", self.client.recurring_runs.recurring_run_service_list_recurring_runs
+        with self.explained():
+            while True:
+                answer = self.asked(call, page_size=_PAGE, page_token=token, **more, **self.in_namespace())
+                found += answer.recurring_runs or []
                 if not (token := answer.next_page_token or ""):
-                    break
-        return [self._run(run) for run in found[:limit]]
+                    return found
+
+    def _listed(
+        self, filter: str, limit: int, wanted: Callable[[kfp_server_api.V2beta1Run], bool]
+    ) -> list[kfp_server_api.V2beta1Run]:
+        found: list[kfp_server_api.V2beta1Run] = []
+        token = ""
+        while len(found) < limit:
+            answer = self.asked(
+                self.client.runs.run_service_list_runs,
+                filter=filter,
+                sort_by="created_at desc",
+                page_size=_PAGE,
+                page_token=token,
+                **self.in_namespace(),
+            )
+            found += [run for run in answer.runs or [] if wanted(run)]
+            if not (token := answer.next_page_token or ""):
+                break
+        return found[:limit]
 
     def cancel(self, run: Run) -> None:
         """Asks for the run to be cancelled."""
@@ -281,24 +361,110 @@ class Kubeflow:
         """Address of a run's page without its id."""
         return f"{os.environ.get('KF_PIPELINES_UI_ENDPOINT', self._host)}/#/runs/details/"
 
-    def _run(self, run: kfp_server_api.V2beta1Run) -> Run:
+    def _schedule(self, run: kfp_server_api.V2beta1Run) -> kfp_server_api.V2beta1RecurringRun | None:
+        """The schedule that started a run; None for none, or one that was deleted."""
+        if not run.recurring_run_id:
+            return None
+        try:
+            call = self.client.recurring_runs.recurring_run_service_get_recurring_run
+            return self.asked(call, run.recurring_run_id, **TIMEOUT)
+        except kfp_server_api.ApiException as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def _run(self, run: kfp_server_api.V2beta1Run, schedule: kfp_server_api.V2beta1RecurringRun | None = None) -> Run:
         if not run.run_id:
             raise ValueError("no answer of Kubeflow Pipelines")
-        details = run.run_details.task_details if run.run_details else None
-        tasks = sorted(details or [], key=lambda task: (task.create_time or run.created_at, task.task_id))
-        broken = any(task.state in ("FAILED", "CANCELED") for task in tasks)
+        state, message = (run.state or "pending").lower(), (run.error.message if run.error else "") or ""
+        match = _SCHEDULED.fullmatch(run.display_name) if run.recurring_run_id else None
+        if state == "failed" and _cancelled(run):
+            state = "cancelled"
+        elif run.recurring_run_id and schedule is None and state in ("pending", "running", "canceling"):
+            # Kubernetes removes what belonged to the schedule, and nobody is left to say so to the server.
+            state, message = (
+                "cancelled",
+                "its schedule was deleted, and its tasks with it; Kubeflow still calls it running",
+            )
         return Run(
             name=run.display_name,
             id=run.run_id,
-            state=(run.state or "pending").lower(),
+            state=state,
             created=run.created_at,
             # An end that is not there yet comes as the beginning of 1970.
             ended=run.finished_at if run.finished_at and run.finished_at.year > 1970 else None,
             url=f"{self._pages}{run.run_id}",
-            tasks=tuple(_task(task, broken) for task in tasks),
-            message=(run.error.message if run.error else "") or "",
+            message=message,
             revision=(run.description or "").removeprefix("revision "),
+            schedule=schedule.display_name if schedule else match["schedule"] if match else "",
         )
+
+    def _with_tasks(
+        self, told: kfp_server_api.V2beta1Run, schedule: kfp_server_api.V2beta1RecurringRun | None = None
+    ) -> Run:
+        """A run with its tasks, and why those failed that did."""
+        run = self._run(told, schedule)
+        nodes = read((told.run_details.task_details if told.run_details else None) or [], _cancelled(told))
+        failed = any(node.task.state == "FAILED" for node in nodes)
+        tasks = tuple(self._task(run, node, failed) for node in nodes)
+        if run.state == "failed" and not run.message:
+            run = replace(run, message=self._outside(run, tasks))
+        return replace(run, tasks=tasks)
+
+    def _task(self, run: Run, node: Node, failed: bool) -> Task:
+        """A task of a run, of which a task is known to have `failed`, or none is."""
+        state = node.task.state
+        if run.ending and state == "RUNNING":
+            # The server has not been told of its end.
+            ended = {"done": "SUCCEEDED", "failed": "CANCELLED" if failed else "FAILED", "cancelled": "CANCELLED"}
+            state = ended[run.ending]
+        if state != "FAILED":
+            return replace(node.task, state=state)
+        who = "Kubeflow's own driver of it failed; " if node.driver else ""
+        return replace(node.task, state=state, message=f"{who}{self._reason(run, node.log)}")
+
+    def _outside(self, run: Run, tasks: tuple[Task, ...]) -> str:
+        """Why a run failed where no step did."""
+        failed = next((task for task in tasks if task.state == "FAILED"), None)
+        begun = any(step_of(task.name) in (*STEPS, *PREDICTION_STEPS) for task in tasks)
+        if failed:
+            return f"{'' if begun else 'no step has begun; '}{failed.name}: {failed.message}"
+        namespace = f" -n {self._namespace}" if self._namespace else ""
+        return (
+            f"Kubeflow {'lists no task that failed' if begun else 'has begun no task'}, and says no reason; "
+            f'"kubectl describe workflow{namespace} -l pipeline/runid={run.id}" shows its message'
+        )
+
+    def _reason(self, run: Run, node: str) -> str:
+        """Why a node failed, by its log; else where to look."""
+        if node and node not in self._reasons and (log := self._log(run.id, node)) is not None:
+            self._reasons[node] = reason(log)
+        if found := self._reasons.get(node):
+            return found
+        return f"the server gives no log of it; look at node {node or 'without a pod'} of run {run.id}"
+
+    def _log(self, run: str, node: str) -> str | None:
+        """The end of a node's log; None where the server has none, as after its pod is gone."""
+        api = self.client.runs.api_client
+        try:
+            answer = api.call_api(
+                "/apis/v1alpha1/runs/{run}/nodes/{node}/log",
+                "GET",
+                {"run": run, "node": node},
+                auth_settings=["Bearer"],
+                _return_http_data_only=True,
+                _preload_content=False,
+                **TIMEOUT,
+            )
+            end = b""
+            for part in answer.stream(_END_OF_LOG):
+                end = (end + part)[-_END_OF_LOG:]
+                if answer.tell() > _LONGEST_LOG:
+                    break
+            answer.close()
+        except (kfp_server_api.ApiException, urllib3.exceptions.HTTPError):
+            return None
+        return end.decode(errors="replace")
 
 
 def specification(spec: dict[str, Any], platform: dict[str, Any]) -> dict[str, Any]:
@@ -306,17 +472,35 @@ def specification(spec: dict[str, Any], platform: dict[str, Any]) -> dict[str, A
     return {"pipeline_spec": spec, "platform_spec": platform} if platform else spec
 
 
-def condition(operation: str, name: str) -> str:
-    """Of a list, on the name that is shown."""
-    return json.dumps({"predicates": [{"operation": operation, "key": "display_name", "stringValue": name}]})
+def condition(operation: str, value: str, key: str = "display_name") -> str:
+    """Of a list."""
+    return json.dumps({"predicates": [{"operation": operation, "key": key, "stringValue": value}]})
 
 
-def _task(task: kfp_server_api.V2beta1PipelineTaskDetail, broken: bool) -> Task:
-    state = {"CANCELED": "CANCELLED", "CANCELING": "RUNNING"}.get(task.state, task.state or "PENDING")
-    if state == "SKIPPED" and broken:  # never started, since another task failed
-        state = "OMITTED"
-    message = (task.error.message if task.error else "") or ""
-    return Task(task.task_id, task.display_name, state, task.start_time, task.end_time, message)
+def _cancelled(run: kfp_server_api.V2beta1Run) -> datetime | None:
+    """When somebody asked for a run's end; its state says that it failed."""
+    history = run.state_history or []
+    return next((one.update_time for one in history if one.state in ("CANCELING", "CANCELED")), None)
+
+
+def _of_schedule(
+    run: kfp_server_api.V2beta1Run, schedules: Mapping[str, kfp_server_api.V2beta1RecurringRun], of: str | None
+) -> bool:
+    """Whether a schedule that was made here started a run: one of a name, or any."""
+    match = _SCHEDULED.fullmatch(run.display_name)
+    if not (run.recurring_run_id and match):
+        return False
+    if schedule := schedules.get(run.recurring_run_id):
+        return (schedule.description or "").startswith(MARK) and of in (None, schedule.display_name)
+    # Of one that was deleted, the run's own arguments tell.
+    given = (run.runtime_config.parameters if run.runtime_config else None) or {}
+    return {"champion", "source"} <= given.keys() and of in (None, match["schedule"])
+
+
+def _number(version: str) -> tuple[int, ...]:
+    """A version's first two numbers; none of a text that is no version."""
+    match = re.match(r"v?(\d+)\.(\d+)", version)
+    return (int(match[1]), int(match[2])) if match else ()
 
 
 def _said(error: BaseException | None) -> str:

@@ -9,13 +9,11 @@ from rich.table import Table
 
 from kep.core.errors import UserError, nearest
 from kep.engines.base import Options
-from kep.engines.kubeflow.engine import LOOK, TIMEOUT, Kubeflow, condition, specification, unsure
+from kep.engines.kubeflow.engine import LOOK, MARK, TIMEOUT, Kubeflow, condition, specification, unsure
 from kep.engines.submit import look, parameters
 from kep.engines.template import Template, uncached
 from kep.engines.timing import Timing
 from kep.google.once import once
-
-_TEMPLATE = "template sha256:"
 
 
 def create(kubeflow: Kubeflow, name: str, template: Template, options: Options, timing: Timing) -> None:
@@ -37,7 +35,7 @@ def create(kubeflow: Kubeflow, name: str, template: Template, options: Options, 
         asked = kfp_server_api.V2beta1RecurringRun(
             experiment_id=kubeflow.experiment_id(template.name),
             display_name=name,
-            description=f"{_TEMPLATE}{template.digest[:16]}",
+            description=f"{MARK}{template.digest[:16]}",
             # The data are read anew in every run: nobody knows their fingerprint at that moment.
             pipeline_spec=specification(uncached(template.spec), template.platform),
             runtime_config=kubeflow.runtime(template, parameters(template, options, "")),
@@ -77,8 +75,14 @@ def resume(kubeflow: Kubeflow, name: str, catch_up: bool) -> None:
     _act(kubeflow, name, kubeflow.client.recurring_runs.recurring_run_service_enable_recurring_run)
 
 
+def ending(kubeflow: Kubeflow, name: str) -> list[str]:
+    """Return the names of runs under way that deleting a schedule would end: Kubernetes removes what belongs to it."""
+    found = _named(kubeflow, name)
+    return kubeflow.under_way(found.recurring_run_id) if found else []
+
+
 def delete(kubeflow: Kubeflow, name: str) -> None:
-    """Deletes it; runs that it started go on."""
+    """Deletes it, and with it its runs under way."""
     _act(kubeflow, name, kubeflow.client.recurring_runs.recurring_run_service_delete_recurring_run)
 
 
@@ -87,10 +91,10 @@ def listing(kubeflow: Kubeflow) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("schedule", "state", "cron", "template"):
         table.add_column(column, no_wrap=True)
-    for one in _all(kubeflow):
+    for one in kubeflow.schedules():
         schedule = one.trigger.cron_schedule if one.trigger else None
         cron = schedule.cron.removeprefix("0 ") if schedule else ""
-        template = (one.description or "").removeprefix(_TEMPLATE)
+        template = (one.description or "").removeprefix(MARK)
         table.add_row(one.display_name, "paused" if one.status == "DISABLED" else "active", cron, template)
     return table
 
@@ -98,7 +102,7 @@ def listing(kubeflow: Kubeflow) -> Table:
 def _act(kubeflow: Kubeflow, name: str, call: Callable[..., Any]) -> None:
     found = _named(kubeflow, name)
     if found is None:
-        near = nearest(name, [one.display_name for one in _all(kubeflow)])
+        near = nearest(name, [one.display_name for one in kubeflow.schedules()])
         raise UserError(f"there is no schedule {name} in {kubeflow.where}{near}")
     with kubeflow.explained():
         try:
@@ -109,19 +113,7 @@ def _act(kubeflow: Kubeflow, name: str, call: Callable[..., Any]) -> None:
 
 
 def _named(kubeflow: Kubeflow, name: str) -> kfp_server_api.V2beta1RecurringRun | None:
-    return next(iter(_all(kubeflow, filter=condition("EQUALS", name))), None)
-
-
-def _all(kubeflow: Kubeflow, **more: Any) -> list[kfp_server_api.V2beta1RecurringRun]:
-    found: list[kfp_server_api.V2beta1RecurringRun] = []
-    token = ""
-    with kubeflow.explained():
-        while True:
-            call = kubeflow.client.recurring_runs.recurring_run_service_list_recurring_runs
-            answer = kubeflow.asked(call, page_size=100, page_token=token, **more, **kubeflow.in_namespace())
-            found += answer.recurring_runs or []
-            if not (token := answer.next_page_token or ""):
-                return found
+    return next(iter(kubeflow.schedules(filter=condition("EQUALS", name))), None)
 
 
 def _moment(given: datetime | None) -> datetime | None:

@@ -17,8 +17,11 @@ from kep.google.vertex import CHANGE, CREATE, FOLLOW, LOOK, Vertex, unsure
 class VertexEngine(Vertex):
     """Runs pipelines in one region of one project."""
 
-    def ready(self, options: Options) -> None:
+    def ready(self, options: Options) -> str:
         """Refuses a bucket that does not exist, which would fail a run in its first step, and such a TensorBoard.
+
+        Returns:
+            Nothing: what Google does not tell whoever submits, the service account may know.
 
         Raises:
             UserError: There is no such bucket or TensorBoard instance, or Google does not say so.
@@ -37,9 +40,10 @@ class VertexEngine(Vertex):
             raise UserError(f'--bucket: there is no bucket "{name}"; run "{command}"') from error
         except exceptions.Forbidden:
             # Whoever submits needs no right to the bucket; the service account does.
-            return
+            return ""
         except (exceptions.GoogleAPICallError, exceptions.RetryError, requests.RequestException) as error:
             raise UserError(f'--bucket: Cloud Storage does not answer for "{name}"; try again later') from error
+        return ""
 
     def _look_at_tensorboard(self, instance: str) -> None:
         with self.explained():

@@ -34,7 +34,6 @@ def create(vertex: VertexEngine, name: str, template: Template, options: Options
     from google.cloud import aiplatform_v1 as api
 
     fields = timing.fields()
-    vertex.ready(options)
     look(template)
     if _find(vertex, name):
         raise UserError(f"there is a schedule {name} already; `kep schedule update {name}` changes it")
@@ -98,6 +97,11 @@ def resume(vertex: VertexEngine, name: str, catch_up: bool) -> None:
     request = {"name": found.name, "catch_up": catch_up}
     with vertex.explained():
         vertex.schedules.resume_schedule(request=request, **CHANGE)
+
+
+def ending(vertex: VertexEngine, name: str) -> list[str]:
+    """Return the names of runs under way that deleting a schedule would end: none on Vertex AI."""
+    return []
 
 
 def delete(vertex: VertexEngine, name: str) -> None:

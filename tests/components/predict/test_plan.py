@@ -10,6 +10,7 @@ import pytest
 
 from kep.artifacts.predictions import SourceSlice
 from kep.components.predict.plan import plan
+from kep.components.predict.run import take
 from kep.core.errors import UserError
 from kep.core.files import write_json
 from kep.storage.champions import content_version
@@ -34,6 +35,19 @@ def test_tasks_get_whole_shards_that_follow_each_other(model, many, settings, tm
     assert len(plan(model, settings(many, key="account", tasks=8), tmp_path)) == 3
     (alone,) = plan(model, settings(many, key="account", tasks=8, shard_rows=10_000), tmp_path)
     assert (alone.total, alone.rows) == (1, 3000)
+
+
+def test_a_champion_on_a_volume_is_handed_on_as_it_is_at_that_moment(model, many, settings, tmp_path):
+    champions, version = tmp_path / "champions", content_version(model)
+    shutil.copytree(model, champions / "versions" / version)
+    shutil.copytree(model, champions / "versions" / "older")
+    write_json(champions / "champion.json", {"version": version})
+    take(out=str(tmp_path / "taken"), folder=str(champions), code="")
+    (tmp_path / "scratch").mkdir()
+    (own,) = plan(tmp_path / "taken", settings(many, key="account"), tmp_path / "scratch")
+    assert (own.model, own.version) == (".", version)
+    with pytest.raises(SystemExit):
+        take(out=str(tmp_path / "none"), folder=str(tmp_path / "nothing"), code="")
 
 
 def test_a_task_names_the_files_that_it_needs_and_no_others(model, settings, tmp_path):

@@ -1,6 +1,7 @@
 """`kep batch`: the prediction pipeline through kfp.local, compiled, and what it refuses."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +19,9 @@ from kep.delivery import batch
 from kep.delivery.models import locate
 from kep.delivery.predict import predict
 from kep.pipelines.compile import compile_prediction
+from kep.storage.champions import content_version
 from tests.helpers.artifacts import run_record
+from tests.helpers.cloud import one_sentence
 from tests.helpers.images import PINNED
 from tests.helpers.paths import DATA, ROOT
 from tests.helpers.predictions import churn
@@ -102,7 +105,7 @@ def test_a_mistake_in_the_source_is_one_sentence_and_status_2(kep, runs, tmp_pat
         (["-o", "file/out"], "--output: file/out can't be written: File exists; choose another folder"),
         (["-o", "."], "--output: . exists, and `kep batch` did not write it; name another folder, or remove it"),
         (["--model", "gs://b/m"], "--model: gs://b/m can't be read from here; copy it here first, or add --compile"),
-        (["--compile", "p.yaml", "--target", "kubeflow"], "--images: there is no containers/images.lock.yaml"),
+        (["--compile", "p.yaml", "--target", "kubeflow"], "is on no volume of the cluster; name the claim"),
         (["--compile", "p.yaml", "--target", "vertex"], 'data.source: "'),
         (["--compile", "file/p.yaml"], "file/p.yaml can't be written: File exists; choose another --output"),
     ],
@@ -171,6 +174,69 @@ def test_the_cloud_gets_every_image_by_digest(kep, tmp_path):
     images = {name: one["container"].pop("image") for name, one in executors.items() if "container" in one}
     assert set(images.values()) == {PINNED["cpu"]}
     assert set(images) == {"exec-predict-plan", "exec-predict", "exec-predict-join", "exec-drift", "exec-drift-gate"}
+
+
+MOUNTED = ("batch", "/data/new.csv", "--model", "/champions/digits", "--compile", "p.yaml", "--target", "kubeflow")
+CLAIMS = ("--volume", "champions=/champions", "--volume", "shop-data=/data")
+
+
+def test_a_champion_and_a_source_on_volumes_need_no_google(kep, kubeflow, tunnel, tmp_path):
+    (tmp_path / "images.yaml").write_text(yaml.safe_dump(PINNED))
+    assert kep(*MOUNTED, *CLAIMS, "--images", "images.yaml") == (0, "wrote p.yaml\n", "")
+    spec, platform = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
+    # No launcher takes an artifact from a volume: a task copies the champion of the moment.
+    assert set(spec["root"]["dag"]["tasks"]) >= {"predict-model", "predict-plan", "predictions", "drift"}
+    assert "importer" not in yaml.safe_dump(spec)
+    assert not spec["root"]["dag"]["tasks"]["predict-model"].get("cachingOptions")
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert set(executors) == {"exec-predict", "exec-predict-model", "exec-predict-plan", "exec-predict-join"}
+    for one in executors.values():
+        mounts = {mount["constant"]: mount["mountPath"] for mount in one["pvcMount"]}
+        assert mounts == {"champions": "/champions", "shop-data": "/data"}
+    code, out, err = kep("submit", "p.yaml", "--target", "kubeflow", "--no-wait")
+    assert (code, err) == (0, "")
+    assert out.startswith("submitted kep-predict-digits-")
+    (run,) = kubeflow.runs.values()
+    assert run["pipeline_spec"]["platform_spec"] == platform
+    assert tunnel.refused == []
+
+
+def test_the_graph_with_a_champion_on_a_volume_predicts_what_the_other_does(runs, tmp_path, monkeypatch):
+    root = runs("churn", "mlp", "boosted_trees")
+    ensemble, champions = root / "churn" / "latest" / "ensemble", tmp_path / "champions"
+    shutil.copytree(ensemble, champions / "versions" / content_version(ensemble))
+    write_json(champions / "champion.json", {"version": content_version(ensemble)})
+    given = batch.parameters(str(DATA / "churn.csv"), str(champions), root, key="customer")
+    monkeypatch.setattr(batch, "compile_prediction", partial(compile_prediction, engine="kubeflow"))
+    assert batch.batch(given, tmp_path / "out", tmp_path / "runs", Console(quiet=True)) == 0
+    (compiled,) = (tmp_path / "runs").glob("batch/out/2*/pipeline.yaml")
+    assert "importer" not in compiled.read_text()
+    predict("churn", None, str(DATA / "churn.csv"), tmp_path / "all.parquet", root, Console(quiet=True))
+    alone = pq.read_table(tmp_path / "all.parquet")["prediction"]
+    assert pq.read_table(tmp_path / "out" / "predictions")["prediction"].to_pylist() == alone.to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            (),
+            '--model: "/champions/digits" is on no volume of the cluster; name the claim and where it is mounted with ',
+        ),
+        (CLAIMS[2:], '--model: "/champions/digits" is on no volume of the cluster'),
+        (CLAIMS[:2], 'DATA: "/data/new.csv" is on no volume of the cluster; name the claim and where it is mounted'),
+        (("--volume", "champions"), '--volume: "champions" is no CLAIM=/PATH; give such as champions=/champions'),
+        (("--volume", "champions=here"), '--volume: "champions=here" is no CLAIM=/PATH'),
+        ((*CLAIMS, "--volume", "other=/data"), "names a claim or a path twice; give each once"),
+        ((*CLAIMS, "--target", "vertex"), "--volume has a meaning only with --compile FILE --target kubeflow"),
+    ],
+)
+def test_what_a_prediction_on_volumes_lacks_is_said(kep, tmp_path, given, words):
+    (tmp_path / "images.yaml").write_text(yaml.safe_dump(PINNED))
+    code, out, err = kep(*MOUNTED, *given, "--images", "images.yaml")
+    assert (code, out) == (2, "")
+    assert words in one_sentence(err)
+    assert not (tmp_path / "p.yaml").exists()
 
 
 def test_the_graph_is_the_flow_whatever_the_number_of_tasks(tmp_path):

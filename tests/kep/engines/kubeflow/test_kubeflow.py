@@ -10,7 +10,6 @@ import yaml
 
 from kep.engines import submit
 from tests.helpers.cloud import interrupted, one_sentence, steps
-from tests.servers.kubeflow import Frame
 
 KUBEFLOW = ("--target", "kubeflow")
 SUBMIT = ("submit", "churn.yaml", *KUBEFLOW)
@@ -31,28 +30,29 @@ def run(kubeflow, place: int = 0) -> dict:
 
 
 def test_a_run_is_submitted_and_followed_to_its_end(kubeflow, kep):
-    kubeflow.frames = [
-        Frame("PENDING"),
-        Frame("RUNNING", {"root-driver": "SUCCEEDED", "root": "RUNNING", "ingest": "SKIPPED", "tune": "RUNNING"}),
-        Frame("RUNNING", {"tune": "SUCCEEDED", "best-epochs": "RUNNING", "for-loop-1": "RUNNING", "tune(0)": "FAILED"}),
-        Frame("RUNNING", {"best-epoch": "RUNNING", "best-epoch/2": "PENDING"}),
-        Frame("SUCCEEDED", {"best-epoch": "SUCCEEDED", "best-epoch/2": "SUCCEEDED", "executor": "SUCCEEDED"}),
-    ]
+    moments = [f"under_way_{moment:03}" for moment in (1, 7, 10, 16, 25)]
+    kubeflow.frames = [*moments, "succeeded_with_cached_steps"]
     code, out, err = kep(*SUBMIT)
     assert (code, err) == (0, "")
     first, url, *_, last = out.splitlines()
     assert re.fullmatch(r"submitted kep-churn-[0-9a-f]{12}", first)
     assert url == f"{kubeflow.url}/#/runs/details/{run(kubeflow)['run_id']}"
-    assert [re.sub(r"in [\d.]+ s", "in … s", line) for line in steps(out)] == [
+    assert steps(out)[:16] == [
         "ingest: reused from an earlier run",
         "tune: started",
-        "tune: done in … s",
-        "best_epoch: started",
-        "best_epoch: done in … s",
-        "best_epoch 2: started",
-        "best_epoch 2: done in … s",
+        "tune: done in 20.0 s",
+        *(
+            f"best_epoch {number}: {words}"
+            for number, took in ((1, 32), (2, 33), (3, 33))
+            for words in ("started", f"done in {took}.0 s")
+        ),
+        "weigh: started",
+        "weigh: done in 20.0 s",
+        *(f"retrain {number}: {words}" for number in (1, 2) for words in ("started", "done in 20.0 s")),
+        "evaluate: started",
     ]
-    assert re.fullmatch(r"done in \d+ min", last)
+    assert steps(out)[-2:] == ["promote: started", "promote: done in 10.0 s"]
+    assert last == "done in 4 min"
 
 
 def test_what_kubeflow_is_asked_for(kubeflow, kep):
@@ -149,7 +149,7 @@ def test_data_on_a_volume_are_the_steps_own(kubeflow, kep):
 
 
 def test_the_same_run_is_submitted_once(kubeflow, kep):
-    kubeflow.frames = [Frame("RUNNING")] * 3 + [Frame("SUCCEEDED")]
+    kubeflow.frames = ["under_way_001"] * 3 + ["succeeded"]
     assert "submitted kep-churn-" in kep(*SUBMIT, "--no-wait")[1]
     code, out, _ = kep(*SUBMIT)
     assert (code, len(kubeflow.runs)) == (0, 1)
@@ -163,40 +163,29 @@ def test_the_same_run_is_submitted_once(kubeflow, kep):
 
 
 def test_a_failed_run_is_status_1_and_submitted_again(kubeflow, kep):
-    tasks = {"ingest": "SUCCEEDED", "tune": "FAILED", "weigh": "SKIPPED"}
-    kubeflow.frames = [Frame("FAILED", tasks, {"tune": "out of memory.\nTraceback"})]
+    kubeflow.frames = ["failed_in_ingest"]
+    why = 'data.label: column "left" not found in /data/shop.csv; the columns are age, plan, spend, churned'
     code, out, _ = kep(*SUBMIT)
     assert code == 1
-    # A task that was left out is none that an earlier run had done.
-    assert steps(out)[-1] == "tune: failed: out of memory"
-    assert f"error: tune failed: out of memory (logs: {kubeflow.url}/#/runs" in out.splitlines()[-1]
-    kubeflow.frames = [Frame("SUCCEEDED")]
+    assert steps(out) == ["ingest: started", f"ingest: failed: {why}"]
+    assert f"error: ingest failed: {why} (logs: {kubeflow.url}/#/runs" in out.splitlines()[-1]
+    kubeflow.frames = ["succeeded"]
     code, out, _ = kep(*SUBMIT)
     name = run(kubeflow)["display_name"]
     assert (code, len(kubeflow.runs)) == (0, 2)
     assert out.startswith(f"note: {name} failed; submitting it again\nsubmitted {name}-2\n")
 
 
-def test_a_failure_without_a_message_says_where_to_look(kubeflow, kep):
-    kubeflow.frames = [Frame("FAILED", {"tune": "FAILED"})]
+def test_a_cancelled_run_is_no_failure_and_submitted_again(kubeflow, kep):
+    kubeflow.frames = ["cancelled"]
     code, out, _ = kep(*SUBMIT)
-    assert code == 1
-    assert "error: tune failed: without a message (logs: http" in out
-
-
-def test_a_run_that_fails_outside_of_its_steps_says_why(kubeflow, kep):
-    kubeflow.frames = [Frame("FAILED", errors={"": "exceeded quota"})]
-    code, out, _ = kep(*SUBMIT)
-    assert code == 1
-    assert "failed: exceeded quota (logs:" in out
-
-
-def test_a_cancelled_run_is_no_success(kubeflow, kep):
-    kubeflow.frames = [Frame("RUNNING", {"ingest": "RUNNING"}), Frame("CANCELED", {"ingest": "CANCELED"})]
-    code, out, _ = kep(*SUBMIT)
+    name = run(kubeflow)["display_name"]
     assert code == submit.CANCELLED
-    assert steps(out)[-1] == "ingest: failed: cancelled"
-    assert out.endswith("was cancelled\n")
+    assert steps(out)[-1] == "tune suggest 1: failed: cancelled"
+    assert out.endswith(f"error: {name} was cancelled\n")
+    assert "cancelled" in kep("runs", *KUBEFLOW)[1]
+    kubeflow.frames = ["succeeded"]
+    assert kep(*SUBMIT)[1].startswith(f"note: {name} was cancelled; submitting it again\nsubmitted {name}-2\n")
 
 
 @pytest.mark.parametrize(
@@ -219,19 +208,19 @@ def test_an_answer_that_is_lost_makes_one_run(kubeflow, kep, what, status, lose)
 
 
 def test_a_storm_is_weathered(kubeflow, kep):
-    kubeflow.frames = [Frame("RUNNING", {"ingest": "RUNNING"})] * 3 + [Frame("SUCCEEDED", {"ingest": "SUCCEEDED"})]
+    kubeflow.frames = ["under_way_007"] * 3 + ["succeeded_with_cached_steps"]
     kubeflow.fault("healthz", 503, times=2)
     kubeflow.fault("POST .*/runs", 503, times=4)
     kubeflow.fault("GET .*/runs/", 503, times=5)
     kubeflow.fault("GET .*/runs/", 0, times=3, skip=2)
     code, out, err = kep(*SUBMIT)
     assert (code, err, len(kubeflow.runs)) == (0, "", 1)
-    assert len(steps(out)) == 2
+    assert steps(out)[:3] == ["ingest: reused from an earlier run", "tune: started", "tune: done in 20.0 s"]
     assert all(fault.hits == fault.times for fault in kubeflow.faults)
 
 
 def test_an_outage_ends_following_and_not_the_run(kubeflow, kep):
-    kubeflow.frames = [Frame("RUNNING")] * 3 + [Frame("SUCCEEDED")]
+    kubeflow.frames = ["under_way_001"] * 3 + ["succeeded"]
     fault = kubeflow.fault("GET .*/runs/", 503, times=float("inf"), skip=2)
     code, _, err = kep(*SUBMIT)
     assert code == 2
@@ -243,7 +232,7 @@ def test_an_outage_ends_following_and_not_the_run(kubeflow, kep):
 
 
 def test_a_login_that_ends_meanwhile_is_no_run_that_waits(kubeflow, kep):
-    kubeflow.frames = [Frame("RUNNING")] * 3
+    kubeflow.frames = ["under_way_001"] * 3
     kubeflow.fault("GET .*/runs/", 200, "<html>sign in</html>", skip=1)
     code, _, err = kep(*SUBMIT)
     assert code == 2
@@ -258,9 +247,9 @@ def test_an_experiment_of_the_same_moment_is_shared(kubeflow, kep):
 
 
 def test_whoever_submits_the_same_at_the_same_moment_shares_the_run(kubeflow, kep):
-    kubeflow.frames = [Frame("RUNNING")]
+    kubeflow.frames = ["under_way_001"]
     kep(*SUBMIT, "--no-wait")
-    kubeflow.frames = [Frame("RUNNING")] * 3
+    kubeflow.frames = ["under_way_001"] * 3
     # The other one's run is not seen before this one's is made.
     kubeflow.fault("GET .*/runs$", 200, {})
     code, out, _ = kep(*SUBMIT, "--no-wait")
@@ -362,7 +351,7 @@ def test_logins(kubeflow, kep, monkeypatch, tmp_path, variable, value, header, s
 
 
 def test_ctrl_c_without_a_terminal_leaves_it_running(kubeflow, kep, monkeypatch):
-    kubeflow.frames = [Frame("RUNNING")]
+    kubeflow.frames = ["under_way_001"]
     interrupted(monkeypatch)
     code, out, _ = kep(*SUBMIT)
     name = run(kubeflow)["display_name"]
@@ -373,16 +362,16 @@ def test_ctrl_c_without_a_terminal_leaves_it_running(kubeflow, kep, monkeypatch)
 
 @pytest.mark.parametrize(("answer", "code"), [(True, 3), (False, 130)])
 def test_ctrl_c_on_a_terminal_asks(kubeflow, kep, monkeypatch, answer, code):
-    kubeflow.frames = [Frame("RUNNING", {"ingest": "RUNNING"})]
+    kubeflow.frames = ["under_way_016"]
     interrupted(monkeypatch)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr(typer, "confirm", lambda text, default: answer)
     assert kep(*SUBMIT)[0] == code
-    assert run(kubeflow)["state"] == ("CANCELED" if answer else "RUNNING")
+    assert run(kubeflow)["state"] == ("FAILED" if answer else "RUNNING")
 
 
 def test_status_cancel_and_runs(kubeflow, kep):
-    kubeflow.frames = [Frame("RUNNING", {"ingest": "SUCCEEDED", "tune": "RUNNING"})]
+    kubeflow.frames = ["under_way_016"]
     kep(*SUBMIT, "--no-wait", "--set", "seed=1")
     kep(*SUBMIT, "--no-wait")
     kep(*SUBMIT, "--no-wait", "--set", "name=other")
@@ -392,7 +381,7 @@ def test_status_cancel_and_runs(kubeflow, kep):
     code, out, _ = kep("status", "churn", *KUBEFLOW)
     assert code == 0
     assert out.startswith(f"{newer}: running\n")
-    assert re.search(r"✓\s+ingest", out)
+    assert re.search(r"✓\s+best_epoch .*3/3", out)
     listed = [line.split()[2] for line in kep("runs", *KUBEFLOW)[1].splitlines()[1:]]
     assert listed == [other, newer, older]
     listed = [line.split()[2] for line in kep("runs", *KUBEFLOW, "--name", "churn")[1].splitlines()[1:]]
@@ -402,7 +391,7 @@ def test_status_cancel_and_runs(kubeflow, kep):
     assert kep("cancel", older, *KUBEFLOW) == (0, said, "")
     assert fault.hits == 1
     assert kep("status", older, *KUBEFLOW)[0] == 3
-    assert kep("cancel", older, *KUBEFLOW) == (0, f"{older} has ended: canceled\n", "")
+    assert kep("cancel", older, *KUBEFLOW) == (0, f"{older} has ended: cancelled\n", "")
     code, _, err = kep("status", "chrun", *KUBEFLOW)
     assert code == 2
     assert "there is no run chrun in http://" in one_sentence(err)
@@ -457,6 +446,68 @@ def test_pause_resume_delete(kubeflow, kep):
     assert kubeflow.schedules == {}
 
 
+def of_schedule(kubeflow, recording: str, name: str = "weeklylpk68-1-3819988483") -> dict:
+    """A run that the schedule has started, as a real one was called."""
+    ((schedule, _),) = kubeflow.schedules.items()
+    return kubeflow.replay(recording, display_name=name, recurring_run_id=schedule)
+
+
+def test_runs_of_a_schedule_are_known(kubeflow, kep):
+    kep(*CREATE)
+    run = of_schedule(kubeflow, "failed_in_ingest")
+    kubeflow.replay("succeeded", display_name="otherabcde-1-1", recurring_run_id="of-somebody-else", runtime_config={})
+    for name in ("weekly", run["display_name"]):
+        code, out, _ = kep("status", name, *KUBEFLOW)
+        assert code == 1
+        assert f"{run['display_name']}: failed\n" in out
+        assert 'error: ingest failed: data.label: column "left" not found' in out
+    for given in ([], ["--name", "weekly"]):
+        _, *rows = kep("runs", *KUBEFLOW, *given)[1].splitlines()
+        assert [row.split()[1:4] for row in rows] == [["weekly", run["display_name"], "failed"]]
+
+
+@pytest.mark.parametrize(
+    ("terminal", "answer", "code", "left"), [(False, None, 0, 0), (True, True, 0, 0), (True, False, 1, 1)]
+)
+def test_deleting_a_schedule_warns_of_the_run_that_it_ends(kubeflow, kep, monkeypatch, terminal, answer, code, left):
+    kep(*CREATE)
+    run = of_schedule(kubeflow, "under_way_016")
+    of_schedule(kubeflow, "succeeded", "weeklylpk68-2-1")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr(typer, "confirm", lambda text, default: answer)
+    found, out, err = kep("schedule", "delete", "weekly", *KUBEFLOW)
+    assert (found, err, len(kubeflow.schedules)) == (code, "", left)
+    assert out.startswith(f"warning: {run['display_name']} is under way, and ends with its schedule\n")
+    if not left:
+        code, out, _ = kep("status", "weekly", *KUBEFLOW)
+        assert code == submit.CANCELLED
+        assert out.endswith("its schedule was deleted, and its tasks with it; Kubeflow still calls it running\n")
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "words"),
+    [
+        ("2.13.0", "FAIL", "runs Kubeflow Pipelines 2.13.0; 2.14 or newer is needed, since an older one hands on one"),
+        ("1.8.22", "FAIL", "runs Kubeflow Pipelines 1.8.22; 2.14 or newer is needed"),
+        ("unknown", "WARN", "does not tell its version; Kubeflow Pipelines 2.14 or newer is needed"),
+        ("2.14.0-rc.1", "PASS", ""),
+        ("v2.20.1", "PASS", ""),
+    ],
+)
+def test_the_least_version(kubeflow, kep, monkeypatch, version, status, words):
+    monkeypatch.setenv("COLUMNS", "400")
+    kubeflow.version = version
+    assert re.search(rf"^{status} +Kubeflow Pipelines .*{re.escape(words)}", kep("doctor", *KUBEFLOW)[1], re.M)
+    code, out, err = kep(*SUBMIT, "--no-wait")
+    if status == "FAIL":
+        assert (code, kubeflow.runs) == (2, {})
+        assert words in one_sentence(err)
+        assert words in one_sentence(kep(*CREATE)[2])
+    else:
+        assert code == 0
+        assert (f"{words}, since" in out) == (status == "WARN")
+
+
 def test_a_schedule_can_not_be_changed(kubeflow, kep):
     code, _, err = kep("schedule", "update", "weekly", "--cron", "0 5 * * *", *KUBEFLOW)
     assert code == 2
@@ -481,7 +532,7 @@ def test_the_doctor_looks_at_the_server_and_at_what_would_be_submitted(kubeflow,
     code, out, err = kep(*doctor)
     assert (code, err) == (0, "")
     told = found(out)
-    assert told["Kubeflow Pipelines"] == ["PASS", f"answers at {kubeflow.url}"]
+    assert told["Kubeflow Pipelines"] == ["PASS", f"2.17.0 answers at {kubeflow.url}"]
     assert told["runs"] == ["PASS", "may be looked at; the newest is none yet"]
     assert "at most" in told["template"][1]
     assert "nodes" not in told
@@ -504,25 +555,9 @@ SLACK = [
 
 
 def test_a_run_in_an_exit_handler_is_followed_and_looked_at_as_any_other(kubeflow, kep, monkeypatch):
-    """Its own tasks, and the graph that the flow is in, are no steps; the failure that is told is the step's."""
     monkeypatch.setenv("SLACK_WEBHOOK", "https://hooks.example.com/T000-s3cr3t")
-    kubeflow.frames = [
-        Frame("RUNNING", {"root": "RUNNING", "exit-handler-1": "RUNNING", "exit-handler-1-driver": "SUCCEEDED"}),
-        Frame("RUNNING", {"ingest": "SUCCEEDED", "tune": "RUNNING"}),
-        Frame(
-            "FAILED",
-            {"tune": "FAILED", "exit-handler-1": "FAILED", "notify-failure-driver": "SUCCEEDED", "executor": "FAILED"},
-            {"tune": "out of memory"},
-        ),
-    ]
-    code, out, _ = kep(*SUBMIT, *SLACK)
-    assert code == 1
-    assert [re.sub(r"in [\d.]+ s", "in … s", line) for line in steps(out)] == [
-        "ingest: started",
-        "ingest: done in … s",
-        "tune: started",
-        "tune: failed: out of memory",
-    ]
+    kubeflow.frames = ["failed_in_ingest"]
+    assert kep(*SUBMIT, *SLACK)[0] == 1
     assert kep("status", "churn", *KUBEFLOW)[0] == 1
     assert re.search(r"churn.*failed", kep("runs", *KUBEFLOW)[1])
     code, out, _ = kep(*SUBMIT, *SLACK, "--dry-run")

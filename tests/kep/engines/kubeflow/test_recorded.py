@@ -1,0 +1,230 @@
+"""What a person sees of each run that a real Kubeflow was asked for, over kfp's own client."""
+
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from kep.engines.kubeflow.engine import Kubeflow
+from kep.engines.kubeflow.logs import LONGEST, reason
+from kep.engines.kubeflow.nodes import _hashed, _tree
+from kep.engines.submit import events
+from tests.servers.kubeflow import RECORDED, recorded
+
+KUBEFLOW = ("--target", "kubeflow")
+UNDER_WAY = [f"under_way_{moment:03}" for moment in (1, 7, 10, 16, 25)]
+
+
+def tasks(label: str, last: int, kind: str = "done", first: int = 1) -> list[str]:
+    return [f"{label}{number}: {kind}" for number in range(first, last + 1)]
+
+
+END = ["weigh: done", *tasks("retrain ", 2), "evaluate: done"]
+REUSED = ["ingest: reused", "tune: reused"]
+ROUND = ["tune suggest 1: done", *tasks("tune trial 1.", 2)]
+COLUMN = 'data.label: column "left" not found in /data/shop.csv; the columns are age, plan, spend, churned'
+GONE = "the server gives no log of it; look at node {} of run {}"
+DELETED = "its schedule was deleted, and its tasks with it; Kubeflow still calls it running"
+WORKFLOW = '"kubectl describe workflow -l pipeline/runid={1}"'
+SAYS_NOTHING = f"Kubeflow has begun no task, and says no reason; {WORKFLOW} shows its message"
+NO_DRIVER = f"no step has begun; root: Kubeflow's own driver of it failed; {GONE}"
+TABLE = {
+    "under_way_001": (0, "running", [], ""),
+    "under_way_007": (0, "running", ["ingest: reused", "tune: done"], ""),
+    "under_way_010": (0, "running", ["ingest: reused", "tune: done"], ""),
+    "under_way_016": (
+        0,
+        "running",
+        ["ingest: reused", "tune: done", *tasks("best_epoch ", 3), "weigh: start"],
+        "",
+    ),
+    "under_way_025": (
+        0,
+        "running",
+        ["ingest: reused", "tune: done", *tasks("best_epoch ", 3), *END[:-1], "evaluate: start"],
+        "",
+    ),
+    "succeeded": (
+        0,
+        "succeeded",
+        ["ingest: done", "tune: done", *tasks("best_epoch ", 4), *END, "promote: done"],
+        "done in 6 min",
+    ),
+    "succeeded_with_cached_steps": (
+        0,
+        "succeeded",
+        [*REUSED, *tasks("best_epoch ", 4), *END, "promote: done"],
+        "done in 4 min",
+    ),
+    # The server's list of its tasks ends four minutes before the run does.
+    "succeeded_in_rounds": (
+        0,
+        "succeeded",
+        [
+            "ingest: done",
+            *ROUND,
+            "tune suggest 2: done",
+            *tasks("tune trial 2.", 2),
+            "tune: done",
+            *tasks("best_epoch ", 4),
+        ],
+        "done in 8 min",
+    ),
+    "failed_in_ingest": (1, "failed", ["ingest: failed"], f"error: ingest failed: {COLUMN} (logs: {{0}})"),
+    "failed_in_suggest_2": (
+        1,
+        "failed",
+        ["ingest: done", *ROUND, "tune suggest 2: failed"],
+        f"error: tune suggest 2 failed: {GONE.format('shop-98qph-2813026798', '{1}')} (logs: {{0}})",
+    ),
+    "pod_lost_then_training_killed": (
+        1,
+        "failed",
+        [
+            "ingest: reused",
+            "tune: tried again (attempt 2)",
+            "tune: done",
+            *tasks("best_epoch ", 2),
+            "best_epoch 3: failed",
+            "best_epoch 4: done",
+        ],
+        f"error: best_epoch 3 failed: {GONE.format('digits-tmmv8-2731284258', '{1}')} (logs: {{0}})",
+    ),
+    "cancelled": (3, "cancelled", ["ingest: reused", "tune suggest 1: failed"], "error: {2} was cancelled"),
+    "of_a_schedule_that_was_deleted": (
+        3,
+        "cancelled",
+        ["ingest: done"],
+        f"error: {{2}} was cancelled: {DELETED}",
+    ),
+    "no_artifact_store": (
+        1,
+        "failed",
+        [],
+        f"error: {{2}} failed: {NO_DRIVER.format('digits-jbf4p-3886143839', '{1}')} (logs: {{0}})",
+    ),
+    "too_large_for_etcd": (1, "failed", [], f"error: {{2}} failed: {SAYS_NOTHING} (logs: {{0}})"),
+}
+
+
+def told(run, seen=None) -> list[str]:
+    """The events of a look at a run; a start is left out where its end is told, too."""
+    found = list(events(run, {} if seen is None else seen))
+    ended = {event.name for event in found if event.kind in ("done", "failed")}
+    return [
+        f"{event.name}: {event.text or event.kind}"
+        for event in found
+        if event.kind != "start" or event.name not in ended
+    ]
+
+
+def test_every_recording_is_in_the_table():
+    assert sorted(TABLE) == sorted(path.stem for path in (RECORDED / "runs").glob("*.json"))
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_what_a_person_sees(kubeflow, kep, name):
+    code, state, steps, last = TABLE[name]
+    run = kubeflow.replay(name)
+    shown = run["display_name"]
+    assert told(Kubeflow(kubeflow.url).get(shown)) == steps
+    found, out, err = kep("status", shown, *KUBEFLOW)
+    assert (found, err, out.splitlines()[0]) == (code, "", f"{shown}: {state}")
+    url = f"{kubeflow.url}/#/runs/details/{run['run_id']}"
+    assert out.splitlines()[-1] == (last.format(url, run["run_id"], shown) or url)
+    assert re.search(rf" {shown} +{state} ", kep("runs", *KUBEFLOW)[1])
+    said = kep("cancel", shown, *KUBEFLOW)[1]
+    assert said.startswith(f"{shown} has ended: {state}\n" if last else f"cancelling {shown};")
+
+
+def test_numbers_are_steady_while_a_run_is_under_way(kubeflow):
+    run, seen, lines = kubeflow.replay("under_way_001"), {}, []
+    engine = Kubeflow(kubeflow.url)
+    for name in UNDER_WAY:
+        run.update(recorded(name))
+        lines += told(engine.get(run["display_name"]), seen)
+    *before, last = TABLE["under_way_016"][2]
+    assert lines == [*before, last, *TABLE["under_way_025"][2][len(before) :]]
+
+
+def unrepeated(details: list[dict]) -> list[dict]:
+    """A run's task details as of a controller that repeats nothing, so that no node has attempts under it."""
+    named = [one for one in details if one.get("display_name")]
+    tree = _tree(
+        [
+            SimpleNamespace(
+                display_name=one["display_name"],
+                child_tasks=[SimpleNamespace(**child) for child in one.get("child_tasks", [])],
+            )
+            for one in named
+        ]
+    )
+    attempt = re.compile(r"\(\d+\)")
+    workflow = next(iter(tree.names))
+    ids = {old: f"{workflow}-{_hashed(attempt.sub('', path))}" for path, old in tree.ids.items()}
+    wrappers = {attempt.sub("", one["display_name"]) for one in named if attempt.search(one["display_name"])}
+    return [
+        one
+        | {"display_name": attempt.sub("", one["display_name"])}
+        | {"child_tasks": [{"pod_name": ids[child["pod_name"]]} for child in one.get("child_tasks", [])]}
+        for one in named
+        if one["display_name"] not in wrappers or not one.get("child_tasks")
+    ]
+
+
+@pytest.mark.parametrize("name", ["succeeded", "succeeded_with_cached_steps", "failed_in_ingest", "under_way_025"])
+def test_a_controller_that_repeats_nothing_is_read_alike(kubeflow, name):
+    run = kubeflow.replay(name)
+    run["run_details"]["task_details"] = unrepeated(run["run_details"]["task_details"])
+    assert told(Kubeflow(kubeflow.url).get(run["display_name"])) == TABLE[name][2]
+
+
+def test_a_list_that_ends_before_its_run_is_said_to(kubeflow, kep):
+    name = kubeflow.replay("succeeded_in_rounds")["display_name"]
+    out = kep("status", name, *KUBEFLOW)[1]
+    assert "note: the server lists no task of weigh, retrain, evaluate, promote; the run has done them" in out
+    assert re.search(r"✓ +promote", out)
+
+
+def test_a_task_that_is_listed_as_running_in_a_run_that_failed_is_asked_for_its_reason(kubeflow, kep):
+    run = kubeflow.replay("under_way_025", state="FAILED", finished_at="2026-11-29T18:42:00Z")
+    node = "digits-xpcn6-1711020005"
+    assert f"error: evaluate failed: {GONE.format(node, run['run_id'])}" in kep("status", "digits", *KUBEFLOW)[1]
+    kubeflow.logs[node] = "error: no space left\n"
+    assert "error: evaluate failed: no space left (logs: " in kep("status", "digits", *KUBEFLOW)[1]
+
+
+KILLED = """I1129 18:04:24.872026      16 main.go:139] Setting log level to: '1'
+[KFP Executor 2026-11-29 18:04:26,987 INFO]: Got executor_input:
+{
+    "inputs": {}
+}
+{}F1129 18:04:33.618232      16 main.go:130] failed to execute component: signal: killed
+"""
+SIGNAL = "failed to execute component: signal: killed"
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ((RECORDED / "log_of_the_failed_ingest.txt").read_text(), COLUMN),
+        ("error: first\nerror: tune: out of memory\n", "tune: out of memory"),
+        (KILLED.replace("{}F", "F"), SIGNAL),
+        (
+            KILLED.replace("{}F", "one\ntwo\n\nthree\nfour\nF"),
+            f"two; three; four; {SIGNAL}",
+        ),
+        ("x" * 2 * LONGEST, "x" * (LONGEST - 1) + "…"),
+        ("", ""),
+    ],
+    ids=["our own", "the last of ours", "killed in silence", "killed", "bounded", "empty"],
+)
+def test_why_a_task_failed_by_its_log(log, words):
+    assert reason(log) == words
+
+
+def test_a_log_is_read_from_its_end(kubeflow):
+    run = kubeflow.replay("pod_lost_then_training_killed")
+    kubeflow.logs["digits-tmmv8-2731284258"] = "x" * 2**20 + "\nerror: the last words\n"
+    (failed,) = (task for task in Kubeflow(kubeflow.url).get(run["display_name"]).tasks if task.state == "FAILED")
+    assert failed.message == "the last words"
