@@ -10,6 +10,7 @@ from kep.components.promote.rules import judge
 from kep.components.promote.told import tell_verdict
 from kep.config.notify import NotifyTask
 from kep.config.promote import PromoteSettings
+from kep.runtime.notify import leave_verdict
 from kep.runtime.step import Step, entry
 from kep.storage import champions
 from kep.storage.champions import content_version
@@ -92,6 +93,7 @@ def run(
         registered=registered,
     )
     verdict.save(step.out)
+    leave_verdict(verdict, engine, step.progress)
     if task:
         tell_verdict(task, verdict, against, engine, Path(evaluation), step.progress)
 

@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from kep.artifacts.evaluation import Comparison
 from kep.core.json_model import JsonFile, JsonModel
 
+NOT_PROMOTED = 4
+"""Exit status of a run that ended well and whose ensemble does not serve: whoever schedules runs can tell."""
+
 
 class Rule(JsonModel):
     """A rule of the run file's `promote`, judged."""
@@ -52,6 +55,11 @@ class Verdict(JsonFile):
     def serves(self) -> bool:
         """Whether this ensemble is the champion now."""
         return self.promoted or self.unchanged
+
+    @property
+    def status(self) -> int:
+        """Exit status of a command whose run ended well."""
+        return 0 if self.serves else NOT_PROMOTED
 
     @property
     def sentence(self) -> str:

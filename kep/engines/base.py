@@ -1,10 +1,12 @@
 """What runs pipelines elsewhere, as `kep submit` and its kin see it: Vertex AI and Kubeflow alike."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from kep.engines.template import Template
+from kep.storage.champions import Champion
 
 OURS = "kep-"
 """Begin of the name of every run that was made here."""
@@ -76,6 +78,8 @@ class Run:
         artifacts: Where they are; empty for the engine's own place.
         curves: Page of its TensorBoard; empty for none.
         revision: Of git, that it was submitted from.
+        champions: Folder of the champions that its ensemble is compared with; empty for a prediction.
+        decision: Exit status and sentence of promote, as far as the engine tells.
         schedule: Name of the schedule that started it; empty for none.
     """
 
@@ -90,6 +94,8 @@ class Run:
     artifacts: str = ""
     curves: str = ""
     revision: str = ""
+    champions: str = ""
+    decision: tuple[int, str] | None = None
     schedule: str = ""
 
     @property
@@ -107,6 +113,12 @@ class Run:
         if not (self.ended and self.created):
             return ""
         return f"{(self.ended - self.created).total_seconds() / 60:.0f} min"
+
+
+def champions_of(parameters: Mapping[str, Any]) -> str:
+    """Return the folder of champions that a run was given; empty where it was given none."""
+    given = parameters.get("champion")
+    return Champion.of_parameter(given).folder if isinstance(given, str) else ""
 
 
 class Engine(Protocol):

@@ -27,6 +27,7 @@ from kep.engines.template import Template
 from kep.google.once import first_line
 from kep.pipelines.parameters import kfp_safe
 from kep.pipelines.steps import PREDICTION_STEPS, STEPS, step_of
+from kep.runtime.notify import left_verdict
 
 POLL = 10.0
 """Seconds between two looks at a run: steps take minutes."""
@@ -138,7 +139,7 @@ def follow(engine: Engine, name: str, console: Console, steps: Iterable[str] = S
         steps: Of its pipeline, in order of the flow.
 
     Returns:
-        Exit status: 0 done, 1 failed, 3 cancelled, 130 left running after Ctrl-C.
+        Exit status: 0 done, 1 failed, 3 cancelled, 4 done and not promoted, 130 left running after Ctrl-C.
 
     Raises:
         UserError: The engine does not answer for long; the run goes on.
@@ -274,7 +275,7 @@ def _finish(run: Run, failure: Event | None, console: Console) -> int:
         took = f" in {run.took}" if run.took else ""
         where = f", artifacts under {run.artifacts}" if run.artifacts else ""
         say(console, f"done{took}{where}")
-        return 0
+        return _decision(run, console)
     if run.ending == "cancelled":
         say(console, f"error: {run.name} was cancelled{f': {run.message}' if run.message else ''}")
         return CANCELLED
@@ -282,6 +283,30 @@ def _finish(run: Run, failure: Event | None, console: Console) -> int:
     message = failure.message if failure else first_line(run.message) or "without a message"
     say(console, f"error: {task} failed: {message} (logs: {run.url})")
     return 1
+
+
+def _decision(run: Run, console: Console) -> int:
+    """Say whether the ensemble of a run that is done was promoted; returns the exit status."""
+    if not run.champions:
+        return 0
+    if run.decision:
+        status, sentence = run.decision
+        say(console, sentence)
+        return status
+    if not Location(run.champions).is_cloud:
+        say(console, f"note: whether its ensemble was promoted is known on the volume of {run.champions} alone")
+        return 0
+    try:
+        verdict = left_verdict(run.champions, run.name)
+    except UserError as error:
+        # Whoever submits needs no right to the bucket.
+        say(console, f"note: whether its ensemble was promoted can't be read: {error}")
+        return 0
+    if verdict is None:
+        say(console, f"note: whether its ensemble was promoted is not known; {run.champions} has no decision of it")
+        return 0
+    say(console, verdict.sentence)
+    return verdict.status
 
 
 def _untold(run: Run) -> list[str]:

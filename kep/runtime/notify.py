@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from kep.artifacts.engine_run import EngineRun
 from kep.artifacts.notification import Notification
+from kep.artifacts.verdict import Verdict
 from kep.config.notify import Kind, NotifySettings, NotifyTask, address_problem
 from kep.core.environment import MOUNT
 from kep.core.errors import AwayError, UserError
@@ -72,7 +73,7 @@ def tell(task: NotifyTask, told: Notification, champions: str, say: Callable[[st
     for channel in task.channels:
         key = f"{told.id}-{channel}"
         try:
-            if notices.is_marked(champions, key):
+            if notices.marked(champions, key) is not None:
                 say(f"{told.kind} was told by {channel} before; it is not told again")
                 continue
         except (UserError, OSError) as error:
@@ -119,7 +120,37 @@ def has_ended(champions: str, job: str) -> bool:
     Raises:
         UserError: It can't be read.
     """
-    return notices.is_marked(champions, _ended(job))
+    return notices.marked(champions, _ended(job)) is not None
+
+
+def leave_verdict(verdict: Verdict, engine: EngineRun, say: Callable[[str], object]) -> None:
+    """Leave the decision of a run in the cloud beside the champions, for whoever has submitted it."""
+    if not engine.name:
+        return
+    # Where the champions are on a volume, the log is all that can be read from elsewhere.
+    say(f"exit status {verdict.status}: {verdict.sentence}")
+    try:
+        notices.mark(verdict.folder, _decided(engine.name), verdict.to_json())
+    except (UserError, OSError) as error:
+        say(f"WARNING: whoever submitted this run can't read the decision, since it can't be written ({error})")
+
+
+def left_verdict(champions: str, run: str) -> Verdict | None:
+    """Return what a run in the cloud has decided; None where it has left nothing.
+
+    Args:
+        champions: The champions' folder.
+        run: Name of the run, as `kep status` takes it.
+
+    Raises:
+        UserError: It can't be read.
+    """
+    content = notices.marked(champions, _decided(run))
+    return None if content is None else Verdict.from_json(content, f"the decision of {run}")
+
+
+def _decided(run: str) -> str:
+    return f"{identity(run)}-verdict.json"
 
 
 def _ended(job: str) -> str:

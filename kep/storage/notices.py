@@ -1,4 +1,4 @@
-"""Marks beside the champions: what was told, by which way, so that it is told once."""
+"""Marks beside the champions: what was told, by which way, so that it is told once; and what a run decided."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ FOLDER = "notices"
 _WHERE = "notify"
 
 
-def is_marked(champions: str, key: str) -> bool:
-    """Return whether there is a mark.
+def marked(champions: str, key: str) -> str | None:
+    """Return the content of a mark; None where there is none.
 
     Args:
         champions: The champions' folder, local or on gs://.
@@ -24,8 +24,9 @@ def is_marked(champions: str, key: str) -> bool:
     if place.is_cloud:
         from kep.google import objects
 
-        return objects.read(place.text, _WHERE)[0] is not None
-    return Path(place.text).exists()
+        content = objects.read(place.text, _WHERE)[0]
+        return None if content is None else content.decode()
+    return Path(place.text).read_text(encoding="utf-8") if Path(place.text).exists() else None
 
 
 def mark(champions: str, key: str, content: str) -> None:
@@ -34,7 +35,7 @@ def mark(champions: str, key: str, content: str) -> None:
     Args:
         champions: The champions' folder, local or on gs://.
         key: Name of the mark.
-        content: Content of the mark, for people.
+        content: Content of the mark.
 
     Raises:
         UserError: It can't be written on gs://.

@@ -24,9 +24,10 @@ from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentia
 
 from kep.config.notify import NotifyTask
 from kep.core.errors import UserError
+from kep.core.location import Location
 from kep.core.versions import revision
-from kep.engines.base import OURS, Options, Run, Task
-from kep.engines.kubeflow.logs import reason
+from kep.engines.base import OURS, Options, Run, Task, champions_of
+from kep.engines.kubeflow.logs import decision, reason
 from kep.engines.kubeflow.nodes import Node, read
 from kep.engines.template import Template, with_cache
 from kep.google.once import Made, first_line, once
@@ -396,6 +397,7 @@ class Kubeflow:
             url=f"{self._pages}{run.run_id}",
             message=message,
             revision=(run.description or "").removeprefix("revision "),
+            champions=champions_of((run.runtime_config.parameters if run.runtime_config else None) or {}),
             schedule=schedule.display_name if schedule else match["schedule"] if match else "",
         )
 
@@ -409,6 +411,9 @@ class Kubeflow:
         tasks = tuple(self._task(run, node, failed) for node in nodes)
         if run.state == "failed" and not run.message:
             run = replace(run, message=self._outside(run, tasks))
+        promoted = next((node.log for node in nodes if step_of(node.task.name) == STEPS[-1]), "")
+        if run.ending == "done" and promoted and not Location(run.champions).is_cloud:
+            run = replace(run, decision=decision(self._log(run.id, promoted) or ""))
         return replace(run, tasks=tasks)
 
     def _task(self, run: Run, node: Node, failed: bool) -> Task:

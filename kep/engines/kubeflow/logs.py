@@ -26,6 +26,12 @@ def reason(log: str) -> str:
     return _bounded("; ".join([*said, *launcher[-1:]]))
 
 
+def decision(log: str) -> tuple[int, str] | None:
+    """Return the exit status and the sentence that promote has told, by its log; None where it has told none."""
+    found = re.findall(r"^promote: exit status (\d): (.+)$", log, re.MULTILINE)
+    return (int(found[-1][0]), found[-1][1].strip()) if found else None
+
+
 def _said(lines: Iterable[str]) -> Iterable[str]:
     """Yield the lines of the task itself: neither the launcher's, nor the inputs that kfp's executor prints."""
     inputs = False

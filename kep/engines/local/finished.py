@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from kep.artifacts.report import Report
-from kep.artifacts.verdict import Verdict
+from kep.artifacts.verdict import NOT_PROMOTED, Verdict
 from kep.config.run_file import RunFile, load, validate
 from kep.core.console import plain_console
 from kep.core.errors import RunError, UserError
 from kep.engines.local import run as running
-from kep.engines.local.history import NOT_PROMOTED
 
 
 @dataclass(frozen=True)

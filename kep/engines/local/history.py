@@ -28,8 +28,6 @@ from kep.engines.progress import View, say
 from kep.storage import champions
 
 State = Literal["done", "failed", "interrupted", "under way", "damaged"]
-NOT_PROMOTED = 4
-"""Exit status of a run that ended well and whose ensemble does not serve: whoever schedules runs can tell."""
 _TAIL = 20_000
 """Bytes that hold the last event of a run."""
 STATUSES: dict[State, int] = {"done": 0, "failed": 1, "interrupted": 130, "under way": 0, "damaged": 1}
@@ -73,8 +71,8 @@ class LocalRun:
     @property
     def status(self) -> int:
         """Exit status that the run ended with; 0 before its end."""
-        if self.verdict and not self.verdict.serves:
-            return NOT_PROMOTED
+        if self.verdict:
+            return self.verdict.status
         return 2 if self.user else STATUSES[self.state]
 
     @property

@@ -31,7 +31,6 @@ from kep.engines.local import runner as local
 from kep.engines.local.docker import Containers, image_ids, sources
 from kep.engines.local.earlier import resolved
 from kep.engines.local.ending import Ending
-from kep.engines.local.history import NOT_PROMOTED
 from kep.engines.local.index import refresh_index
 from kep.engines.local.job import Job, Outcome
 from kep.engines.local.results import finish, results_table
@@ -131,7 +130,7 @@ def run(
                 status = execute(folder, place, given, console, containers=containers, failed=failed.append)
                 if not status:
                     verdict = _finish(folder, place, console, time.time() - started)
-                    status = 0 if verdict.serves else NOT_PROMOTED
+                    status = verdict.status
                     if there := mirror.push(folder, runs):
                         console.print(f"uploaded to {there}", soft_wrap=True)
             return status

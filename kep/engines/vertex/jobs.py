@@ -7,7 +7,7 @@ from google.protobuf import json_format
 
 from kep.core.errors import UserError
 from kep.core.versions import revision
-from kep.engines.base import Options, Run, Task
+from kep.engines.base import Options, Run, Task, champions_of
 from kep.engines.template import Template, with_cache
 from kep.google import tensorboard_instances
 from kep.google.labels import NAME
@@ -126,6 +126,7 @@ def run_of(job: "api.PipelineJob", url: str) -> Run:
         artifacts=job.runtime_config.gcs_output_directory,
         curves=tensorboard_instances.address(instance, name) if instance else "",
         revision=job.labels.get("kep_revision", ""),
+        champions=champions_of(job.runtime_config.parameter_values),
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from kep.artifacts.engine_run import EngineRun
 from kep.artifacts.evaluation import Comparison, Difference
+from kep.artifacts.verdict import Verdict
 from kep.components.promote.promote import run
 from kep.config.notify import NotifyTask
 from kep.core.errors import UserError
@@ -129,9 +130,16 @@ def test_a_run_in_the_cloud_is_told_with_its_page(place, receiver, engine, pages
     assert told["run"] == "kep-demo-1"
     assert told["links"] == ({"page": page} if page else {})
     assert notify.has_ended(place.champions, engine.job)
+    assert notify.left_verdict(place.champions, engine.name) == Verdict.load(place.again["out"])
     place.promote("two", better=0.2, engine=engine, pages=pages, run="")
     run(**place.again)
     assert len(receiver.bodies) == 2
+
+
+def test_a_run_on_this_machine_leaves_no_decision(place, receiver):
+    place.promote("one")
+    assert notify.left_verdict(place.champions, "") is None
+    assert not list(place.folder.rglob("*-verdict.json"))
 
 
 def test_where_vertex_ai_mounts_a_bucket_the_report_has_an_address():

@@ -28,6 +28,7 @@ DELETED = "its schedule was deleted, and its tasks with it; Kubeflow still calls
 WORKFLOW = '"kubectl describe workflow -l pipeline/runid={1}"'
 SAYS_NOTHING = f"Kubeflow has begun no task, and says no reason; {WORKFLOW} shows its message"
 NO_DRIVER = f"no step has begun; root: Kubeflow's own driver of it failed; {GONE}"
+ON_VOLUME = "note: whether its ensemble was promoted is known on the volume of /champions/"
 TABLE = {
     "under_way_001": (0, "running", [], ""),
     "under_way_007": (0, "running", ["ingest: reused", "tune: done"], ""),
@@ -48,13 +49,13 @@ TABLE = {
         0,
         "succeeded",
         ["ingest: done", "tune: done", *tasks("best_epoch ", 4), *END, "promote: done"],
-        "done in 6 min",
+        f"{ON_VOLUME}digits alone",
     ),
     "succeeded_with_cached_steps": (
         0,
         "succeeded",
         [*REUSED, *tasks("best_epoch ", 4), *END, "promote: done"],
-        "done in 4 min",
+        f"{ON_VOLUME}digits alone",
     ),
     # The server's list of its tasks ends four minutes before the run does.
     "succeeded_in_rounds": (
@@ -68,7 +69,7 @@ TABLE = {
             "tune: done",
             *tasks("best_epoch ", 4),
         ],
-        "done in 8 min",
+        f"{ON_VOLUME}shop alone",
     ),
     "failed_in_ingest": (1, "failed", ["ingest: failed"], f"error: ingest failed: {COLUMN} (logs: {{0}})"),
     "failed_in_suggest_2": (
@@ -135,6 +136,14 @@ def test_what_a_person_sees(kubeflow, kep, name):
     assert re.search(rf" {shown} +{state} ", kep("runs", *KUBEFLOW)[1])
     said = kep("cancel", shown, *KUBEFLOW)[1]
     assert said.startswith(f"{shown} has ended: {state}\n" if last else f"cancelling {shown};")
+
+
+@pytest.mark.parametrize(("status", "words"), [(0, "Promoted: it wins."), (4, "Not promoted: it loses. Why? So.")])
+def test_the_decision_is_read_from_the_log_of_promote(kubeflow, kep, status, words):
+    name = kubeflow.replay("succeeded")["display_name"]
+    kubeflow.logs["digits-4b6zz-1398413863"] = f"promote: won\npromote: exit status {status}: {words}\nI1129 17:46 more"
+    code, out, err = kep("status", name, *KUBEFLOW)
+    assert (code, err, out.splitlines()[-1]) == (status, "", words)
 
 
 def test_numbers_are_steady_while_a_run_is_under_way(kubeflow):

@@ -7,9 +7,12 @@ import pytest
 import typer
 import yaml
 
+from kep.artifacts.engine_run import EngineRun
+from kep.artifacts.verdict import Verdict
 from kep.engines import submit
 from kep.google.vertex import REGIONS
 from kep.pipelines.parameters import whole_code
+from kep.runtime.notify import leave_verdict
 from tests.helpers.cloud import ACCOUNT, PLACE, SUBMIT, interrupted, job, one_sentence, short, steps
 from tests.servers.vertex import Frame
 
@@ -26,7 +29,7 @@ def test_a_run_is_submitted_and_followed_to_its_end(vertex, kep, tunnel):
     ]
     code, out, err = kep(*SUBMIT)
     assert (code, err) == (0, "")
-    first, url, *_, last = out.splitlines()
+    first, url, *_, last, undecided = out.splitlines()
     name = short(job(vertex).name)
     assert re.fullmatch(r"submitted kep-churn-[0-9a-f]{12}", first)
     assert (
@@ -46,7 +49,44 @@ def test_a_run_is_submitted_and_followed_to_its_end(vertex, kep, tunnel):
         "weigh: done in … s",
     ]
     assert re.fullmatch(r"done in .* min, artifacts under gs://data/team/runs/churn", last)
+    assert (
+        undecided
+        == "note: whether its ensemble was promoted is not known; gs://data/team/champions/churn has no decision of it"
+    )
     assert tunnel.refused == []
+
+
+def verdict(**fields) -> Verdict:
+    return Verdict.model_validate(
+        {"promoted": False, "won": False, "forced": False, "reason": "it says so", "comparison": None}
+        | {"version": "1", "folder": "gs://data/team/champions/churn", "registered": None}
+        | fields
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "last"),
+    [
+        ({"promoted": True}, 0, "Promoted: it says so."),
+        ({}, 4, "Not promoted: it says so."),
+        ({"unchanged": True}, 0, "Not promoted: it says so."),
+    ],
+)
+def test_whoever_submits_is_told_the_decision(vertex, kep, gcs, fields, code, last):
+    name = kep(*SUBMIT, "--dry-run")[1].split()[0]
+    leave_verdict(verdict(**fields), EngineRun(job="any", name=name), print)
+    vertex.frames = [Frame("SUCCEEDED", {"promote": "SUCCEEDED"})]
+    for command in (SUBMIT, ("status", name, *PLACE)):
+        found, out, err = kep(*command)
+        assert (found, err, out.splitlines()[-1]) == (code, "", last)
+
+
+def test_whoever_may_not_read_the_decision_is_told_so(vertex, kep, gcs):
+    gcs.fault("notices", "status", 403)
+    vertex.frames = [Frame("SUCCEEDED", {"promote": "SUCCEEDED"})]
+    code, out, err = kep(*SUBMIT)
+    assert (code, err) == (0, "")
+    assert "note: whether its ensemble was promoted can't be read: " in out.splitlines()[-1]
 
 
 def test_what_vertex_ai_is_asked_for(vertex, kep):
