@@ -307,6 +307,8 @@ def _cluster(cluster: Cluster, accelerators: bool) -> Iterator[Finding]:
     yield Finding("PASS", "Kubeflow Pipelines", f"answers at {cluster.host}")
     runs, found = _tried("runs", lambda: server.newest(None, 1))
     yield found or Finding("PASS", "runs", f"may be looked at; the newest is {runs[0].name if runs else 'none yet'}")
+    detail = "not looked at: as installed, Argo starts a task again whose node was lost, not one that was killed"
+    yield Finding("SKIP", "retries", detail, "docs/kubeflow.md says what changes that")
     yield Finding("SKIP", "images in the registry", "not looked at: the nodes pull them with a login of their own")
     if accelerators:
         fix = '"kubectl get nodes --show-labels" says what they have'

@@ -11,10 +11,31 @@ from typing import Any
 from kfp.dsl.base_component import BaseComponent
 from kfp.dsl.executor import Executor
 
+from kep.components.best_epoch.component import best_epoch
+from kep.components.evaluate.component import evaluate
+from kep.components.ingest.component import ingest
+from kep.components.promote.component import promote
+from kep.components.retrain.component import retrain
+from kep.components.tune.component import suggest, trial, tune
+from kep.components.weigh.component import weigh
 from tests.helpers.paths import DATA, ROOT
 
 RECORDED = DATA / "kubeflow" / "executor_inputs"
 """What the launcher of a real Kubeflow handed to each component."""
+RECORDINGS = {
+    "digits_best_epoch": best_epoch,
+    "digits_evaluate": evaluate,
+    "digits_ingest": ingest,
+    "digits_promote": promote,
+    "digits_retrain": retrain,
+    "digits_tune": tune,
+    "digits_weigh": weigh,
+    "shop_ingest": ingest,
+    "shop_suggest": suggest,
+    "shop_suggest_2": suggest,
+    "shop_trial": trial,
+}
+"""The component that each recording is of."""
 STORE = "minio://mlpipeline/v2/artifacts/"
 MOUNTED = "/minio/mlpipeline/v2/artifacts/"
 
