@@ -24,6 +24,8 @@ from kep.pipelines.images import assign
 from kep.pipelines.lint import lint
 from kep.pipelines.machines import Target, place
 from kep.pipelines.prediction import prediction
+from kep.pipelines.shared import share
+from kep.pipelines.sizes import check
 from kep.pipelines.training import training
 from kep.storage.champions import Champion
 
@@ -54,8 +56,8 @@ def compile_training(
 
     Raises:
         RuntimeError: The compiled file holds a shape that kfp.local runs wrongly.
-        UserError: `target` can't be written, an image is missing, a machine can't be had, or a task would lack the
-            address of the webhook.
+        UserError: `target` can't be written, an image is missing, a machine can't be had, a task would lack the
+            address of the webhook, or the engine does not take a pipeline of this size.
     """
     if not Champion.of_parameter(parameters["champion"]).lasting:
         parameters = {name: value for name, value in parameters.items() if name != "champion"}
@@ -91,10 +93,12 @@ def _check_secret(asked: NotifyTask, machines: Mapping[str, Machine], engine: Ta
         )
 
 
-def compile_prediction(target: Path, parameters: dict[str, Any], images: Mapping[str, str] | None = None) -> None:
+def compile_prediction(
+    target: Path, parameters: dict[str, Any], images: Mapping[str, str] | None = None, engine: Target = "vertex"
+) -> None:
     """Compiles the prediction pipeline as `compile_training` does the other; without `drift_config` it ends with the
     predictions."""
-    _compile(prediction("drift_config" in parameters), target, parameters, images)
+    _compile(prediction("drift_config" in parameters), target, parameters, images, engine=engine)
 
 
 def cache_ingest(spec: dict[str, Any], known: bool) -> None:
@@ -156,7 +160,9 @@ def _compile(
         compiler.Compiler().compile(pipeline, str(compiled), pipeline_parameters=parameters)
         text = compiled.read_text(encoding="utf-8")
     spec: dict[str, Any] = yaml.safe_load(text)
+    share(spec)
     _fill_in(spec, parameters, bool(images))
+    further: list[dict[str, Any]] = []
     if images:
         further = place(spec, machines or {}, engine)
         assign(spec, images, machines or {})
@@ -167,6 +173,7 @@ def _compile(
         text = extract_comments_from_pipeline_spec(spec, pipeline.description) + yaml.dump_all(
             [spec, *further], sort_keys=True
         )
+    check(spec, further[0] if further else {}, engine if images else None)
     if problems := lint(spec):
         raise RuntimeError("the pipeline would not run alike everywhere:\n" + "\n".join(problems))
     try:

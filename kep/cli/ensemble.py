@@ -131,7 +131,10 @@ def batch(
         raise typer.Exit(batches.batch(given, output, runs, console))
     if target == "vertex":
         batches.check_reachable(given)
-    compile_prediction(compiled, given, None if target == "local" else locked(images))
+    if target == "local":
+        compile_prediction(compiled, given)
+    else:
+        compile_prediction(compiled, given, locked(images), target)
     console.print(f"wrote {compiled}")
 
 

@@ -23,6 +23,7 @@ from kep.pipelines.compile import cache_ingest
 from kep.pipelines.images import unpinned, with_server
 from kep.pipelines.machines import Target
 from kep.pipelines.parameters import arguments, codes, kfp_safe, whole_code
+from kep.pipelines.sizes import check as check_size
 from kep.pipelines.steps import STEPS
 from kep.storage.champions import Champion
 
@@ -177,6 +178,7 @@ def _checked(template: Template, where: str, target: Target) -> Template:
     if image := unpinned(template.spec):
         raise UserError(f"{where} runs {image}, which is not pinned by its digest; compile it with --target {target}")
     check_source(data, target=target)
+    check_size(template.spec, template.platform, target)
     return template
 
 

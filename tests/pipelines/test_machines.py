@@ -289,10 +289,10 @@ def test_in_rounds_only_trials_get_the_accelerator(tmp_path):
     machine = GPUS | {"volumes": {"data": "/data"}}
     spec, platform = documents(compiled(tmp_path, {"tune": machine}, search={"rounds": 2}))
     asked = {label: one["resources"] for label, one in executors(spec).items() if "resources" in one}
-    assert {label for label, one in asked.items() if "accelerator" in one} == {"exec-trial", "exec-trial-2"}
-    assert {"exec-suggest", "exec-suggest-2", "exec-tune", "exec-trial", "exec-trial-2"} == asked.keys()
+    assert {label for label, one in asked.items() if "accelerator" in one} == {"exec-trial"}
+    assert {"exec-suggest", "exec-tune", "exec-trial"} == asked.keys()
     configured = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    assert {label for label, one in configured.items() if "nodeSelector" in one} == {"exec-trial", "exec-trial-2"}
+    assert {label for label, one in configured.items() if "nodeSelector" in one} == {"exec-trial"}
     assert all(one["pvcMount"] for one in configured.values())
     assert executors(spec)["exec-suggest"]["image"] == IMAGES["cpu"]
 
@@ -338,7 +338,7 @@ def test_an_image_of_a_custom_job_is_looked_at_too(tmp_path):
 def test_in_rounds_only_trials_are_custom_jobs(tmp_path):
     spec, _ = documents(compiled(tmp_path, {"tune": GPUS | {"spot": True}}, "vertex", search={"rounds": 2}))
     found = {label for label, one in spec["deploymentSpec"]["executors"].items() if job_of(one)}
-    assert found == {"exec-trial", "exec-trial-2"}
+    assert found == {"exec-trial"}
 
 
 def test_an_alternative_is_the_machine_with_what_it_names(tmp_path):

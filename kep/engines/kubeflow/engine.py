@@ -38,11 +38,15 @@ LOGIN = f"log in again and set {TOKEN}, or {COOKIES}"
 TIMEOUT: dict[str, Any] = {"_request_timeout": 60}
 """Of one call; seconds."""
 _PAGE = 100
+_TOO_LARGE = ("larger than max", "ResourceExhausted", "request is too large")
+"""Words of gRPC and of etcd, which come with status 500."""
 
 
 def unsure(error: Exception) -> bool:
     """Whether after an error nobody knows if the call was done."""
     if isinstance(error, kfp_server_api.ApiException):
+        if any(words in (error.body or "") for words in _TOO_LARGE):  # as large the next time
+            return False
         return error.status == 429 or (error.status or 0) >= 500
     return isinstance(error, urllib3.exceptions.HTTPError)
 
