@@ -30,8 +30,8 @@ PACKAGE = "keras-ensemble-pipelines"
 LEAST_DISK, LEAST_MEMORY = 5e9, 3e9
 """Bytes that the demo needs with some to spare."""
 LONGEST_TASK, LARGEST_TEMPLATE = 7 * 24 * 3600, 1_000_000
-"""Limits of Vertex AI Pipelines: seconds of a task, and bytes of a template that is surely taken. pipelines/sizes.py has
-those that a pipeline is refused for."""
+"""Limits of Vertex AI Pipelines: seconds of a task, and bytes of a template that is surely taken. Those that a pipeline
+is refused for are in pipelines/sizes.py."""
 STEPS_ON_PROJECT = ("roles/aiplatform.user",)
 STEPS_ON_BUCKET = ("roles/storage.objectUser",)
 STEPS_ON_ITSELF = ("roles/iam.serviceAccountUser",)
