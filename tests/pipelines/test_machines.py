@@ -402,7 +402,7 @@ def test_several_machines_are_for_trainings_over_several(hardware, words):
 
 V6E = {"accelerator": "tpu-v6e-slice", "accelerators": 8, "topology": "2x4"}
 V5P = V6E | {"accelerator": "tpu-v5p-slice"}
-H100 = {"accelerator": "nvidia-h100-80gb", "accelerators": 8, "spot": True}
+H200 = {"accelerator": "nvidia-h200-141gb", "accelerators": 8, "spot": True}
 LARGE = TPU | {"accelerators": 16, "topology": "4x4"}
 
 
@@ -415,7 +415,7 @@ LARGE = TPU | {"accelerators": 16, "topology": "4x4"}
         ("kubeflow", V6E, "machine.accelerator: TensorFlow, which trains here, does not train on tpu-v6e-slice"),
         ("vertex", V5P, "machine.accelerator: Vertex AI has no tpu-v5p-slice for custom jobs; take tpu-v5-lite-podsl"),
         ("vertex", LARGE, "machine.topology: 4x4 is more than one machine of TPUs"),
-        ("vertex", H100, "no machine type that is known here has 8 nvidia-h100-80gb; give its name"),
+        ("vertex", H200, "no machine type that is known here has 8 nvidia-h200-141gb; give its name"),
         (
             "vertex",
             {"region": "us-centrall"},
