@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
@@ -14,7 +15,8 @@ import yaml
 from kep.config.data import DataSettings
 from kep.config.prediction import PredictSettings
 from kep.config.run_file import RunFile, load, validate
-from kep.core.errors import UserError
+from kep.core.environment import PAYER
+from kep.core.errors import UserError, first_line
 from kep.core.location import Location
 from kep.engines.earlier import in_cloud, resolved
 from kep.engines.rehearsal import rehearse
@@ -294,6 +296,17 @@ def with_cache(spec: dict[str, Any], cache: bool) -> dict[str, Any]:
     return spec
 
 
+def with_payer(spec: dict[str, Any]) -> dict[str, Any]:
+    """A compiled pipeline whose tasks name the project that pays for requests, where one is named here."""
+    if not (payer := os.environ.get(PAYER)):
+        return spec
+    spec = json.loads(json.dumps(spec))
+    for executor in spec["deploymentSpec"]["executors"].values():
+        if container := executor.get("container"):
+            container["env"] = [*container.get("env", []), {"name": PAYER, "value": payer}]
+    return spec
+
+
 def uncached(spec: dict[str, Any]) -> dict[str, Any]:
     """A compiled pipeline whose steps are never answered from earlier runs."""
     spec = json.loads(json.dumps(spec))
@@ -350,11 +363,14 @@ def _object(address: str, credentials: Any) -> str:
     from google.cloud.storage import Blob, Client
 
     try:
-        blob = Blob.from_uri(address, Client(project="-", credentials=credentials))
+        client, where = Client(project="-", credentials=credentials), Location(address)
+        bucket = client.bucket(where.bucket, user_project=os.environ.get(PAYER) or None)
+        blob = Blob(where.object_name, bucket)
         return str(blob.download_as_text(**STORAGE))
     except (GoogleAPICallError, RetryError, requests.RequestException, ValueError) as error:
         reasons: dict[Any, str] = {403: "may not be read with this login", 404: "does not exist"}
-        reason = reasons.get(getattr(error, "code", None), "can't be read")
+        said = first_line(getattr(error, "message", "") or "")
+        reason = reasons.get(getattr(error, "code", None), f"can't be read{f' ({said})' if said else ''}")
         raise UserError(f"the template {address} {reason}; check the path") from error
 
 

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions
 
-from kep.core.environment import TENSORBOARD
-from kep.core.errors import RunError, UserError
+from kep.core.environment import PAYER, TENSORBOARD
+from kep.core.errors import RunError, UserError, first_line
 from kep.google import failures
 from kep.google.custom_jobs import PLACE, TASK, Job, failure_of, function_of, message
-from kep.google.once import first_line, once
+from kep.google.once import once
 from kep.google.vertex import CHANGE, CREATE, FOLLOW, LOOK, Vertex, moment, unsure
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Launch:
         place = self._job.places[number]
         vertex, known = self._vertex(place.region), {job.name for job in self._listed(self._vertex(place.region))}
         name = f"{self._id}-{function_of(self._command)}"
-        passed = {key: os.environ[key] for key in (TENSORBOARD,) if key in os.environ}
+        passed = {key: os.environ[key] for key in (TENSORBOARD, PAYER) if key in os.environ}
         asked = message(place, self._command, self._run, name, {TASK: self._task, PLACE: str(number)}, passed)
 
         def send() -> "api.CustomJob":

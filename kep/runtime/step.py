@@ -25,7 +25,7 @@ from kep.artifacts.event import Event, StepCall
 from kep.artifacts.step import Speed, StepRecord
 from kep.core.code import differs, step_closure
 from kep.core.environment import ATTEMPTS, EVENTS, FAILURE, MOUNT, OWNER, TENSORBOARD, WORK
-from kep.core.errors import AwayError, RunError, UserError
+from kep.core.errors import AwayError, RunError, UserError, first_line
 from kep.core.files import new_folder
 from kep.core.versions import version
 from kep.data.ledger import LedgerLine
@@ -231,7 +231,7 @@ def entry(name: str) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
                 # SystemExit passes through kfp's executor without a stack trace, which is of no use here.
                 sys.exit(2 if user else 1)
             except Exception as error:
-                step._failed(traceback.format_exception_only(error)[-1].strip())
+                step._failed(first_line(traceback.format_exception_only(error)[-1]))
                 raise
 
         return wrapper

@@ -21,11 +21,11 @@ from kfp import Client
 from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
 from kep.config.notify import NotifyTask
-from kep.core.errors import UserError
+from kep.core.errors import UserError, first_line
 from kep.core.versions import revision
 from kep.engines.base import OURS, Options, Run, Task
-from kep.engines.template import Template, with_cache
-from kep.google.once import Made, first_line, once
+from kep.engines.template import Template, with_cache, with_payer
+from kep.google.once import Made, once
 from kep.pipelines.machines import on_kubernetes
 from kep.pipelines.parameters import kfp_safe
 from kep.storage.champions import Champion
@@ -153,7 +153,7 @@ class Kubeflow:
             # One that evaluate finds on its volume may be another than that of an equal run before.
             champion = Champion.of_parameter(given["champion"]).model_copy(update={"run": name})
             given = given | {"champion": champion.to_json()}
-        spec = with_cache(template.spec, options.cache)
+        spec = with_payer(with_cache(template.spec, options.cache))
         with self.explained():
             asked = kfp_server_api.V2beta1Run(
                 experiment_id=self.experiment_id(template.name),

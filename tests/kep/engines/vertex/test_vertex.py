@@ -6,6 +6,7 @@ import re
 import pytest
 import typer
 import yaml
+from google.protobuf import json_format
 
 from kep.engines import submit
 from kep.google.vertex import REGIONS
@@ -234,6 +235,12 @@ def test_a_refusal_is_one_sentence(vertex, kep, code, message, reason, words):
         (["--bucket", "gs://"], "--bucket: "),
         (["--service-account", "me@example.com"], "--service-account: "),
         (["--network", "default"], "--network: "),
+        (
+            ["--network", "projects/shop-ml/global/networks/n"],
+            '--network: Vertex AI wants the number of the project "shop-ml"; "gcloud projects describe shop-ml',
+        ),
+        ([f"--label=l{number}=x" for number in range(58)], "--label: 58 are given, and beside those of"),
+        (["--label", "a=x", "--label", "a=y"], "--label: a key is given twice"),
         (["--kms-key", "k"], "--kms-key: "),
         (
             ["--kms-key", "projects/p/locations/us-east1/keyRings/r/cryptoKeys/k"],
@@ -266,6 +273,29 @@ def test_a_bucket_that_does_not_answer(vertex, kep, gcs, kind):
     gcs.fault(r"maxResults=1\b", *kind, times=float("inf"))
     assert '--bucket: Cloud Storage does not answer for "data"; try again later' in one_sentence(kep(*SUBMIT)[2])
     assert vertex.journal == []
+
+
+def test_a_bucket_that_refuses_is_not_said_to_be_away(vertex, kep, gcs):
+    gcs.paid_for.add("data")
+    said = one_sentence(kep(*SUBMIT)[2])
+    assert '--bucket: Cloud Storage refuses "data": ' in said
+    assert "no user project provided" in said
+    assert "try again" not in said
+
+
+def test_the_project_that_pays_reaches_the_tasks(vertex, kep, gcs, monkeypatch):
+    monkeypatch.setenv("KEP_USER_PROJECT", "")  # the option sets it for the process
+    gcs.paid_for.add("data")
+    assert kep("--user-project", "shop-billing", *SUBMIT, "--no-wait")[0] == 0
+    (job,) = vertex.jobs.values()
+    executors = json_format.MessageToDict(type(job).pb(job).pipeline_spec)["deploymentSpec"]["executors"]
+    found = [one["container"].get("env", []) for one in executors.values()]
+    assert found == [[{"name": "KEP_USER_PROJECT", "value": "shop-billing"}]] * len(executors)
+
+
+def test_a_look_that_was_aborted_is_done_again(vertex, kep):
+    vertex.fault("GetPipelineJob", "ABORTED", times=2)
+    assert kep(*SUBMIT)[0] == 0
 
 
 def test_a_bucket_that_answers_late(vertex, kep, gcs):
