@@ -190,7 +190,7 @@ def _tasks(spec: dict[str, Any], dag: dict[str, Any], values: Mapping[str, Any],
         if "dag" in component:
             items = task.get("parameterIterator", {}).get("items", {}).get("inputParameter", "")
             yield from _tasks(spec, component, given, _LOOPS.get(items.rpartition("--")[2], loop))
-        elif "container" in spec["deploymentSpec"]["executors"][component["executorLabel"]]:
+        elif "container" in spec["deploymentSpec"]["executors"].get(component["executorLabel"], {}):
             yield _Task(name, component, given, loop)
 
 

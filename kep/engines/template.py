@@ -298,12 +298,17 @@ def with_cache(spec: dict[str, Any], cache: bool) -> dict[str, Any]:
 
 def with_payer(spec: dict[str, Any]) -> dict[str, Any]:
     """A compiled pipeline whose tasks name the project that pays for requests, where one is named here."""
-    if not (payer := os.environ.get(PAYER)):
-        return spec
+    payer = os.environ.get(PAYER)
+    return with_variable(spec, PAYER, payer) if payer else spec
+
+
+def with_variable(spec: dict[str, Any], name: str, value: str) -> dict[str, Any]:
+    """A compiled pipeline whose tasks have an environment variable."""
     spec = json.loads(json.dumps(spec))
     for executor in spec["deploymentSpec"]["executors"].values():
-        if container := executor.get("container"):
-            container["env"] = [*container.get("env", []), {"name": PAYER, "value": payer}]
+        if "container" in executor:
+            container = executor["container"]
+            container["env"] = [*container.get("env", []), {"name": name, "value": value}]
     return spec
 
 

@@ -1,14 +1,16 @@
 """A run as a message of Vertex AI: what is sent, and what comes back."""
 
 import re
-from typing import TYPE_CHECKING
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 
+from kep.core.environment import CACHED_SINCE
 from kep.core.errors import UserError
 from kep.core.versions import revision
 from kep.engines.base import Options, Run, Task
-from kep.engines.template import Template, with_cache, with_payer
+from kep.engines.template import Template, with_cache, with_payer, with_variable
 from kep.google import tensorboard_instances
 from kep.google.labels import NAME
 from kep.google.vertex import moment
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from google.cloud import aiplatform_v1 as api
 
 
+CACHED_DAYS = 90
+"""Days in which steps answer for each other; the bucket of infra/ keeps what a run leaves for longer."""
 MOST_LABELS = 64 - 7
 """Labels of the user's: Google takes 64, five are of every run, and its custom jobs have two more."""
 
@@ -69,11 +73,26 @@ def check_labels(labels: list[str]) -> dict[str, str]:
     return found
 
 
+def cached_since(spec: dict[str, Any], today: date) -> dict[str, Any]:
+    """A compiled pipeline whose steps are answered from runs of the last `CACHED_DAYS` days alone.
+
+    Vertex AI's cache answers for ever with the addresses of artifacts, and the bucket deletes them after a while.
+
+    Args:
+        spec: The compiled pipeline, with a cache.
+        today: The day of the run.
+    """
+    first = date.fromordinal(today.toordinal() // CACHED_DAYS * CACHED_DAYS)
+    return with_variable(spec, CACHED_SINCE, first.isoformat())
+
+
 def job_of(template: Template, options: Options, given: dict[str, str]) -> "api.PipelineJob":
     """What is sent to Vertex AI."""
     from google.cloud import aiplatform_v1 as api
 
     spec = with_payer(with_cache(template.spec, options.cache))
+    if options.cache:
+        spec = cached_since(spec, datetime.now(UTC).date())
     if options.tensorboard:
         spec = tensorboard_instances.written_to(spec, options.tensorboard)
     policy = api.PipelineFailurePolicy

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, date, datetime
 
 import pytest
 import typer
@@ -9,9 +10,11 @@ import yaml
 from google.protobuf import json_format
 
 from kep.engines import submit
+from kep.engines.vertex.jobs import CACHED_DAYS, cached_since
 from kep.google.vertex import REGIONS
 from kep.pipelines.parameters import whole_code
 from tests.helpers.cloud import ACCOUNT, PLACE, SUBMIT, interrupted, job, one_sentence, short, steps
+from tests.helpers.paths import ROOT
 from tests.servers.vertex import Frame
 
 pytestmark = pytest.mark.usefixtures("churn")
@@ -289,8 +292,38 @@ def test_the_project_that_pays_reaches_the_tasks(vertex, kep, gcs, monkeypatch):
     assert kep("--user-project", "shop-billing", *SUBMIT, "--no-wait")[0] == 0
     (job,) = vertex.jobs.values()
     executors = json_format.MessageToDict(type(job).pb(job).pipeline_spec)["deploymentSpec"]["executors"]
-    found = [one["container"].get("env", []) for one in executors.values()]
-    assert found == [[{"name": "KEP_USER_PROJECT", "value": "shop-billing"}]] * len(executors)
+    for executor in executors.values():
+        assert {"name": "KEP_USER_PROJECT", "value": "shop-billing"} in executor["container"]["env"]
+
+
+def variables(job) -> set[str]:
+    """Return the days since which the tasks of a run may be answered from earlier ones."""
+    executors = json_format.MessageToDict(type(job).pb(job).pipeline_spec)["deploymentSpec"]["executors"]
+    every = [one for executor in executors.values() for one in executor["container"].get("env", [])]
+    return {one["value"] for one in every if one["name"] == "KEP_CACHED_SINCE"}
+
+
+def test_no_step_is_answered_from_a_run_whose_artifacts_may_be_gone(vertex, kep):
+    """The cache goes by variables; the bucket deletes what runs left after 180 days."""
+    assert kep(*SUBMIT, "--no-wait")[0] == 0
+    (since,) = variables(*vertex.jobs.values())
+    assert 0 <= (datetime.now(UTC).date() - date.fromisoformat(since)).days < CACHED_DAYS
+    vertex.jobs.clear()
+    assert kep(*SUBMIT, "--no-wait", "--no-cache")[0] == 0
+    assert variables(*vertex.jobs.values()) == set()
+    declared = (ROOT / "infra" / "variables.tf").read_text().partition('variable "keep_runs_days"')[2]
+    default, least = (int(re.search(words, declared)[1]) for words in (r"default +=.(\d+)", r"keep_runs_days >= (\d+)"))
+    assert default >= 2 * CACHED_DAYS
+    assert least >= CACHED_DAYS + 30
+
+
+@pytest.mark.parametrize(
+    ("day", "since"), [("2026-10-01", "2026-10-01"), ("2026-12-29", "2026-10-01"), ("2026-12-30", "2026-12-30")]
+)
+def test_the_days_of_a_cache_are_the_same_for_all_runs(day, since):
+    spec = {"deploymentSpec": {"executors": {"a": {"container": {}}, "b": {"importer": {}}}}}
+    found = cached_since(spec, date.fromisoformat(day))["deploymentSpec"]["executors"]
+    assert found == {"a": {"container": {"env": [{"name": "KEP_CACHED_SINCE", "value": since}]}}, "b": {"importer": {}}}
 
 
 def test_a_look_that_was_aborted_is_done_again(vertex, kep):
