@@ -80,15 +80,10 @@ def _check_secret(asked: NotifyTask, machines: Mapping[str, Machine], engine: Ta
     if asked.variable is None:
         return
     where = f"notify.webhook: {asked.webhook}"
-    if engine == "vertex":
-        raise UserError(
-            f"{where} is of no use on Vertex AI, whose tasks get no secret variables; give notify.topic, a topic of "
-            "Pub/Sub, and let a subscription of it call the webhook"
-        )
     secrets = machines["promote"].secret_variables if "promote" in machines else {}
     if asked.variable not in {variable for keys in secrets.values() for variable in keys.values()}:
         raise UserError(
-            f"{where} is set in no task on Kubeflow; add "
+            f"{where} is set in no task {'on Vertex AI' if engine == 'vertex' else 'on Kubeflow'}; add "
             f"hardware.promote.machine.secret_variables: {{SECRET: {{KEY: {asked.variable}}}}}"
         )
 

@@ -114,9 +114,9 @@ class Machine(Section):
     volumes: dict[str, str] = {}
     """Kubernetes: the path that each persistent volume claim is mounted at, such as {champions: /champions}."""
     secrets: dict[str, str] = {}
-    """Kubernetes: the path that each secret's files are mounted at."""
+    """The folder that each secret's files are in: of Kubernetes, or on Vertex AI of Secret Manager."""
     secret_variables: dict[str, dict[str, str]] = {}
-    """Kubernetes: of each secret, the environment variable that each of its keys goes to."""
+    """Of each secret, the environment variable that each of its keys goes to."""
 
     @model_validator(mode="before")
     @classmethod

@@ -15,8 +15,8 @@ import tempfile
 from contextlib import suppress
 from types import FrameType
 
-from kep.core.environment import ATTEMPTS, CLUSTER, FAILURE, OWNER, WORK
-from kep.core.errors import UserError
+from kep.core.environment import ATTEMPTS, CLUSTER, FAILURE, OWNER, SECRETS, SECRETS_PROJECT, WORK
+from kep.core.errors import AwayError, UserError
 
 GRACE = 4
 """Seconds after SIGTERM in which a training may still write a checkpoint; a machine that is taken away gives 15."""
@@ -81,14 +81,27 @@ def _how(number: int) -> str:
     return f"the process of this task was killed by {signal.Signals(number).name}{hint}"
 
 
-def _tell(message: str) -> None:
+def _provide(wanted: str) -> None:
+    """Get the secrets of the task.
+
+    Raises:
+        UserError: They can't be read, or nobody has said of which project they are.
+    """
+    from kep.google import secrets  # a second to import, and few tasks need it
+
+    if SECRETS_PROJECT not in os.environ:
+        raise UserError("secrets: nobody has said of which project they are; submit the pipeline by `kep submit`")
+    secrets.provide(secrets.Wanted.model_validate_json(wanted), os.environ[SECRETS_PROJECT])
+
+
+def _tell(message: str, user: bool = False) -> None:
     """Say why the task has failed, in its log and to a task that waits for it elsewhere."""
     print(f"error: {message}", flush=True)
     if place := os.environ.get(FAILURE):
         from kep.google import failures  # a second to import, and only custom jobs need it
 
         try:
-            failures.leave(place, failures.Failure(message=message, user=False))
+            failures.leave(place, failures.Failure(message=message, user=user))
         except UserError as error:
             print(f"the task that waits for this job is not told why: {error}", flush=True)
 
@@ -97,6 +110,12 @@ def main(module: str, arguments: list[str]) -> int:
     """Runs kfp's executor, which reads the arguments of this process, and returns its exit status."""
     training = arguments[arguments.index("--function_to_execute") + 1] in TRAININGS
     os.environ.setdefault(OWNER, str(os.getpid()))
+    if wanted := os.environ.get(SECRETS):
+        try:
+            _provide(wanted)
+        except UserError as error:
+            _tell(str(error), user=not isinstance(error, AwayError))
+            return 1 if isinstance(error, AwayError) else 2
     kept = tempfile.mkdtemp(prefix="kep-task-") if training and WORK not in os.environ else ""
     if kept:
         os.environ[ATTEMPTS] = kept

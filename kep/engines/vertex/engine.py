@@ -72,7 +72,7 @@ class VertexEngine(Vertex):
         Returns:
             The run, and whether this call has made it: False when somebody else had.
         """
-        job = job_of(template, options, given)
+        job = job_of(template, options, given, self.project)
 
         def send() -> tuple[Run, bool]:
             try:

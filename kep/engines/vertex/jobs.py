@@ -1,12 +1,13 @@
 """A run as a message of Vertex AI: what is sent, and what comes back."""
 
+import json
 import re
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 
-from kep.core.environment import CACHED_SINCE
+from kep.core.environment import CACHED_SINCE, SECRETS, SECRETS_PROJECT
 from kep.core.errors import UserError
 from kep.core.versions import revision
 from kep.engines.base import Options, Run, Task
@@ -86,11 +87,13 @@ def cached_since(spec: dict[str, Any], today: date) -> dict[str, Any]:
     return with_variable(spec, CACHED_SINCE, first.isoformat())
 
 
-def job_of(template: Template, options: Options, given: dict[str, str]) -> "api.PipelineJob":
-    """What is sent to Vertex AI."""
+def job_of(template: Template, options: Options, given: dict[str, str], project: str) -> "api.PipelineJob":
+    """What is sent to Vertex AI, in a project whose secrets its tasks read."""
     from google.cloud import aiplatform_v1 as api
 
     spec = with_payer(with_cache(template.spec, options.cache))
+    if SECRETS in json.dumps(spec["deploymentSpec"]):
+        spec = with_variable(spec, SECRETS_PROJECT, project)
     if options.cache:
         spec = cached_since(spec, datetime.now(UTC).date())
     if options.tensorboard:

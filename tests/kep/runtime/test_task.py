@@ -132,3 +132,12 @@ def test_a_task_ends_soon_after_it_was_told_to(function, body, grace, status, fi
     said, _ = process.communicate(timeout=10)
     assert process.returncode == status, said
     assert len(component.attempts) == 1
+
+
+def test_a_task_whose_secrets_nobody_knows_does_not_start(tmp_path):
+    component = Component(tmp_path, "retrain", "pass")
+    process = component.start(KEP_SECRETS='{"files": {"login": "/login"}}')
+    said, _ = process.communicate()
+    assert process.returncode == 2
+    assert "error: secrets: nobody has said of which project they are; submit the pipeline by `kep submit`" in said
+    assert not component.started.exists()

@@ -492,5 +492,19 @@ def test_a_run_in_an_exit_handler_is_followed_and_looked_at_as_any_other(vertex,
 def test_a_secret_that_no_task_of_vertex_ai_gets_is_refused(vertex, kep):
     code, _, err = kep(*SUBMIT, "--set", "notify={webhook: 'env:SLACK_WEBHOOK'}")
     assert code == 2
-    assert "notify.webhook: env:SLACK_WEBHOOK is of no use on Vertex AI" in one_sentence(err)
+    assert "notify.webhook: env:SLACK_WEBHOOK is set in no task on Vertex AI; add hardware.promote" in one_sentence(err)
     assert not vertex.jobs
+
+
+def test_tasks_are_told_which_secrets_they_read_and_of_which_project(vertex, kep):
+    machine = "{secrets: {login: /login}, secret_variables: {slack: {address: SLACK_WEBHOOK}}}"
+    assert kep(*SUBMIT, "--no-wait", "--set", f"hardware.promote.machine={machine}")[0] == 0
+    (job,) = vertex.jobs.values()
+    executors = json_format.MessageToDict(type(job).pb(job).pipeline_spec)["deploymentSpec"]["executors"]
+    found = {name: {v["name"]: v["value"] for v in one["container"]["env"]} for name, one in executors.items()}
+    assert json.loads(found["exec-promote"]["KEP_SECRETS"]) == {
+        "files": {"login": "/login"},
+        "variables": {"slack": {"address": "SLACK_WEBHOOK"}},
+    }
+    assert found["exec-promote"]["KEP_SECRETS_PROJECT"] == "shop-ml"
+    assert [name for name, variables in found.items() if "KEP_SECRETS" in variables] == ["exec-promote"]
