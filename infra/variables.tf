@@ -18,6 +18,12 @@ variable "keep_runs_days" {
   description = "Days after which the artifacts of a run are deleted; champions stay."
   type        = number
   default     = 180
+
+  # A step is answered from runs of the last 90 days (kep/engines/vertex/jobs.py), and a run may take weeks.
+  validation {
+    condition     = var.keep_runs_days >= 120
+    error_message = "keep_runs_days must be at least 120: steps are answered from runs of the last 90 days."
+  }
 }
 
 variable "github_owner" {

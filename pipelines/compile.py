@@ -25,6 +25,8 @@ from kep.pipelines.images import assign
 from kep.pipelines.lint import lint
 from kep.pipelines.machines import Target, place
 from kep.pipelines.prediction import prediction
+from kep.pipelines.shared import share
+from kep.pipelines.sizes import check
 from kep.pipelines.training import training
 from kep.storage.champions import Champion
 
@@ -55,8 +57,8 @@ def compile_training(
 
     Raises:
         RuntimeError: The compiled file holds a shape that kfp.local runs wrongly.
-        UserError: `target` can't be written, an image is missing, a machine can't be had, or a task would lack the
-            address of the webhook.
+        UserError: `target` can't be written, an image is missing, a machine can't be had, a task would lack the
+            address of the webhook, or the engine does not take a pipeline of this size.
     """
     if not Champion.of_parameter(parameters["champion"]).lasting:
         parameters = {name: value for name, value in parameters.items() if name != "champion"}
@@ -79,15 +81,10 @@ def _check_secret(asked: NotifyTask, machines: Mapping[str, Machine], engine: Ta
     if asked.variable is None:
         return
     where = f"notify.webhook: {asked.webhook}"
-    if engine == "vertex":
-        raise UserError(
-            f"{where} is of no use on Vertex AI, whose tasks get no secret variables; give notify.topic, a topic of "
-            "Pub/Sub, and let a subscription of it call the webhook"
-        )
     secrets = machines["promote"].secret_variables if "promote" in machines else {}
     if asked.variable not in {variable for keys in secrets.values() for variable in keys.values()}:
         raise UserError(
-            f"{where} is set in no task on Kubeflow; add "
+            f"{where} is set in no task {'on Vertex AI' if engine == 'vertex' else 'on Kubeflow'}; add "
             f"hardware.promote.machine.secret_variables: {{SECRET: {{KEY: {asked.variable}}}}}"
         )
 
@@ -166,7 +163,9 @@ def _compile(
         compiler.Compiler().compile(pipeline, str(compiled), pipeline_parameters=parameters)
         text = compiled.read_text(encoding="utf-8")
     spec: dict[str, Any] = yaml.safe_load(text)
+    share(spec)
     _fill_in(spec, parameters, bool(images))
+    further: list[dict[str, Any]] = []
     if images:
         further = place(spec, machines or {}, engine)
         assign(spec, images, machines or {})
@@ -177,6 +176,7 @@ def _compile(
         text = extract_comments_from_pipeline_spec(spec, pipeline.description) + yaml.dump_all(
             [spec, *further], sort_keys=True
         )
+    check(spec, further[0] if further else {}, engine if images else None)
     if problems := lint(spec):
         raise RuntimeError("the pipeline would not run alike everywhere:\n" + "\n".join(problems))
     try:

@@ -11,6 +11,8 @@ from typing import Any
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from kep.runtime.component import FIRST_PROCESS
+
 
 def lint(spec: dict[str, Any]) -> list[str]:
     """Problems of a compiled pipeline, one sentence each; none for a pipeline that runs alike everywhere.
@@ -123,7 +125,7 @@ def _executor(where: str, called: dict[str, Any], spec: dict[str, Any]) -> Itera
         yield f"{where}: a container component, which kfp.local can't run as a process; use a Python component"
     elif words[:3] == ["python3", "-m", "kfp.dsl.executor_main"]:
         yield f"{where}: a containerised Python component, which kfp.local can't run as a process"
-    elif not any("exec env _KFP_RUNTIME" in word for word in words):
+    elif not any(f"-m {FIRST_PROCESS} " in word for word in words):
         yield f"{where}: its shell keeps SIGTERM from Python; declare it with kep.runtime.component.step"
     if any("pip install" in word for word in words):
         yield f"{where}: installs packages when it runs; they belong into the image"

@@ -6,11 +6,13 @@ What differs between the two engines is an input of the pipeline, so that the fi
 name of a GPU; and all that a task asks for which on Vertex AI waits for a custom job.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, Literal
 
 from kep.config.machine import Machine
+from kep.core.environment import SECRETS
 from kep.core.errors import UserError
 from kep.google import custom_jobs
 from kep.google.machine_types import DEFAULT_MACHINE, SHAPES
@@ -89,6 +91,10 @@ def place(spec: dict[str, Any], machines: Mapping[str, Machine], target: Target)
             container["resources"] = resources
         for key, value in inputs.items():
             _hand_down(spec, label, key, _name(step, key), value)
+        if target == "vertex" and (machine.secrets or machine.secret_variables):
+            wanted = {"files": machine.secrets, "variables": machine.secret_variables}
+            value = json.dumps({name: given for name, given in wanted.items() if given}, sort_keys=True)
+            container["env"] = [*container.get("env", []), {"name": SECRETS, "value": value}]
         if target == "kubeflow" and (config := _kubernetes(machine)):
             configured[label] = config
     if not configured:

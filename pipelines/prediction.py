@@ -7,6 +7,7 @@ from kfp.dsl import Artifact, Dataset, Input, Model
 
 from kep.components.drift.component import drift, drift_gate
 from kep.components.predict.component import predict, predict_join, predict_model, predict_plan
+from kep.pipelines.retries import retried
 
 RETRIES = 1
 """Times that an engine starts a task again that a machine lost. A value that the model can't take fails it, too."""
@@ -29,7 +30,7 @@ class Compared(NamedTuple):
 def predictions(parts: List[str], config: str, code: str, model: Input[Model]) -> List[Dataset]:
     """One task per part of the source."""
     with dsl.ParallelFor(parts) as part:
-        one = predict(part=part, config=config, code=code, model=model).set_retry(RETRIES)
+        one = retried(predict(part=part, config=config, code=code, model=model), RETRIES)
     return dsl.Collected(one.outputs["shards"])
 
 

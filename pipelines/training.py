@@ -14,6 +14,7 @@ from kep.components.retrain.component import retrain
 from kep.components.tune.component import suggest, trial, tune
 from kep.components.weigh.component import weigh
 from kep.pipelines.ingest import ingested
+from kep.pipelines.retries import retried
 
 RETRIES = 3
 """Times that an engine starts a training again that a machine lost; it goes on from its last checkpoint."""
@@ -44,7 +45,8 @@ def trials(
     with dsl.ParallelFor(orders) as order:
         one = trial(
             order=order, families=families, config=config, hardware=hardware, seed=seed, code=code, records=records
-        ).set_retry(RETRIES)
+        )
+        retried(one, RETRIES)
     return dsl.Collected(one.outputs["record"])
 
 
@@ -70,7 +72,8 @@ def best_epochs(
             seed=seed,
             code=code,
             records=records,
-        ).set_retry(RETRIES)
+        )
+        retried(one, RETRIES)
     return dsl.Collected(one.outputs["result"])
 
 
@@ -98,7 +101,8 @@ def retrains(
             code=code,
             records=records,
             weights=weights,
-        ).set_retry(RETRIES)
+        )
+        retried(one, RETRIES)
     return dsl.Collected(one.outputs["model"])
 
 
@@ -110,7 +114,7 @@ def search(rounds: int | None, families: Any, config: Any, hardware: Any, seed: 
         suggested = suggest(**common, **before)
         one_round = trials(orders=suggested.outputs["Output"], hardware=hardware, **common)
         before = {"searched": suggested.outputs["search"], "trials": one_round.output}
-    return tune(hardware=hardware, **common, **before).set_retry(RETRIES)
+    return retried(tune(hardware=hardware, **common, **before), RETRIES)
 
 
 def training(rounds: int | None = None, ingest_tasks: int = 1, exits: bool = False) -> Any:

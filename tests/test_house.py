@@ -91,7 +91,7 @@ def checkout(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("module", ["kep.components.promote.component", "kep.google.launch", "kep.cli.main"])
 def test_what_starts_often_loads_little_of_ours(module):
     program = f"import sys, {module}; print(sum(name.split('.')[0] == 'kep' for name in sys.modules))"
-    assert int(python(program)) < 20
+    assert int(python(program)) <= 20
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ def tune(
     code: str,
     records: Input[Dataset],
     study: Output[Artifact],
-    searched: Input[Artifact] | None = None,
-    trials: Input[List[Artifact]] | None = None,
+    searched: Input[Artifact] = None,
+    trials: Input[List[Artifact]] = None,
 ) -> List[str]:
     """Trains trials on train rows, scores them on validation rows, and chooses candidates.
 
@@ -58,8 +58,8 @@ def suggest(
     code: str,
     records: Input[Dataset],
     search: Output[Artifact],
-    searched: Input[Artifact] | None = None,
-    trials: Input[List[Artifact]] | None = None,
+    searched: Input[Artifact] = None,
+    trials: Input[List[Artifact]] = None,
 ) -> List[str]:
     """Suggests a round of trials from the records of the rounds before.
 

@@ -45,6 +45,10 @@ def predict(
         list[str] | None,
         typer.Option("--key", metavar="COLUMN", help="A column that names a row, written first; may be repeated."),
     ] = None,
+    guard: Annotated[
+        bool,
+        typer.Option("--guard-formulas", help="CSV: put ' before text that a spreadsheet takes for a formula."),
+    ] = False,
     runs: Runs = Path("runs"),
 ) -> None:
     """Predict the rows of a file with a run's ensemble, on this machine or where it is served."""
@@ -61,7 +65,7 @@ def predict(
     with quiet():
         from kep.delivery.predict import SourceOptions, predict
 
-        predict(model, url, data, output, runs, console, asked, SourceOptions(delimiter, keys or []))
+        predict(model, url, data, output, runs, console, asked, SourceOptions(delimiter, keys or [], guard))
 
 
 @app.command(epilog="Example: kep batch new.parquet --model churn --key customer --tasks 4 -o predictions")

@@ -1,6 +1,7 @@
 """The command line, `kep`: one file beside this per group of commands, what they do in the modules that they call."""
 
 import io
+import os
 import sys
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 from kep.cli import ensemble, prepare, rollout, run, schedule, submit
 from kep.cli.options import console
 from kep.core.console import plain_console
+from kep.core.environment import PAYER
 from kep.core.errors import UserError
 from kep.core.versions import revision, version
 
@@ -37,8 +39,16 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
     ] = False,
+    user_project: Annotated[
+        str,
+        typer.Option(
+            metavar="PROJECT", envvar=PAYER, help="Project that pays for requests to buckets whose requester pays."
+        ),
+    ] = "",
 ) -> None:
     """Options of every command."""
+    if user_project:
+        os.environ[PAYER] = user_project
 
 
 def main() -> None:

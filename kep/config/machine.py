@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from kep.config import kubernetes
 from kep.config.section import Count, Section, Switch
 
 Accelerator = Literal[
@@ -31,6 +32,12 @@ class Toleration(Section):
     operator: Literal["Equal", "Exists"] = "Equal"
     value: str | None = None
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for wrong in kubernetes.toleration(self.key, self.operator, self.value):
+            raise ValueError(wrong)
+        return self
 
 
 class Alternative(Section):
@@ -107,9 +114,9 @@ class Machine(Section):
     volumes: dict[str, str] = {}
     """Kubernetes: the path that each persistent volume claim is mounted at, such as {champions: /champions}."""
     secrets: dict[str, str] = {}
-    """Kubernetes: the path that each secret's files are mounted at."""
+    """The folder that each secret's files are in: of Kubernetes, or on Vertex AI of Secret Manager."""
     secret_variables: dict[str, dict[str, str]] = {}
-    """Kubernetes: of each secret, the environment variable that each of its keys goes to."""
+    """Of each secret, the environment variable that each of its keys goes to."""
 
     @model_validator(mode="before")
     @classmethod
@@ -125,9 +132,12 @@ class Machine(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for mounted in (self.volumes, self.secrets):
-            if wrong := next((path for path in mounted.values() if not path.startswith("/")), None):
-                raise ValueError(f'"{wrong}" is no absolute path in the task, such as /champions')
+        for wrong in (
+            *kubernetes.mounts(self.volumes, self.secrets),
+            *kubernetes.variables(self.secret_variables),
+            *kubernetes.labels(self.node_selector or {}),
+        ):
+            raise ValueError(wrong)
         if self.accelerator is None:
             if given := {"accelerators", "topology"} & self.model_fields_set:
                 raise ValueError(f'"{min(given)}" has no meaning without accelerator; name one, or remove it')

@@ -57,3 +57,13 @@ def nearest(given: str, allowed: Iterable[str]) -> str:
     by_case = {name.lower(): name for name in allowed}
     match = difflib.get_close_matches(str(given).lower(), by_case, n=1, cutoff=0.6)
     return f'; did you mean "{by_case[match[0]]}"?' if match else ""
+
+
+LONGEST = 500
+"""Characters of what another program said, in a sentence: some put a whole page, or a request, into one line."""
+
+
+def first_line(text: str) -> str:
+    """Its first line without the full stop and at most `LONGEST` characters, to stand in a sentence."""
+    line = (text.strip().splitlines() or [""])[0].strip().rstrip(".")
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"

@@ -20,7 +20,7 @@ from kep.components.predict.predict import as_table, columns_of, shard_names
 from kep.components.predict.read import chunk_rows, chunks, open_for
 from kep.config.data import DataSettings
 from kep.config.prediction import PredictSettings
-from kep.core.errors import UserError
+from kep.core.errors import UserError, first_line
 from kep.core.files import new_folder, scratch_folder
 from kep.data.columns import plain
 from kep.data.schema import Label, Manifest
@@ -33,7 +33,7 @@ from kep.engines.progress import say
 from kep.engines.submit import CANCELLED
 from kep.engines.vertex.engine import VertexEngine
 from kep.google import model_registry, objects
-from kep.google.once import first_line, once
+from kep.google.once import once
 from kep.google.vertex import CHANGE, CREATE, FOLLOW, LOOK, Vertex, moment, unsure
 from kep.pipelines.parameters import located
 
@@ -256,6 +256,8 @@ def _gathered(job: "api.BatchPredictionJob", label: Label, rows: int, folder: Pa
         UserError: Some rows have none, or they can't be read.
     """
     place = job.output_info.gcs_output_directory.rstrip("/")
+    if not place:
+        raise UserError(f"{_short(job)} has ended without saying where its predictions are; submit it again")
     folder.mkdir()
     objects.download({blob.name.rpartition("/")[2]: blob for blob in objects.find(place, None, _WHERE)}, folder, _WHERE)
     key, shape = ("prediction", (rows,)) if label.classes is None else ("probabilities", (rows, len(label.classes)))

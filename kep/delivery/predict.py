@@ -1,6 +1,7 @@
 """Predictions of an ensemble for a file of raw features: read, predicted and written batch by batch, in order."""
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 from rich.console import Console
@@ -39,15 +41,17 @@ ENDINGS = (".csv", ".parquet", ".jsonl")
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """How a source of rows to predict is read.
+    """How a source of rows to predict is read, and its predictions are written.
 
     Attributes:
         delimiter: Between the columns of a CSV file; that of the run where its folder is known, else a comma.
         keys: Columns that name a row, written before its prediction.
+        guard: Whether text that a spreadsheet takes for a formula gets an apostrophe before it in a CSV file.
     """
 
     delimiter: str | None = None
     keys: Sequence[str] = ()
+    guard: bool = False
 
 
 def predict(
@@ -113,7 +117,10 @@ def predict(
             # The first rows say of which type the keys are.
             parts = predicted()
             first = next(parts, as_table(own.label, np.empty((0, len(own.label.classes or [0])))))
-            write_file(output, lambda path: _write(path, output.suffix, first.schema, chain([first], parts)))
+            tables = chain([first], parts)
+            if reading.guard and output.suffix == ".csv":
+                tables = chain([first := guarded(first)], map(guarded, parts))
+            write_file(output, lambda path: _write(path, output.suffix, first.schema, tables))
     # Loading TensorFlow and the model is most of the time of few rows.
     seconds = time.time() - psutil.Process().create_time()
     for note in unknown.notes(rows):
@@ -223,6 +230,24 @@ def batches(
                 raise UserError(f'--key: column "{key}" is not in {source.description}{nearest(key, source.names)}')
         names = dict.fromkeys([*(column.name for column in columns), *keys])
         yield from chunks(source, list(names), most or chunk_rows(columns))
+
+
+_FORMULA = r"^[=+\-@\t\r]"
+"""How text begins that a spreadsheet takes for a formula, and may run."""
+
+
+def guarded(table: pa.Table) -> pa.Table:
+    """Return a table whose texts, and names of columns, are no formulas: those get an apostrophe before them."""
+    columns = []
+    for column in table.columns:
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            quoted = pc.replace_substring_regex(column, r"\A", "'")
+            column = pc.if_else(pc.match_substring_regex(column, _FORMULA), quoted, column)
+        columns.append(column)
+    names = [f"'{name}" if re.match(_FORMULA, name) else name for name in table.column_names]
+    return pa.table(columns, names=names)
 
 
 def _write(path: Path, ending: str, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:

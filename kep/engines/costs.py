@@ -139,8 +139,8 @@ def check(template: Template, prices: Prices) -> None:
         )
     if cost > most:
         raise UserError(
-            f"hardware.max_cost: this run would cost about {cost:.2f} USD, more than {most:g}; --dry-run says of what, "
-            "--yes submits it all the same"
+            f"hardware.max_cost: this run would cost about {cost:.2f} USD by the prices of {prices.date}, more than "
+            f"{most:g}; --dry-run says of what, --yes submits it all the same"
         )
 
 

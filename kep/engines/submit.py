@@ -15,7 +15,7 @@ from rich.console import Console
 
 from kep.artifacts.event import Event
 from kep.components.ingest.inspect import Inspection
-from kep.core.errors import UserError
+from kep.core.errors import UserError, first_line
 from kep.core.location import Location
 from kep.data.sources.fingerprint import fingerprint, size
 from kep.engines.base import OURS, Engine, Options, Run, Task
@@ -24,7 +24,6 @@ from kep.engines.preflight import survey
 from kep.engines.progress import View, say
 from kep.engines.rehearsal import MOST_SURVEYED
 from kep.engines.template import Template
-from kep.google.once import first_line
 from kep.pipelines.parameters import kfp_safe
 from kep.pipelines.steps import PREDICTION_STEPS, STEPS, step_of
 from kep.runtime.notify import left_verdict

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
@@ -14,7 +15,8 @@ import yaml
 from kep.config.data import DataSettings
 from kep.config.prediction import PredictSettings
 from kep.config.run_file import RunFile, load, validate
-from kep.core.errors import UserError
+from kep.core.environment import PAYER
+from kep.core.errors import UserError, first_line
 from kep.core.location import Location
 from kep.engines.earlier import in_cloud, resolved
 from kep.engines.rehearsal import rehearse
@@ -23,6 +25,7 @@ from kep.pipelines.compile import cache_ingest
 from kep.pipelines.images import unpinned, with_server
 from kep.pipelines.machines import Target
 from kep.pipelines.parameters import arguments, codes, kfp_safe, whole_code
+from kep.pipelines.sizes import check as check_size
 from kep.pipelines.steps import STEPS
 from kep.storage.champions import Champion
 
@@ -185,6 +188,7 @@ def _checked(template: Template, where: str, target: Target) -> Template:
     if image := unpinned(template.spec):
         raise UserError(f"{where} runs {image}, which is not pinned by its digest; compile it with --target {target}")
     check_source(data, template.volumes, target)
+    check_size(template.spec, template.platform, target)
     return template
 
 
@@ -300,6 +304,22 @@ def with_cache(spec: dict[str, Any], cache: bool) -> dict[str, Any]:
     return spec
 
 
+def with_payer(spec: dict[str, Any]) -> dict[str, Any]:
+    """A compiled pipeline whose tasks name the project that pays for requests, where one is named here."""
+    payer = os.environ.get(PAYER)
+    return with_variable(spec, PAYER, payer) if payer else spec
+
+
+def with_variable(spec: dict[str, Any], name: str, value: str) -> dict[str, Any]:
+    """A compiled pipeline whose tasks have an environment variable."""
+    spec = json.loads(json.dumps(spec))
+    for executor in spec["deploymentSpec"]["executors"].values():
+        if "container" in executor:
+            container = executor["container"]
+            container["env"] = [*container.get("env", []), {"name": name, "value": value}]
+    return spec
+
+
 def uncached(spec: dict[str, Any]) -> dict[str, Any]:
     """A compiled pipeline whose steps are never answered from earlier runs."""
     spec = json.loads(json.dumps(spec))
@@ -357,11 +377,14 @@ def _object(address: str, credentials: Any) -> str:
     from google.cloud.storage import Blob, Client
 
     try:
-        blob = Blob.from_uri(address, Client(project="-", credentials=credentials))
+        client, where = Client(project="-", credentials=credentials), Location(address)
+        bucket = client.bucket(where.bucket, user_project=os.environ.get(PAYER) or None)
+        blob = Blob(where.object_name, bucket)
         return str(blob.download_as_text(**STORAGE))
     except (GoogleAPICallError, RetryError, requests.RequestException, ValueError) as error:
         reasons: dict[Any, str] = {403: "may not be read with this login", 404: "does not exist"}
-        reason = reasons.get(getattr(error, "code", None), "can't be read")
+        said = first_line(getattr(error, "message", "") or "")
+        reason = reasons.get(getattr(error, "code", None), f"can't be read{f' ({said})' if said else ''}")
         raise UserError(f"the template {address} {reason}; check the path") from error
 
 

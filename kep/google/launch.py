@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 from google.api_core import exceptions
 
-from kep.core.environment import TENSORBOARD
-from kep.core.errors import RunError, UserError
+from kep.core.environment import PAYER, SECRETS, SECRETS_PROJECT, TENSORBOARD
+from kep.core.errors import RunError, UserError, first_line
 from kep.google import failures
 from kep.google.custom_jobs import PLACE, TASK, Job, failure_of, function_of, message
-from kep.google.once import first_line, once
+from kep.google.once import once
 from kep.google.vertex import CHANGE, CREATE, FOLLOW, LOOK, Vertex, moment, unsure
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 POLL = 30.0
 """Seconds between two looks at a job."""
+_PASSED = (TENSORBOARD, PAYER, SECRETS, SECRETS_PROJECT)
+"""Variables of the task that the job gets."""
 _VERTEX_RUN = re.compile(r"projects/([^/]+)/locations/([^/]+)/pipelineJobs/([^/]+)")
 _ENDED = ("succeeded", "failed", "cancelled", "expired", "partially_succeeded")
 _OVER = (*_ENDED, "cancelling")
@@ -153,7 +155,7 @@ class Launch:
         place = self._job.places[number]
         vertex, known = self._vertex(place.region), {job.name for job in self._listed(self._vertex(place.region))}
         name = f"{self._id}-{function_of(self._command)}"
-        passed = {key: os.environ[key] for key in (TENSORBOARD,) if key in os.environ}
+        passed = {key: os.environ[key] for key in _PASSED if key in os.environ}
         asked = message(place, self._command, self._run, name, {TASK: self._task, PLACE: str(number)}, passed)
 
         def send() -> "api.CustomJob":

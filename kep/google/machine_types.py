@@ -70,6 +70,7 @@ SHAPES = {
     "a2-highgpu-2g": Shape(24, 170, "nvidia-tesla-a100", (2,)),
     "a2-highgpu-4g": Shape(48, 340, "nvidia-tesla-a100", (4,)),
     "a2-highgpu-8g": Shape(96, 680, "nvidia-tesla-a100", (8,)),
+    "a3-highgpu-8g": Shape(208, 1872, "nvidia-h100-80gb", (8,)),
     "ct5lp-hightpu-1t": Shape(24, 48, "tpu-v5-lite-podslice", (1,)),
     "ct5lp-hightpu-4t": Shape(112, 192, "tpu-v5-lite-podslice", (4,)),
     "ct5lp-hightpu-8t": Shape(224, 384, "tpu-v5-lite-podslice", (8,)),

@@ -27,11 +27,12 @@ from google.api_core.exceptions import (
     Unauthorized,
 )
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, InvalidOperation, RefreshError
-from google.cloud.storage import Blob, Client, transfer_manager
+from google.cloud.storage import Blob, Bucket, Client, transfer_manager
 from google.cloud.storage.exceptions import InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from kep.core.errors import AwayError, UserError, nearest
+from kep.core.environment import PAYER
+from kep.core.errors import AwayError, UserError, first_line, nearest
 from kep.core.location import Location
 
 RETRY = DEFAULT_RETRY.with_timeout(60)
@@ -63,11 +64,11 @@ def find(location: str, chosen: Callable[[str], bool] | None, where: str = "data
     with _explained(location, where):
         try:
             if chosen is None and name:
-                blob = None if name.endswith("/") else client.bucket(bucket).get_blob(name, retry=RETRY)
+                blob = None if name.endswith("/") else _bucket(client, bucket).get_blob(name, retry=RETRY)
                 if blob is not None:
                     return [blob]
                 name = name.rstrip("/") + "/"
-            found = list(client.list_blobs(bucket, prefix=name, retry=RETRY))
+            found = list(client.list_blobs(_bucket(client, bucket), prefix=name, retry=RETRY))
             if chosen is not None:
                 return [blob for blob in found if chosen(f"{bucket}/{blob.name}")]
             if not found and name:
@@ -159,9 +160,9 @@ def read(location: str, where: str) -> tuple[bytes | None, int]:
     with _explained(location, where):
         for _ in range(_ATTEMPTS):
             try:
-                blob = client.bucket(bucket).get_blob(name, retry=RETRY)
+                blob = _bucket(client, bucket).get_blob(name, retry=RETRY)
                 if blob is None:
-                    next(iter(client.list_blobs(bucket, max_results=1, retry=RETRY)), None)
+                    next(iter(client.list_blobs(_bucket(client, bucket), max_results=1, retry=RETRY)), None)
                     return None, 0
                 content = blob.download_as_bytes(
                     raw_download=True, if_generation_match=blob.generation, checksum=None, retry=RETRY
@@ -194,7 +195,7 @@ def replace(location: str, content: bytes, generation: int, where: str) -> bool:
         UserError: it can't be written.
     """
     bucket, name = Location(location).bucket, Location(location).object_name
-    blob = _client().bucket(bucket).blob(name)
+    blob = _bucket(_client(), bucket).blob(name)
     blob.metadata = {_WRITER: uuid.uuid4().hex}
     with _explained(location, where, written=True):
         try:
@@ -227,7 +228,10 @@ def upload(folder: Path, location: str, where: str) -> bool:
     for attempt in range(_ATTEMPTS + 1):
         with _explained(location, where, written=True):
             try:
-                there = {blob.name: blob for blob in client.list_blobs(bucket, prefix=f"{prefix}/", retry=RETRY)}
+                there = {
+                    blob.name: blob
+                    for blob in client.list_blobs(_bucket(client, bucket), prefix=f"{prefix}/", retry=RETRY)
+                }
             except NotFound as error:
                 raise _no_bucket(bucket, location, where) from error
             left = {n: path for n, path in paths.items() if n not in there or not _intact(path, there[n])}
@@ -235,7 +239,7 @@ def upload(folder: Path, location: str, where: str) -> bool:
                 break
             if attempt == _ATTEMPTS:
                 raise problem or OSError("other checksums than the files have")
-            pairs = [(str(path), client.bucket(bucket).blob(name)) for name, path in left.items()]
+            pairs = [(str(path), _bucket(client, bucket).blob(name)) for name, path in left.items()]
             # A chunk that was kept in part, or a session that is gone, ends an upload for good: it starts anew.
             answers = transfer_manager.upload_many(
                 pairs,
@@ -266,6 +270,14 @@ def _intact(path: Path, blob: Blob) -> bool:
         for _ in checksum.consume(file, 1 << 20):
             pass
     return base64.b64encode(checksum.digest()).decode() == str(blob.crc32c)
+
+
+def _refusal(error: GoogleAPICallError | InvalidResponse) -> str:
+    """Return why Cloud Storage refuses a request, and what to do."""
+    said = first_line(error.message if isinstance(error, GoogleAPICallError) else error.response.text)
+    if "requester pays" in said:
+        return f"its bucket has the requester pay ({said}); name your project with kep --user-project, or {PAYER}"
+    return f"Cloud Storage refuses it ({said}); check the name and the login"
 
 
 def _checksum(content: bytes) -> str:
@@ -301,9 +313,13 @@ def _client() -> Client:
         return Client.create_anonymous_client()
 
 
+def _bucket(client: Client, name: str) -> Bucket:
+    return client.bucket(name, user_project=os.environ.get(PAYER) or None)
+
+
 def _neighbour(client: Client, bucket: str, name: str) -> str:
     parent, slash, last = name.rpartition("/")
-    listing = client.list_blobs(bucket, prefix=parent + slash, delimiter="/", retry=RETRY)
+    listing = client.list_blobs(_bucket(client, bucket), prefix=parent + slash, delimiter="/", retry=RETRY)
     names = [blob.name for blob in listing] + list(listing.prefixes)
     return nearest(last, [found.removeprefix(parent + slash).rstrip("/") for found in names])
 
@@ -339,8 +355,10 @@ def _explained(location: str, where: str, written: bool = False) -> Iterator[Non
     ) as error:
         cause = error.cause if isinstance(error, RetryError) else error
         if isinstance(cause, GoogleAPICallError | InvalidResponse):
-            status = cause.code if isinstance(cause, GoogleAPICallError) else cause.response.status_code
+            status = int((cause.code if isinstance(cause, GoogleAPICallError) else cause.response.status_code) or 0)
             what = f"Cloud Storage answered {status:d}"
+            if 400 <= status < 500 and status not in (408, 409, 412, 429):
+                raise UserError(f'{where}: "{location}" cannot be {done}: {_refusal(cause)}') from error
         else:
             what = getattr(cause, "strerror", None) or type(cause).__name__
         raise AwayError(f'{where}: "{location}" cannot be {done} ({what}); try again later') from error

@@ -29,8 +29,3 @@ def once(
             return found
 
     return retry(attempt)()
-
-
-def first_line(text: str) -> str:
-    """Its first line without the full stop, to stand in a sentence."""
-    return (text.strip().splitlines() or [""])[0].strip().rstrip(".")

@@ -33,7 +33,7 @@ UNSURE = (
     exceptions.Unknown,
 )
 """After these nobody knows whether the call was done."""
-AGAIN = if_exception_type(*UNSURE, exceptions.ResourceExhausted)
+AGAIN = if_exception_type(*UNSURE, exceptions.ResourceExhausted, exceptions.Aborted)
 """Whether a call that may be done twice is sent again after an error."""
 STORAGE: dict[str, Any] = {"retry": DEFAULT_RETRY.with_timeout(60), "timeout": 60}
 """For a call to Cloud Storage that only reads; seconds."""

@@ -15,9 +15,8 @@ from google.api_core import exceptions
 from google.api_core.future.polling import DEFAULT_POLLING
 from google.api_core.retry import Retry, if_exception_type
 
-from kep.core.errors import UserError, nearest
+from kep.core.errors import UserError, first_line, nearest
 from kep.google.machine_types import REGIONS
-from kep.google.once import first_line
 from kep.google.retries import AGAIN, UNSURE, Call, SingleCall
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class Vertex:
             return f"this login may not do that in project {self.project}; grant it roles/aiplatform.user ({said})"
         if isinstance(error, exceptions.ResourceExhausted):
             return f"a quota of Vertex AI in {self.region} is used up: {said}; wait for other runs, or ask for more"
-        if isinstance(error, UNSURE):
+        if isinstance(error, (*UNSURE, exceptions.Aborted)):
             return f"Vertex AI in {self.region} does not answer ({said}); try the same command again later"
         return f"Vertex AI refuses it: {said}"
 

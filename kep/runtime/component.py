@@ -5,7 +5,10 @@ from typing import Any
 
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
+from kfp.dsl.component_factory import EXECUTOR_MODULE
 
+FIRST_PROCESS = "kep.runtime.task"
+"""The module that a task's command runs, with kfp's executor and its arguments."""
 IMAGE = "keras-ensemble-pipelines/cpu"
 """The image of every step. Locally the steps run in this environment, and the name is not looked at."""
 START = "exec env _KFP_RUNTIME=true python3"
@@ -16,9 +19,15 @@ def step(body: Callable[..., Any]) -> BaseComponent:
     """Decorates a component's function, whose Python takes the place of the shell that starts it.
 
     kfp's own command leaves the shell in front of Python. As the first process of a container that ignores SIGTERM and
-    passes it to nobody, so that a step that is cancelled, or loses its machine, would never write its checkpoint.
+    passes it to nobody, so that a step that is cancelled, or loses its machine, would never write its checkpoint. The
+    first process is kep/runtime/task.py instead, which starts kfp's executor.
     """
     component = dsl.component(body, base_image=IMAGE, install_kfp_package=False)
     container = component.component_spec.implementation.container
-    container.command = [word.replace(START.removeprefix("exec env "), START) for word in container.command]
+    container.command = [
+        word.replace(START.removeprefix("exec env "), START).replace(
+            EXECUTOR_MODULE, f"{FIRST_PROCESS} {EXECUTOR_MODULE}"
+        )
+        for word in container.command
+    ]
     return component

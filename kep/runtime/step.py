@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from kep.artifacts.event import Event, StepCall
 from kep.artifacts.step import Speed, StepRecord
 from kep.core.code import differs, step_closure
-from kep.core.environment import EVENTS, FAILURE, MOUNT, OWNER, TENSORBOARD, WORK
-from kep.core.errors import AwayError, RunError, UserError
+from kep.core.environment import ATTEMPTS, EVENTS, FAILURE, MOUNT, OWNER, TENSORBOARD, WORK
+from kep.core.errors import AwayError, RunError, UserError, first_line
 from kep.core.files import new_folder
 from kep.core.versions import version
 from kep.data.ledger import LedgerLine
@@ -105,13 +105,15 @@ class Step:
     def work(self, key: str, keep: bool = False) -> Path:
         """The folder that keeps partial work under `key` between attempts; a new one where none is kept.
 
-        It is kept where `WORK` says, and checkpoints otherwise beside an output in the run's bucket. It is removed when
+        It is kept where `WORK` says, and checkpoints otherwise beside an output in the run's bucket, or else as long as
+        the task lasts (kep/runtime/task.py). It is removed when
         the step has ended well, unless a later execution can go on from it: `keep`. One that is kept nowhere is removed
         when the step has ended.
         """
         root = os.environ.get(WORK)
         if root is None and self.name in CHECKPOINTING and str(self.place).startswith(MOUNT):
             root = str(self.place.parent / "work")
+        root = root or os.environ.get(ATTEMPTS)
         if root is None:
             # Nobody would find it again, so that it goes however the step ends.
             scratch = tempfile.TemporaryDirectory(prefix=f"kep-{self.name}-", ignore_cleanup_errors=True)
@@ -229,7 +231,7 @@ def entry(name: str) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
                 # SystemExit passes through kfp's executor without a stack trace, which is of no use here.
                 sys.exit(2 if user else 1)
             except Exception as error:
-                step._failed(traceback.format_exception_only(error)[-1].strip())
+                step._failed(first_line(traceback.format_exception_only(error)[-1]))
                 raise
 
         return wrapper

@@ -115,3 +115,20 @@ def test_a_champion_that_would_be_lost_with_its_task_is_a_required_input(tmp_pat
     given = spec["root"]["inputDefinitions"]["parameters"]["champion"]
     assert ("defaultValue" not in given) == required
     assert not given.get("isOptional", False)
+
+
+@pytest.mark.parametrize(
+    ("golden", "trainings"),
+    [(GOLDEN, {"tune", "best-epoch", "retrain"}), (GOLDEN.with_name("prediction.golden.yaml"), {"predict"})],
+)
+def test_retries_last_as_long_as_all_attempts_of_a_task(golden, trainings):
+    """Kubeflow counts from the start of the first attempt; a task on Vertex AI may take seven days."""
+    spec = next(yaml.safe_load_all(golden.read_text()))
+    dags = [spec["root"], *(one for one in spec["components"].values() if "dag" in one)]
+    policies = {
+        name: task["retryPolicy"] for dag in dags for name, task in dag["dag"]["tasks"].items() if "retryPolicy" in task
+    }
+    assert set(policies) == trainings
+    for policy in policies.values():
+        attempts = 1 + policy["maxRetryCount"]
+        assert int(policy["backoffMaxDuration"].removesuffix("s")) == attempts * 7 * 24 * 3600

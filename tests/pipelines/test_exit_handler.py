@@ -143,7 +143,7 @@ def test_the_model_registry_finds_the_run_in_it_and_without(tmp_path, on):
     [
         ({}, "kubeflow", "notify.webhook: env:SLACK_WEBHOOK is set in no task on Kubeflow; add hardware.promote"),
         ({"evaluate": SECRET}, "kubeflow", "is set in no task on Kubeflow"),
-        ({"promote": SECRET}, "vertex", "notify.webhook: env:SLACK_WEBHOOK is of no use on Vertex AI"),
+        ({"evaluate": SECRET}, "vertex", "notify.webhook: env:SLACK_WEBHOOK is set in no task on Vertex AI"),
     ],
 )
 def test_a_secret_that_no_task_has_is_refused(tmp_path, machines, target, words):

@@ -98,6 +98,7 @@ class Server:
         page: entries in one answer to a list, at most.
         places: location by bucket.
         policies: bindings of roles by bucket.
+        paid_for: buckets whose requester pays.
     """
 
     def __init__(self, *buckets: str):
@@ -105,6 +106,7 @@ class Server:
         self.policies: dict[str, list[dict]] = {}
         self.objects: dict[tuple[str, str], Object] = {}
         self.buckets = set(buckets)
+        self.paid_for: set[str] = set()
         self.journal: list[str] = []
         self.faults: list[Fault] = []
         self.page = 1000
@@ -142,6 +144,10 @@ class Server:
             self._generation += 1
             made = self.objects[bucket, name] = Object(bytes(data), self._generation, meta)
             return made
+
+    def check_payer(self, bucket: str | None, query: dict) -> None:
+        if bucket in self.paid_for and "userProject" not in query:
+            raise RefusedError(400, "Bucket is a requester pays bucket but no user project provided.")
 
     # What requests do; each takes the query's parameters.
 
@@ -333,9 +339,11 @@ class _Handler(BaseHTTPRequestHandler):
         query = dict(parse_qsl(url.query, keep_blank_values=True))
         server, method = self.storage, self.command
         if match := re.fullmatch(r"/upload/storage/v1/b/([^/]+)/o", url.path):
+            server.check_payer(match[1], query)
             return self._upload(match[1], query, body)
         if match := re.fullmatch(r"(?:/download)?/storage/v1/b(?:/([^/]+)(/o)?(?:/([^/]+))?(/.*)?)?", url.path):
             bucket, of_objects, name, rest = match.groups()
+            server.check_payer(bucket, query)
             if name == "iam" and not of_objects:
                 return _json({"kind": "storage#policy", "bindings": server.policies.get(bucket, [])})
             name = unquote(name) if name else None

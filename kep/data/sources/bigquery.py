@@ -14,7 +14,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from kep.config.data import DataSettings
-from kep.core.errors import AwayError, UserError
+from kep.core.errors import AwayError, UserError, first_line
 from kep.core.location import Location
 
 if TYPE_CHECKING:
@@ -220,5 +220,5 @@ def _explained(location: Location) -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     """What the service said, without the address that was asked."""
-    text = str(getattr(error, "message", None) or error).splitlines()[0]
-    return text.rpartition("prettyPrint=false: ")[2].rstrip(".")
+    text = str(getattr(error, "message", None) or error)
+    return first_line(text.rpartition("prettyPrint=false: ")[2])

@@ -19,12 +19,11 @@ from urllib3.util import Retry
 
 from kep.artifacts.member import EnsembleFile
 from kep.components.predict.read import chunk_rows
-from kep.core.errors import UserError, nearest
+from kep.core.errors import UserError, first_line, nearest
 from kep.core.location import Location
 from kep.data.schema import FILE, Manifest
 from kep.delivery.remote import as_json, cause
 from kep.engines.destination import Destination
-from kep.google.once import first_line
 from kep.google.vertex import LOGIN, LOOK, Vertex
 
 if TYPE_CHECKING:

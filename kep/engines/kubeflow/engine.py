@@ -23,14 +23,14 @@ from kfp import Client
 from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
 from kep.config.notify import NotifyTask
-from kep.core.errors import UserError
+from kep.core.errors import UserError, first_line
 from kep.core.location import Location
 from kep.core.versions import revision
 from kep.engines.base import OURS, Options, Run, Task, champions_of
 from kep.engines.kubeflow.logs import decision, reason
 from kep.engines.kubeflow.nodes import Node, read
-from kep.engines.template import Template, with_cache
-from kep.google.once import Made, first_line, once
+from kep.engines.template import Template, with_cache, with_payer
+from kep.google.once import Made, once
 from kep.pipelines.machines import on_kubernetes
 from kep.pipelines.parameters import kfp_safe
 from kep.pipelines.steps import PREDICTION_STEPS, STEPS, step_of
@@ -54,11 +54,15 @@ _END_OF_LOG = 2**16
 """Bytes of a log that are looked at, from its end."""
 _SCHEDULED = re.compile(r"(?P<schedule>.*)[a-z0-9]{5}-\d+-\d+")
 """Name of a run of a schedule: Kubernetes's name of the schedule, a number, and a hash."""
+_TOO_LARGE = ("larger than max", "ResourceExhausted", "request is too large")
+"""Words of gRPC and of etcd, which come with status 500."""
 
 
 def unsure(error: Exception) -> bool:
     """Whether after an error nobody knows if the call was done."""
     if isinstance(error, kfp_server_api.ApiException):
+        if any(words in (error.body or "") for words in _TOO_LARGE):  # as large the next time
+            return False
         return error.status == 429 or (error.status or 0) >= 500
     return isinstance(error, urllib3.exceptions.HTTPError)
 
@@ -195,7 +199,7 @@ class Kubeflow:
             # One that evaluate finds on its volume may be another than that of an equal run before.
             champion = Champion.of_parameter(given["champion"]).model_copy(update={"run": name})
             given = given | {"champion": champion.to_json()}
-        spec = with_cache(template.spec, options.cache)
+        spec = with_payer(with_cache(template.spec, options.cache))
         with self.explained():
             asked = kfp_server_api.V2beta1Run(
                 experiment_id=self.experiment_id(template.name),

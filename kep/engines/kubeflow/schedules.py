@@ -11,7 +11,7 @@ from kep.core.errors import UserError, nearest
 from kep.engines.base import Options
 from kep.engines.kubeflow.engine import LOOK, MARK, TIMEOUT, Kubeflow, condition, specification, unsure
 from kep.engines.submit import look, parameters
-from kep.engines.template import Template, uncached
+from kep.engines.template import Template, uncached, with_payer
 from kep.engines.timing import Timing
 from kep.google.once import once
 
@@ -37,7 +37,7 @@ def create(kubeflow: Kubeflow, name: str, template: Template, options: Options, 
             display_name=name,
             description=f"{MARK}{template.digest[:16]}",
             # The data are read anew in every run: nobody knows their fingerprint at that moment.
-            pipeline_spec=specification(uncached(template.spec), template.platform),
+            pipeline_spec=specification(with_payer(uncached(template.spec)), template.platform),
             runtime_config=kubeflow.runtime(template, parameters(template, options, "")),
             service_account=options.service_account or None,
             mode=kfp_server_api.RecurringRunMode.ENABLE,

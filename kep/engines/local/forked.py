@@ -18,6 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+FIRST_PROCESS, EXECUTOR = "kep.runtime.task", "kfp.dsl.executor_main"
+"""What the shell would start, and what that starts."""
 SIZE = struct.Struct("!Q")
 """Length of a task's JSON, which stands before it; its output's and its status's descriptors come with it."""
 STATUS = struct.Struct("!i")
@@ -42,11 +44,11 @@ class Task:
         return self.arguments[self.arguments.index("--function_to_execute") + 1]
 
     def run(self) -> None:
-        """Runs kfp's executor in this process, which does nothing else."""
+        """Runs a task's first process in this one, which does nothing else."""
         program = Path(tempfile.mkdtemp()) / "ephemeral_component.py"
         program.write_text(self.source, encoding="utf-8")
-        sys.argv = ["executor_main", "--component_module_path", str(program), *self.arguments]
-        runpy.run_module("kfp.dsl.executor_main", run_name="__main__", alter_sys=True)
+        sys.argv = [FIRST_PROCESS, EXECUTOR, "--component_module_path", str(program), *self.arguments]
+        runpy.run_module(FIRST_PROCESS, run_name="__main__", alter_sys=True)
 
 
 def _received(connection: socket.socket) -> tuple[Task, int, int] | None:

@@ -1,8 +1,11 @@
 """Vertex AI Pipelines as an engine."""
 
+import os
+
 from google.api_core import exceptions
 
-from kep.core.errors import UserError
+from kep.core.environment import PAYER
+from kep.core.errors import UserError, first_line
 from kep.core.location import Location
 from kep.engines.base import Options, Run
 from kep.engines.template import Template
@@ -33,14 +36,19 @@ class VertexEngine(Vertex):
 
         name = Location(options.bucket).bucket
         client = Client(self.project, self.credentials)
+        bucket = client.bucket(name, user_project=os.environ.get(PAYER) or None)
         try:
-            next(iter(client.list_blobs(name, max_results=1, **STORAGE)), None)
+            next(iter(client.list_blobs(bucket, max_results=1, **STORAGE)), None)
         except exceptions.NotFound as error:
             command = f"gcloud storage buckets create gs://{name} --location {self.region}"
             raise UserError(f'--bucket: there is no bucket "{name}"; run "{command}"') from error
         except exceptions.Forbidden:
             # Whoever submits needs no right to the bucket; the service account does.
             return ""
+        except exceptions.ClientError as error:
+            if error.code in (408, 409, 429):
+                raise UserError(f'--bucket: Cloud Storage does not answer for "{name}"; try again later') from error
+            raise UserError(f'--bucket: Cloud Storage refuses "{name}": {first_line(error.message)}') from error
         except (exceptions.GoogleAPICallError, exceptions.RetryError, requests.RequestException) as error:
             raise UserError(f'--bucket: Cloud Storage does not answer for "{name}"; try again later') from error
         return ""
@@ -68,7 +76,7 @@ class VertexEngine(Vertex):
         Returns:
             The run, and whether this call has made it: False when somebody else had.
         """
-        job = job_of(template, options, given)
+        job = job_of(template, options, given, self.project)
 
         def send() -> tuple[Run, bool]:
             try:

@@ -1,20 +1,29 @@
 """A run as a message of Vertex AI: what is sent, and what comes back."""
 
+import json
 import re
-from typing import TYPE_CHECKING
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 
+from kep.core.environment import CACHED_SINCE, SECRETS, SECRETS_PROJECT
 from kep.core.errors import UserError
 from kep.core.versions import revision
 from kep.engines.base import Options, Run, Task, champions_of
-from kep.engines.template import Template, with_cache
+from kep.engines.template import Template, with_cache, with_payer, with_variable
 from kep.google import tensorboard_instances
 from kep.google.labels import NAME
 from kep.google.vertex import moment
 
 if TYPE_CHECKING:
     from google.cloud import aiplatform_v1 as api
+
+
+CACHED_DAYS = 90
+"""Days in which steps answer for each other; the bucket of infra/ keeps what a run leaves for longer."""
+MOST_LABELS = 64 - 7
+"""Labels of the user's: Google takes 64, five are of every run, and its custom jobs have two more."""
 
 
 def check_options(options: Options, region: str) -> None:
@@ -27,6 +36,9 @@ def check_options(options: Options, region: str) -> None:
         )
     if options.network and not re.fullmatch(r"projects/[^/]+/global/networks/[^/]+", options.network):
         raise UserError(f'--network: "{options.network}" is none; give projects/NUMBER/global/networks/NAME')
+    if options.network and not (project := options.network.split("/")[1]).isdigit():
+        command = f"gcloud projects describe {project} --format 'value(projectNumber)'"
+        raise UserError(f'--network: Vertex AI wants the number of the project "{project}"; "{command}" says it')
     key = re.fullmatch(r"projects/[^/]+/locations/([^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+", options.kms_key)
     if options.kms_key and not key:
         raise UserError(
@@ -51,14 +63,39 @@ def check_labels(labels: list[str]) -> dict[str, str]:
             )
         if label.startswith("kep_"):
             raise UserError(f'--label: "{label}" begins with kep_, as the labels that every run gets do; rename it')
-    return dict(label.split("=", 1) for label in labels)
+    found = dict(label.split("=", 1) for label in labels)
+    if len(found) < len(labels):
+        raise UserError("--label: a key is given twice; give each once")
+    if len(found) > MOST_LABELS:
+        raise UserError(
+            f"--label: {len(found)} are given, and beside those of every run and its custom jobs there is room for "
+            f"{MOST_LABELS}"
+        )
+    return found
 
 
-def job_of(template: Template, options: Options, given: dict[str, str]) -> "api.PipelineJob":
-    """What is sent to Vertex AI."""
+def cached_since(spec: dict[str, Any], today: date) -> dict[str, Any]:
+    """A compiled pipeline whose steps are answered from runs of the last `CACHED_DAYS` days alone.
+
+    Vertex AI's cache answers for ever with the addresses of artifacts, and the bucket deletes them after a while.
+
+    Args:
+        spec: The compiled pipeline, with a cache.
+        today: The day of the run.
+    """
+    first = date.fromordinal(today.toordinal() // CACHED_DAYS * CACHED_DAYS)
+    return with_variable(spec, CACHED_SINCE, first.isoformat())
+
+
+def job_of(template: Template, options: Options, given: dict[str, str], project: str) -> "api.PipelineJob":
+    """What is sent to Vertex AI, in a project whose secrets its tasks read."""
     from google.cloud import aiplatform_v1 as api
 
-    spec = with_cache(template.spec, options.cache)
+    spec = with_payer(with_cache(template.spec, options.cache))
+    if SECRETS in json.dumps(spec["deploymentSpec"]):
+        spec = with_variable(spec, SECRETS_PROJECT, project)
+    if options.cache:
+        spec = cached_since(spec, datetime.now(UTC).date())
     if options.tensorboard:
         spec = tensorboard_instances.written_to(spec, options.tensorboard)
     policy = api.PipelineFailurePolicy

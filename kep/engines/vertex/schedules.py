@@ -146,7 +146,7 @@ def _request(vertex: VertexEngine, template: Template, options: Options) -> "api
     which was answered from a cache could be about other data."""
     from google.cloud import aiplatform_v1 as api
 
-    job = job_of(template, replace(options, cache=False), parameters(template, options, ""))
+    job = job_of(template, replace(options, cache=False), parameters(template, options, ""), vertex.project)
     return api.CreatePipelineJobRequest(parent=vertex.parent, pipeline_job=job)
 
 

@@ -113,6 +113,47 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
                     ": topology 2x4 is 8 chips, all of one task; remove accelerators",
                 ),
                 ({"volumes": {"data": "data"}}, ': "data" is no absolute path in the task'),
+                *(
+                    ({key: {name: path}}, f': {key}: "{name}" can be no name in Kubernetes; give at most 63 lower')
+                    for key, path in (("volumes", "/x"), ("secrets", "/x"), ("secret_variables", {"k": "V"}))
+                    for name in ("My_Claim", "my.claim", "x" * 64, "-a", "a-", "")
+                ),
+                *(
+                    ({"volumes": {name: "/x"}}, f': volumes: Kubeflow has a volume "{name}" of its own')
+                    for name in ("kfp-launcher", "gcs-scratch")
+                ),
+                *(
+                    ({key: {"data": path}}, f': "{path}": Kubeflow mounts {taken} in each task')
+                    for key in ("volumes", "secrets")
+                    for path, taken in (("/gcs", "/gcs"), ("/gcs/b", "/gcs"), ("/minio/", "/minio"), ("/s3", "/s3"))
+                ),
+                *(
+                    ({"volumes": {"data": path}}, f': "{path}" would hide ')
+                    for path in ("/", "/tmp", "/tmp/", "/usr", "/app", "/proc")
+                ),
+                ({"volumes": {"data": "/proc/self"}}, ': "/proc/self" is in /proc, which is the machine\'s'),
+                ({"volumes": {"data": "/a/../b"}}, ': "/a/../b" can be no path of a mount'),
+                ({"volumes": {"data": "/a:b"}}, ': "/a:b" can be no path of a mount'),
+                ({"volumes": {"a": "/x", "b": "/x/"}}, ': "/x" is mounted more than once'),
+                ({"volumes": {"a": "/x"}, "secrets": {"a": "/y"}}, ': "a" is in both volumes and secrets'),
+                *(
+                    ({"secret_variables": {"s": {"k": name}}}, f": secret_variables.s.k: a task needs {name} as it is")
+                    for name in ("PATH", "TMPDIR", "HOME", "LD_LIBRARY_PATH", "KEP_WORK", "TF_CONFIG")
+                ),
+                ({"secret_variables": {"s": {"k": "1BAD NAME"}}}, ': secret_variables.s.k: "1BAD NAME" can be no var'),
+                ({"secret_variables": {"s": {"k y": "V"}}}, ': secret_variables.s: "k y" can be no key of a secret'),
+                (
+                    {"secret_variables": {"s": {"k": "V", "l": "V"}}},
+                    ": secret_variables.s.l: V is set more than once; give each its own variable",
+                ),
+                ({"node_selector": {"bad key!": "v"}}, ': node_selector: "bad key!" can be no label'),
+                ({"node_selector": {"k": "bad value!!"}}, ': node_selector.k: "bad value!!" can be no label\'s value'),
+                (
+                    {"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]},
+                    '.tolerations.0: operator: Exists takes no value, and "b" is given',
+                ),
+                ({"tolerations": [{"value": "b"}]}, ".tolerations.0: operator: Equal needs the key of the taint"),
+                ({"tolerations": [{"key": "a b"}]}, '.tolerations.0: key: "a b" can be no label'),
                 ({"tolerations": [{"efect": "NoSchedule"}]}, '.tolerations.0.efect: unknown key "efect"; did you mean'),
                 ({"tolerations": [{"effect": "No"}]}, '.tolerations.0.effect: "No" is not one of NoSchedule'),
             ]
@@ -347,3 +388,14 @@ def test_the_home_of_nobody(source, words):
     with pytest.raises(UserError) as caught:
         location.absolute()
     assert str(caught.value) == words
+
+
+def test_what_kubernetes_takes_is_taken():
+    machine = {
+        "volumes": {"data-1": "/data", "more": "/data/more", "x" * 63: "/tmp/cache"},
+        "secrets": {"login": "/login"},
+        "secret_variables": {"login": {"key.json": "GOOGLE_APPLICATION_CREDENTIALS", "A_b-1": "_OWN2"}},
+        "node_selector": {"cloud.google.com/gke-accelerator": "nvidia-l4", "zone": ""},
+        "tolerations": [{"operator": "Exists"}, {"key": "a.b/c", "value": "d", "effect": "NoSchedule"}],
+    }
+    validate(GOOD | {"hardware": {"promote": {"machine": machine}}})

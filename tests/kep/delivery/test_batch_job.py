@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from kep.core.errors import UserError
 from kep.core.files import read_json
 from kep.delivery import batch_job
 from kep.delivery.predict import predict
@@ -148,3 +149,11 @@ def test_a_mistake_is_one_sentence(vertex, registered, churn, kep, arguments, wo
     assert code == 2
     assert words in one_sentence(err)
     assert jobs(vertex) == []
+
+
+def test_a_job_that_names_no_folder_of_predictions_is_one_sentence(tmp_path):
+    from google.cloud.aiplatform_v1 import BatchPredictionJob
+
+    job = BatchPredictionJob(name="projects/1/locations/europe-west4/batchPredictionJobs/17")
+    with pytest.raises(UserError, match="batch prediction job 17 has ended without saying where its predictions are"):
+        batch_job._gathered(job, None, 1, tmp_path / "predictions")

@@ -195,8 +195,8 @@ def test_a_run_file_that_can_not_be_submitted(vertex, google, doctor, tmp_path):
     pair = "retrain: the image tpu has libtpu 0.0.14 and tensorflow-tpu 2.20.0, for TPUs up to v5e"
     assert found["TPU"] == ("PASS", pair)
     _, found = doctor("tpu.yaml", *PLACE, *WHERE, "--set", "search.top_n=150", "--set", "search.max_trials=200")
-    assert found["outputs"][0] == "WARN"
-    assert "150 configurations at once are about 146 KiB, and a task may hand on 128" in found["outputs"][1]
+    assert found["template"][0] == "FAIL"
+    assert "search.top_n: with 150 the task evaluate reads and writes" in found["template"][1]
     (tmp_path / "here.yaml").write_text(json.dumps({"name": "h", "data": {"source": "x.csv", "label": "y"}}))
     code, found = doctor("here.yaml", *PLACE, *WHERE)
     assert (code, found["template"][0]) == (1, "FAIL")

@@ -219,6 +219,21 @@ def test_a_storm_is_weathered(kubeflow, kep):
     assert all(fault.hits == fault.times for fault in kubeflow.faults)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "rpc error: code = ResourceExhausted desc = trying to send message larger than max (2155495 vs. 2097152)",
+        "etcdserver: request is too large",
+    ],
+)
+def test_what_is_too_large_is_refused_at_once(kubeflow, kep, words):
+    """Of 150 rounds of 4 trials, before they were counted here."""
+    fault = kubeflow.fault("POST .*/runs$", 500, {"error": words, "code": 13, "message": words}, times=float("inf"))
+    code, _, err = kep(*SUBMIT)
+    assert (code, fault.hits) == (2, 1)
+    assert f"Kubeflow refuses it: {words}" in one_sentence(err)
+
+
 def test_an_outage_ends_following_and_not_the_run(kubeflow, kep):
     kubeflow.frames = ["under_way_001"] * 3 + ["succeeded"]
     fault = kubeflow.fault("GET .*/runs/", 503, times=float("inf"), skip=2)

@@ -2,18 +2,22 @@
 
 import json
 import re
+from datetime import UTC, date, datetime
 
 import pytest
 import typer
 import yaml
+from google.protobuf import json_format
 
 from kep.artifacts.engine_run import EngineRun
 from kep.artifacts.verdict import Verdict
 from kep.engines import submit
+from kep.engines.vertex.jobs import CACHED_DAYS, cached_since
 from kep.google.vertex import REGIONS
 from kep.pipelines.parameters import whole_code
 from kep.runtime.notify import leave_verdict
 from tests.helpers.cloud import ACCOUNT, PLACE, SUBMIT, interrupted, job, one_sentence, short, steps
+from tests.helpers.paths import ROOT
 from tests.servers.vertex import Frame
 
 pytestmark = pytest.mark.usefixtures("churn")
@@ -274,6 +278,12 @@ def test_a_refusal_is_one_sentence(vertex, kep, code, message, reason, words):
         (["--bucket", "gs://"], "--bucket: "),
         (["--service-account", "me@example.com"], "--service-account: "),
         (["--network", "default"], "--network: "),
+        (
+            ["--network", "projects/shop-ml/global/networks/n"],
+            '--network: Vertex AI wants the number of the project "shop-ml"; "gcloud projects describe shop-ml',
+        ),
+        ([f"--label=l{number}=x" for number in range(58)], "--label: 58 are given, and beside those of"),
+        (["--label", "a=x", "--label", "a=y"], "--label: a key is given twice"),
         (["--kms-key", "k"], "--kms-key: "),
         (
             ["--kms-key", "projects/p/locations/us-east1/keyRings/r/cryptoKeys/k"],
@@ -306,6 +316,59 @@ def test_a_bucket_that_does_not_answer(vertex, kep, gcs, kind):
     gcs.fault(r"maxResults=1\b", *kind, times=float("inf"))
     assert '--bucket: Cloud Storage does not answer for "data"; try again later' in one_sentence(kep(*SUBMIT)[2])
     assert vertex.journal == []
+
+
+def test_a_bucket_that_refuses_is_not_said_to_be_away(vertex, kep, gcs):
+    gcs.paid_for.add("data")
+    said = one_sentence(kep(*SUBMIT)[2])
+    assert '--bucket: Cloud Storage refuses "data": ' in said
+    assert "no user project provided" in said
+    assert "try again" not in said
+
+
+def test_the_project_that_pays_reaches_the_tasks(vertex, kep, gcs, monkeypatch):
+    monkeypatch.setenv("KEP_USER_PROJECT", "")  # the option sets it for the process
+    gcs.paid_for.add("data")
+    assert kep("--user-project", "shop-billing", *SUBMIT, "--no-wait")[0] == 0
+    (job,) = vertex.jobs.values()
+    executors = json_format.MessageToDict(type(job).pb(job).pipeline_spec)["deploymentSpec"]["executors"]
+    for executor in executors.values():
+        assert {"name": "KEP_USER_PROJECT", "value": "shop-billing"} in executor["container"]["env"]
+
+
+def variables(job) -> set[str]:
+    """Return the days since which the tasks of a run may be answered from earlier ones."""
+    executors = json_format.MessageToDict(type(job).pb(job).pipeline_spec)["deploymentSpec"]["executors"]
+    every = [one for executor in executors.values() for one in executor["container"].get("env", [])]
+    return {one["value"] for one in every if one["name"] == "KEP_CACHED_SINCE"}
+
+
+def test_no_step_is_answered_from_a_run_whose_artifacts_may_be_gone(vertex, kep):
+    """The cache goes by variables; the bucket deletes what runs left after 180 days."""
+    assert kep(*SUBMIT, "--no-wait")[0] == 0
+    (since,) = variables(*vertex.jobs.values())
+    assert 0 <= (datetime.now(UTC).date() - date.fromisoformat(since)).days < CACHED_DAYS
+    vertex.jobs.clear()
+    assert kep(*SUBMIT, "--no-wait", "--no-cache")[0] == 0
+    assert variables(*vertex.jobs.values()) == set()
+    declared = (ROOT / "infra" / "variables.tf").read_text().partition('variable "keep_runs_days"')[2]
+    default, least = (int(re.search(words, declared)[1]) for words in (r"default +=.(\d+)", r"keep_runs_days >= (\d+)"))
+    assert default >= 2 * CACHED_DAYS
+    assert least >= CACHED_DAYS + 30
+
+
+@pytest.mark.parametrize(
+    ("day", "since"), [("2026-10-01", "2026-10-01"), ("2026-12-29", "2026-10-01"), ("2026-12-30", "2026-12-30")]
+)
+def test_the_days_of_a_cache_are_the_same_for_all_runs(day, since):
+    spec = {"deploymentSpec": {"executors": {"a": {"container": {}}, "b": {"importer": {}}}}}
+    found = cached_since(spec, date.fromisoformat(day))["deploymentSpec"]["executors"]
+    assert found == {"a": {"container": {"env": [{"name": "KEP_CACHED_SINCE", "value": since}]}}, "b": {"importer": {}}}
+
+
+def test_a_look_that_was_aborted_is_done_again(vertex, kep):
+    vertex.fault("GetPipelineJob", "ABORTED", times=2)
+    assert kep(*SUBMIT)[0] == 0
 
 
 def test_a_bucket_that_answers_late(vertex, kep, gcs):
@@ -469,5 +532,19 @@ def test_a_run_in_an_exit_handler_is_followed_and_looked_at_as_any_other(vertex,
 def test_a_secret_that_no_task_of_vertex_ai_gets_is_refused(vertex, kep):
     code, _, err = kep(*SUBMIT, "--set", "notify={webhook: 'env:SLACK_WEBHOOK'}")
     assert code == 2
-    assert "notify.webhook: env:SLACK_WEBHOOK is of no use on Vertex AI" in one_sentence(err)
+    assert "notify.webhook: env:SLACK_WEBHOOK is set in no task on Vertex AI; add hardware.promote" in one_sentence(err)
     assert not vertex.jobs
+
+
+def test_tasks_are_told_which_secrets_they_read_and_of_which_project(vertex, kep):
+    machine = "{secrets: {login: /login}, secret_variables: {slack: {address: SLACK_WEBHOOK}}}"
+    assert kep(*SUBMIT, "--no-wait", "--set", f"hardware.promote.machine={machine}")[0] == 0
+    (job,) = vertex.jobs.values()
+    executors = json_format.MessageToDict(type(job).pb(job).pipeline_spec)["deploymentSpec"]["executors"]
+    found = {name: {v["name"]: v["value"] for v in one["container"]["env"]} for name, one in executors.items()}
+    assert json.loads(found["exec-promote"]["KEP_SECRETS"]) == {
+        "files": {"login": "/login"},
+        "variables": {"slack": {"address": "SLACK_WEBHOOK"}},
+    }
+    assert found["exec-promote"]["KEP_SECRETS_PROJECT"] == "shop-ml"
+    assert [name for name, variables in found.items() if "KEP_SECRETS" in variables] == ["exec-promote"]
