@@ -119,7 +119,7 @@ def test_more_tasks_than_vertex_ai_takes_are_refused(tmp_path, monkeypatch):
 def test_the_tasks_of_a_prediction_are_counted(target, fits, tmp_path):
     def compile_with(tasks: int) -> None:
         given = batch.parameters("gs://b/new.csv", "gs://b/model", tmp_path, tasks=tasks)
-        compile_prediction(tmp_path / "p.yaml", given, PINNED, target)
+        compile_prediction(tmp_path / "p.yaml", given, PINNED, engine=target)
 
     with pytest.raises(UserError, match=f"--tasks: with 256 the task predict-join .* at most {fits} fit"):
         compile_with(256)

@@ -185,7 +185,7 @@ def test_a_published_template_brings_its_limit(vertex, registry, kep):
         ({"cpu": 4, "accelerator": "nvidia-tesla-t4"}, 0.218 + 0.403),
         ({"type": "n1-standard-16"}, 0.874),
         ({"type": "n1-standard-8", "machines": 2}, 2 * 0.437),
-        ({"type": "a3-highgpu-8g", "accelerator": "nvidia-h100-80gb", "accelerators": 8}, None),
+        ({"type": "m1-ultramem-40"}, None),
     ],
 )
 def test_the_hours_of_a_run_have_the_price_of_its_machines(machine, hour):
