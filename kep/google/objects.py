@@ -8,6 +8,7 @@ source several times; one verified download of one generation makes all of its p
 import base64
 import gzip
 import os
+import re
 import shutil
 import uuid
 import zlib
@@ -44,6 +45,10 @@ _WRITER = "kep-writer"
 _LONGEST = 255
 """Bytes of a file's name."""
 _THREADS = 8
+_PASSING = (408, 409, 410, 412, 429)
+"""Answers below 500 that another attempt may not get: a time-out, a race, an upload that is gone, a quota."""
+_SAID = re.compile(r'"message": "((?:[^"\\]|\\.)*)"')
+"""What the service said, in the text of an error that holds the request and the whole answer."""
 PART = 32 << 20
 """Bytes that one request reads, so that a fault late in a large object costs a part of it."""
 
@@ -274,7 +279,9 @@ def _intact(path: Path, blob: Blob) -> bool:
 
 def _refusal(error: GoogleAPICallError | InvalidResponse) -> str:
     """Return why Cloud Storage refuses a request, and what to do."""
-    said = first_line(error.message if isinstance(error, GoogleAPICallError) else error.response.text)
+    text = str(error.message) if isinstance(error, GoogleAPICallError) else error.response.text
+    found = _SAID.search(text)
+    said = first_line(found[1] if found else re.sub(r"^[A-Z]+ https?://\S+: ", "", text))
     if "requester pays" in said:
         return f"its bucket has the requester pay ({said}); name your project with kep --user-project, or {PAYER}"
     return f"Cloud Storage refuses it ({said}); check the name and the login"
@@ -357,7 +364,7 @@ def _explained(location: str, where: str, written: bool = False) -> Iterator[Non
         if isinstance(cause, GoogleAPICallError | InvalidResponse):
             status = int((cause.code if isinstance(cause, GoogleAPICallError) else cause.response.status_code) or 0)
             what = f"Cloud Storage answered {status:d}"
-            if 400 <= status < 500 and status not in (408, 409, 412, 429):
+            if 400 <= status < 500 and status not in _PASSING:
                 raise UserError(f'{where}: "{location}" cannot be {done}: {_refusal(cause)}') from error
         else:
             what = getattr(cause, "strerror", None) or type(cause).__name__

@@ -540,3 +540,16 @@ def test_elsewhere_than_on_vertex_ai(task, capsys, vertex):
 def launch_with(run: str, words: list[str]) -> list[str]:
     """The command of a task, up to that of its step, for another run."""
     return [sys.executable, "-m", MODULE, "--run", run, *words[2 : words.index("--") + 1]]
+
+
+def test_a_job_reads_the_secrets_of_its_task_and_not_the_task(task, jobs, monkeypatch):
+    given = {
+        "KEP_SECRETS": '{"files":{"login":"/login"}}',
+        "KEP_SECRETS_PROJECT": "shop-ml",
+        "KEP_USER_PROJECT": "pays",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert task("true")[0] == 0
+    found = {one.name: one.value for one in only(jobs).job_spec.worker_pool_specs[0].container_spec.env}
+    assert given.items() <= found.items()

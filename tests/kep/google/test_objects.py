@@ -111,7 +111,9 @@ def test_a_download_is_paid_for(paid, tmp_path, monkeypatch):
     assert (tmp_path / "b.csv").read_bytes() == b"x,y\n1,2\n"
 
 
-@pytest.mark.parametrize(("status", "away"), [(400, False), (410, False), (408, True), (429, True), (503, True)])
+@pytest.mark.parametrize(
+    ("status", "away"), [(400, False), (402, False), (408, True), (410, True), (429, True), (503, True)]
+)
 def test_only_what_may_pass_is_to_be_tried_again(gcs, status, away, monkeypatch):
     monkeypatch.setattr(objects, "RETRY", objects.RETRY.with_timeout(0.1))
     gcs.put("data", "x", b"1")
@@ -120,3 +122,4 @@ def test_only_what_may_pass_is_to_be_tried_again(gcs, status, away, monkeypatch)
         objects.find("gs://data/x", None)
     assert isinstance(told.value, AwayError) is away
     assert ("try again later" in str(told.value)) is away
+    assert ("Cloud Storage refuses it (injected fault)" in str(told.value)) is not away

@@ -146,7 +146,10 @@ def test_an_upload_that_fails_for_good_starts_anew_twice(gcs, promote, failures,
         return
     with pytest.raises(SystemExit):
         promote("one")
-    assert "cannot be written (Cloud Storage answered 400)" in capsys.readouterr().out
+    assert (
+        "cannot be written: Cloud Storage refuses it (injected fault); check the name and the login"
+        in capsys.readouterr().out
+    )
     assert ("data", POINTER) not in gcs.objects
 
 
