@@ -75,18 +75,31 @@ class Encode(keras.layers.Layer):
 class EncodeByName(Encode):
     """Gives encoded features by name, as the inputs of a network ask for them.
 
-    Output: a dictionary by input of float32 [n, …] for numbers and pixels, and of int32 [n, columns] for the codes of
-    categories; or the one array of it.
+    Output: a dictionary by input of float32 [n, …] for numbers and pixels, of int32 [n, columns] for the codes of
+    categories, and of texts [n, 1] for the inputs that take a category as its text; or the one array of it.
 
     Args:
         parts: By input, the group and the place of one of its columns, or None for all of them.
         alone: Whether the output is the one array.
+        texts: By input that takes texts, the vocabulary of its column.
     """
 
-    def __init__(self, parts: dict[str, list[Any]], alone: bool, **kwargs: Any) -> None:
+    def __init__(
+        self, parts: dict[str, list[Any]], alone: bool, texts: dict[str, list[str]] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.parts = {name: list(part) for name, part in parts.items()}
         self.alone = alone
+        self.texts = {name: list(one) for name, one in (texts or {}).items()}
+        # Codes are as Keras has them, too: 0 is masked, 1 unknown, 2 + i the text i.
+        self._lookups = {
+            name: keras.layers.StringLookup(vocabulary=one, mask_token="", invert=True)
+            for name, one in self.texts.items()
+        }
+
+    def build(self, shapes: Any) -> None:
+        for lookup in self._lookups.values():
+            lookup.build((None, 1))
 
     def call(self, inputs: dict[str, Any]) -> Any:
         groups: dict[str, Any] = {}
@@ -114,6 +127,8 @@ class EncodeByName(Encode):
         made = {}
         for name, (group, place) in self.parts.items():
             made[name] = groups[group] if place is None else groups[group][:, place : place + 1]
+            if name in self.texts:
+                made[name] = self._lookups[name](made[name])
         return next(iter(made.values())) if self.alone else made
 
     def compute_output_spec(self, inputs: dict[str, Any]) -> Any:
@@ -121,7 +136,7 @@ class EncodeByName(Encode):
         return keras.Operation.compute_output_spec(self, inputs)
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"parts": self.parts, "alone": self.alone}
+        return super().get_config() | {"parts": self.parts, "alone": self.alone, "texts": self.texts}
 
 
 def _joined(parts: list[Any]) -> Any:

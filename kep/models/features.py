@@ -22,12 +22,14 @@ class Feature:
         place: Place of the column in the group; None for all of it.
         shape: Shape of one row.
         codes: Largest number of codes of a column; 0 where the values are no codes.
+        texts: Vocabulary of the column; None where the values are no codes of one column.
     """
 
     group: str
     place: int | None
     shape: tuple[int, ...]
     codes: int = 0
+    texts: list[str] | None = None
 
 
 class Features:
@@ -56,7 +58,7 @@ class Features:
             for place, name in enumerate(self.numeric):
                 self.columns[name] = Feature("numeric", place, (1,))
             for place, (name, codes) in enumerate(self.categorical.items()):
-                self.columns[name] = Feature("categorical", place, (1,), codes)
+                self.columns[name] = Feature("categorical", place, (1,), codes, self.vocabularies[name])
         self.shapes = {name: feature.shape for name, feature in (self.columns | self.groups).items()}
 
     def named(self, name: str) -> Feature | None:

@@ -12,6 +12,8 @@ from kep.core.errors import UserError, nearest
 from kep.models.encode import Encode, EncodeByName
 from kep.models.features import Feature, Features
 
+UNKNOWN = "[UNK]"
+"""What Keras calls a text outside a vocabulary."""
 _LISTED = 20
 
 
@@ -37,7 +39,7 @@ def encoder(name: str, network: keras.Model, features: Features, steps: dict[str
                 f'search.families: {name} has several inputs, and none of the features is called "{one}"'
                 f"{nearest(one, features.shapes)}; call each keras.Input after one of {_offered(features)}"
             )
-    parts = {}
+    parts, texts = {}, {}
     for one, tensor in tensors.items():
         if features.is_twofold(one):
             raise UserError(
@@ -48,7 +50,9 @@ def encoder(name: str, network: keras.Model, features: Features, steps: dict[str
         _check_type(f'search.families: the input "{one}" of {name}', feature, tensor)
         _check_embeddings(name, network, one, feature, tensor)
         parts[one] = [feature.group, feature.place]
-    return EncodeByName(parts, len(parts) == 1 and not isinstance(_structure(network), dict), **steps)
+        if _kind(tensor) == "string" and feature.texts is not None:
+            texts[one] = feature.texts
+    return EncodeByName(parts, len(parts) == 1 and not isinstance(_structure(network), dict), texts, **steps)
 
 
 def _inputs(name: str, network: keras.Model) -> dict[str, keras.KerasTensor]:
@@ -73,6 +77,10 @@ def _structure(network: keras.Model) -> Any:
     return network.input
 
 
+def _kind(tensor: keras.KerasTensor) -> str:
+    return str(keras.backend.standardize_dtype(tensor.dtype))
+
+
 def _check_shape(begin: str, feature: Feature, tensor: keras.KerasTensor) -> None:
     """Refuse a shape that Keras can't make of the feature's; it adds and drops a last dimension of 1 itself."""
     asked, has = tuple(tensor.shape[1:]), feature.shape
@@ -86,16 +94,17 @@ def _check_shape(begin: str, feature: Feature, tensor: keras.KerasTensor) -> Non
 
 def _check_type(begin: str, feature: Feature, tensor: keras.KerasTensor) -> None:
     """Refuse a type that does not hold the feature's values, which Keras would cast."""
-    kind = keras.backend.standardize_dtype(tensor.dtype)
+    kind = _kind(tensor)
     if not feature.codes:
         if not keras.backend.is_float_dtype(kind):
             raise UserError(f"{begin} is of {kind}, and its features are standardised numbers; make it float32")
         return
     if kind == "string":
-        raise UserError(
-            f"{begin} is of texts, and a category comes as its code; make it int32, and take texts from "
-            "features.vocabularies"
-        )
+        if feature.texts is None:
+            raise UserError(f"{begin} is of texts, which come column by column; call an input after each column")
+        if UNKNOWN in feature.texts:
+            raise UserError(f'{begin} is of texts, and the column has "{UNKNOWN}", which Keras keeps for unknown texts')
+        return
     # Layers would round codes in a float to half precision.
     halves = keras.config.dtype_policy().compute_dtype != "float32" or kind not in ("float32", "float64")
     if keras.backend.is_float_dtype(kind) and halves:

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import keras_tuner
 import numpy as np
+import tensorflow as tf
 
 from kep.core.errors import RunError, UserError
 from kep.data.records import MADE_UP, AnyRows, Rows
@@ -289,6 +290,9 @@ class OwnFit(KerasFamily):
             encoded = _as_arrays(encode(inputs_of(rows.take(part))))
             for whole, some in zip(keras.tree.flatten(x), keras.tree.flatten(encoded), strict=True):
                 whole[part] = some
+        # Keras's fit takes texts as tensors alone, and no mixture of tensors and arrays.
+        if any(array.dtype == object for array in keras.tree.flatten(x)):
+            x = keras.tree.map_structure(tf.convert_to_tensor, x)
         # A copy, as x is: a fit may change what it is given.
         return x, np.array(self._targets(rows, network))
 

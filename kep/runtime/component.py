@@ -8,6 +8,8 @@ from kfp.dsl.base_component import BaseComponent
 
 IMAGE = "keras-ensemble-pipelines/cpu"
 """The image of every step. Locally the steps run in this environment, and the name is not looked at."""
+START = "exec env _KFP_RUNTIME=true python3"
+"""How the shell of a step's command goes on as Python."""
 
 
 def step(body: Callable[..., Any]) -> BaseComponent:
@@ -18,7 +20,5 @@ def step(body: Callable[..., Any]) -> BaseComponent:
     """
     component = dsl.component(body, base_image=IMAGE, install_kfp_package=False)
     container = component.component_spec.implementation.container
-    container.command = [
-        word.replace("_KFP_RUNTIME=true python3", "exec env _KFP_RUNTIME=true python3") for word in container.command
-    ]
+    container.command = [word.replace(START.removeprefix("exec env "), START) for word in container.command]
     return component

@@ -49,7 +49,16 @@ def whole(ensemble: Ensemble) -> keras.Model:
 
 
 def of_features(ensemble: Ensemble) -> keras.Model:
-    """The ensemble as one Keras model of one float32 input: `features` [n, features], or pixels of `image`."""
+    """The ensemble as one Keras model of one float32 input: `features` [n, features], or pixels of `image`.
+
+    Raises:
+        UserError: A member takes texts.
+    """
+    for name, model in ensemble.models:
+        if getattr(encode_of(model), "texts", None):
+            raise UserError(
+                f"{name} takes texts, which TensorFlow Lite and TensorFlow.js do not have; use --format savedmodel"
+            )
     blank = blank_row(ensemble.manifest)
     if blank.image is not None:
         given = keras.Input(blank.image.shape[1:], dtype="float32", name="image")

@@ -27,6 +27,7 @@ from kep.core.files import sweep
 from kep.core.seeds import identity
 from kep.engines.local.docker import Containers
 from kep.engines.local.job import Job, Outcome
+from kep.engines.local.warm import Interpreters, task_of
 from kep.pipelines.parameters import check_path
 from kep.pipelines.steps import PARTS, STEPS
 from kep.runtime.step import end_with_owner
@@ -238,6 +239,8 @@ def _main(folder: str) -> None:
     """Run the compiled pipeline of a run's folder; the child process of `start`."""
     import logging
 
+    interpreters = Interpreters()  # they import while kfp does
+
     from kfp import components, local
     from kfp.local import subprocess_task_handler
 
@@ -263,15 +266,18 @@ def _main(folder: str) -> None:
         def __init__(self, cache_root: str) -> None:
             super().__init__(cache_root, store, reused, damaged)
 
-    run_step = subprocess_task_handler.run_local_subprocess
+    run_cold = subprocess_task_handler.run_local_subprocess
 
     def run_and_tell(full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
-        status: int = run_step(full_command, env_vars)
+        task = None if env_vars else task_of(full_command)
+        status = interpreters.run(task) if task else None
+        if status is None:
+            status = run_cold(full_command, env_vars)
         if status < 0:
             tell(Event(kind="signal", number=-status))
         return status
 
-    # kfp.local keeps to itself what ended a step.
+    # kfp.local keeps to itself what ended a step, and starts each one cold.
     subprocess_task_handler.run_local_subprocess = run_and_tell
     # kfp.local makes its cache by this name, and has no argument for another.
     local.cache.LocalCache = Cache
@@ -281,7 +287,8 @@ def _main(folder: str) -> None:
         enable_caching=True,
         cache_root=job.cache,
     )
-    task = components.load_component_from_file(job.template)(**job.arguments)
+    with interpreters:
+        task = components.load_component_from_file(job.template)(**job.arguments)
     Outcome(artifacts={name: artifact.path for name, artifact in task.outputs.items()}).save(folder)
 
 

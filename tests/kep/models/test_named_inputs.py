@@ -52,6 +52,17 @@ def keyed(hp):
     inputs = {"plan": Input((1,)), "numeric": Input((5,))}
     return ended(inputs, [layers.Flatten()(layers.Embedding(5, 2)(inputs["plan"])), inputs["numeric"]])
 
+def looked_up(hp):
+    plan, region = Input((1,), name="plan", dtype="string"), Input((), name="region", dtype="string")
+    numbers = Input((5,), name="numeric")
+    known = layers.StringLookup(vocabulary=["basic", "plus"], output_mode="one_hot")
+    hashed = layers.Embedding(7, 2)(layers.Hashing(7)(region))
+    return ended([plan, region, numbers], [known(plan), hashed, layers.Normalization(mean=0.5, variance=2.0)(numbers)])
+
+def one_text(hp):
+    plan = Input((1,), name="plan", dtype="string")
+    return ended([plan], [layers.StringLookup(vocabulary=["basic"], mask_token="", output_mode="one_hot")(plan)])
+
 def one_group(hp):
     numbers = Input((5,), name="numeric")
     return ended(numbers, [numbers])
@@ -91,6 +102,14 @@ class Own(Table):
         assert str(x["plan"].dtype) == "int32"
         return model.fit(x, y, batch_size=32, **kwargs)
 
+class OwnTexts(HyperModel):
+    def build(self, hp):
+        return looked_up(hp)
+
+    def fit(self, hp, model, x, y, **kwargs):
+        assert set(x["plan"].numpy().ravel()) <= {b"", b"[UNK]", b"basic", b"plus", b"premium"}
+        return model.fit(x, y, batch_size=32, **kwargs)
+
 class OwnAlone(HyperModel):
     def build(self, hp):
         return one_group(hp)
@@ -113,9 +132,10 @@ def shaped_alone(hp):
     rows = Input((16,), name="numeric")
     return ended(rows, [rows])
 def whole_numbers(hp): return two(hp, Input((1,), name="months", dtype="int32"), Input((5,), name="numeric"))
-def texts(hp):
-    plan, numbers = Input((1,), name="plan", dtype="string"), Input((5,), name="numeric")
-    return ended([plan, numbers], [layers.StringLookup(vocabulary=["basic"], output_mode="one_hot")(plan), numbers])
+def texts_of_group(hp):
+    codes, numbers = Input((2,), name="categorical", dtype="string"), Input((5,), name="numeric")
+    return ended([codes, numbers], [layers.StringLookup(vocabulary=["basic"], output_mode="multi_hot")(codes), numbers])
+def texts_of_numbers(hp): return two(hp, Input((1,), name="months", dtype="string"), Input((5,), name="numeric"))
 def boolean(hp): return two(hp, Input((5,), name="numeric"), Input((1,), name="plan", dtype="bool"))
 def few(hp):
     plan, numbers = Input((1,), name="plan", dtype="int32"), Input((5,), name="numeric")
@@ -157,8 +177,19 @@ def with_table(hp):
 """
 SOURCE = "churn"
 SETTINGS = Settings(max_epochs=3, patience=3, batch_size=32, seed=1)
-BY_NAME = ["by_group", "by_column", "mixed", "keyed", "one_group", "one_column", "one_category"]
-OWN_FIT = ["Own", "OwnAlone"]
+TEXTS = ("looked_up", "one_text", "OwnTexts")
+BY_NAME = [
+    "by_group",
+    "by_column",
+    "mixed",
+    "keyed",
+    "one_group",
+    "one_column",
+    "one_category",
+    "looked_up",
+    "one_text",
+]
+OWN_FIT = ["Own", "OwnAlone", "OwnTexts"]
 
 
 class Alone:
@@ -172,7 +203,7 @@ class Alone:
         self.members = [type("Member", (), {"weight": 1.0})]
 
 
-FIRST = ("by_column", "mixed")
+FIRST = ("by_column", "mixed", "looked_up", "OwnTexts")
 NETWORKS = [pytest.param(name, marks=[] if name in FIRST else pytest.mark.slow) for name in (*BY_NAME, *OWN_FIT)]
 
 
@@ -198,6 +229,10 @@ def test_a_network_of_named_inputs_keeps_the_contract(own, rows, name, tmp_path)
     np.testing.assert_array_equal(member.predict(loaded, table), expected)
     alone, first = Alone(manifest, loaded), validation.take(slice(0, 20))
     for made_of, given in ((whole, inputs_of(first)), (of_features, encoded(manifest, first))):
+        if made_of is of_features and name in TEXTS:
+            with pytest.raises(UserError, match="takes texts, which TensorFlow Lite and"):
+                made_of(alone)
+            continue
         found = np.asarray(made_of(alone)(given)["probabilities"])
         np.testing.assert_allclose(found, expected[:20], atol=1e-6)
 
@@ -227,6 +262,27 @@ def test_features_by_name_are_those_of_all_in_one(rows):
         assert {found[name].dtype.name for name in ("categorical", "region")} == {"int32"}
     again = EncodeByName.from_config(layer.get_config())
     np.testing.assert_array_equal(np.asarray(again(inputs_of(train))["region"]), codes[:, 1:])
+
+
+def test_a_category_comes_as_its_text(rows):
+    manifest, _, _ = rows
+    texts = manifest.categorical[1].vocabulary
+    layer = EncodeByName({"region": ["categorical", 1]}, True, {"region": texts}, **encoding(manifest))
+    again = EncodeByName.from_config(layer.get_config())
+    table = encode_table(
+        manifest,
+        {"region": np.array([None, "nowhere", "north"], object)}
+        | {name: np.array([1] * 3) for name in Features(manifest).numeric}
+        | {"plan": np.array(["basic"] * 3, object)},
+    )
+    assert [one.decode() for one in again(inputs_of(table)).numpy().ravel()] == ["", "[UNK]", "north"]
+
+
+def test_texts_are_refused_under_xla(own, rows):
+    (spec,) = travelling(["own.py:looked_up"], own)
+    member = family(spec, rows[0], lambda: TrainingMachine(jit=True))
+    with pytest.raises(UserError, match='"plan" of own_looked_up is of texts, which XLA does not have; set hardware'):
+        member.check(rows[1])
 
 
 def test_a_build_is_told_the_features(rows):
@@ -261,7 +317,8 @@ NAMES = (
         ),
         ("shaped_alone", r'the input "numeric" of own_shaped_alone has the shape \(16,\), .* have \(5,\) in each row'),
         ("whole_numbers", 'the input "months" of own_whole_numbers is of int32, and its features are standardised'),
-        ("texts", 'the input "plan" of own_texts is of texts, and a category comes as its code; make it int32'),
+        ("texts_of_group", 'the input "categorical" of own_texts_of_group is of texts, which come column by column'),
+        ("texts_of_numbers", 'the input "months" of own_texts_of_numbers is of string, and its features are standard'),
         ("boolean", 'the input "plan" of own_boolean is of bool, and it gets 5 codes; make it int32'),
         ("few", 'the embedding of "plan" in own_few has an input_dim of 3, and there are 5 codes'),
         ("few_of_group", 'the embedding of "categorical" in own_few_of_group has an input_dim of 5, .* are 6 codes'),

@@ -1,0 +1,121 @@
+"""The process that tasks of a local run are forked from: it imports, takes tasks from a socket, and forks.
+
+It imports TensorFlow and starts none of its threads, so that a fork loses nothing. A search forks its workers in the
+same way (kep/components/tune/pool.py). kep/engines/local/warm.py starts it.
+"""
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import selectors
+import socket
+import struct
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+SIZE = struct.Struct("!Q")
+"""Length of a task's JSON, which stands before it; its output's and its status's descriptors come with it."""
+STATUS = struct.Struct("!i")
+"""Exit status of a task."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What kfp.local would have started by its shell.
+
+    Attributes:
+        source: Python source of the component.
+        arguments: Arguments of kfp's executor.
+    """
+
+    source: str
+    arguments: list[str]
+
+    @property
+    def function(self) -> str:
+        """Name of the component's function."""
+        return self.arguments[self.arguments.index("--function_to_execute") + 1]
+
+    def run(self) -> None:
+        """Runs kfp's executor in this process, which does nothing else."""
+        program = Path(tempfile.mkdtemp()) / "ephemeral_component.py"
+        program.write_text(self.source, encoding="utf-8")
+        sys.argv = ["executor_main", "--component_module_path", str(program), *self.arguments]
+        runpy.run_module("kfp.dsl.executor_main", run_name="__main__", alter_sys=True)
+
+
+def _received(connection: socket.socket) -> tuple[Task, int, int] | None:
+    """Return the next task, and where its output and its status go; None where the owner has ended."""
+    head, descriptors, _, _ = socket.recv_fds(connection, SIZE.size, 2)
+    if not head:
+        return None
+    message = connection.recv(SIZE.unpack(head)[0], socket.MSG_WAITALL)
+    output, status = descriptors
+    return Task(**json.loads(message)), output, status
+
+
+def _tell(where: int, status: int) -> None:
+    """Hand on a task's exit status; its owner may be gone."""
+    with open(where, "wb", buffering=0) as pipe, suppress(BrokenPipeError):
+        pipe.write(STATUS.pack(status))
+
+
+def _serve(connection: socket.socket) -> Task | None:
+    """Fork a process for each task.
+
+    Returns:
+        The task to run, in a process that was forked; None in this one, once its owner has ended.
+    """
+    running: dict[int, tuple[int, int]] = {}
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(connection, selectors.EVENT_READ)
+        while True:
+            for key, _ in waiting.select():
+                if key.fileobj is not connection:
+                    pid, status = running.pop(key.fd)
+                    waiting.unregister(key.fd)
+                    _tell(status, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+                    os.close(key.fd)
+                    continue
+                received = _received(connection)
+                if received is None:
+                    for pid, status in running.values():
+                        _tell(status, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+                    return None
+                task, output, status = received
+                pid = os.fork()
+                if not pid:
+                    for handle, (_, other) in running.items():
+                        os.close(handle)
+                        os.close(other)
+                    os.close(status)
+                    connection.close()
+                    os.dup2(output, 1)
+                    os.dup2(output, 2)
+                    os.close(output)
+                    return task
+                os.close(output)
+                handle = os.pidfd_open(pid)
+                running[handle] = pid, status
+                waiting.register(handle, selectors.EVENT_READ)
+
+
+def _main(descriptor: str, *modules: str) -> None:
+    """Import the modules and serve tasks; a forked process comes out of the same call."""
+    for module in modules:
+        importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # a forked process collects nothing that is here, and so copies none of these pages
+    with socket.socket(fileno=int(descriptor)) as connection:
+        task = _serve(connection)
+    if task:
+        task.run()
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
