@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-tfjs test-axe test-containers lint format lock image image-gpu image-tpu sbom compile bench bench-full screenshot clean
+.PHONY: help setup demo test test-slow test-tfjs test-axe test-infra test-containers lint format lock image image-gpu image-tpu sbom compile bench bench-full screenshot clean
 
 RUN ?= digits
 UV ?= $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
@@ -45,6 +45,9 @@ tests/axe/node_modules: .venv/installed tests/axe/package-lock.json
 
 test-axe: setup tests/axe/node_modules  ## Look for what keeps people from reading the pages, in Chromium with axe-core
 	.venv/bin/python -m pytest -m axe
+
+test-infra:  ## Validate infra/ and plan its modules with mocked providers; needs Terraform and its registry
+	cd infra && terraform init -backend=false && terraform validate && terraform test
 
 test-containers: setup image  ## Run the demo pipeline in the images; needs a container engine
 	.venv/bin/python -m pytest -m containers
