@@ -16,6 +16,9 @@ from kep.google.vertex import moment
 if TYPE_CHECKING:
     from google.cloud import aiplatform_v1 as api
 
+_ATTACHMENT = re.compile(r"projects/[^/]+/regions/([^/]+)/networkAttachments/[^/]+")
+"""A network that is reached by Private Service Connect, not by peering with it."""
+
 
 def check_options(options: Options, region: str) -> None:
     """Raises:
@@ -25,8 +28,16 @@ def check_options(options: Options, region: str) -> None:
         raise UserError(
             f'--service-account: "{options.service_account}" is none; give NAME@PROJECT.iam.gserviceaccount.com'
         )
-    if options.network and not re.fullmatch(r"projects/[^/]+/global/networks/[^/]+", options.network):
-        raise UserError(f'--network: "{options.network}" is none; give projects/NUMBER/global/networks/NAME')
+    attachment = _ATTACHMENT.fullmatch(options.network)
+    peered = re.fullmatch(r"projects/[^/]+/global/networks/[^/]+", options.network)
+    if options.network and not attachment and not peered:
+        raise UserError(
+            f'--network: "{options.network}" is none; give projects/NUMBER/global/networks/NAME, or '
+            f"projects/P/regions/{region}/networkAttachments/NAME"
+        )
+    if attachment and attachment[1] != region:
+        place = attachment[1]
+        raise UserError(f"--network: the attachment is in {place}, and the run in {region}; both must be in one region")
     key = re.fullmatch(r"projects/[^/]+/locations/([^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+", options.kms_key)
     if options.kms_key and not key:
         raise UserError(
@@ -62,6 +73,7 @@ def job_of(template: Template, options: Options, given: dict[str, str]) -> "api.
     if options.tensorboard:
         spec = tensorboard_instances.written_to(spec, options.tensorboard)
     policy = api.PipelineFailurePolicy
+    attached = _ATTACHMENT.fullmatch(options.network)
     labels = {
         NAME: template.name,
         "kep_template": template.digest[:16],
@@ -81,7 +93,8 @@ def job_of(template: Template, options: Options, given: dict[str, str]) -> "api.
             else policy.PIPELINE_FAILURE_POLICY_FAIL_SLOW,
         ),
         service_account=options.service_account,
-        network=options.network,
+        network="" if attached else options.network,
+        psc_interface_config=api.PscInterfaceConfig(network_attachment=options.network) if attached else None,
         encryption_spec=api.EncryptionSpec(kms_key_name=options.kms_key) if options.kms_key else None,
         template_uri=template.address,
     )
@@ -92,7 +105,7 @@ def options_of(job: "api.PipelineJob") -> Options:
     return Options(
         bucket=job.runtime_config.gcs_output_directory.rpartition("/runs/")[0],
         service_account=job.service_account,
-        network=job.network,
+        network=job.network or job.psc_interface_config.network_attachment,
         kms_key=job.encryption_spec.kms_key_name,
         labels={key: value for key, value in job.labels.items() if not key.startswith("kep_")},
         fail_fast=job.runtime_config.failure_policy.name == "PIPELINE_FAILURE_POLICY_FAIL_FAST",

@@ -8,6 +8,7 @@ import typer
 import yaml
 
 from kep.engines import submit
+from kep.engines.vertex.jobs import options_of
 from kep.google.vertex import REGIONS
 from kep.pipelines.parameters import whole_code
 from tests.helpers.cloud import ACCOUNT, PLACE, SUBMIT, interrupted, job, one_sentence, short, steps
@@ -49,6 +50,14 @@ def test_a_run_is_submitted_and_followed_to_its_end(vertex, kep, tunnel):
     assert tunnel.refused == []
 
 
+def test_a_network_is_joined_by_its_attachment(vertex, kep):
+    attachment = "projects/shop-ml/regions/europe-west4/networkAttachments/kep-runs"
+    assert kep(*SUBMIT, "--network", attachment)[0] == 0
+    asked = job(vertex)
+    assert (asked.network, asked.psc_interface_config.network_attachment) == ("", attachment)
+    assert options_of(asked).network == attachment
+
+
 def test_what_vertex_ai_is_asked_for(vertex, kep):
     key = "projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k"
     network = "projects/12/global/networks/n"
@@ -57,6 +66,7 @@ def test_what_vertex_ai_is_asked_for(vertex, kep):
     asked = job(vertex)
     assert asked.display_name == "churn"
     assert (asked.service_account, asked.network, asked.encryption_spec.kms_key_name) == (ACCOUNT, network, key)
+    assert not asked.psc_interface_config
     assert asked.runtime_config.gcs_output_directory == "gs://data/team/runs/churn"
     assert asked.runtime_config.failure_policy.name == "PIPELINE_FAILURE_POLICY_FAIL_FAST"
     labels = dict(asked.labels)
@@ -234,6 +244,11 @@ def test_a_refusal_is_one_sentence(vertex, kep, code, message, reason, words):
         (["--bucket", "gs://"], "--bucket: "),
         (["--service-account", "me@example.com"], "--service-account: "),
         (["--network", "default"], "--network: "),
+        (["--network", "projects/p/regions/europe-west4/networkAttachments/"], "--network: "),
+        (
+            ["--network", "projects/p/regions/us-east1/networkAttachments/n"],
+            "--network: the attachment is in us-east1, and the run in europe-west4; both must be in one region",
+        ),
         (["--kms-key", "k"], "--kms-key: "),
         (
             ["--kms-key", "projects/p/locations/us-east1/keyRings/r/cryptoKeys/k"],
