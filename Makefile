@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-tfjs test-axe test-infra test-containers lint format lock image image-gpu image-tpu sbom compile bench bench-full screenshot clean
+.PHONY: help setup demo test fuzz test-slow test-tfjs test-axe test-infra test-containers lint format lock image image-gpu image-tpu sbom compile bench bench-full screenshot clean
 
 RUN ?= digits
 UV ?= $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
@@ -34,6 +34,12 @@ tests/tfjs/node_modules: .venv/installed tests/tfjs/package-lock.json
 	$(UV) sync --locked --extra cpu --extra docker --extra serve --extra edge --group browser --inexact --quiet
 	cd tests/tfjs && PATH=$(CURDIR)/.venv/bin:$$PATH npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
+
+# A minute or so each, with other inputs in each run.
+FUZZ ?= 120
+
+fuzz: setup  ## Try made-up object names, tensors and HTTP heads for longer: make fuzz [FUZZ=120, times as many as make test]
+	KEP_FUZZ=$(FUZZ) .venv/bin/python -m pytest -m fuzz --timeout 3600
 
 test-tfjs: setup tests/tfjs/node_modules  ## Run what is exported for TensorFlow.js in Node.js; both come from the package indexes
 	PATH=$(CURDIR)/.venv/bin:$$PATH NODE_PATH=$(CURDIR)/tests/tfjs/node_modules .venv/bin/python -m pytest -m tfjs
