@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-tfjs test-axe test-containers lint format lock image image-gpu image-tpu sbom compile bench bench-full screenshot clean
+.PHONY: help setup demo test fuzz test-slow test-tfjs test-axe test-infra test-containers lint format lock image image-gpu image-tpu sbom compile bench bench-full screenshot clean
 
 RUN ?= digits
 UV ?= $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
@@ -35,6 +35,12 @@ tests/tfjs/node_modules: .venv/installed tests/tfjs/package-lock.json
 	cd tests/tfjs && PATH=$(CURDIR)/.venv/bin:$$PATH npm ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
 
+# A minute or so each, with other inputs in each run.
+FUZZ ?= 120
+
+fuzz: setup  ## Try made-up object names, tensors and HTTP heads for longer: make fuzz [FUZZ=120, times as many as make test]
+	KEP_FUZZ=$(FUZZ) .venv/bin/python -m pytest -m fuzz --timeout 3600
+
 test-tfjs: setup tests/tfjs/node_modules  ## Run what is exported for TensorFlow.js in Node.js; both come from the package indexes
 	PATH=$(CURDIR)/.venv/bin:$$PATH NODE_PATH=$(CURDIR)/tests/tfjs/node_modules .venv/bin/python -m pytest -m tfjs
 
@@ -45,6 +51,9 @@ tests/axe/node_modules: .venv/installed tests/axe/package-lock.json
 
 test-axe: setup tests/axe/node_modules  ## Look for what keeps people from reading the pages, in Chromium with axe-core
 	.venv/bin/python -m pytest -m axe
+
+test-infra:  ## Validate infra/ and plan its modules with mocked providers; needs Terraform and its registry
+	cd infra && terraform init -backend=false && terraform validate && terraform test
 
 test-containers: setup image  ## Run the demo pipeline in the images; needs a container engine
 	.venv/bin/python -m pytest -m containers

@@ -1,14 +1,22 @@
-# What the pipeline needs on Google Cloud: a bucket, two repositories, three service accounts with the roles of
-# docs/security.md and no others, and the trigger that builds on each merge.
+# What the pipeline needs on Google Cloud: a bucket, two repositories, four service accounts with the roles of
+# docs/security.md and no others, and the triggers that build. What else a team may want is a module under modules/,
+# and each is off until its variable is set.
 #
-#   terraform init && terraform apply -var project=shop-ml -var github_owner=shop -var github_repository=ml \
-#     -var base_image=python@sha256:… -var docker_image=…@sha256:…
+#   gcloud services enable serviceusage.googleapis.com cloudresourcemanager.googleapis.com --project shop-ml
+#   terraform init && terraform apply -var project=shop-ml -var bucket=shop-data -var github_owner=shop \
+#     -var github_repository=ml -var base_image=python@sha256:… -var docker_image=…@sha256:…
+#
+# The first line is for a project that is new: Terraform itself looks at it through these two APIs.
 
 terraform {
   required_version = ">= 1.5"
   required_providers {
     google = {
       source  = "hashicorp/google"
+      version = "~> 6.0"
+    }
+    google-beta = {
+      source  = "hashicorp/google-beta"
       version = "~> 6.0"
     }
   }
@@ -19,18 +27,60 @@ provider "google" {
   region  = var.region
 }
 
-data "google_project" "this" {}
+provider "google-beta" {
+  project = var.project
+  region  = var.region
+}
+
+# The API of budgets asks which project pays for its calls, which a person's login does not say.
+provider "google" {
+  alias                 = "billing"
+  project               = var.project
+  billing_project       = var.project
+  user_project_override = true
+}
+
+data "google_project" "this" {
+  project_id = var.project
+  depends_on = [google_project_service.apis]
+}
 
 resource "google_project_service" "apis" {
-  for_each = toset([
-    "aiplatform.googleapis.com",
-    "artifactregistry.googleapis.com",
-    "cloudbuild.googleapis.com",
-    "iam.googleapis.com",
-    "storage.googleapis.com",
-  ])
+  for_each = toset(concat(
+    [
+      "aiplatform.googleapis.com",
+      "artifactregistry.googleapis.com",
+      "cloudbuild.googleapis.com",
+      "cloudresourcemanager.googleapis.com",
+      "iam.googleapis.com",
+      "logging.googleapis.com",
+      "storage.googleapis.com",
+    ],
+    var.network ? ["compute.googleapis.com"] : [],
+    var.cmek ? ["cloudkms.googleapis.com"] : [],
+    length(var.bigquery_datasets) > 0 ? ["bigquery.googleapis.com"] : [],
+    length(var.alert_emails) > 0 ? ["monitoring.googleapis.com"] : [],
+    length(var.secrets) > 0 ? ["secretmanager.googleapis.com"] : [],
+    var.budget > 0 ? ["billingbudgets.googleapis.com", "cloudbilling.googleapis.com"] : [],
+  ))
   service            = each.value
   disable_on_destroy = false
+}
+
+# Enabling an API makes no service agent: that happens on first use, after roles were to be granted to it. This makes
+# all of the project's agents of Vertex AI, and of Artifact Registry.
+resource "google_project_service_identity" "agents" {
+  provider   = google-beta
+  for_each   = toset(["aiplatform.googleapis.com", "artifactregistry.googleapis.com"])
+  service    = each.value
+  depends_on = [google_project_service.apis]
+}
+
+locals {
+  vertex_agents = {
+    for name in ["gcp-sa-aiplatform", "gcp-sa-aiplatform-cc"] :
+    name => "serviceAccount:service-${data.google_project.this.number}@${name}.iam.gserviceaccount.com"
+  }
 }
 
 # Records, artifacts, champions, compiled pipelines. The region is that of the runs: they would pay for every byte.
@@ -39,6 +89,14 @@ resource "google_storage_bucket" "pipelines" {
   location                    = var.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
+  depends_on                  = [google_project_service.apis]
+
+  dynamic "encryption" {
+    for_each = module.cmek[*].key
+    content {
+      default_kms_key_name = encryption.value
+    }
+  }
 
   # The pointer of the champions is the one object that is replaced; its earlier generations say who served when.
   versioning {
@@ -69,6 +127,7 @@ resource "google_artifact_registry_repository" "images" {
   repository_id = "images"
   location      = var.region
   format        = "DOCKER"
+  kms_key_name  = one(module.cmek[*].key)
   docker_config {
     immutable_tags = true
   }
@@ -79,6 +138,7 @@ resource "google_artifact_registry_repository" "templates" {
   repository_id = "templates"
   location      = var.region
   format        = "KFP"
+  kms_key_name  = one(module.cmek[*].key)
   depends_on    = [google_project_service.apis]
 }
 
@@ -87,22 +147,26 @@ resource "google_artifact_registry_repository" "templates" {
 resource "google_service_account" "build" {
   account_id   = "kep-build"
   display_name = "Builds, tests and publishes the pipeline"
+  depends_on   = [google_project_service.apis]
 }
 
 # The code of a pull request is nobody's yet: what runs it may write logs and nothing else.
 resource "google_service_account" "check" {
   account_id   = "kep-check"
   display_name = "Tests pull requests"
+  depends_on   = [google_project_service.apis]
 }
 
 resource "google_service_account" "submit" {
   account_id   = "kep-submit"
   display_name = "Submits and schedules runs"
+  depends_on   = [google_project_service.apis]
 }
 
 resource "google_service_account" "steps" {
   account_id   = "kep-steps"
   display_name = "The steps of a run"
+  depends_on   = [google_project_service.apis]
 }
 
 locals {
@@ -170,11 +234,12 @@ resource "google_service_account_iam_member" "steps_as_steps" {
 
 # Vertex AI itself pulls the images.
 resource "google_artifact_registry_repository_iam_member" "vertex_pulls" {
-  for_each   = toset(["gcp-sa-aiplatform", "gcp-sa-aiplatform-cc"])
+  for_each   = local.vertex_agents
   repository = google_artifact_registry_repository.images.name
   location   = var.region
-  member     = "serviceAccount:service-${data.google_project.this.number}@${each.value}.iam.gserviceaccount.com"
+  member     = each.value
   role       = "roles/artifactregistry.reader"
+  depends_on = [google_project_service_identity.agents]
 }
 
 # --- each merge is tested, built, pinned, compiled and published; each pull request is tested and compiled
@@ -185,6 +250,7 @@ resource "google_cloudbuild_trigger" "merge" {
   location        = var.region
   filename        = "cloudbuild.yaml"
   service_account = google_service_account.build.id
+  depends_on      = [google_project_service.apis]
   github {
     owner = var.github_owner
     name  = var.github_repository
@@ -208,6 +274,7 @@ resource "google_cloudbuild_trigger" "pull_request" {
   location        = var.region
   filename        = "cloudbuild-pr.yaml"
   service_account = google_service_account.check.id
+  depends_on      = [google_project_service.apis]
   github {
     owner = var.github_owner
     name  = var.github_repository
@@ -220,4 +287,73 @@ resource "google_cloudbuild_trigger" "pull_request" {
     _BASE            = var.base_image
     _SERVICE_ACCOUNT = google_service_account.check.email
   }
+}
+
+# --- what is off until its variable is set; each waits for the APIs
+
+# The bucket of Terraform's own state. A backend is read before any variable, so no variable can switch it: apply once
+# with -var state_bucket=NAME and the state beside these files, copy backend.tf.example to backend.tf, and run
+# `terraform init -migrate-state -backend-config=bucket=NAME`, which brings the state there. From then on it is shared.
+module "state" {
+  source     = "./modules/state"
+  count      = var.state_bucket == "" ? 0 : 1
+  name       = var.state_bucket
+  region     = var.region
+  depends_on = [google_project_service.apis]
+}
+
+module "network" {
+  source     = "./modules/network"
+  count      = var.network ? 1 : 0
+  project    = var.project
+  region     = var.region
+  range      = var.network_range
+  agent      = local.vertex_agents["gcp-sa-aiplatform"]
+  depends_on = [google_project_service.apis, google_project_service_identity.agents]
+}
+
+module "cmek" {
+  source  = "./modules/cmek"
+  count   = var.cmek ? 1 : 0
+  project = var.project
+  region  = var.region
+  agents = merge(local.vertex_agents, {
+    artifactregistry = google_project_service_identity.agents["artifactregistry.googleapis.com"].member
+  })
+  depends_on = [google_project_service.apis, google_project_service_identity.agents]
+}
+
+module "bigquery" {
+  source     = "./modules/bigquery"
+  count      = length(var.bigquery_datasets) > 0 ? 1 : 0
+  project    = var.project
+  datasets   = var.bigquery_datasets
+  members    = { for name in ["submit", "steps"] : name => local.accounts[name] }
+  depends_on = [google_project_service.apis]
+}
+
+module "alerts" {
+  source     = "./modules/alerts"
+  count      = length(var.alert_emails) > 0 ? 1 : 0
+  emails     = var.alert_emails
+  depends_on = [google_project_service.apis]
+}
+
+module "secrets" {
+  source     = "./modules/secrets"
+  count      = length(var.secrets) > 0 ? 1 : 0
+  names      = var.secrets
+  region     = var.region
+  steps      = google_service_account.steps.member
+  depends_on = [google_project_service.apis]
+}
+
+module "budget" {
+  source          = "./modules/budget"
+  count           = var.budget > 0 ? 1 : 0
+  providers       = { google = google.billing }
+  billing_account = var.billing_account
+  number          = data.google_project.this.number
+  amount          = var.budget
+  depends_on      = [google_project_service.apis]
 }

@@ -62,7 +62,13 @@ What = Annotated[
 ]
 Images = Annotated[Path, typer.Option(help="The lock of the images.")]
 Account = Annotated[str, typer.Option(metavar="NAME", help="Service account that the steps run as.")]
-Network = Annotated[str, typer.Option(help="vertex: to peer with, projects/NUMBER/global/networks/NAME.")]
+Network = Annotated[
+    str,
+    typer.Option(
+        metavar="NETWORK",
+        help="vertex: to peer with, projects/NUMBER/global/networks/NAME; or a network attachment to join one by.",
+    ),
+]
 Key = Annotated[str, typer.Option("--kms-key", help="vertex: encrypts what a run makes, projects/…/cryptoKeys/K.")]
 Board = Annotated[
     str,

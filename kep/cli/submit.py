@@ -88,6 +88,8 @@ def submit(
     template = place.template(file, overrides, images)
     if dry_run:
         console.print(costs.plan(template, options, load(prices) if target == "vertex" else None))
+        for line in place.rights(template, options):
+            console.print(line, soft_wrap=True, markup=False)
     place.check_cost(template, prices, yes)
     if dry_run:
         return

@@ -127,6 +127,11 @@ class DataSettings(Section):
         return {f"data.files.{role}": Location(text) for role, text in self.files.model_dump().items()}
 
     @property
+    def buckets(self) -> list[str]:
+        """Names of the buckets of Cloud Storage that the data are in."""
+        return sorted({place.bucket for place in self.locations.values() if place.is_cloud})
+
+    @property
     def location(self) -> Location:
         """The one source; without meaning for data that come split."""
         return Location(self.source or "")

@@ -19,7 +19,7 @@ class Options:
     Attributes:
         bucket: gs:// path that takes the artifacts and the champions.
         service_account: That the steps run as; the default one when empty.
-        network: Full name of the network that the steps are peered with.
+        network: Full name of the network that the steps are peered with, or of an attachment that they join one by.
         kms_key: Full name of the key that encrypts what the run makes.
         labels: Of the user's.
         cache: Whether steps may be answered from earlier runs.

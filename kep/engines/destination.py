@@ -128,6 +128,31 @@ class Destination:
             raise UserError("--set: a template was compiled already; publish one with that setting")
         return template.of_address(file, self.vertex.credentials)
 
+    def rights(self, template: "Template", options: "Options") -> list[str]:
+        """Say which roles this login lacks to submit it to Vertex AI, each with the command that grants it.
+
+        Args:
+            template: What would be submitted.
+            options: How.
+        """
+        from kep.google import rights
+
+        if self.target == "kubeflow":
+            return []
+        try:
+            login = self.vertex.credentials
+        except UserError as error:
+            return [f"rights: not looked at, since {error}"]
+        data = [] if template.predicts else template.settings.data.buckets
+        lines = []
+        for right in rights.of_submitter(self.project, data, options.service_account, login):
+            command = f'"{right.command(rights.member(login))}"'
+            if right.missing is None:
+                lines.append(f"rights: {right.what}: not known, since {right.reason}; it takes {right.role}")
+            elif right.missing:
+                lines.append(f"rights: {right.what}: this login lacks {right.role}; run {command}")
+        return lines or ["rights: this login may submit it"]
+
     def check_cost(self, template: "Template", prices: Path | None, yes: bool) -> None:
         """Refuses a run that costs too much on Vertex AI; on Kubeflow machines are the user's own.
 

@@ -20,6 +20,7 @@ from kep.core.location import Location
 from kep.engines.base import Options
 from kep.engines.costs import tasks
 from kep.engines.preflight import devices, guess, survey
+from kep.google import rights
 from kep.pipelines.images import locked
 from kep.pipelines.machines import Target
 from kep.pipelines.sizes import workflow
@@ -121,7 +122,8 @@ def examine(file: Path | None, overrides: list[str] | None, place: Cloud | Clust
     if isinstance(place, Cluster):
         yield from _cluster(place, any(machine.accelerator for machine in machines))
     else:
-        yield from _online(place, any(machine.for_job for machine in machines))
+        data = settings.data.buckets if settings is not None else []
+        yield from _online(place, any(machine.for_job for machine in machines), data)
 
 
 def table(findings: list[Finding]) -> Table:
@@ -256,12 +258,13 @@ def _tpus(settings: RunFile) -> Iterator[Finding]:
             yield Finding("WARN", "TPU", f"hardware.{step}.strategy is tpu, and its machine has none", fix)
 
 
-def _online(cloud: Cloud, jobs: bool) -> Iterator[Finding]:
+def _online(cloud: Cloud, jobs: bool, data: list[str]) -> Iterator[Finding]:
     """What only Google Cloud can say; all of it is skipped without a login.
 
     Args:
         cloud: Where.
         jobs: Whether a step submits custom jobs.
+        data: Names of the buckets that the data are in.
     """
     vertex = cloud.vertex
     _, found = _tried("login", lambda: vertex.credentials)
@@ -273,6 +276,8 @@ def _online(cloud: Cloud, jobs: bool) -> Iterator[Finding]:
     yield Finding("PASS", "login", getattr(vertex.credentials, "service_account_email", "") or "of a user")
     _, found = _tried("Vertex AI", lambda: vertex.newest(None, 1))
     yield found or Finding("PASS", "Vertex AI", f"answers in {vertex.region} for project {vertex.project}")
+    for right in rights.of_submitter(vertex.project, data, cloud.account, vertex.credentials):
+        yield _of_login(right, rights.member(vertex.credentials))
     yield from _bucket(cloud)
     yield from _account(cloud, jobs)
     yield from _registry(cloud)
@@ -328,7 +333,9 @@ def _bucket(cloud: Cloud) -> Iterator[Finding]:
         yield Finding("FAIL", "bucket", f"there is no bucket {name}", f'"{command}"')
         return
     except Forbidden:
-        yield Finding("SKIP", "bucket", f"this login may not look at {name}; the steps' account must be able to")
+        detail = f"this login may not look at {name}; the steps' account must be able to"
+        fix = _commands(_on_bucket(name), STEPS_ON_BUCKET, cloud.account) if cloud.account else ""
+        yield Finding("SKIP", "bucket", detail, fix)
         return
     except (GoogleAPICallError, RetryError, RequestException) as error:
         yield Finding("FAIL", "bucket", f"Cloud Storage does not answer for {name} ({type(error).__name__})")
@@ -343,10 +350,29 @@ def _bucket(cloud: Cloud) -> Iterator[Finding]:
         try:
             roles = _roles(bucket.get_iam_policy(timeout=_TIMEOUT).bindings, cloud.account)
         except (GoogleAPICallError, RetryError, RequestException):
-            yield Finding("SKIP", "roles on the bucket", "this login may not look at them")
+            fix = _commands(_on_bucket(name), STEPS_ON_BUCKET, cloud.account)
+            yield Finding("SKIP", "roles on the bucket", "this login may not look at them", fix)
             return
-        add = f"gcloud storage buckets add-iam-policy-binding gs://{name}"
-        yield _granted("roles on the bucket", roles, STEPS_ON_BUCKET, add, cloud.account)
+        yield _granted("roles on the bucket", roles, STEPS_ON_BUCKET, _on_bucket(name), cloud.account)
+
+
+def _on_bucket(name: str) -> str:
+    return f"gcloud storage buckets add-iam-policy-binding gs://{name}"
+
+
+def _commands(add: str, roles: tuple[str, ...], account: str) -> str:
+    """What grants an account its roles."""
+    return " and ".join(f'"{add} --member=serviceAccount:{account} --role={role}"' for role in roles)
+
+
+def _of_login(right: rights.Right, member: str) -> Finding:
+    """Whether whoever runs this may submit."""
+    what = f"this login, {right.what}"
+    if right.missing is None:
+        return Finding("SKIP", what, right.reason, f'"{right.command(member)}" grants what submitting needs')
+    if right.missing:
+        return Finding("FAIL", what, f"lacks {', '.join(right.missing)}", f'"{right.command(member)}"')
+    return Finding("PASS", what, f"may do what {right.role} is for")
 
 
 def _account(cloud: Cloud, jobs: bool) -> Iterator[Finding]:
@@ -361,15 +387,16 @@ def _account(cloud: Cloud, jobs: bool) -> Iterator[Finding]:
         yield Finding("WARN", "service account", detail, "name one of its own with --service-account")
         return
     client = ProjectsClient(credentials=vertex.credentials, transport="rest")
+    add = f"gcloud projects add-iam-policy-binding {vertex.project}"
     try:
         policy = client.get_iam_policy(resource=f"projects/{vertex.project}", timeout=_TIMEOUT, retry=None)
     except (GoogleAPICallError, GoogleAuthError, RetryError, RequestException):
-        yield Finding("SKIP", "roles on the project", "this login may not look at them")
-        return
-    bindings = [{"role": one.role, "members": set(one.members)} for one in policy.bindings]
-    roles = _roles(bindings, cloud.account)
-    add = f"gcloud projects add-iam-policy-binding {vertex.project}"
-    yield _granted("roles on the project", roles, STEPS_ON_PROJECT, add, cloud.account)
+        fix = _commands(add, STEPS_ON_PROJECT, cloud.account)
+        yield Finding("SKIP", "roles on the project", "this login may not look at them", fix)
+        roles = set()
+    else:
+        roles = _roles([{"role": one.role, "members": set(one.members)} for one in policy.bindings], cloud.account)
+        yield _granted("roles on the project", roles, STEPS_ON_PROJECT, add, cloud.account)
     if jobs:
         yield _on_itself(cloud, roles)
 
@@ -379,6 +406,8 @@ def _on_itself(cloud: Cloud, on_project: set[str]) -> Finding:
     import requests
 
     what, why = "roles on itself", f"custom jobs need {', '.join(STEPS_ON_ITSELF)} there"
+    add = f"gcloud iam service-accounts add-iam-policy-binding {cloud.account}"
+    fix = _commands(add, STEPS_ON_ITSELF, cloud.account)
     try:
         answer = requests.post(
             f"https://iam.googleapis.com/v1/projects/-/serviceAccounts/{cloud.account}:getIamPolicy",
@@ -386,11 +415,10 @@ def _on_itself(cloud: Cloud, on_project: set[str]) -> Finding:
             timeout=_TIMEOUT,
         )
     except requests.RequestException as error:
-        return Finding("SKIP", what, f"IAM does not answer ({type(error).__name__}); {why}")
+        return Finding("SKIP", what, f"IAM does not answer ({type(error).__name__}); {why}", fix)
     if answer.status_code != 200:
-        return Finding("SKIP", what, f"this login may not look at them; {why}")
+        return Finding("SKIP", what, f"this login may not look at them; {why}", fix)
     roles = on_project | _roles(answer.json().get("bindings", []), cloud.account)
-    add = f"gcloud iam service-accounts add-iam-policy-binding {cloud.account}"
     return _granted(what, roles, STEPS_ON_ITSELF, add, cloud.account)
 
 
@@ -404,8 +432,7 @@ def _granted(what: str, roles: set[str], wanted: tuple[str, ...], add: str, acco
     broad = sorted(roles & {"roles/owner", "roles/editor"})
     missing = [role for role in wanted if not roles & {role, *_MORE.get(role, ()), *broad}]
     if missing:
-        lines = [f'"{add} --member=serviceAccount:{account} --role={role}"' for role in missing]
-        return Finding("FAIL", what, f"{account} lacks {', '.join(missing)}", " and ".join(lines))
+        return Finding("FAIL", what, f"{account} lacks {', '.join(missing)}", _commands(add, tuple(missing), account))
     if broad:
         return Finding("WARN", what, f"{account} has {', '.join(broad)}", f"{', '.join(wanted)} would do")
     return Finding("PASS", what, f"{account} has {', '.join(sorted(roles & {*wanted, *sum(_MORE.values(), ())}))}")

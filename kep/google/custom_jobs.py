@@ -245,6 +245,7 @@ def message(
             ),
             service_account=run.service_account,
             network=run.network,
+            psc_interface_config=run.psc_interface_config or None,
         ),
     )
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlsplit
 
 import google_crc32c
 
@@ -99,11 +99,13 @@ class Server:
         places: location by bucket.
         policies: bindings of roles by bucket.
         paid_for: buckets whose requester pays.
+        lacking: permissions that nobody has, whoever asks.
     """
 
     def __init__(self, *buckets: str):
         self.places: dict[str, str] = {}
         self.policies: dict[str, list[dict]] = {}
+        self.lacking: set[str] = set()
         self.objects: dict[tuple[str, str], Object] = {}
         self.buckets = set(buckets)
         self.paid_for: set[str] = set()
@@ -344,6 +346,9 @@ class _Handler(BaseHTTPRequestHandler):
         if match := re.fullmatch(r"(?:/download)?/storage/v1/b(?:/([^/]+)(/o)?(?:/([^/]+))?(/.*)?)?", url.path):
             bucket, of_objects, name, rest = match.groups()
             server.check_payer(bucket, query)
+            if name == "iam" and rest == "/testPermissions" and not of_objects:
+                held = [one for one in parse_qs(url.query)["permissions"] if one not in server.lacking]
+                return _json({"kind": "storage#testIamPermissionsResponse"} | ({"permissions": held} if held else {}))
             if name == "iam" and not of_objects:
                 return _json({"kind": "storage#policy", "bindings": server.policies.get(bucket, [])})
             name = unquote(name) if name else None

@@ -19,6 +19,9 @@ from kep.google.vertex import moment
 if TYPE_CHECKING:
     from google.cloud import aiplatform_v1 as api
 
+_ATTACHMENT = re.compile(r"projects/[^/]+/regions/([^/]+)/networkAttachments/[^/]+")
+"""A network that is reached by Private Service Connect, not by peering with it."""
+
 
 CACHED_DAYS = 90
 """Days in which steps answer for each other; the bucket of infra/ keeps what a run leaves for longer."""
@@ -34,11 +37,19 @@ def check_options(options: Options, region: str) -> None:
         raise UserError(
             f'--service-account: "{options.service_account}" is none; give NAME@PROJECT.iam.gserviceaccount.com'
         )
-    if options.network and not re.fullmatch(r"projects/[^/]+/global/networks/[^/]+", options.network):
-        raise UserError(f'--network: "{options.network}" is none; give projects/NUMBER/global/networks/NAME')
-    if options.network and not (project := options.network.split("/")[1]).isdigit():
+    attachment = _ATTACHMENT.fullmatch(options.network)
+    peered = re.fullmatch(r"projects/[^/]+/global/networks/[^/]+", options.network)
+    if options.network and not attachment and not peered:
+        raise UserError(
+            f'--network: "{options.network}" is none; give projects/NUMBER/global/networks/NAME, or '
+            f"projects/P/regions/{region}/networkAttachments/NAME"
+        )
+    if peered and not (project := options.network.split("/")[1]).isdigit():
         command = f"gcloud projects describe {project} --format 'value(projectNumber)'"
         raise UserError(f'--network: Vertex AI wants the number of the project "{project}"; "{command}" says it')
+    if attachment and attachment[1] != region:
+        place = attachment[1]
+        raise UserError(f"--network: the attachment is in {place}, and the run in {region}; both must be in one region")
     key = re.fullmatch(r"projects/[^/]+/locations/([^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+", options.kms_key)
     if options.kms_key and not key:
         raise UserError(
@@ -99,6 +110,7 @@ def job_of(template: Template, options: Options, given: dict[str, str], project:
     if options.tensorboard:
         spec = tensorboard_instances.written_to(spec, options.tensorboard)
     policy = api.PipelineFailurePolicy
+    attached = _ATTACHMENT.fullmatch(options.network)
     labels = {
         NAME: template.name,
         "kep_template": template.digest[:16],
@@ -118,7 +130,8 @@ def job_of(template: Template, options: Options, given: dict[str, str], project:
             else policy.PIPELINE_FAILURE_POLICY_FAIL_SLOW,
         ),
         service_account=options.service_account,
-        network=options.network,
+        network="" if attached else options.network,
+        psc_interface_config=api.PscInterfaceConfig(network_attachment=options.network) if attached else None,
         encryption_spec=api.EncryptionSpec(kms_key_name=options.kms_key) if options.kms_key else None,
         template_uri=template.address,
     )
@@ -129,7 +142,7 @@ def options_of(job: "api.PipelineJob") -> Options:
     return Options(
         bucket=job.runtime_config.gcs_output_directory.rpartition("/runs/")[0],
         service_account=job.service_account,
-        network=job.network,
+        network=job.network or job.psc_interface_config.network_attachment,
         kms_key=job.encryption_spec.kms_key_name,
         labels={key: value for key, value in job.labels.items() if not key.startswith("kep_")},
         fail_fast=job.runtime_config.failure_policy.name == "PIPELINE_FAILURE_POLICY_FAIL_FAST",

@@ -6,46 +6,10 @@ import re
 import pytest
 import yaml
 
-from tests.servers.tunnel import Running, Tunnel, json_handler
+from tests.servers.iam import STEPS, Google
 
 PLACE = ("--target", "vertex", "--project", "shop-ml", "--region", "europe-west4")
-STEPS = "steps@shop-ml.iam.gserviceaccount.com"
 WHERE = ("--bucket", "gs://data/team", "--service-account", STEPS)
-
-
-class Google(Running):
-    """The policies of a project and of an account, and a registry of images.
-
-    Attributes:
-        roles: of the steps' account.
-        on_itself: those on that account.
-        own: status of the answers to questions about those.
-        images: digests that the registry has.
-        status: of the answers to questions about the policy.
-    """
-
-    def __init__(self, tunnel: Tunnel):
-        self.roles, self.images, self.status = ["roles/aiplatform.user"], {"a" * 64, "b" * 64}, 200
-        self.on_itself, self.own = ["roles/iam.serviceAccountUser"], {"status": 200}
-        hosts = {
-            r"iam\.googleapis\.com": self._own_policy,
-            r"cloudresourcemanager\.googleapis\.com": self._policy,
-            r"europe-docker\.pkg\.dev": self._manifest,
-        }
-        self._servers = [tunnel.https(host, json_handler(answer)) for host, answer in hosts.items()]
-
-    def _policy(self, method: str, path: str, body: bytes) -> tuple[int, object]:
-        assert path.startswith("/v3/projects/shop-ml:getIamPolicy")
-        bindings = [{"role": role, "members": [f"serviceAccount:{STEPS}"]} for role in self.roles]
-        return self.status, {"bindings": bindings}
-
-    def _own_policy(self, method: str, path: str, body: bytes) -> tuple[int, object]:
-        assert (method, path) == ("POST", f"/v1/projects/-/serviceAccounts/{STEPS}:getIamPolicy")
-        bindings = [{"role": role, "members": [f"serviceAccount:{STEPS}"]} for role in self.on_itself]
-        return self.own["status"], {"bindings": bindings} if bindings else {"etag": "ACAB"}
-
-    def _manifest(self, method: str, path: str, body: bytes) -> tuple[int, object]:
-        return (200 if path.rpartition("sha256:")[2] in self.images else 404), {}
 
 
 @pytest.fixture
@@ -130,6 +94,84 @@ def test_what_is_missing_is_found_with_what_mends_it(vertex, google, gcs, doctor
     assert found[what][0] == status
     assert words in found[what][1]
     assert code == (status == "FAIL")
+
+
+ME = 'user:"$(gcloud config get-value account)"'
+
+
+@pytest.mark.parametrize(
+    ("lacking", "what", "command"),
+    [
+        (
+            "aiplatform.pipelineJobs.create",
+            "this login, project",
+            f"gcloud projects add-iam-policy-binding shop-ml --member={ME} --role=roles/aiplatform.user",
+        ),
+        (
+            "iam.serviceAccounts.actAs",
+            "this login, service account",
+            f"gcloud iam service-accounts add-iam-policy-binding {STEPS} --member={ME} "
+            "--role=roles/iam.serviceAccountUser",
+        ),
+        (
+            "storage.objects.get",
+            "this login, bucket data",
+            f"gcloud storage buckets add-iam-policy-binding gs://data --member={ME} --role=roles/storage.objectViewer",
+        ),
+    ],
+)
+def test_a_role_that_this_login_lacks_is_told_as_a_command(vertex, google, gcs, doctor, kep, lacking, what, command):
+    google.lacking, gcs.lacking = {lacking}, {lacking}
+    code, found = doctor("churn.yaml", *PLACE, *WHERE)
+    assert (code, found[what][0]) == (1, "FAIL")
+    assert f'lacks {lacking} → "{command}"' in found[what][1]
+    code, out, err = kep("submit", "churn.yaml", *PLACE[2:], *WHERE, "--dry-run")
+    assert (code, err) == (0, "")
+    role = command.rpartition("=")[2]
+    assert (
+        out.splitlines()[-1] == f'rights: {what.removeprefix("this login, ")}: this login lacks {role}; run "{command}"'
+    )
+
+
+def test_no_right_is_needed_beyond_those_that_are_looked_at(vertex, google, gcs, doctor, kep):
+    """Whoever has the three roles of docs/vertex.md may not see policies or buckets, and is told what to grant."""
+    google.status, google.own["status"] = 403, 403
+    gcs.fault(r"b/data(/iam)?\?", "status", 403, times=99)
+    code, found = doctor("churn.yaml", *PLACE, *WHERE, *SPOT)
+    assert (code, {what for what, (status, _) in found.items() if status == "FAIL"}) == (0, set())
+    grants = {
+        "bucket": f"gs://data --member=serviceAccount:{STEPS} --role=roles/storage.objectUser",
+        "roles on the project": f"shop-ml --member=serviceAccount:{STEPS} --role=roles/aiplatform.user",
+        "roles on itself": f"{STEPS} --member=serviceAccount:{STEPS} --role=roles/iam.serviceAccountUser",
+    }
+    for what, command in grants.items():
+        assert (found[what][0], command in found[what][1]) == ("SKIP", True), found[what]
+    assert {found[f"this login, {what}"][0] for what in ("project", "bucket data", "service account")} == {"PASS"}
+    assert kep("submit", "churn.yaml", *PLACE[2:], *WHERE, "--dry-run")[1].splitlines()[-1] == (
+        "rights: this login may submit it"
+    )
+
+
+def test_a_dry_run_asks_for_rights_alone_and_needs_no_login(vertex, google, gcs, kep, tunnel):
+    # The client looks at buckets of its own accord, and does without.
+    gcs.fault(r"b/data\?", "status", 403, times=99)
+    assert kep("submit", "churn.yaml", *PLACE[2:], *WHERE, "--dry-run")[0] == 0
+    # Beside the data, which are read.
+    asked = {line.split()[1].partition("?")[0].removeprefix("/storage/v1/b/data") for line in gcs.journal}
+    assert {path for path in asked if "/o/" not in path} == {"", "/iam/testPermissions"}
+    assert (vertex.journal, tunnel.refused) == ([], [])
+    tunnel.revoked = True
+    code, out, _ = kep("submit", "churn.yaml", *PLACE[2:], *WHERE, "--dry-run")
+    assert code == 0
+    assert "rights: not looked at, since the Google Cloud login is no longer accepted" in out
+
+
+def test_rights_that_nobody_tells_are_not_taken_for_granted(vertex, churn, gcs, kep):
+    """Without the servers that would say."""
+    code, out, _ = kep("submit", "churn.yaml", *PLACE[2:], *WHERE, "--dry-run")
+    assert code == 0
+    assert "rights: project: not known, since Resource Manager does not say (" in out
+    assert "it takes roles/aiplatform.user" in out
 
 
 SPOT = ("--set", "hardware.retrain.machine={spot: true}")

@@ -105,7 +105,7 @@ def test_what_vertex_ai_is_asked_for(task, jobs):
     assert (made.labels["team"], made.labels["kep_run"], made.labels["kep_place"]) == ("a", "churn", "0")
     assert made.encryption_spec.kms_key_name == key
     spec = made.job_spec
-    assert (spec.service_account, spec.network) == (ACCOUNT, network)
+    assert (spec.service_account, spec.network, "psc_interface_config" in spec) == (ACCOUNT, network, False)
     assert (spec.scheduling.strategy.name, spec.scheduling.restart_job_on_worker_restart) == ("SPOT", False)
     (pool,) = spec.worker_pool_specs
     assert (pool.machine_spec.machine_type, pool.machine_spec.accelerator_type.name) == (
@@ -115,6 +115,12 @@ def test_what_vertex_ai_is_asked_for(task, jobs):
     assert (pool.machine_spec.accelerator_count, pool.replica_count, pool.disk_spec.boot_disk_size_gb) == (2, 1, 0)
     assert pool.container_spec.image_uri.startswith("registry.example/team/gpu@sha256:")
     assert list(pool.container_spec.command) == ["true", "--function_to_execute", "retrain"]
+
+
+def test_a_job_joins_the_network_of_its_run(task, jobs):
+    attachment = "projects/shop-ml/regions/europe-west4/networkAttachments/kep-runs"
+    assert task("true", options=("--network", attachment))[0] == 0
+    assert only(jobs).job_spec.psc_interface_config.network_attachment == attachment
 
 
 @pytest.mark.parametrize(

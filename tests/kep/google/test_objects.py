@@ -1,13 +1,18 @@
 """Names of objects as paths: what would leave the folder is refused, and nothing is written."""
 
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kep.core.errors import AwayError, UserError
 from kep.delivery.models import opened
 from kep.google import objects
 from kep.storage import champions
+from tests.helpers.fuzzing import examples
 
 
 def download(gcs, folder, *names: str) -> None:
@@ -123,3 +128,41 @@ def test_only_what_may_pass_is_to_be_tried_again(gcs, status, away, monkeypatch)
     assert isinstance(told.value, AwayError) is away
     assert ("try again later" in str(told.value)) is away
     assert ("Cloud Storage refuses it (injected fault)" in str(told.value)) is not away
+
+
+# What paths are made of, rarely something else: whole names that nobody would think of come from `_TEXT`.
+_PARTS = st.sampled_from(["", ".", "..", "a", "A", "b", "...", "~", "*", "[a]", "\\", "\0", "-r", "ä", "ä", "x" * 256])
+_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), min_size=1, max_size=40)
+_NAMES = st.one_of(st.lists(_PARTS | _TEXT, min_size=1, max_size=5).map("/".join), _TEXT).filter(
+    lambda name: name and len(name.encode()) <= 1024
+)
+
+
+@pytest.mark.fuzz
+@examples(300)
+@given(st.lists(st.tuples(_NAMES, st.integers(0, 1)), min_size=1, max_size=5, unique_by=lambda one: one[0]))
+def test_any_names_are_files_of_their_own_inside_of_the_folder_or_refused(found):
+    bucket = SimpleNamespace(name="data")
+    blobs = {name: SimpleNamespace(name=name, size=size, bucket=bucket) for name, size in found}
+    plain = {name for name in blobs if not {"", ".", ".."} & set(name.split("/")) and "\0" not in name}
+    try:
+        files = objects.paths_in(blobs)
+    except UserError:
+        # Nothing is refused without a reason.
+        long = any(len(part.encode()) > 255 for name in blobs for part in name.split("/"))
+        assert long or plain != set(blobs) or any(other.startswith(f"{name}/") for name in blobs for other in blobs)
+        return
+    assert set(files) | {name for name, size in found if name.endswith("/") and not size} == set(blobs)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place).resolve() / "inside"
+        for name in files:
+            path = folder / name
+            assert path.resolve().is_relative_to(folder)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(name)
+        # Each is there, under its own name, and nothing else is.
+        written = {
+            path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()
+        }
+        assert written == {name: name for name in files}
+        assert {path.name for path in Path(place).iterdir()} <= {"inside"}

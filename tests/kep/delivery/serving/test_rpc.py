@@ -7,12 +7,19 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import prediction_service_pb2_grpc
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
+from tensorflow.core.framework.tensor_pb2 import TensorProto
+from tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
+from tensorflow.core.framework.types_pb2 import DataType
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from kep.core.errors import UserError
 from kep.delivery.export.savedmodel import Served, drawn, tensors
 from kep.delivery.serving.rpc import rows_of
 from kep.models.ensemble import Ensemble
+from tests.helpers.fuzzing import examples
 from tests.helpers.serving import request, running
 
 
@@ -99,3 +106,67 @@ def test_a_model_that_is_not_ready_is_unavailable(ensembles, free_port):
         with pytest.raises(grpc.RpcError) as caught:
             stub.Predict(request(arrays), wait_for_ready=True, timeout=60)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+_SIZES = st.sampled_from([-1, 0, 1, 2, 3, 1024, 1025, 2**31, 2**62]) | st.integers(-(2**63), 2**63 - 1)
+_NUMBERS = st.floats(allow_nan=True, width=32) | st.sampled_from([0.0, 1.0, 2.0])
+_TENSORS = st.builds(
+    TensorProto,
+    dtype=st.sampled_from([DataType.DT_FLOAT, DataType.DT_DOUBLE, DataType.DT_STRING] * 5 + DataType.values()),
+    tensor_shape=st.builds(
+        TensorShapeProto,
+        dim=st.lists(st.builds(TensorShapeProto.Dim, size=_SIZES), max_size=3),
+        unknown_rank=st.sampled_from([False, False, False, True]),
+    ),
+    tensor_content=st.sampled_from([b"", b"", b"", b"\0" * 4, b"\0" * 8]) | st.binary(max_size=64),
+    float_val=st.lists(_NUMBERS, max_size=3),
+    double_val=st.lists(st.floats(), max_size=3),
+    int_val=st.lists(st.integers(-(2**31), 2**31 - 1), max_size=3),
+    string_val=st.lists(st.binary(max_size=8) | st.sampled_from([b"", b"basic"]), max_size=3),
+    half_val=st.lists(st.integers(0, 2**16), max_size=3),
+)
+
+
+@pytest.fixture(scope="module")
+def valid(ensembles):
+    """Manifest of an ensemble and a request that it answers."""
+    manifest = Ensemble(ensembles("churn", "mlp", "boosted_trees")).manifest
+    return manifest, request(tensors(manifest, drawn(manifest)))
+
+
+def bounded(valid, asked: predict_pb2.PredictRequest) -> None:
+    """Whatever is asked becomes rows or one sentence, and takes memory by its bytes and the rows that are allowed."""
+    tracemalloc.start()
+    try:
+        assert 1 <= len(rows_of(asked.inputs, valid[0], 1024)) <= 1024
+    except UserError:
+        pass
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 2_000_000 + 100 * asked.ByteSize()
+
+
+@pytest.mark.fuzz
+@examples(150)
+@given(st.data())
+def test_any_tensors_are_rows_or_one_sentence(valid, data):
+    asked = predict_pb2.PredictRequest()
+    asked.CopyFrom(valid[1])
+    for name in data.draw(st.lists(st.sampled_from(sorted(asked.inputs)), min_size=1, unique=True)):
+        asked.inputs[name].CopyFrom(data.draw(_TENSORS))
+    bounded(valid, asked)
+
+
+@pytest.mark.fuzz
+@examples(150)
+@given(st.data())
+def test_any_bytes_are_no_message_or_rows_or_one_sentence(valid, data):
+    sent = bytearray(valid[1].SerializeToString())
+    for place in data.draw(st.lists(st.integers(0, len(sent) - 1), min_size=1, max_size=4)):
+        sent[place : place + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=6))
+    try:
+        asked = predict_pb2.PredictRequest.FromString(bytes(sent))
+    except DecodeError:
+        return
+    bounded(valid, asked)

@@ -12,7 +12,7 @@ from google.protobuf import json_format
 from kep.artifacts.engine_run import EngineRun
 from kep.artifacts.verdict import Verdict
 from kep.engines import submit
-from kep.engines.vertex.jobs import CACHED_DAYS, cached_since
+from kep.engines.vertex.jobs import CACHED_DAYS, cached_since, options_of
 from kep.google.vertex import REGIONS
 from kep.pipelines.parameters import whole_code
 from kep.runtime.notify import leave_verdict
@@ -93,6 +93,14 @@ def test_whoever_may_not_read_the_decision_is_told_so(vertex, kep, gcs):
     assert "note: whether its ensemble was promoted can't be read: " in out.splitlines()[-1]
 
 
+def test_a_network_is_joined_by_its_attachment(vertex, kep):
+    attachment = "projects/shop-ml/regions/europe-west4/networkAttachments/kep-runs"
+    assert kep(*SUBMIT, "--network", attachment)[0] == 0
+    asked = job(vertex)
+    assert (asked.network, asked.psc_interface_config.network_attachment) == ("", attachment)
+    assert options_of(asked).network == attachment
+
+
 def test_what_vertex_ai_is_asked_for(vertex, kep):
     key = "projects/p/locations/europe-west4/keyRings/r/cryptoKeys/k"
     network = "projects/12/global/networks/n"
@@ -101,6 +109,7 @@ def test_what_vertex_ai_is_asked_for(vertex, kep):
     asked = job(vertex)
     assert asked.display_name == "churn"
     assert (asked.service_account, asked.network, asked.encryption_spec.kms_key_name) == (ACCOUNT, network, key)
+    assert not asked.psc_interface_config
     assert asked.runtime_config.gcs_output_directory == "gs://data/team/runs/churn"
     assert asked.runtime_config.failure_policy.name == "PIPELINE_FAILURE_POLICY_FAIL_FAST"
     labels = dict(asked.labels)
@@ -284,6 +293,11 @@ def test_a_refusal_is_one_sentence(vertex, kep, code, message, reason, words):
         ),
         ([f"--label=l{number}=x" for number in range(58)], "--label: 58 are given, and beside those of"),
         (["--label", "a=x", "--label", "a=y"], "--label: a key is given twice"),
+        (["--network", "projects/p/regions/europe-west4/networkAttachments/"], "--network: "),
+        (
+            ["--network", "projects/p/regions/us-east1/networkAttachments/n"],
+            "--network: the attachment is in us-east1, and the run in europe-west4; both must be in one region",
+        ),
         (["--kms-key", "k"], "--kms-key: "),
         (
             ["--kms-key", "projects/p/locations/us-east1/keyRings/r/cryptoKeys/k"],
