@@ -54,10 +54,10 @@ def of_features(ensemble: Ensemble) -> keras.Model:
     Raises:
         UserError: A member takes texts.
     """
-    for name, model in ensemble.models:
+    for (_, model), member in zip(ensemble.models, ensemble.members, strict=True):
         if getattr(encode_of(model), "texts", None):
             raise UserError(
-                f"{name} takes texts, which TensorFlow Lite and TensorFlow.js do not have; use --format savedmodel"
+                f"{member.id} takes texts, which TensorFlow Lite and TensorFlow.js do not have; use --format savedmodel"
             )
     blank = blank_row(ensemble.manifest)
     if blank.image is not None:

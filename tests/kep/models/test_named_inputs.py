@@ -200,7 +200,7 @@ class Alone:
 
     def __init__(self, manifest, model) -> None:
         self.manifest, self.models = manifest, [(None, model)]
-        self.members = [type("Member", (), {"weight": 1.0})]
+        self.members = [type("Member", (), {"id": "own-000", "weight": 1.0})]
 
 
 FIRST = ("by_column", "mixed", "looked_up", "OwnTexts")
@@ -230,7 +230,7 @@ def test_a_network_of_named_inputs_keeps_the_contract(own, rows, name, tmp_path)
     alone, first = Alone(manifest, loaded), validation.take(slice(0, 20))
     for made_of, given in ((whole, inputs_of(first)), (of_features, encoded(manifest, first))):
         if made_of is of_features and name in TEXTS:
-            with pytest.raises(UserError, match="takes texts, which TensorFlow Lite and"):
+            with pytest.raises(UserError, match="own-000 takes texts, which TensorFlow Lite and"):
                 made_of(alone)
             continue
         found = np.asarray(made_of(alone)(given)["probabilities"])
