@@ -42,7 +42,7 @@ class Right:
 def member(credentials: Any) -> str:
     """This login as a member of a policy; a person's name is known to gcloud alone."""
     email = getattr(credentials, "service_account_email", "")
-    return f"serviceAccount:{email}" if email else 'user:"$(gcloud config get-value account)"'
+    return f"serviceAccount:{email}" if email else "user:$(gcloud config get-value account)"
 
 
 def of_submitter(project: str, buckets: list[str], account: str, credentials: Any) -> list[Right]:

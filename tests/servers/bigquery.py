@@ -68,7 +68,7 @@ class Server(Running):
     """
 
     def __init__(self, tunnel: Tunnel):
-        self._servers = [tunnel.https(r"bigquery\.googleapis\.com", json_handler(self._answer))]
+        self._servers = [tunnel.https(r"bigquery\.googleapis\.com", json_handler(self._answer, "bigquery.v2"))]
         self.reset(None)
 
     def reset(self, storage: gcs.Server | None) -> None:

@@ -9,9 +9,18 @@ import yaml
 
 from tests.helpers.files import edited
 from tests.helpers.paths import DATA
+from tests.servers import contracts
 from tests.servers import gcs as storage
 from tests.servers.receiver import Receiver
 from tests.servers.tunnel import Tunnel
+
+
+@pytest.fixture(autouse=True)
+def _answers_are_googles() -> Iterator[None]:
+    """What servers of the tests have answered is what Google's definitions know."""
+    contracts.BROKEN.clear()
+    yield
+    assert contracts.BROKEN == []
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlsplit
 import google_crc32c
 
 from tests.servers import faults
+from tests.servers.contracts import ContractError, check_json
 
 REASONS = {
     400: "invalid",
@@ -292,6 +293,7 @@ class _Handler(BaseHTTPRequestHandler):
             if kind == "status":
                 raise RefusedError(int(fault.value), "injected fault")
             answer = self._route(body)
+            self._check(answer)
         except RefusedError as refused:
             reason = REASONS.get(refused.status, "backendError")
             content = {"code": refused.status, "message": str(refused), "errors": [{"reason": reason}]}
@@ -303,6 +305,19 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(answer, fault)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = _answer  # noqa: N815
+
+    def _check(self, answer: Answer) -> None:
+        """Hold an answer in JSON against what Google defines."""
+        url = urlsplit(self.path)
+        is_json = "json" in answer.headers.get("Content-Type", "") and "/storage/v1/" in url.path
+        if not is_json or "alt=media" in url.query:
+            return
+        # The last part of a resumable upload is answered as the upload is.
+        method = "POST" if url.path.startswith("/upload/") else self.command
+        try:
+            check_json("storage.v1", method, url.path, answer.status, json.loads(answer.body))
+        except ContractError as error:
+            raise RefusedError(418, str(error)) from error
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":

@@ -5,6 +5,7 @@ import json
 from http.server import ThreadingHTTPServer
 from typing import Any
 
+from tests.servers.contracts import check_json
 from tests.servers.tunnel import Running, json_handler
 
 
@@ -38,6 +39,10 @@ class Receiver(Running):
             raise ConnectionResetError  # the handler's connection closes without an answer
         if status == 200:
             self.bodies.append(json.loads(body))
+        if path.endswith(":publish") and status == 200:
+            told = {"messageIds": [str(len(self.bodies))]}
+            check_json("pubsub.v1", method, path, status, told)
+            return status, told
         return status, {}
 
     @property

@@ -25,9 +25,9 @@ class Server(Running):
     """
 
     def __init__(self, tunnel: Tunnel):
-        handler = json_handler(self._answer)
-        hosts = r"europe-west4-kfp\.pkg\.dev", r"artifactregistry\.googleapis\.com"
-        self._servers = [tunnel.https(host, handler) for host in hosts]
+        # What the host of KFP's repositories answers is in no definition of Google's.
+        hosts = {r"europe-west4-kfp\.pkg\.dev": "", r"artifactregistry\.googleapis\.com": "artifactregistry.v1"}
+        self._servers = [tunnel.https(host, json_handler(self._answer, api)) for host, api in hosts.items()]
         self.reset()
 
     def reset(self) -> None:

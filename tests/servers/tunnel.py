@@ -18,6 +18,8 @@ from typing import Self
 
 import trustme
 
+from tests.servers.contracts import ContractError, check_json
+
 
 class Running:
     """Servers that run in threads while the block does."""
@@ -142,8 +144,15 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
         target.shutdown(socket.SHUT_WR)
 
 
-def json_handler(answer: Callable[[str, str, bytes], tuple[int, object]]) -> type[BaseHTTPRequestHandler]:
-    """A handler of `answer(method, path, body)`, which returns a status and what to send: text, bytes or JSON."""
+def json_handler(
+    answer: Callable[[str, str, bytes], tuple[int, object]], api: str = ""
+) -> type[BaseHTTPRequestHandler]:
+    """A handler of `answer(method, path, body)`, which returns a status and what to send: text, bytes or JSON.
+
+    Args:
+        answer: What is answered.
+        api: That answers are held against, such as iam.v1; empty for one that Google has not defined.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -158,6 +167,11 @@ def json_handler(answer: Callable[[str, str, bytes], tuple[int, object]]) -> typ
         def _answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, content = answer(self.command, self.path, body)
+            try:
+                if api:
+                    check_json(api, self.command, self.path.partition("?")[0], status, content)
+            except ContractError as error:
+                status, content = 418, str(error)
             if not isinstance(content, bytes):
                 content = (content if isinstance(content, str) else json.dumps(content)).encode()
             self.send_response(status)

@@ -1,7 +1,7 @@
 """A Vertex AI server in memory, with faults on request: pipeline jobs and schedules, over gRPC with TLS.
 
-It speaks the library's own messages, and was checked against the library's clients alone, never against Google. Nothing
-runs in it: a job goes through the frames that the test lays out, one for each time that it is looked at.
+It speaks the library's own messages, each of the type that the client reads, and was never compared with Google.
+Nothing runs in it: a job goes through the frames that the test lays out, one for each time that it is looked at.
 """
 
 import itertools
@@ -21,6 +21,7 @@ from grpc_status import rpc_status
 from proto.datetime_helpers import DatetimeWithNanoseconds
 
 from tests.servers import faults
+from tests.servers.contracts import check_message
 from tests.servers.tunnel import Tunnel
 
 State = api.PipelineState
@@ -314,7 +315,7 @@ _SCHEDULES = {
 def _handler(service: str, server: Server, methods: dict) -> grpc.GenericRpcHandler:
     made = {
         name: grpc.unary_unary_rpc_method_handler(
-            _answering(server, name, act),
+            _answering(server, service, name, act),
             # The library's own messages, and plain ones.
             request_deserializer=getattr(request, "deserialize", None) or request.FromString,
             response_serializer=_serialized,
@@ -325,22 +326,24 @@ def _handler(service: str, server: Server, methods: dict) -> grpc.GenericRpcHand
     return grpc.method_handlers_generic_handler(name, made)
 
 
-def _answering(server: Server, name: str, act: Callable) -> Callable:
-    def answer(request: object, context: grpc.ServicerContext) -> object:
+def _answering(server: Server, service: str, name: str, act: Callable) -> Callable:
+    def answered_to(request: object, context: grpc.ServicerContext) -> object:
         fault = server.due(name)
         try:
             if fault and not fault.lose:
                 raise RefusedError(fault.code, fault.message, fault.reason)
             with server.lock:
                 # A copy, since the job may move on while its message is on its way.
-                answered = _serialized(act(server, request))
+                answer = act(server, request)
+                check_message(service, name, answer)
+                answered = _serialized(answer)
             if fault:
                 raise RefusedError(fault.code, fault.message, fault.reason)
             return answered
         except RefusedError as refused:
             return _abort(context, refused)
 
-    return answer
+    return answered_to
 
 
 def _abort(context: grpc.ServicerContext, refused: RefusedError) -> None:

@@ -22,6 +22,7 @@ from google.protobuf import empty_pb2
 from google.rpc import code_pb2, status_pb2
 
 from tests.helpers.commands import command, environment
+from tests.servers.contracts import ContractError, check_json
 from tests.servers.tunnel import Tunnel
 from tests.servers.vertex import STORE, RefusedError, Server, _find
 
@@ -330,8 +331,9 @@ class Models:
                 return self.broken[id], {"error": {"code": self.broken[id], "message": "The model is overloaded."}}
             answer = requests.post(self._serving[model.artifact_uri].url, body, timeout=60)
         except RefusedError as refused:
-            code = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "NOT_FOUND": 404, "UNAVAILABLE": 503}
-            return code.get(refused.code, 400), {"error": {"message": str(refused), "status": refused.code}}
+            codes = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "NOT_FOUND": 404, "UNAVAILABLE": 503}
+            code = codes.get(refused.code, 400)
+            return code, {"error": {"code": code, "message": str(refused), "status": refused.code}}
         if not answer.ok:
             return answer.status_code, {"error": {"code": answer.status_code, "message": answer.text}}
         self.answered[id] = self.answered.get(id, 0) + 1
@@ -430,6 +432,10 @@ def _rest(models: Models) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, told = models.predict(self.path, body, self.headers.get("Authorization", ""))
+            try:
+                check_json("aiplatform.v1", "POST", self.path, status, told)
+            except ContractError as error:
+                status, told = 418, str(error)
             content = json.dumps(told).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

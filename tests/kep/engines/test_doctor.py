@@ -96,7 +96,7 @@ def test_what_is_missing_is_found_with_what_mends_it(vertex, google, gcs, doctor
     assert code == (status == "FAIL")
 
 
-ME = 'user:"$(gcloud config get-value account)"'
+ME = "user:$(gcloud config get-value account)"
 
 
 @pytest.mark.parametrize(
