@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from kep.runtime.component import FIRST_PROCESS
+from kep.runtime.command import FIRST_PROCESS
 
 
 def lint(spec: dict[str, Any]) -> list[str]:

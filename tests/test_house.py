@@ -95,6 +95,14 @@ def test_what_starts_often_loads_little_of_ours(module):
 
 
 @pytest.mark.parametrize(
+    "module", ["kep.delivery.serving.command", "kep.delivery.models", "kep.engines.local.mirror", "kep.cli.main"]
+)
+def test_what_serves_needs_no_kfp(module):
+    """The image of the server has none."""
+    python(f"import sys; sys.modules['kfp'] = None; import {module}")
+
+
+@pytest.mark.parametrize(
     "arguments",
     [["--help"], ["run", "--help"], ["--version"], ["compile", "pipelines/configs/digits.yaml", "-o", "{}"]],
 )

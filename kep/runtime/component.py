@@ -5,14 +5,11 @@ from typing import Any
 
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
-from kfp.dsl.component_factory import EXECUTOR_MODULE
 
-FIRST_PROCESS = "kep.runtime.task"
-"""The module that a task's command runs, with kfp's executor and its arguments."""
+from kep.runtime.command import EXECUTOR, FIRST_PROCESS, START
+
 IMAGE = "keras-ensemble-pipelines/cpu"
 """The image of every step. Locally the steps run in this environment, and the name is not looked at."""
-START = "exec env _KFP_RUNTIME=true python3"
-"""How the shell of a step's command goes on as Python."""
 
 
 def step(body: Callable[..., Any]) -> BaseComponent:
@@ -25,9 +22,7 @@ def step(body: Callable[..., Any]) -> BaseComponent:
     component = dsl.component(body, base_image=IMAGE, install_kfp_package=False)
     container = component.component_spec.implementation.container
     container.command = [
-        word.replace(START.removeprefix("exec env "), START).replace(
-            EXECUTOR_MODULE, f"{FIRST_PROCESS} {EXECUTOR_MODULE}"
-        )
+        word.replace(START.removeprefix("exec env "), START).replace(EXECUTOR, f"{FIRST_PROCESS} {EXECUTOR}")
         for word in container.command
     ]
     return component

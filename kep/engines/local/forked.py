@@ -18,8 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-FIRST_PROCESS, EXECUTOR = "kep.runtime.task", "kfp.dsl.executor_main"
-"""What the shell would start, and what that starts."""
+from kep.runtime.command import EXECUTOR, FIRST_PROCESS
+
 SIZE = struct.Struct("!Q")
 """Length of a task's JSON, which stands before it; its output's and its status's descriptors come with it."""
 STATUS = struct.Struct("!i")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from kep.engines.local.forked import SIZE, STATUS, Task
-from kep.runtime.component import START
+from kep.runtime.command import START
 
 SMALL = (
     "kfp.dsl.executor",
