@@ -1,5 +1,6 @@
 """Settings of the promotion: the rules by which a new ensemble replaces the champion."""
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import AliasChoices, Field, model_validator
@@ -9,6 +10,10 @@ from kep.config.section import Section, Switch
 MetricName = Literal["loss", "accuracy", "roc_auc", "pr_auc", "f1", "calibration_error", "mae", "rmse", "r2"]
 """Metrics that evaluate reports."""
 Difference = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Size = Annotated[float, Field(ge=0)]
+SHARES = ("accuracy", "roc_auc", "pr_auc", "f1", "calibration_error")
+"""Metrics between 0 and 1."""
 
 
 class RequireSettings(Section):
@@ -17,32 +22,51 @@ class RequireSettings(Section):
     beats: Literal["baseline", "nothing"] = "baseline"
     """baseline: the whole interval of the paired difference says that the ensemble is better than the class shares,
     or the mean label, of the train rows | nothing: a model that knows nothing may be promoted"""
-    loss: float | None = None
+    loss: Size | None = None
     """Most log-loss, or mean squared error."""
-    accuracy: float | None = None
+    accuracy: Share | None = None
     """Least accuracy."""
-    roc_auc: float | None = None
+    roc_auc: Share | None = None
     """Least area under the ROC curve."""
-    pr_auc: float | None = None
+    pr_auc: Share | None = None
     """Least average precision."""
-    f1: float | None = None
+    f1: Share | None = None
     """Least F1."""
-    calibration_error: float | None = None
+    calibration_error: Share | None = None
     """Most calibration error."""
-    mae: float | None = None
+    mae: Size | None = None
     """Most mean absolute error."""
-    rmse: float | None = None
+    rmse: Size | None = None
     """Most root of the mean squared error."""
-    r2: float | None = None
+    r2: Annotated[float, Field(le=1)] | None = None
     """Least R²."""
     slices: dict[str, dict[MetricName, float]] = {}
     """The same bounds for every slice of a column of evaluate.slices, such as {region: {roc_auc: 0.6}}."""
+
+    @model_validator(mode="after")
+    def _slices_can_be_met(self) -> Self:
+        for column, bounds in self.slices.items():
+            for metric, bound in bounds.items():
+                if not _least(metric) <= bound <= _most(metric):
+                    raise ValueError(
+                        f'slices: "{column}" asks for a {metric} of {bound:g}, which is between {_least(metric):g} and '
+                        f"{_most(metric):g}; change the bound"
+                    )
+        return self
 
     @property
     def bounds(self) -> dict[str, float]:
         """Bounds by metric, those that are set."""
         found = self.model_dump(exclude={"beats", "slices"})
         return {name: bound for name, bound in found.items() if bound is not None}
+
+
+def _least(metric: str) -> float:
+    return -math.inf if metric == "r2" else 0.0
+
+
+def _most(metric: str) -> float:
+    return 1.0 if metric in (*SHARES, "r2") else math.inf
 
 
 class PromoteSettings(Section):

@@ -21,7 +21,7 @@ from kep.config.export import ExportSettings
 from kep.config.fit import BestEpochSettings, RetrainSettings
 from kep.config.hardware import HardwareSettings
 from kep.config.notify import NotifySettings
-from kep.config.promote import PromoteSettings
+from kep.config.promote import SHARES, PromoteSettings
 from kep.config.search import SearchSettings
 from kep.config.section import Section
 from kep.config.unsupported import unsupported
@@ -66,6 +66,17 @@ class RunFile(Section):
         for column in self.promote.require.slices:
             if column not in self.evaluate.slices:
                 raise ValueError(f'promote.require.slices: "{column}" is not evaluated; add it to evaluate.slices')
+        return self
+
+    @model_validator(mode="after")
+    def _differences_are_possible(self) -> Self:
+        for key in ("better_by", "not_worse_than"):
+            difference = getattr(self.promote, key)
+            if difference is not None and difference >= 1 and self.judged_by in SHARES:
+                raise ValueError(
+                    f"promote.{key}: {self.judged_by} is between 0 and 1, and no two differ by {difference:g}; give a "
+                    "difference such as 0.005"
+                )
         return self
 
     @model_validator(mode="after")

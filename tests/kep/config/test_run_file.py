@@ -58,6 +58,21 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
         ),
         ({"promote": {"metric": "roc"}}, 'promote.metric: "roc" is not one of'),
         ({"promote": {"require": {"roc_acu": 0.7}}}, 'unknown key "roc_acu"; did you mean "roc_auc"?'),
+        ({"promote": {"require": {"roc_auc": 70}}}, "promote.require.roc_auc: 70 must be at most 1"),
+        ({"promote": {"require": {"loss": -1}}}, "promote.require.loss: -1 must be at least 0"),
+        ({"promote": {"require": {"r2": 1.5}}}, "promote.require.r2: 1.5 must be at most 1"),
+        (
+            {"promote": {"require": {"slices": {"region": {"f1": 2}}}}, "evaluate": {"slices": ["region"]}},
+            'promote.require: slices: "region" asks for a f1 of 2, which is between 0 and 1; change the bound',
+        ),
+        (
+            {"promote": {"metric": "roc_auc", "not_worse_than": 5}},
+            "promote.not_worse_than: roc_auc is between 0 and 1, and no two differ by 5; give a difference such as",
+        ),
+        (
+            {"promote": {"better_by": 1}, "ensemble": {"metric": "pr_auc"}},
+            "promote.better_by: pr_auc is between 0 and 1, and no two differ by 1; give a difference such as 0.005",
+        ),
         ({"promote": {"require": {"beats": "champion"}}}, 'promote.require.beats: "champion" is not one of'),
         (
             {"promote": {"require": {"slices": {"region": {"loss": 1.0}}}}},
