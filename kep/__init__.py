@@ -66,9 +66,13 @@ def runs(folder: str | Path = "runs", name: str | None = None) -> "list[LocalRun
     Args:
         folder: Folder of all runs.
         name: Name of a run file, for its runs alone.
-    """
-    from kep.engines.local.history import history
 
+    Raises:
+        UserError: There is no such folder, or no such run in it.
+    """
+    from kep.engines.local.history import check_known, history
+
+    check_known(Path(folder), name)
     return history(Path(folder), name)
 
 

@@ -188,6 +188,8 @@ def list_runs(
             lines += submitting.runs(engine, where, name, limit)
         except UserError as error:
             problem = problem or error
+    if not (lines or problem):
+        history.check_known(runs, name)
     lay_out(console, listed(lines, limit))
     if problem:
         # What is known is shown first.

@@ -10,13 +10,10 @@ from kep.core.errors import UserError
 from kep.core.files import write_file
 from kep.engines import costs
 from kep.engines.local.artifacts import Artifacts
-from kep.engines.local.finding import find
-from kep.engines.local.history import history
+from kep.engines.local.finding import PREVIOUS, find
 from kep.engines.prices import load
 from kep.engines.progress import lay_out, say
 from kep.report.comparison import Change, Comparison, Side, compare, render
-
-CHAMPION, PREVIOUS = "@champion", "@previous"
 
 
 def compare_runs(old: str, new: str, runs: Path, output: Path | None, console: Console) -> None:
@@ -41,26 +38,12 @@ def compare_runs(old: str, new: str, runs: Path, output: Path | None, console: C
 
 def comparison(old: str, new: str, runs: Path) -> Comparison:
     """Return what differs between two runs; arguments and errors as of `compare_runs`."""
-    sides = [_resolved(name, runs) for name in (old, new)]
+    sides = [find(name, runs).resolve() for name in (old, new)]
     if sides[0] == sides[1]:
         raise UserError(
             f"{old} and {new} are the same run, {sides[0]}; give two, such as {sides[0].parent.name}{PREVIOUS}"
         )
     return compare(*(_side(folder) for folder in sides))
-
-
-def _resolved(name: str, runs: Path) -> Path:
-    """Return the folder of a finished run."""
-    for word in (CHAMPION, PREVIOUS):
-        if name.endswith(word):
-            own = name.removesuffix(word)
-            done = [run for run in history(runs, own) if run.state == "done"]
-            wanted = [run for run in done if run.champion] if word == CHAMPION else done[1:]
-            if not wanted:
-                what = "run whose ensemble is the champion" if word == CHAMPION else "run before the latest one"
-                raise UserError(f"{name}: {runs / own} holds no {what}; `kep runs --name {own}` lists them")
-            return wanted[0].folder.resolve()
-    return find(name, runs).resolve()
 
 
 def _side(folder: Path) -> Side:

@@ -47,6 +47,7 @@ class LocalRun:
         evaluation: Evaluation of a run that is done.
         verdict: Decision about its ensemble.
         champion: Whether its ensemble is the champion now.
+        place: Folder of that champion; empty for the one that the name means.
         problem: Why it failed, or can't be read.
         user: Whether a failure was the user's mistake.
     """
@@ -60,6 +61,7 @@ class LocalRun:
     evaluation: Evaluation | None = None
     verdict: Verdict | None = None
     champion: bool = False
+    place: str = ""
     problem: str = ""
     user: bool = False
 
@@ -81,7 +83,9 @@ class LocalRun:
         if self.verdict is None:
             return ""
         word = "promoted" if self.verdict.promoted else "unchanged" if self.verdict.unchanged else "not promoted"
-        return f"{word}, champion" if self.champion else word
+        if not self.champion:
+            return word
+        return f"{word}, champion{f' of {self.place}' if self.place else ''}"
 
     @property
     def line(self) -> Line:
@@ -138,6 +142,20 @@ def history(runs: Path, name: str | None = None, limit: int | None = None) -> li
     return [_read(folder, serving) for folder in found[:limit]]
 
 
+def check_known(runs: Path, name: str | None) -> None:
+    """Refuse a folder that is not there, and a name that no run in it has.
+
+    Raises:
+        UserError: There is no such folder, or no such run.
+    """
+    if not runs.is_dir():
+        raise UserError(f"there is no folder {runs}; give the folder of all runs, or make a run by `kep run`")
+    if not folders(runs, name):
+        known = sorted({folder.parent.name for folder in folders(runs)})
+        there = f"; the runs there are of {', '.join(known)}" if known else ""
+        raise UserError(f"there is no run{f' of {name}' if name else ''} in {runs}{there}")
+
+
 def find_run(name: str, runs: Path) -> LocalRun:
     """Return a run by its folder, by NAME/RUN, or the newest of a name, whatever its state.
 
@@ -185,7 +203,8 @@ def _read(folder: Path, serving: Serving) -> LocalRun:
         if finished:
             verdict, evaluation = Verdict.load(folder), Evaluation.load(artifact(folder, "evaluation"))
             champion = verdict.version == serving.version(record)
-            return replace(run, evaluation=evaluation, verdict=verdict, champion=champion)
+            place = record.run_file.promote.champion or ""
+            return replace(run, evaluation=evaluation, verdict=verdict, champion=champion, place=place)
         state, failure = _ended(folder, events)
         if failure is None:
             return replace(run, state=state)

@@ -3,7 +3,7 @@
 import pytest
 
 from kep.core.errors import UserError
-from kep.engines.local.compare import _resolved
+from kep.engines.local.finding import find
 from tests.helpers.runs import begun, champion, done
 
 
@@ -22,14 +22,14 @@ def test_a_run_by_its_name(tmp_path, name, run):
     begun(tmp_path, "20260104-000000")
     (tmp_path / "demo" / "latest").symlink_to("20260103-000000")
     champion(tmp_path, "20260101-000")
-    assert _resolved(name, tmp_path).name == run
+    assert find(name, tmp_path).resolve().name == run
 
 
 @pytest.mark.parametrize("name", ["demo@previous", "demo@champion"])
 def test_a_run_that_there_is_not_is_one_sentence(tmp_path, name):
     done(tmp_path, "20260101-000000")
     with pytest.raises(UserError, match=f"{name}: .* holds no run .*; `kep runs --name demo` lists them"):
-        _resolved(name, tmp_path)
+        find(name, tmp_path)
 
 
 def test_a_run_is_not_compared_with_itself(tmp_path, kep):

@@ -86,7 +86,8 @@ def test_one_table_newest_first_with_the_champion(tmp_path, kep):
     ]
     assert len(kep("runs", "--name", "demo")[1].splitlines()) == 3
     assert len(kep("runs", "--limit", "1")[1].splitlines()) == 2
-    assert len(kep("runs", "--runs", "nowhere")[1].splitlines()) == 1
+    assert "error: there is no folder nowhere; give the folder of all runs" in kep("runs", "--runs", "nowhere")[2]
+    assert "error: there is no run of dem in runs; the runs there are of demo, other" in kep("runs", "--name", "dem")[2]
 
 
 @pytest.mark.parametrize("given", ["demo", "demo/20260102-000000", "runs/demo/20260102-000000"])
