@@ -43,7 +43,7 @@ def as_columns(table: pa.Table | pa.RecordBatch | DataFrame | dict[str, Any], kn
         known: Names of columns that are kept also where they are an index.
 
     Raises:
-        UserError: The values of a column are of several types.
+        UserError: It is no table, or the values of a column are of several types.
     """
     if isinstance(table, dict):
         left_out = unnamed_index(table)
@@ -51,7 +51,11 @@ def as_columns(table: pa.Table | pa.RecordBatch | DataFrame | dict[str, Any], kn
     if not isinstance(table, pa.Table | pa.RecordBatch):
         try:
             table = pa.table(table)
-        except pa.ArrowException as error:
-            raise UserError(f"the data frame can't be read as columns of one type each: {error}") from error
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            if hasattr(table, "columns"):
+                raise UserError(f"the data frame can't be read as columns of one type each: {error}") from error
+            raise UserError(
+                f"{type(table).__name__} is no table of rows; give a data frame, a table of Arrow, or columns by name"
+            ) from error
     left_out = index_columns(table.schema) | unnamed_index(table.schema.names)
     return {name: table[name] for name in table.schema.names if name in known or name not in left_out}

@@ -1,6 +1,7 @@
 """An ensemble in Python, as `kep.load` gives it."""
 
 import importlib
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,9 +15,11 @@ from kep.artifacts.report import Report
 from kep.components.predict.predict import as_table
 from kep.components.predict.read import chunk_rows
 from kep.core.errors import UserError
-from kep.data.data_frames import DataFrame
+from kep.data.data_frames import DataFrame, as_columns
+from kep.data.records import as_array
+from kep.data.schema import Label
 from kep.delivery.models import opened
-from kep.delivery.predict import batches
+from kep.delivery.predict import Unknown, batches
 from kep.engines.local.artifacts import run_of
 from kep.models.ensemble import Ensemble
 
@@ -63,21 +66,35 @@ class Model:
             each row in the same order: a data frame of pandas, with the same index, for one of pandas; otherwise a
             table of Arrow.
 
+        Warns:
+            UserWarning: Many rows have a category that the model does not know.
+
         Raises:
-            UserError: A column is missing, or holds something else than in training.
+            UserError: A column is missing, or holds something else than in training; or these are no rows.
         """
         label = self._ensemble.manifest.label
         if isinstance(data, str | Path):
             inputs = self._ensemble.manifest.inputs
             parts = batches(str(data), self._reading, inputs, chunk_rows(inputs))
-            tables = [as_table(label, self._ensemble.predict(part)) for part in parts]
-            empty = as_table(label, np.empty((0, len(self.classes) or 1)))
-            return pa.concat_tables([empty, *tables])
-        found = as_table(label, self._ensemble.predict(_columns(data)))
+            tables = [as_table(label, self._predicted(part)) for part in parts]
+            return pa.concat_tables([_empty(label), *tables]).combine_chunks()
+        manifest = self._ensemble.manifest
+        columns = as_columns(_columns(data), [column.name for column in manifest.columns + manifest.inputs])
+        empty = bool(columns) and not any(len(values) for values in columns.values())
+        found = _empty(label) if empty else as_table(label, self._predicted(columns))
         if type(data).__module__.partition(".")[0] == "pandas":
             pandas = importlib.import_module("pandas")
             return pandas.DataFrame(found.to_pydict(), index=getattr(data, "index", None))
         return found
+
+    def _predicted(self, columns: dict[str, Any]) -> np.ndarray:
+        """Predict columns, and warn of what the model does not know."""
+        predictions = self._ensemble.predict(columns)
+        unknown = Unknown([one for one in self._ensemble.manifest.inputs if one.vocabulary])
+        unknown.add({name: as_array(values, name) for name, values in columns.items() if name in unknown.columns})
+        for note in unknown.notes(len(predictions)):
+            warnings.warn(note, UserWarning, stacklevel=3)
+        return predictions
 
     def explain(self) -> Explanation:
         """Return why the model predicts as it does, as evaluate found it on the test rows.
@@ -108,6 +125,10 @@ class Model:
     def __repr__(self) -> str:
         members = ", ".join(member.id for member in self._ensemble.members)
         return f"<kep model {self.name}: {members}>"
+
+
+def _empty(label: Label) -> pa.Table:
+    return as_table(label, np.empty((0, len(label.classes or [0]))))
 
 
 def _columns(data: Any) -> Any:

@@ -4,7 +4,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -36,6 +36,7 @@ from kep.models.ensemble import Ensemble
 if TYPE_CHECKING:
     from kep.delivery.rollout.endpoints import Predictor
 
+_LISTED = 5
 ENDINGS = (".csv", ".parquet", ".jsonl")
 
 
@@ -97,16 +98,18 @@ def predict(
         if reading.delimiter is not None:
             settings = settings.model_copy(update={"delimiter": reading.delimiter})
         _check_keys(reading.keys, own.label)
-        rows, unknown = 0, _Unknown([one for one in own.columns if one.vocabulary])
+        rows, unknown, named = 0, Unknown([one for one in own.columns if one.vocabulary]), _Keys(reading.keys)
+        notes: list[str] = []
         shown = [TextColumn("{task.completed:,} rows"), SpinnerColumn()]
         with Progress(*shown, console=console, transient=True, disable=not console.is_terminal) as progress:
             task = progress.add_task("")
 
             def predicted() -> Iterator[pa.Table]:
                 nonlocal rows
-                for table in batches(data, settings, own.columns, own.most, reading.keys):
+                for table in batches(data, settings, own.columns, own.most, reading.keys, own.beside, notes.append):
                     features = {column.name: table[column.name] for column in own.columns}
                     unknown.add(features)
+                    named.add(table, rows)
                     done = as_table(own.label, own.predict(features))
                     for place, key in enumerate(reading.keys):
                         done = done.add_column(place, key, plain(table[key]))
@@ -116,15 +119,16 @@ def predict(
 
             # The first rows say of which type the keys are.
             parts = predicted()
-            first = next(parts, as_table(own.label, np.empty((0, len(own.label.classes or [0])))))
+            if (first := next(parts, None)) is None:
+                raise UserError(f"{data} has no rows; give a source with some")
             tables = chain([first], parts)
             if reading.guard and output.suffix == ".csv":
                 tables = chain([first := guarded(first)], map(guarded, parts))
             write_file(output, lambda path: _write(path, output.suffix, first.schema, tables))
     # Loading TensorFlow and the model is most of the time of few rows.
     seconds = time.time() - psutil.Process().create_time()
-    for note in unknown.notes(rows):
-        console.print(note, soft_wrap=True)
+    for note in [*notes, *unknown.notes(rows), *named.notes(rows)]:
+        console.print(f"note: {note}", soft_wrap=True)
     console.print(f"wrote {output}: {rows:,} rows in {seconds:.1f} s, by {own.name}", soft_wrap=True)
 
 
@@ -145,15 +149,19 @@ MANY_UNKNOWN = 0.05
 """Share of the rows with an unknown category of one column, above which it is told of."""
 
 
-class _Unknown:
+class Unknown:
     """Rows with a category that the model does not know.
 
     Args:
         columns: The categorical columns.
+
+    Attributes:
+        columns: Their names.
     """
 
     def __init__(self, columns: list[Column]) -> None:
         self._columns = columns
+        self.columns = frozenset(column.name for column in columns)
         self._rows: Counter[str] = Counter()
         self._first: dict[str, str] = {}
 
@@ -168,11 +176,46 @@ class _Unknown:
     def notes(self, rows: int) -> list[str]:
         """Return a sentence for each column of which many of the rows have one."""
         return [
-            f'note: column "{name}" has a category that the model does not know in {count:,} of {rows:,} rows, such as '
+            f'column "{name}" has a category that the model does not know in {count:,} of {rows:,} rows, such as '
             f'"{self._first[name]}"'
             for name, count in self._rows.items()
             if count > MANY_UNKNOWN * rows
         ]
+
+
+class _Keys:
+    """Keys of rows: each row has one, and best no other row's.
+
+    Args:
+        columns: The key columns.
+    """
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self._columns = columns
+        self._seen: set[int] = set()
+        self._again = 0
+
+    def add(self, table: dict[str, pa.Array], row: int) -> None:
+        """Look at those of some rows, of which the first has the number `row`.
+
+        Raises:
+            UserError: A row has none.
+        """
+        columns = [plain(table[name]) for name in self._columns]
+        for name, values in zip(self._columns, columns, strict=True):
+            empty = pc.or_kleene(pc.is_null(values), pc.equal(values.cast(pa.string()), ""))
+            if (place := pc.index(empty, True).as_py()) >= 0:
+                raise UserError(
+                    f'--key: column "{name}" has no value in row {row + place} of the source, counted from 0; fill it'
+                )
+        for key in zip(*(values.to_pylist() for values in columns), strict=True):
+            before = len(self._seen)
+            self._seen.add(hash(key))
+            self._again += len(self._seen) == before
+
+    def notes(self, rows: int) -> list[str]:
+        """Return a sentence about rows with the key of another one."""
+        return [f"{self._again:,} of {rows:,} rows have the key of a row before"] if self._again else []
 
 
 @dataclass(frozen=True)
@@ -186,6 +229,7 @@ class _Predictor:
         settings: How the run that made it read its data.
         most: Rows at a time; None for as many as `kep batch` predicts at once.
         name: For people.
+        beside: Names of columns that a source may have beside those, and that nobody has to be told of.
     """
 
     predict: Callable[[dict[str, pa.Array]], np.ndarray]
@@ -194,22 +238,32 @@ class _Predictor:
     settings: DataSettings
     most: int | None
     name: object
+    beside: frozenset[str]
 
 
 def _local(model: str, runs: Path, stack: ExitStack) -> _Predictor:
     folder, settings = stack.enter_context(opened(model, runs))
     ensemble = Ensemble(folder)
     name = model if Location(model).is_cloud else folder
-    return _Predictor(ensemble.predict, ensemble.manifest.inputs, ensemble.manifest.label, settings, None, name)
+    manifest = ensemble.manifest
+    beside = frozenset([*manifest.ignored, manifest.label.name])
+    return _Predictor(ensemble.predict, manifest.inputs, manifest.label, settings, None, name, beside)
 
 
 def _remote(served: "Remote | Predictor", name: object) -> _Predictor:
     most = min(chunk_rows(served.columns), served.rows)
-    return _Predictor(served.predict, served.columns, served.label, DataSettings(source=""), most, name)
+    beside = frozenset([served.label.name])
+    return _Predictor(served.predict, served.columns, served.label, DataSettings(source=""), most, name, beside)
 
 
 def batches(
-    data: str, settings: DataSettings, columns: list[Column], most: int | None = None, keys: Sequence[str] = ()
+    data: str,
+    settings: DataSettings,
+    columns: list[Column],
+    most: int | None = None,
+    keys: Sequence[str] = (),
+    beside: Collection[str] = (),
+    note: Callable[[str], object] = lambda note: None,
 ) -> Iterator[dict[str, pa.Array]]:
     """The raw feature columns of a source by name, some rows at a time, in order.
 
@@ -219,6 +273,8 @@ def batches(
         columns: What the model was trained on.
         most: Rows at a time; as many as `kep batch` predicts at once when not given.
         keys: Further columns.
+        beside: Columns that the source may have, too.
+        note: Takes a sentence about any others.
 
     Raises:
         UserError: The source can't be read, or lacks a column.
@@ -229,6 +285,9 @@ def batches(
             if key not in source.names or key in (source.images or {}):
                 raise UserError(f'--key: column "{key}" is not in {source.description}{nearest(key, source.names)}')
         names = dict.fromkeys([*(column.name for column in columns), *keys])
+        if others := [name for name in source.names if name not in {*names, *beside, *source.all_index}]:
+            more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
+            note(f"columns that the model does not know are left out: {', '.join(others[:_LISTED])}{more}")
         yield from chunks(source, list(names), most or chunk_rows(columns))
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -62,11 +63,40 @@ def test_a_dict_of_single_values_is_one_row_and_a_file_is_read_as_in_training(mo
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [({"nothing": 1}, "is missing"), ("gone.csv", "gone.csv"), ([], "is missing")],
+    [
+        ({"nothing": 1}, "is missing"),
+        ("gone.csv", "gone.csv"),
+        ([], "is missing"),
+        (None, "NoneType is no table of rows; give a data frame, a table of Arrow, or columns by name"),
+        (np.zeros((2, 3)), "ndarray is no table of rows"),
+        (ROWS.to_pandas().iloc[0], "Series is no table of rows"),
+    ],
 )
 def test_what_can_not_be_predicted_is_one_sentence(model, data, words):
     with pytest.raises(UserError, match=words):
         model.predict(data)
+
+
+def test_no_rows_have_no_predictions(model):
+    found = model.predict(ROWS.select(model.columns).to_pandas().head(0))
+    assert (len(found), next(iter(found))) == (0, "prediction")
+
+
+def test_many_unknown_categories_are_warned_of(model):
+    frame = ROWS.select(model.columns).to_pandas()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.predict(frame)
+    with pytest.warns(UserWarning, match='column "plan" has a category that the model does not know in 4 of 4 rows'):
+        model.predict(frame.assign(plan="platinum"))
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "words"), [("nowhere", None, "there is no folder"), ("", "chrun", "of chrun")]
+)
+def test_runs_that_are_not_there_are_one_sentence(runs, folder, name, words):
+    with pytest.raises(UserError, match=words):
+        kep.runs(runs("churn", "boosted_trees") / folder, name)
 
 
 def test_the_report_of_the_run_is_at_hand_where_the_run_is(model, runs, tmp_path):
