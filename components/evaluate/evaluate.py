@@ -209,8 +209,12 @@ def run(
     inputs.write_ensemble(ensemble)
     with step.open_test(inputs.test) as data:
         tested = _test(Ensemble(ensemble), data.load("test"))
-    opened_in = note_opening(place.folder, manifest.roles["test"].fingerprint, content_version(Path(ensemble)))
-    step.progress(f"these test rows have been opened in {opened_in} run{'s' * (opened_in > 1)}")
+    version, ids = content_version(Path(ensemble)), tested.rows.ids.tolist()
+    looks = note_opening(place.folder, manifest.roles["test"].fingerprint, version, ids)
+    step.progress(
+        f"these test rows have been opened in {looks.ensembles} run{'s' * (looks.ensembles > 1)}"
+        + f", and {looks.before:.0%} of them among other test rows before" * (looks.before > 0)
+    )
     difference = _check_reloaded(ensemble, manifest, tested.rows, tested.pooled)
     save_predicted(tested.ensemble.manifest, tested.pooled, Path(ensemble))
     step.progress(
@@ -229,7 +233,8 @@ def run(
             update={"hyperparameters": hyperparameters(study, trials, derive(step.seed, "hyperparameters"))}
         ),
         ledger=inputs.ledger(step.ledger),
-        openings=opened_in,
+        openings=looks.ensembles,
+        opened_before=looks.before,
         files={STORED: tree_digest(step.out / STORED)},
     )
     for line in evaluation.ledger:

@@ -182,6 +182,8 @@ class Evaluation(JsonFolder):
     """None in evaluations of before there were explanations."""
     openings: int = 1
     """Runs beside this champion that have opened these very test rows, this one included."""
+    opened_before: float = Field(default=0.0, exclude_if=operator.not_)
+    """Share of the test rows that other runs beside this champion have opened among other test rows."""
 
     @field_validator("against", mode="before")
     @classmethod

@@ -5,10 +5,11 @@ The pointer is moved in one piece and last, so that a reader finds a whole versi
 
 import hashlib
 import json
+import math
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fcntl import LOCK_EX, flock
@@ -24,6 +25,8 @@ from kep.core.location import Location
 
 OPENINGS = "openings.json"
 """File in the champions' folder: by fingerprint of test rows, the versions that were scored on them."""
+SAMPLE = 1000
+"""Most ids that are kept of the test rows of an opening."""
 POINTER = "champion.json"
 """File in the champions' folder whose `version` names the folder under `versions/` that serves."""
 _WHERE = "promote.champion"
@@ -106,10 +109,37 @@ class Openings(JsonFile):
 
     ensembles: dict[str, list[str]]
     """Versions of ensembles by fingerprint of the test rows."""
+    rows: dict[str, list[int]] = Field(default_factory=dict)
+    """The `SAMPLE` smallest ids of these test rows, or all of them. Openings of before there were ids have none."""
 
-    def noted(self, fingerprint: str, by: str) -> "Openings":
+    def noted(self, fingerprint: str, by: str, ids: Iterable[int]) -> "Openings":
         """Return these openings and one more; the same one again changes nothing."""
-        return Openings(ensembles=self.ensembles | {fingerprint: sorted({*self.ensembles.get(fingerprint, []), by})})
+        return Openings(
+            ensembles=self.ensembles | {fingerprint: sorted({*self.ensembles.get(fingerprint, []), by})},
+            rows=self.rows | {fingerprint: sorted(set(ids))[:SAMPLE]},
+        )
+
+    def opened(self, fingerprint: str) -> "Opened":
+        """Return how often test rows were opened, as a whole and in part."""
+        whole = len(self.ensembles[fingerprint])
+        # Ids are hashes: the smallest are a sample of the rows, and the same sample of every set of rows.
+        bound = min((ids[-1] for ids in self.rows.values() if len(ids) == SAMPLE), default=math.inf)
+        own = {id for id in self.rows[fingerprint] if id <= bound}
+        others = {id for other, ids in self.rows.items() if other != fingerprint for id in ids}
+        return Opened(whole, len(own & others) / len(own) if own else 0.0)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """How often test rows were opened.
+
+    Attributes:
+        ensembles: Ensembles that were ever scored on these very rows, the last one included.
+        before: Share of these rows that were among other test rows before, estimated where there are many.
+    """
+
+    ensembles: int
+    before: float
 
 
 @dataclass(frozen=True)
@@ -308,16 +338,17 @@ def content_version(ensemble: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def note_opening(folder: str, fingerprint: str, by: str) -> int:
+def note_opening(folder: str, fingerprint: str, by: str, ids: Iterable[int] = ()) -> Opened:
     """Note beside the champions that test rows were opened, and count by how many.
 
     Args:
         folder: The champions' folder.
         fingerprint: Fingerprint of the test rows.
         by: Version of the ensemble that was scored on them; the same one again is one opening.
+        ids: Ids of the rows.
 
     Returns:
-        Number of ensembles that were ever scored on these rows, this one included.
+        How often these rows were opened, this time included.
 
     Raises:
         UserError: It can't be written.
@@ -330,15 +361,15 @@ def note_opening(folder: str, fingerprint: str, by: str) -> int:
         while True:
             text, generation = objects.read(place, _WHERE)
             before = Openings.from_json(text, place) if text else Openings(ensembles={})
-            now = before.noted(fingerprint, by)
+            now = before.noted(fingerprint, by, ids)
             written = json.dumps(now.with_fingerprint(), indent=1, sort_keys=True).encode()
             if now == before or objects.replace(place, written, generation, _WHERE):
-                return len(now.ensembles[fingerprint])
+                return now.opened(fingerprint)
     with locked(folder):
         path = Path(folder) / OPENINGS
-        now = (Openings.load(folder) if path.exists() else Openings(ensembles={})).noted(fingerprint, by)
+        now = (Openings.load(folder) if path.exists() else Openings(ensembles={})).noted(fingerprint, by, ids)
         now.save(folder)
-    return len(now.ensembles[fingerprint])
+    return now.opened(fingerprint)
 
 
 def check_writable(folder: str | Path) -> None:

@@ -37,5 +37,6 @@ def ledger(report: Report) -> View:
         "readers": [f"{line.step} ({plural(line.times, 'time', 'times')})" for line in opened],
         "exported": bool(exported),
         "openings": report.evaluation.openings,
+        "before": round(report.evaluation.opened_before * report.evaluation.rows),
         "foreign": [row for row in rows if not row["same"]],
     }

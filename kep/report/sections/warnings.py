@@ -24,6 +24,11 @@ def _of_run(report: Report, ledger: View, best_epoch: View, steps: View, reprodu
             f"These very test rows have been opened in {ledger['openings']} runs: the best of several looks flatters; "
             "new rows, or another data.split, would be seen for the first time"
         )
+    elif ledger["before"]:
+        yield (
+            f"{ledger['before']:,} of {report.evaluation.rows:,} test rows were test rows of earlier runs, too: "
+            "choices that were made by those runs flatter this one"
+        )
     if ledger["foreign"]:
         readers = ", ".join(f"{row['step']} ({row['role']})" for row in ledger["foreign"])
         yield f"Rows of other shards than this run's were read by {readers}"

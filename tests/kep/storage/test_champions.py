@@ -184,7 +184,34 @@ def test_files_on_gs_that_are_gone_or_damaged(gcs, promote):
 
 @pytest.mark.parametrize("content", ["{}", '{"a": 3}', "[", '{"ensembles": {"f": []}, "fingerprint": "0"}'])
 def test_edited_openings_are_one_sentence(tmp_path, content):
-    assert [champions.note_opening(str(tmp_path), "f", by) for by in ("one", "two", "one")] == [1, 2, 2]
+    assert [champions.note_opening(str(tmp_path), "f", by).ensembles for by in ("one", "two", "one")] == [1, 2, 2]
     (tmp_path / champions.OPENINGS).write_text(content)
     with pytest.raises(UserError, match=r"openings\.json .* remove it to count anew"):
         champions.note_opening(str(tmp_path), "f", "three")
+
+
+MANY = [number * 0x9E3779B97F4A7C15 % 2**64 for number in range(5000)]
+
+
+@pytest.mark.parametrize(
+    ("sets", "before"),
+    [
+        ([("a", [1, 2, 3, 4])], 0),
+        ([("a", [1, 2, 3, 4]), ("b", [5, 6])], 0),
+        ([("a", [1, 2, 3, 4]), ("b", [3, 4, 5, 6, 7, 8, 9, 2**64 - 1])], 0.25),
+        ([("a", [1, 2]), ("b", [2, 3]), ("c", [1, 2, 3, 4])], 0.75),
+        ([("a", [1, 2]), ("b", [2, 3]), ("a", [1, 2])], 0.5),
+        ([("a", MANY), ("b", [one + 1 for one in MANY])], 0),
+        ([("a", MANY), ("b", MANY[::2])], 1),
+        ([("a", MANY[::2]), ("b", MANY)], 0.5),
+        ([("a", MANY[:100]), ("b", MANY)], 0.02),
+    ],
+)
+def test_test_rows_that_were_among_others_before_are_counted(tmp_path, sets, before):
+    for name, ids in sets:
+        found = champions.note_opening(str(tmp_path), name, "one", ids)
+    assert found.before == pytest.approx(before, abs=0.01)
+    # Openings of before there were ids are counted as a whole alone.
+    old = champions.Openings.load(tmp_path).model_copy(update={"rows": {}})
+    old.save(tmp_path)
+    assert champions.note_opening(str(tmp_path), "new", "one", sets[-1][1]).before == 0

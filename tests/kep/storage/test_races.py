@@ -43,12 +43,13 @@ def test_one_of_two_promotes_wins(tmp_path, ensembles, before):
 
 def test_openings_of_many_at_once_are_all_counted(tmp_path):
     with ThreadPoolExecutor(8) as pool:
-        counts = list(pool.map(lambda number: champions.note_opening(str(tmp_path), "rows", f"v{number}"), range(8)))
+        notes = pool.map(lambda number: champions.note_opening(str(tmp_path), "rows", f"v{number}"), range(8))
+        counts = [note.ensembles for note in notes]
     assert sorted(counts) == list(range(1, 9))
-    assert champions.note_opening(str(tmp_path), "rows", "v3") == 8
-    assert champions.note_opening(str(tmp_path), "other rows", "v3") == 1
+    assert champions.note_opening(str(tmp_path), "rows", "v3").ensembles == 8
+    assert champions.note_opening(str(tmp_path), "other rows", "v3").ensembles == 1
 
 
 def test_openings_on_cloud_storage_are_counted_too(gcs):
     for number, count in ((1, 1), (2, 2), (1, 2)):
-        assert champions.note_opening("gs://data/champions/churn", "rows", f"v{number}") == count
+        assert champions.note_opening("gs://data/champions/churn", "rows", f"v{number}").ensembles == count
