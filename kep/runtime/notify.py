@@ -22,7 +22,7 @@ from kep.google.pages import page_of
 from kep.storage import notices
 
 ATTEMPTS = 3
-"""Times that a way is tried."""
+"""Times that a webhook or a topic is tried; a command is started once."""
 PAUSE = 1.0
 """Seconds before the second attempt; twice as many before the third."""
 TIMEOUT = 10.0
@@ -200,13 +200,14 @@ def _command(task: NotifyTask, told: Notification) -> None:
     except OSError as error:
         raise UserError(f"the command can't be started ({error.strerror})") from error
     try:
-        process.communicate(told.to_json().encode(), timeout=COMMAND_TIMEOUT)
+        process.communicate(told.to_json().encode() + b"\n", timeout=COMMAND_TIMEOUT)
     except subprocess.TimeoutExpired as error:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        raise AwayError(f"the command did not end within {COMMAND_TIMEOUT:g} s") from error
+        raise UserError(f"the command did not end within {COMMAND_TIMEOUT:g} s, and was killed") from error
     if process.returncode:
-        raise AwayError(f"the command ended with status {process.returncode}")
+        # It may have done its work before: it is not for us to do that twice.
+        raise UserError(f"the command ended with status {process.returncode}")
 
 
 def _webhook(task: NotifyTask, told: Notification) -> None:
