@@ -64,6 +64,8 @@ class Verdict(JsonFile):
     @property
     def sentence(self) -> str:
         """What was decided, by which rule, and what would have to change."""
+        if self.unchanged:
+            return f"Unchanged: {self.reason}."
         word = "Promoted" if self.promoted else "Not promoted"
         if self.forced:
             word += " by force, although"

@@ -322,8 +322,18 @@ def _sentence(old: Side, new: Side, metrics: Sequence[MetricLine], found: _Diffe
     rows = f"{count(line.difference.rows)} test rows" if found.paired else "their own test rows"
     return (
         f"{new.name} is {word} {old.name}{sure}: its {line.name} differs by {line.told}, with the 95 % interval in "
-        f"brackets, on {rows} ({which})."
+        f"brackets, on {rows} ({which}).{_others(line, metrics)}"
     )
+
+
+def _others(own: MetricLine, metrics: Sequence[MetricLine]) -> str:
+    """Return a sentence about the metrics that say otherwise; empty without any."""
+    told = []
+    for word in ("worse", "better"):
+        names = [line.name for line in metrics if line.word == word and line is not own]
+        if names and word != own.word:
+            told.append(f"{word} by {', '.join(names)}")
+    return f" By other metrics it is {', and '.join(told)}." if told else ""
 
 
 def _chart(metrics: Sequence[MetricLine], paired: bool) -> Markup | None:

@@ -20,7 +20,9 @@ def sentence(report: Report, verdict: Verdict | None) -> str:
     name = metric_name(metric, report.manifest.label)
     ours = evaluation.ensemble.get(metric)
     told = f"{name} {_told(ours)}" if ours else f"no {name}"
-    whole = f"On {evaluation.rows:,} test rows the ensemble has {told}: {_against(report, metric)}"
+    whole = f"On {evaluation.rows:,} test rows the ensemble has {told}"
+    if not (verdict and verdict.unchanged):  # held against itself it is the same
+        whole += f": {_against(report, metric)}"
     return f"{whole}. {'Promotion is not yet decided.' if verdict is None else verdict.sentence}"
 
 

@@ -108,7 +108,12 @@ def resampled(rows: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def estimate(value: float, draws: np.ndarray) -> Estimate:
-    """Return a value with the interval of its draws; without one where most draws are not defined."""
+    """Return a value with the interval of its draws; without one where most draws are not defined.
+
+    The percentiles of a biased metric, such as the calibration error, may leave its value out: the interval then
+    reaches as far as the value.
+    """
     defined = draws[np.isfinite(draws)]
     low, high = np.percentile(defined, [2.5, 97.5]) if len(defined) > len(draws) / 2 else (np.nan, np.nan)
-    return Estimate(float(value), float(low), float(high))
+    # Neither end changes where it is NaN.
+    return Estimate(float(value), min(float(low), float(value)), max(float(high), float(value)))

@@ -131,8 +131,7 @@ def test_a_run_killed_after_promote_says_again_what_it_said(tmp_path):
     assert "Promoted: it is the first champion" in done.stdout
     # And a run of the day after is another one.
     assert (
-        "Not promoted: this very ensemble is the champion already"
-        in kep("run", file, "--runs", tmp_path / "runs").stdout
+        "Unchanged: this very ensemble is the champion already" in kep("run", file, "--runs", tmp_path / "runs").stdout
     )
 
 

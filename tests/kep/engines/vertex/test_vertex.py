@@ -73,7 +73,7 @@ def verdict(**fields) -> Verdict:
     [
         ({"promoted": True}, 0, "Promoted: it says so."),
         ({}, 4, "Not promoted: it says so."),
-        ({"unchanged": True}, 0, "Not promoted: it says so."),
+        ({"unchanged": True}, 0, "Unchanged: it says so."),
     ],
 )
 def test_whoever_submits_is_told_the_decision(vertex, kep, gcs, fields, code, last):
