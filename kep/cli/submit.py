@@ -180,7 +180,8 @@ def list_runs(
     mirror.pull_records(runs)
     lines = [run.line for run in history.history(runs, name, limit)]
     problem: UserError | None = None
-    for where in named(target, project, host):
+    elsewhere = named(target, project, host)
+    for where in elsewhere:
         from kep.engines import submit as submitting
 
         try:
@@ -188,7 +189,7 @@ def list_runs(
             lines += submitting.runs(engine, where, name, limit)
         except UserError as error:
             problem = problem or error
-    if not (lines or problem):
+    if not (lines or elsewhere):
         history.check_known(runs, name)
     lay_out(console, listed(lines, limit))
     if problem:

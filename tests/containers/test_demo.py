@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -15,12 +16,13 @@ from kep.engines.local import docker as containers
 from kep.pipelines.images import LOCAL
 from tests.helpers.commands import DONE, Run, command, environment, heed_interrupts, kep, write_run
 from tests.helpers.containers import IRIS, docker
+from tests.helpers.paths import ROOT
 from tests.helpers.peeking import peeking, seen
 
 pytestmark = pytest.mark.containers
 
 
-def in_image(name: str, *command: str) -> str:
+def in_image(name: str, *command: str, more: Sequence[str] = ()) -> str:
     """Runs a command as a step runs: not as root, read-only, without a network or capabilities."""
     hardening = [
         "--read-only",
@@ -33,7 +35,7 @@ def in_image(name: str, *command: str) -> str:
         "--security-opt",
         "no-new-privileges",
     ]
-    return docker("run", "--rm", *hardening, LOCAL[name], *command)
+    return docker("run", "--rm", *hardening, *more, LOCAL[name], *command)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,13 @@ def test_the_steps_were_not_root(contained):
 def test_nothing_is_left_running(contained):
     label = f"label=keras-ensemble-pipelines.run={contained.folder}"
     assert docker("ps", "--all", "--quiet", "--filter", label) == ""
+
+
+def test_components_run_in_their_image_with_the_inputs_of_a_real_kubeflow():
+    tests = ["--volume", f"{ROOT / 'tests'}:/checkout/tests:ro", "--env", "PYTHONPATH=/checkout"]
+    walked = json.loads(in_image("cpu", "python", "-m", "tests.helpers.walk", "/tmp/walk", more=tests).splitlines()[-1])
+    assert len(walked["rounds"]) == 2
+    assert walked["verdict"]
 
 
 def test_a_family_that_looks_for_test_rows_finds_none(tmp_path):

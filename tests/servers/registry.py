@@ -51,7 +51,9 @@ class Server(Running):
             return self._upload(body)
         if match := re.fullmatch(r"(/v1/projects/.*/repositories/.*)/packages/([^/]+)/tags/([^/]+)", path):
             version = self.tags.get((match[2], match[3]))
-            return (200, {"version": f"{match[1]}/packages/{match[2]}/versions/{version}"}) if version else (404, "")
+            if not version:
+                return 404, {"error": {"code": 404, "message": "Requested entity was not found."}}
+            return 200, {"version": f"{match[1]}/packages/{match[2]}/versions/{version}"}
         package, version = path.split("/")[3:]
         content = self.versions.get((package, self.tags.get((package, version), version)))
         return (404, "") if content is None else (200, content)
