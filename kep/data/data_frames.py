@@ -52,7 +52,7 @@ def as_columns(table: pa.Table | pa.RecordBatch | DataFrame | dict[str, Any], kn
         try:
             table = pa.table(table)
         except (pa.ArrowException, TypeError, ValueError) as error:
-            if hasattr(table, "columns"):
+            if isinstance(error, pa.ArrowException) and getattr(table, "ndim", 2) == 2:  # not a series of pandas
                 raise UserError(f"the data frame can't be read as columns of one type each: {error}") from error
             raise UserError(
                 f"{type(table).__name__} is no table of rows; give a data frame, a table of Arrow, or columns by name"

@@ -109,7 +109,7 @@ def predict(
                 for table in batches(data, settings, own.columns, own.most, reading.keys, own.beside, notes.append):
                     features = {column.name: table[column.name] for column in own.columns}
                     unknown.add(features)
-                    named.add(table, rows)
+                    named.add(table)
                     done = as_table(own.label, own.predict(features))
                     for place, key in enumerate(reading.keys):
                         done = done.add_column(place, key, plain(table[key]))
@@ -193,29 +193,23 @@ class _Keys:
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = columns
         self._seen: set[int] = set()
-        self._again = 0
+        self._again = self._empty = 0
 
-    def add(self, table: dict[str, pa.Array], row: int) -> None:
-        """Look at those of some rows, of which the first has the number `row`.
-
-        Raises:
-            UserError: A row has none.
-        """
+    def add(self, table: dict[str, pa.Array]) -> None:
+        """Look at those of some rows."""
         columns = [plain(table[name]) for name in self._columns]
-        for name, values in zip(self._columns, columns, strict=True):
+        for values in columns:
             empty = pc.or_kleene(pc.is_null(values), pc.equal(values.cast(pa.string()), ""))
-            if (place := pc.index(empty, True).as_py()) >= 0:
-                raise UserError(
-                    f'--key: column "{name}" has no value in row {row + place} of the source, counted from 0; fill it'
-                )
+            self._empty += pc.sum(empty).as_py() or 0
         for key in zip(*(values.to_pylist() for values in columns), strict=True):
             before = len(self._seen)
             self._seen.add(hash(key))
             self._again += len(self._seen) == before
 
     def notes(self, rows: int) -> list[str]:
-        """Return a sentence about rows with the key of another one."""
-        return [f"{self._again:,} of {rows:,} rows have the key of a row before"] if self._again else []
+        """Return sentences about rows without a key, and about those with the key of another one."""
+        told = [(self._empty, "have no key"), (self._again, "have the key of a row before")]
+        return [f"{count:,} of {rows:,} rows {words}" for count, words in told if count]
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,7 @@ def test_the_first_ensemble_becomes_champion_and_an_equal_one_does_not_replace_i
     pointer = (champion / "champion.json").read_text()
     again = kep("run", churn.place.parent.parent / "churn.yaml", "--runs", churn.place.parent)
     assert again.returncode == 0, again.stdout
-    assert "Not promoted" in again.stdout
+    assert "Unchanged" in again.stdout
     second = Run(churn.place.parent, "churn", again.stdout)
     comparison = second.report["evaluation"]["champion"]["differences"]["loss"]
     assert comparison["value"] == 0

@@ -66,6 +66,7 @@ def predicted(runs, tmp_path):
     [
         ("", ("", ""), "customer", "wrote"),
         (",own", (",a", ",b", ",a", ",a"), "own", "note: 2 of 4 rows have the key of a row before"),
+        (",own", (",a", ",", ",b"), "own", "note: 1 of 3 rows have no key"),
         (",own,more", (",a,1", ",b,2"), "own", "note: columns that the model does not know are left out: more\n"),
     ],
 )
@@ -78,7 +79,6 @@ def test_what_is_odd_about_rows_is_told(predicted, head, lines, key, words):
 @pytest.mark.parametrize(
     ("head", "lines", "words"),
     [
-        (",own", (",a", ",", ",b"), '--key: column "own" has no value in row 1 of the source, counted from 0; fill it'),
         (",own", (), "has no rows"),
         (",other", (",a",), '--key: column "own" is not in'),
     ],
