@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
@@ -239,7 +239,9 @@ def _main(folder: str) -> None:
     """Run the compiled pipeline of a run's folder; the child process of `start`."""
     import logging
 
-    interpreters = Interpreters()  # they import while kfp does
+    job = Job.load(folder)
+    # They import while kfp does. Containers have interpreters of their own.
+    interpreters = Interpreters() if job.containers is None else None
 
     from kfp import components, local
     from kfp.local import subprocess_task_handler
@@ -247,7 +249,6 @@ def _main(folder: str) -> None:
     from kep.engines.local.cache import VerifiedCache
 
     end_with_owner()
-    job = Job.load(folder)
     logging.getLogger().setLevel(logging.INFO)
     store = Path(job.store)
 
@@ -270,7 +271,7 @@ def _main(folder: str) -> None:
 
     def run_and_tell(full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
         task = None if env_vars else task_of(full_command)
-        status = interpreters.run(task) if task else None
+        status = interpreters.run(task) if interpreters and task else None
         if status is None:
             status = run_cold(full_command, env_vars)
         if status < 0:
@@ -287,7 +288,7 @@ def _main(folder: str) -> None:
         enable_caching=True,
         cache_root=job.cache,
     )
-    with interpreters:
+    with interpreters or nullcontext():
         task = components.load_component_from_file(job.template)(**job.arguments)
     Outcome(artifacts={name: artifact.path for name, artifact in task.outputs.items()}).save(folder)
 
