@@ -54,16 +54,18 @@ class Choice:
             return cls(words, None if waiting is None or len(known) < len(each) else waiting + max(known))
         if not asked:
             return cls(DEFAULT_MACHINE, prices.of(DEFAULT_MACHINE, None, 0))
-        machine = _machine(asked)
+        return cls.fitting(_machine(asked), prices) or cls(_wish(asked), None)
+
+    @classmethod
+    def fitting(cls, machine: Machine, prices: Prices) -> "Choice | None":
+        """The cheapest machine type that fits, or the first that does where none has a price; None where none fits."""
         fitting = [
             cls(_words(name, machine), prices.of(name, machine.accelerator, machine.accelerators))
             for name, shape in SHAPES.items()
             if shape.fits(machine)
         ]
         priced = [choice for choice in fitting if choice.hour is not None]
-        if priced:
-            return min(priced, key=lambda choice: choice.hour or 0)
-        return fitting[0] if fitting else cls(_wish(asked), None)
+        return min(priced, key=lambda choice: choice.hour or 0) if priced else next(iter(fitting), None)
 
 
 def spent(report: Report, prices: Prices) -> float | None:
@@ -85,13 +87,14 @@ def spent(report: Report, prices: Prices) -> float | None:
 
 
 def _hour(machine: Machine | None, prices: Prices) -> float | None:
-    """Return the price of an hour of what a step asks for, of the cheapest machine type that fits."""
+    """Return the price of an hour of what a step asks for."""
     if machine is None:
         return prices.of(DEFAULT_MACHINE, None, 0)
-    fitting = [machine.type] if machine.type else [name for name, shape in SHAPES.items() if shape.fits(machine)]
-    hours = [prices.of(name, machine.accelerator, machine.accelerators) for name in fitting]
-    known = [hour for hour in hours if hour is not None]
-    return machine.machines * min(known) if known else None
+    if machine.type:
+        hour = prices.of(machine.type, machine.accelerator, machine.accelerators)
+    else:
+        hour = choice.hour if (choice := Choice.fitting(machine, prices)) else None
+    return None if hour is None else machine.machines * hour
 
 
 def tasks(settings: RunFile) -> dict[str, int]:

@@ -11,7 +11,7 @@ from kep.core.files import write_file
 from kep.engines import costs
 from kep.engines.local.artifacts import Artifacts
 from kep.engines.local.finding import PREVIOUS, find
-from kep.engines.prices import load
+from kep.engines.prices import Prices, load
 from kep.engines.progress import lay_out, say
 from kep.report.comparison import Change, Comparison, Side, compare, render
 
@@ -43,13 +43,13 @@ def comparison(old: str, new: str, runs: Path) -> Comparison:
         raise UserError(
             f"{old} and {new} are the same run, {sides[0]}; give two, such as {sides[0].parent.name}{PREVIOUS}"
         )
-    return compare(*(_side(folder) for folder in sides))
+    prices = load()
+    return compare(*(_side(folder, prices) for folder in sides))
 
 
-def _side(folder: Path) -> Side:
+def _side(folder: Path, prices: Prices) -> Side:
     report = Report.of_run(folder)
     name = f"{folder.parent.name}/{folder.name}"
-    prices = load()
     cost = costs.spent(report, prices)
     told = "" if cost is None else f"{cost:.2f} {prices.currency}"
     where = f"prices of {prices.date}, {prices.region}"
