@@ -21,7 +21,7 @@ from kfp.local import subprocess_task_handler
 
 from kep.components.promote import component as promoting
 from kep.components.tune import component as tuning
-from kep.engines.local.forked import Task
+from kep.engines.local.forked import TaskCommand
 from kep.engines.local.runner import step_environment
 from kep.engines.local.warm import Interpreters
 
@@ -57,7 +57,7 @@ def main(rounds: int) -> None:
         inputs = json.dumps({"inputs": {}, "outputs": {"outputFile": f"{folder}/out.json"}})
         for number in range(rounds + 1):
             for name, (module, component) in STEPS.items():
-                task = Task(source(name, module), ["--executor_input", inputs, "--function_to_execute", name])
+                task = TaskCommand(source(name, module), ["--executor_input", inputs, "--function_to_execute", name])
                 shell = component.component_spec.implementation.container.command[:3]
                 command = [word.replace("python3", sys.executable) for word in shell] + [task.source, *task.arguments]
                 pair = (

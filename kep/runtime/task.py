@@ -26,7 +26,7 @@ TRAININGS = ("tune", "trial", "best_epoch", "retrain")
 """Functions of components that go on from what they have kept."""
 
 
-class Task:
+class FirstProcess:
     """Runs a module in a process of its own, up to `attempts` times."""
 
     def __init__(self, module: str, attempts: int) -> None:
@@ -120,7 +120,7 @@ def main(module: str, arguments: list[str]) -> int:
     if kept:
         os.environ[ATTEMPTS] = kept
     # Of processes that train one model together, one alone can't go on.
-    status = Task(module, MOST if training and CLUSTER not in os.environ else 1).run()
+    status = FirstProcess(module, MOST if training and CLUSTER not in os.environ else 1).run()
     if kept:
         shutil.rmtree(kept, ignore_errors=True)
     if status < 0:

@@ -27,7 +27,7 @@ STATUS = struct.Struct("!i")
 
 
 @dataclass(frozen=True)
-class Task:
+class TaskCommand:
     """What kfp.local would have started by its shell.
 
     Attributes:
@@ -51,14 +51,14 @@ class Task:
         runpy.run_module(FIRST_PROCESS, run_name="__main__", alter_sys=True)
 
 
-def _received(connection: socket.socket) -> tuple[Task, int, int] | None:
+def _received(connection: socket.socket) -> tuple[TaskCommand, int, int] | None:
     """Return the next task, and where its output and its status go; None where the owner has ended."""
     head, descriptors, _, _ = socket.recv_fds(connection, SIZE.size, 2)
     if not head:
         return None
     message = connection.recv(SIZE.unpack(head)[0], socket.MSG_WAITALL)
     output, status = descriptors
-    return Task(**json.loads(message)), output, status
+    return TaskCommand(**json.loads(message)), output, status
 
 
 def _tell(where: int, status: int) -> None:
@@ -67,7 +67,7 @@ def _tell(where: int, status: int) -> None:
         pipe.write(STATUS.pack(status))
 
 
-def _serve(connection: socket.socket) -> Task | None:
+def _serve(connection: socket.socket) -> TaskCommand | None:
     """Fork a process for each task.
 
     Returns:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from kep.engines.local.forked import SIZE, STATUS, Task
+from kep.engines.local.forked import SIZE, STATUS, TaskCommand
 from kep.runtime.command import START
 
 SMALL = (
@@ -30,11 +30,11 @@ TRAINS = frozenset({"tune", "suggest", "trial", "best_epoch", "retrain", "evalua
 """Functions of components that need TensorFlow. Others are not forked from what holds it: their memory is told."""
 
 
-def task_of(command: Sequence[str]) -> Task | None:
+def task_of(command: Sequence[str]) -> TaskCommand | None:
     """Reads the command of a component of ours; None for any other's."""
     match command:
         case ["sh", "-ec", script, source, *arguments] if START.replace("python3", sys.executable) in script:
-            return Task(source, arguments)
+            return TaskCommand(source, arguments)
     return None
 
 
@@ -62,7 +62,7 @@ class Interpreter:
             self._socket.close()
         self._process.wait()
 
-    def run(self, task: Task, show: Callable[[str], object]) -> int | None:
+    def run(self, task: TaskCommand, show: Callable[[str], object]) -> int | None:
         """Runs a task, and calls `show` with each line of its output.
 
         Returns:
@@ -110,7 +110,7 @@ class Interpreters:
         for interpreter in filter(None, (self._small, self._large)):
             interpreter.end()
 
-    def run(self, task: Task) -> int | None:
+    def run(self, task: TaskCommand) -> int | None:
         """Runs a task and prints its output; returns its exit status, or None where it was not started."""
         with self._lock:
             large = self._large = self._large or Interpreter(LARGE)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kep.engines.local.forked import Task
+from kep.engines.local.forked import TaskCommand
 from kep.engines.local.warm import SMALL, TRAINS, Interpreter, task_of
 from tests.helpers.paths import ROOT
 
@@ -25,10 +25,10 @@ def interpreter() -> Iterator[Interpreter]:
     made.end()
 
 
-def task(tmp_path: Path, body: str, word: str = "word") -> Task:
+def task(tmp_path: Path, body: str, word: str = "word") -> TaskCommand:
     inputs = {"inputs": {"parameterValues": {"word": word}}, "outputs": {"outputFile": str(tmp_path / "out.json")}}
     source = HEAD + "".join(f"    {line}\n" for line in body.splitlines())
-    return Task(source, ["--executor_input", json.dumps(inputs), "--function_to_execute", "work"])
+    return TaskCommand(source, ["--executor_input", json.dumps(inputs), "--function_to_execute", "work"])
 
 
 @pytest.mark.parametrize(
