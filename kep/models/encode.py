@@ -35,6 +35,7 @@ class Encode(keras.layers.Layer):
         # Half precision has 3 digits: a year, cast before the mean is taken off, would be another year.
         super().__init__(autocast=False, **kwargs)
         self.mean, self.std = list(mean), list(std)
+        self.texts: dict[str, list[str]] = {}  # all that this one gives are numbers
         self.indicators, self.sizes = list(indicators), list(sizes)
 
     def call(self, inputs: dict[str, Any]) -> Any:

@@ -270,7 +270,7 @@ class KerasFamily:
             self._kept.move_to_end(key)
             self._kept[key].begin_as(network)
             return self._kept[key], feed
-        if machine.jit and (texts := getattr(encode_of(model), "texts", {})):
+        if machine.jit and (texts := encode_of(model).texts):
             raise UserError(
                 f'search.families: the input "{next(iter(texts))}" of {self.name} is of texts, which XLA does not '
                 "have; set hardware.<step>.jit: off, or take the codes by an input of int32"

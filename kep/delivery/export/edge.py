@@ -55,7 +55,7 @@ def of_features(ensemble: Ensemble) -> keras.Model:
         UserError: A member takes texts.
     """
     for (_, model), member in zip(ensemble.models, ensemble.members, strict=True):
-        if getattr(encode_of(model), "texts", None):
+        if encode_of(model).texts:
             raise UserError(
                 f"{member.id} takes texts, which TensorFlow Lite and TensorFlow.js do not have; use --format savedmodel"
             )
