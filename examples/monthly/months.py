@@ -130,7 +130,7 @@ def run_month(number: int, month: Month, runs: Path) -> Finished:
     source = write_month(runs.parent, number, month)
     data = {"source": str(source.absolute()), "label": "churned", "id": "customer"}
     # In place of a webhook or a topic of Pub/Sub.
-    notify = {"command": f"{{ cat; echo; }} >> {shlex.quote(str((runs.parent / MESSAGES).absolute()))}"}
+    notify = {"command": f"cat >> {shlex.quote(str((runs.parent / MESSAGES).absolute()))}"}
     return kep.run(BASE | {"seed": number, "data": data, "promote": month.promote, "notify": notify}, runs=runs)
 
 
