@@ -1,10 +1,11 @@
 """How a Keras network is fitted: the same for the built-in families and for a user's own `build(hp)`."""
 
+import gc
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ class KerasFamily:
         hp = keras_tuner.HyperParameters()
         entered: list[list[Any]] = []
         while True:
-            keras.backend.clear_session()
+            _clear_session()
             self._declare(hp)
             found = hp.copy()
             entered += hp.active_scopes
@@ -107,7 +108,7 @@ class KerasFamily:
             hp.ensure_active_values()
 
     def declared(self, values: Values) -> list[Declared]:
-        keras.backend.clear_session()
+        _clear_session()
         hp = keras_tuner.HyperParameters()
         hp.values = dict(values)
         self._declare(hp)
@@ -224,7 +225,7 @@ class KerasFamily:
             seed: Of the initial weights.
             scope: Of the devices that will train it; None for a model that predicts.
         """
-        keras.backend.clear_session()
+        _clear_session()
         keras.config.set_dtype_policy(self._machine.precision)
         keras.utils.set_random_seed(seed)
         self._hp = keras_tuner.HyperParameters()
@@ -329,6 +330,23 @@ class KerasFamily:
         if self._label.task == "regression":
             return outputs[:, 0] * np.float32(self._label.std or 1) + np.float32(self._label.mean)
         return np.concatenate([1 - outputs, outputs], axis=1) if outputs.shape[1] == 1 else outputs
+
+
+def _clear_session() -> None:
+    """Forget the names and the memory of earlier models."""
+    _leave_imports_alone()
+    keras.backend.clear_session()
+
+
+@cache
+def _leave_imports_alone() -> None:
+    """Let garbage collections of this process pass over what is there now.
+
+    Keras collects garbage in each `clear_session`. That looked at a million objects of TensorFlow each time, and took
+    as long as a short training.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _scale_learning_rate(network: keras.Model, factor: float) -> None:
