@@ -54,6 +54,8 @@ _END_OF_LOG = 2**16
 """Bytes of a log that are looked at, from its end."""
 _SCHEDULED = re.compile(r"(?P<schedule>.*)[a-z0-9]{5}-\d+-\d+")
 """Name of a run of a schedule: Kubernetes's name of the schedule, a number, and a hash."""
+_NO_PAGE = re.compile(r"(status )?(404)?\W*(page )?(not found)?", re.IGNORECASE)
+"""What is said of an address that is none; of a run or an experiment that is none the server says which."""
 _TOO_LARGE = ("larger than max", "ResourceExhausted", "request is too large")
 """Words of gRPC and of etcd, which come with status 500."""
 
@@ -143,6 +145,8 @@ class Kubeflow:
                 ),
                 patience=CONNECT,
             )
+            api = self.client.runs.api_client
+            api.deserialize = _strictly(api.deserialize)
             several = self.asked(self.client.get_kfp_healthz, patience=CONNECT).multi_user
         if several and not namespace:
             raise UserError(f"--namespace: {host} has one for each user; give yours")
@@ -305,7 +309,7 @@ class Kubeflow:
             return f"{self._host} does not accept the login ({said}); {LOGIN}"
         if status == 403:
             return f"this login may not do that in {self.where} ({said}); ask for the role kubeflow-edit there"
-        if status == 404:
+        if status == 404 and _NO_PAGE.fullmatch(said):
             return f"--host: there is no Kubeflow Pipelines at {self._host} ({said})"
         if isinstance(error, Exception) and unsure(error):
             return f"Kubeflow at {self._host} does not answer ({said}); try the same command again later"
@@ -512,17 +516,38 @@ def _number(version: str) -> tuple[int, ...]:
     return (int(match[1]), int(match[2])) if match else ()
 
 
+def _strictly(read: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """How kfp's client reads an answer, which takes a login page, or half an answer, for an empty list."""
+
+    def strict(answer: Any, kind: Any) -> Any:
+        told = json.loads(answer.data)
+        lists = [value for value in told.values() if isinstance(value, list)] if isinstance(told, dict) else [[None]]
+        if not all(isinstance(one, dict) for found in lists for one in found):
+            raise ValueError("no answer of Kubeflow Pipelines")
+        return read(answer, kind)
+
+    return strict
+
+
 def _said(error: BaseException | None) -> str:
-    """What the server said, or the operating system from under the exceptions of urllib3."""
+    """What the server said, or what stands in front of it, or the operating system from under urllib3's exceptions."""
     if isinstance(error, kfp_server_api.ApiException):
+        if not error.status:
+            return first_line(str(error.reason))
+        said: Any = error.body or ""
         try:
-            told = json.loads(error.body or "")
-            return first_line(told.get("message") or told.get("error") or "") or f"status {error.status}"
-        except (ValueError, AttributeError):
-            return f"status {error.status}" if error.status else first_line(str(error.reason))
+            said = json.loads(said)
+        except ValueError:
+            said = "" if "<" in said else said  # a page
+        while isinstance(said, dict):
+            said = said.get("message") or said.get("error")
+        return (first_line(said) if isinstance(said, str) else "") or f"status {error.status}"
     inner = error
     while inner is not None:
         if isinstance(inner, OSError) and inner.strerror:
             return inner.strerror
         inner = inner.__cause__ or inner.__context__
-    return type(error).__name__
+    last = getattr(error, "reason", error)
+    if isinstance(last, urllib3.exceptions.TimeoutError):
+        return "it took too long"
+    return "it closed the connection" if isinstance(last, urllib3.exceptions.ProtocolError) else type(error).__name__
