@@ -28,7 +28,7 @@ from kep.core.location import Location
 from kep.core.versions import revision
 from kep.engines.base import OURS, Options, Run, Task, champions_of
 from kep.engines.kubeflow.logs import decision, reason
-from kep.engines.kubeflow.nodes import Node, read
+from kep.engines.kubeflow.nodes import Node, moment, read
 from kep.engines.template import Template, with_cache, with_payer
 from kep.google.once import Made, once
 from kep.pipelines.machines import on_kubernetes
@@ -399,9 +399,8 @@ class Kubeflow:
             name=run.display_name,
             id=run.run_id,
             state=state,
-            created=run.created_at,
-            # An end that is not there yet comes as the beginning of 1970.
-            ended=run.finished_at if run.finished_at and run.finished_at.year > 1970 else None,
+            created=moment(run.created_at),
+            ended=moment(run.finished_at),
             url=f"{self._pages}{run.run_id}",
             message=message,
             revision=(run.description or "").removeprefix("revision "),
