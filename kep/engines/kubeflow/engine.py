@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any, TypedDict
 
 import kfp_server_api
+import urllib3
 import urllib3.exceptions
 from google.api_core.exceptions import RetryError
 from google.api_core.retry import Retry
@@ -43,6 +44,8 @@ TOKEN_FILE = "KF_PIPELINES_SA_TOKEN_PATH"
 LOGIN = f"log in again and set {TOKEN}, or {COOKIES}"
 TIMEOUT: dict[str, Any] = {"_request_timeout": 60}
 """Of one call; seconds."""
+FIRST: dict[str, Any] = {"_request_timeout": 15}
+"""Of the first call, whose address may be wrong."""
 _PAGE = 100
 LEAST = (2, 14)
 """Version of Kubeflow Pipelines whose launcher first hands a task every artifact of a loop, and not one alone."""
@@ -93,8 +96,14 @@ class _Client(Client):
 
     version = ""
 
+    def _load_config(self, *given: Any, **named: Any) -> kfp_server_api.Configuration:
+        config = super()._load_config(*given, **named)
+        # Else urllib3 waits four times as long as a call may take, in silence.
+        config.retries = urllib3.Retry(connect=0, read=0, other=0)
+        return config
+
     def get_kfp_healthz(self, sleep_duration: int = 5) -> kfp_server_api.V2beta1GetHealthzResponse:
-        answer = self._healthz_api.healthz_service_get_healthz(_preload_content=False, **TIMEOUT)
+        answer = self._healthz_api.healthz_service_get_healthz(_preload_content=False, **FIRST)
         told = json.loads(answer.data)
         if not isinstance(told, dict):  # a login page answers with success, too
             raise ValueError("no answer of Kubeflow Pipelines")

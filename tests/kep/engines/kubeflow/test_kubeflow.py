@@ -3,12 +3,14 @@
 import json
 import re
 import socket
+import time
 
 import pytest
 import typer
 import yaml
 
 from kep.engines import submit
+from kep.engines.kubeflow import engine
 from tests.helpers.cloud import interrupted, one_sentence, steps
 
 KUBEFLOW = ("--target", "kubeflow")
@@ -309,6 +311,17 @@ def test_a_server_that_is_gone(kubeflow, kep, monkeypatch):
     code, out, err = kep(*SUBMIT)
     assert (code, out) == (2, "")
     assert "does not answer (Connection refused); try the same command again later" in one_sentence(err)
+
+
+def test_a_server_that_says_nothing_is_waited_for_once(kubeflow, kep, monkeypatch):
+    monkeypatch.setitem(engine.FIRST, "_request_timeout", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("KF_PIPELINES_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        begun = time.monotonic()
+        code, _, err = kep("runs", *KUBEFLOW)
+    assert code == 2
+    assert "does not answer (it took too long); try the same command again later" in one_sentence(err)
+    assert time.monotonic() - begun < 3
 
 
 @pytest.mark.parametrize(
