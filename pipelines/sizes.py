@@ -86,8 +86,8 @@ def check(spec: dict[str, Any], platform: dict[str, Any], target: Target | None)
         for name, value in defaults.items():
             _check_parameter(name, value)
         _check_number(sum(lists[task.loop].count if task.loop else 1 for task in tasks))
-    for task in tasks:
-        _check_task(task, lists, target)
+    if refused := [one for task in tasks if (one := _too_much(task, lists, target)) is not None]:
+        raise UserError(min(refused)[1])
 
 
 def workflow(spec: dict[str, Any], platform: dict[str, Any]) -> int:
@@ -151,8 +151,8 @@ def _check_number(tasks: int) -> None:
         )
 
 
-def _check_task(task: _Task, lists: Mapping[str, Listed], target: Target | None) -> None:
-    """Refuse a task that reads too many artifacts, or is told too much to start."""
+def _too_much(task: _Task, lists: Mapping[str, Listed], target: Target | None) -> tuple[int, str] | None:
+    """Return how much of its longest list fits, and why, where a task reads too many artifacts or is told too much."""
     name, component, given = task.name, task.component, task.given
     inputs = component.get("inputDefinitions", {}).get("artifacts", {})
     outputs = len(component.get("outputDefinitions", {}).get("artifacts", {}))
@@ -167,19 +167,19 @@ def _check_task(task: _Task, lists: Mapping[str, Listed], target: Target | None)
     told = _length(json.dumps({"parameterValues": given})) + outputs * _OUTPUT
     if target == "vertex" and read + outputs > MOST_ARTIFACTS:
         fit = (MOST_ARTIFACTS - others - outputs) // several
-        raise UserError(
+        return fit, (
             f"{longest.key}: with {longest.count} the task {name} reads and writes {read + outputs} artifacts, and "
             f"Vertex AI lets a task have {MOST_ARTIFACTS}; at most {fit} fit"
         )
     each = _ARTIFACT if target else _HERE
     if (bytes_ := told + read * each) <= LARGEST_ARGUMENT:
-        return
+        return None
     fit = (LARGEST_ARGUMENT - told - others * each) // (several * each) if several else 0
     much = f"the task {name} is told {_words(bytes_)}, and Linux starts a process with {_words(LARGEST_ARGUMENT)}"
     if fit < 1:
         largest = max(given, key=lambda key: _length(given[key]))
-        raise UserError(f"{much}; shorten its parameter {largest}, which has {_words(_length(given[largest]))}")
-    raise UserError(f"{longest.key}: with {longest.count} {much}; at most {fit} fit")
+        return 0, f"{much}; shorten its parameter {largest}, which has {_words(_length(given[largest]))}"
+    return fit, f"{longest.key}: with {longest.count} {much}; at most {fit} fit"
 
 
 def _tasks(spec: dict[str, Any], dag: dict[str, Any], values: Mapping[str, Any], loop: str = "") -> Iterator[_Task]:

@@ -15,7 +15,11 @@ _LABEL = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-_.A-
 _VALUE = re.compile(r"([A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?)?")
 _ENGINES = ("/gcs", "/minio", "/s3", "/kfp-launcher", "/.local", "/.cache", "/.config")
 """Folders that Kubeflow's launcher mounts."""
-_IMAGE = ("/app", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/tmp", "/usr")
+_TOKEN = "/var/run"
+"""Folder under which Kubernetes mounts the token that the launcher logs in with."""
+_PROGRAMS = ("/app", "/bin", "/lib", "/lib64", "/sbin", "/usr/bin", "/usr/lib", "/usr/local/bin", "/usr/local/lib")
+"""Folders of the image of which a task needs all that is in them."""
+_IMAGE = ("/dev", "/etc", "/proc", "/root", "/run", "/sys", "/tmp", "/usr", "/usr/local")
 """Folders of the image that a task needs as they are; /tmp is the one that it may write to."""
 _VOLUMES = {
     "kfp-launcher",
@@ -23,6 +27,8 @@ _VOLUMES = {
 }
 """Volumes that Kubeflow gives each pod."""
 _OURS = {ATTEMPTS, CLUSTER, EVENTS, FAILURE, OWNER, PARALLEL, WORK}
+_KUBEFLOWS = ("KFP_", "ARGO_", "KUBERNETES_")
+"""Begins of variables that Kubeflow's launcher, Argo and Kubernetes tell a task's container by."""
 _SYSTEM = {"HOME", "LD_LIBRARY_PATH", "LD_PRELOAD", "PATH", "PYTHONHOME", "PYTHONPATH", "TMPDIR", "_KFP_RUNTIME"}
 """Variables without which nothing in the image starts."""
 
@@ -64,7 +70,7 @@ def variables(secrets: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
                     f'secret_variables.{name}.{key}: "{variable}" can be no variable; give letters, digits and '
                     "_, and no digit first"
                 )
-            elif variable in _SYSTEM | _OURS:
+            elif variable in _SYSTEM | _OURS or variable.startswith(_KUBEFLOWS):
                 yield f"secret_variables.{name}.{key}: a task needs {variable} as it is; take another variable"
             elif variable in taken:
                 yield f"secret_variables.{name}.{key}: {variable} is set more than once; give each its own variable"
@@ -97,16 +103,21 @@ def _name(key: str, name: str) -> Iterator[str]:
 
 
 def _path(path: str) -> Iterator[str]:
-    parts = path.split("/")
+    parts = path.rstrip("/").split("/")
     if not path.startswith("/"):
         yield f'"{path}" is no absolute path in the task, such as /champions'
-    elif ":" in path or {".", ".."} & set(parts):
-        yield f'"{path}" can be no path of a mount; give one without ".." and ":", such as /champions'
     elif not path.strip("/"):
         yield '"/" would hide the image itself; give a folder of its own, such as /champions'
+    elif ":" in path or {"", ".", ".."} & set(parts[1:]) or not path.isprintable():
+        shown = path.encode("unicode_escape").decode()
+        yield f'"{shown}" can be no path of a mount; give one without "//", ".." and ":", such as /champions'
+    elif path.rstrip("/") == "/var" or _within(path, _TOKEN):
+        yield f'"{path}" would hide what Kubernetes mounts in {_TOKEN}; give another path, such as /champions'
     elif taken := next((one for one in _ENGINES if _within(path, one)), None):
         yield f'"{path}": Kubeflow mounts {taken} in each task; give another path, such as /champions'
-    elif taken := next((one for one in _IMAGE if path.rstrip("/") == one), None):
+    elif taken := next((one for one in _PROGRAMS if _within(path, one)), "") or (
+        path.rstrip("/") if path.rstrip("/") in _IMAGE else ""
+    ):
         yield f'"{path}" would hide {taken} of the image, which a task needs; give another path, such as /champions'
     elif taken := next((one for one in ("/dev", "/proc", "/sys") if _within(path, one)), None):
         yield f'"{path}" is in {taken}, which is the machine\'s; give another path, such as /champions'

@@ -246,7 +246,9 @@ def events(run: Run, seen: Seen) -> Iterator[Event]:
         if task.state not in ("RUNNING", "SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED"):
             continue
         seen[task.id] = task.state, task.attempts
-        begun = task.begun.timestamp() if task.begun else time.time()
+        # Of a task whose begin nobody wrote down, the end is the nearest that is known.
+        known = task.begun or task.ended
+        begun = known.timestamp() if known else time.time()
         if before == "PENDING" and task.state != "SKIPPED":
             yield Event(kind="start", step=step, label=label, time=begun)
         if task.attempts > attempts:
@@ -261,7 +263,7 @@ def _ending(task: Task, begun: float, step: str, label: str) -> Iterator[Event]:
     if task.state == "SKIPPED":
         yield Event(kind="reused", step=step, label=label, time=begun)
     elif task.state == "SUCCEEDED":
-        yield Event(kind="done", step=step, label=label, time=ended, seconds=ended - begun)
+        yield Event(kind="done", step=step, label=label, time=ended, seconds=max(ended - begun, 0.0))
     elif task.state in ("FAILED", "CANCELLED"):
         message = "cancelled" if task.state == "CANCELLED" else first_line(task.message) or "without a message"
         yield Event(kind="failed", step=step, label=label, time=ended, message=message)
@@ -269,7 +271,9 @@ def _ending(task: Task, begun: float, step: str, label: str) -> Iterator[Event]:
 
 def _finish(run: Run, failure: Event | None, console: Console) -> int:
     if run.ending == "done":
-        if untold := _untold(run):
+        if not any(step_of(task.name) in (*STEPS, *PREDICTION_STEPS) for task in run.tasks):
+            say(console, "note: the server lists no task of its steps; the run has done them all the same")
+        elif untold := _untold(run):
             say(console, f"note: the server lists no task of {', '.join(untold)}; the run has done them all the same")
         took = f" in {run.took}" if run.took else ""
         where = f", artifacts under {run.artifacts}" if run.artifacts else ""

@@ -39,6 +39,14 @@ def compiled(folder: Path, target: str | None, families: str = "", tasks: int = 
             97,
             "search.parallel_trials: with 120 the ",
         ),
+        # The task suggest would hold one more.
+        (
+            "kubeflow",
+            "parallel_trials",
+            {"rounds": 3, "parallel_trials": 500},
+            214,
+            "search.parallel_trials: with 500 the ",
+        ),
         ("vertex", "top_n", {"top_n": 110, "max_trials": 200}, 83, "search.top_n: with 110 the task evaluate"),
     ],
 )

@@ -19,6 +19,8 @@ from kep.delivery.serving.describe import tensor
 from kep.delivery.serving.instances import SIGNATURE, PredictionRequest, check_count, check_names
 
 _STATUS = {429: grpc.StatusCode.RESOURCE_EXHAUSTED, 503: grpc.StatusCode.UNAVAILABLE}
+_FIELDS = {"DT_STRING": "string_val", "DT_FLOAT": "float_val", "DT_DOUBLE": "double_val", "DT_UINT8": "int_val"}
+"""Field of a tensor that the values of each type are in, where they are not packed."""
 
 
 class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -92,17 +94,34 @@ def rows_of(inputs: Mapping[str, TensorProto], manifest: Manifest, most: int) ->
             raise UserError(f"inputs.{name}: {given} {shape} given; give {kind} {expected}")
         # Before the values are laid out: one value stands for as many as the shape says.
         check_count(f"inputs.{name}", shape[0], most)
+        _check_field(f"inputs.{name}", proto, kind)
         try:
             values = tf.make_ndarray(proto)
             table[name] = [value.decode() for value in values] if kind == "DT_STRING" else values
         except UnicodeDecodeError as error:
             raise UserError(f"inputs.{name}: a value is not a text in UTF-8") from error
+        except OverflowError as error:
+            raise UserError(f"inputs.{name}: a value is none of {kind}: {error}") from error
         except (TypeError, ValueError) as error:
             raise UserError(f"inputs.{name}: its values are not as many as its shape says") from error
         counts[name] = shape[0]
     if len(set(counts.values())) > 1:
         raise UserError(f"inputs: the columns differ in length ({counts}); give one value a row")
     return encode_table(manifest, table)
+
+
+def _check_field(where: str, proto: TensorProto, kind: str) -> None:
+    """Refuse a tensor whose values are in the field of another type: TensorFlow would read zeros in their place.
+
+    Raises:
+        UserError: With the field that is to be filled.
+    """
+    given = {field.name for field, _ in proto.ListFields()} - {"dtype", "tensor_shape", "version_number"}
+    # Zeros may be left out, as TensorFlow does where it sends numbers only; texts may not.
+    taken = [{_FIELDS[kind]}] if kind == "DT_STRING" else [{_FIELDS[kind]}, {"tensor_content"}, set()]
+    if given not in taken:
+        found = ", ".join(sorted(given)) or "nothing"
+        raise UserError(f"{where}: {found} given; give its values in {_FIELDS[kind]}")
 
 
 async def start(service: Service, address: str) -> grpc.aio.Server:

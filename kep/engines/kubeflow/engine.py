@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any, TypedDict
 
 import kfp_server_api
+import urllib3
 import urllib3.exceptions
 from google.api_core.exceptions import RetryError
 from google.api_core.retry import Retry
@@ -28,7 +29,7 @@ from kep.core.location import Location
 from kep.core.versions import revision
 from kep.engines.base import OURS, Options, Run, Task, champions_of
 from kep.engines.kubeflow.logs import decision, reason
-from kep.engines.kubeflow.nodes import Node, read
+from kep.engines.kubeflow.nodes import Node, moment, read
 from kep.engines.template import Template, with_cache, with_payer
 from kep.google.once import Made, once
 from kep.pipelines.machines import on_kubernetes
@@ -43,6 +44,8 @@ TOKEN_FILE = "KF_PIPELINES_SA_TOKEN_PATH"
 LOGIN = f"log in again and set {TOKEN}, or {COOKIES}"
 TIMEOUT: dict[str, Any] = {"_request_timeout": 60}
 """Of one call; seconds."""
+FIRST: dict[str, Any] = {"_request_timeout": 15}
+"""Of the first call, whose address may be wrong."""
 _PAGE = 100
 LEAST = (2, 14)
 """Version of Kubeflow Pipelines whose launcher first hands a task every artifact of a loop, and not one alone."""
@@ -54,6 +57,8 @@ _END_OF_LOG = 2**16
 """Bytes of a log that are looked at, from its end."""
 _SCHEDULED = re.compile(r"(?P<schedule>.*)[a-z0-9]{5}-\d+-\d+")
 """Name of a run of a schedule: Kubernetes's name of the schedule, a number, and a hash."""
+_NO_PAGE = re.compile(r"(status )?(404)?\W*(page )?(not found)?", re.IGNORECASE)
+"""What is said of an address that is none; of a run or an experiment that is none the server says which."""
 _TOO_LARGE = ("larger than max", "ResourceExhausted", "request is too large")
 """Words of gRPC and of etcd, which come with status 500."""
 
@@ -91,8 +96,14 @@ class _Client(Client):
 
     version = ""
 
+    def _load_config(self, *given: Any, **named: Any) -> kfp_server_api.Configuration:
+        config = super()._load_config(*given, **named)
+        # Else urllib3 waits four times as long as a call may take, in silence.
+        config.retries = urllib3.Retry(connect=0, read=0, other=0)
+        return config
+
     def get_kfp_healthz(self, sleep_duration: int = 5) -> kfp_server_api.V2beta1GetHealthzResponse:
-        answer = self._healthz_api.healthz_service_get_healthz(_preload_content=False, **TIMEOUT)
+        answer = self._healthz_api.healthz_service_get_healthz(_preload_content=False, **FIRST)
         told = json.loads(answer.data)
         if not isinstance(told, dict):  # a login page answers with success, too
             raise ValueError("no answer of Kubeflow Pipelines")
@@ -143,6 +154,8 @@ class Kubeflow:
                 ),
                 patience=CONNECT,
             )
+            api = self.client.runs.api_client
+            api.deserialize = _strictly(api.deserialize)
             several = self.asked(self.client.get_kfp_healthz, patience=CONNECT).multi_user
         if several and not namespace:
             raise UserError(f"--namespace: {host} has one for each user; give yours")
@@ -305,7 +318,7 @@ class Kubeflow:
             return f"{self._host} does not accept the login ({said}); {LOGIN}"
         if status == 403:
             return f"this login may not do that in {self.where} ({said}); ask for the role kubeflow-edit there"
-        if status == 404:
+        if status == 404 and _NO_PAGE.fullmatch(said):
             return f"--host: there is no Kubeflow Pipelines at {self._host} ({said})"
         if isinstance(error, Exception) and unsure(error):
             return f"Kubeflow at {self._host} does not answer ({said}); try the same command again later"
@@ -395,9 +408,8 @@ class Kubeflow:
             name=run.display_name,
             id=run.run_id,
             state=state,
-            created=run.created_at,
-            # An end that is not there yet comes as the beginning of 1970.
-            ended=run.finished_at if run.finished_at and run.finished_at.year > 1970 else None,
+            created=moment(run.created_at),
+            ended=moment(run.finished_at),
             url=f"{self._pages}{run.run_id}",
             message=message,
             revision=(run.description or "").removeprefix("revision "),
@@ -512,17 +524,38 @@ def _number(version: str) -> tuple[int, ...]:
     return (int(match[1]), int(match[2])) if match else ()
 
 
+def _strictly(read: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """How kfp's client reads an answer, which takes a login page, or half an answer, for an empty list."""
+
+    def strict(answer: Any, kind: Any) -> Any:
+        told = json.loads(answer.data)
+        lists = [value for value in told.values() if isinstance(value, list)] if isinstance(told, dict) else [[None]]
+        if not all(isinstance(one, dict) for found in lists for one in found):
+            raise ValueError("no answer of Kubeflow Pipelines")
+        return read(answer, kind)
+
+    return strict
+
+
 def _said(error: BaseException | None) -> str:
-    """What the server said, or the operating system from under the exceptions of urllib3."""
+    """What the server said, or what stands in front of it, or the operating system from under urllib3's exceptions."""
     if isinstance(error, kfp_server_api.ApiException):
+        if not error.status:
+            return first_line(str(error.reason))
+        said: Any = error.body or ""
         try:
-            told = json.loads(error.body or "")
-            return first_line(told.get("message") or told.get("error") or "") or f"status {error.status}"
-        except (ValueError, AttributeError):
-            return f"status {error.status}" if error.status else first_line(str(error.reason))
+            said = json.loads(said)
+        except ValueError:
+            said = "" if "<" in said else said  # a page
+        while isinstance(said, dict):
+            said = said.get("message") or said.get("error")
+        return (first_line(said) if isinstance(said, str) else "") or f"status {error.status}"
     inner = error
     while inner is not None:
         if isinstance(inner, OSError) and inner.strerror:
             return inner.strerror
         inner = inner.__cause__ or inner.__context__
-    return type(error).__name__
+    last = getattr(error, "reason", error)
+    if isinstance(last, urllib3.exceptions.TimeoutError):
+        return "it took too long"
+    return "it closed the connection" if isinstance(last, urllib3.exceptions.ProtocolError) else type(error).__name__

@@ -98,7 +98,7 @@ def _executed(tree: _Tree, executor: str) -> Node | None:
     begun_as_whole = ("SUCCEEDED", "FAILED") if tree.repeats else ("SUCCEEDED", "FAILED", "RUNNING")
     if entry is None or (own is None and entry.state not in begun_as_whole):
         return None
-    begun, ended = _moment(entry.start_time), _moment(entry.end_time)
+    begun, ended = moment(entry.start_time), moment(entry.end_time)
     state = entry.state or "PENDING"
     # The driver of an answer from the cache leaves nothing to execute: no pod is made, and no time passes.
     if own is None and state == "SUCCEEDED" and begun and ended and (ended - begun).total_seconds() <= 1:
@@ -112,7 +112,7 @@ def _driven(tree: _Tree, driver: str) -> Node | None:
     if entry is None or entry.state != "FAILED":
         return None
     name = tree.names[driver].removesuffix("-driver")
-    node = _node(name, "FAILED", _moment(entry.start_time), _moment(entry.end_time), tree.attempts(driver))
+    node = _node(name, "FAILED", moment(entry.start_time), moment(entry.end_time), tree.attempts(driver))
     return replace(node, driver=True)
 
 
@@ -201,6 +201,6 @@ def _hashed(text: str, so_far: int = 2166136261) -> int:
     return so_far
 
 
-def _moment(given: datetime | None) -> datetime | None:
+def moment(given: datetime | None) -> datetime | None:
     """Return a moment; one that is not there yet comes as the beginning of 1970."""
     return given if given and given.year > 1970 else None

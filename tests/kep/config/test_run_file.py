@@ -144,16 +144,30 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
                 ),
                 *(
                     ({"volumes": {"data": path}}, f': "{path}" would hide ')
-                    for path in ("/", "/tmp", "/tmp/", "/usr", "/app", "/proc")
+                    for path in (
+                        "/",
+                        "/tmp",
+                        "/tmp/",
+                        "/usr",
+                        "/usr/local",
+                        "/usr/bin",
+                        "/app",
+                        "/app/bin",
+                        "/proc",
+                        "/var",
+                        "/var/run/x",
+                    )
                 ),
                 ({"volumes": {"data": "/proc/self"}}, ': "/proc/self" is in /proc, which is the machine\'s'),
-                ({"volumes": {"data": "/a/../b"}}, ': "/a/../b" can be no path of a mount'),
-                ({"volumes": {"data": "/a:b"}}, ': "/a:b" can be no path of a mount'),
+                *(
+                    ({"volumes": {"data": path}}, f': "{path.encode("unicode_escape").decode()}" can be no path of a')
+                    for path in ("/a/../b", "/a/..", "/a:b", "//tmp", "/a//b", "/a/./b", "/a\n")
+                ),
                 ({"volumes": {"a": "/x", "b": "/x/"}}, ': "/x" is mounted more than once'),
                 ({"volumes": {"a": "/x"}, "secrets": {"a": "/y"}}, ': "a" is in both volumes and secrets'),
                 *(
                     ({"secret_variables": {"s": {"k": name}}}, f": secret_variables.s.k: a task needs {name} as it is")
-                    for name in ("PATH", "TMPDIR", "HOME", "LD_LIBRARY_PATH", "KEP_WORK", "TF_CONFIG")
+                    for name in ("PATH", "TMPDIR", "HOME", "LD_LIBRARY_PATH", "KEP_WORK", "TF_CONFIG", "KFP_POD_NAME")
                 ),
                 ({"secret_variables": {"s": {"k": "1BAD NAME"}}}, ': secret_variables.s.k: "1BAD NAME" can be no var'),
                 ({"secret_variables": {"s": {"k y": "V"}}}, ': secret_variables.s: "k y" can be no key of a secret'),
@@ -407,7 +421,13 @@ def test_the_home_of_nobody(source, words):
 
 def test_what_kubernetes_takes_is_taken():
     machine = {
-        "volumes": {"data-1": "/data", "more": "/data/more", "x" * 63: "/tmp/cache"},
+        "volumes": {
+            "data-1": "/data",
+            "more": "/data/more",
+            "x" * 63: "/tmp/cache",
+            "ca": "/etc/ssl/certs",
+            "x": "/var/x/",
+        },
         "secrets": {"login": "/login"},
         "secret_variables": {"login": {"key.json": "GOOGLE_APPLICATION_CREDENTIALS", "A_b-1": "_OWN2"}},
         "node_selector": {"cloud.google.com/gke-accelerator": "nvidia-l4", "zone": ""},

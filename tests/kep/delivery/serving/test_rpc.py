@@ -16,6 +16,8 @@ from tensorflow.core.framework.types_pb2 import DataType
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from kep.core.errors import UserError
+from kep.data.records import Records
+from kep.data.schema import Manifest
 from kep.delivery.export.savedmodel import Served, drawn, tensors
 from kep.delivery.serving.rpc import rows_of
 from kep.models.ensemble import Ensemble
@@ -96,6 +98,56 @@ def test_what_is_wrong_with_a_request_is_named(ensembles, free_port):
                 stub.Predict(asked, timeout=60)
             assert caught.value.code().name == code
             assert message in caught.value.details()
+
+
+@pytest.fixture(scope="module")
+def asked(records):
+    """Function from a source to its manifest, and the tensors of one row."""
+
+    def of(source: str) -> tuple[Manifest, dict[str, TensorProto]]:
+        manifest = Records(records(source), "tune").manifest
+        arrays = {name: array[:1] for name, array in tensors(manifest, drawn(manifest)).items()}
+        return manifest, {name: tf.make_tensor_proto(array) for name, array in arrays.items()}
+
+    return of
+
+
+_GIVE = {"plan": "string_val", "months": "float_val", "image": "int_val"}
+_VALUES = {"string_val": [b"basic"], "float_val": [1.0], "double_val": [1.0], "int_val": [1], "half_val": [1]}
+
+
+@pytest.mark.parametrize(("source", "column"), [("churn", "plan"), ("churn", "months"), ("shapes", "image")])
+@pytest.mark.parametrize("field", _VALUES)
+def test_values_in_the_field_of_another_type_are_no_zeros(asked, source, column, field):
+    manifest, inputs = asked(source)
+    tensor = inputs[column]
+    for other in (*_VALUES, "tensor_content"):
+        tensor.ClearField(other)
+    getattr(tensor, field).extend(_VALUES[field])
+    if field == _GIVE[column]:
+        assert len(rows_of(inputs, manifest, 9)) == 1
+        return
+    with pytest.raises(UserError, match=rf"inputs\.{column}: {field} given; give its values in {_GIVE[column]}"):
+        rows_of(inputs, manifest, 9)
+
+
+def test_no_values_are_zeros_and_no_texts(asked):
+    manifest, inputs = asked("churn")
+    inputs["months"].ClearField("tensor_content")
+    inputs["months"].ClearField("float_val")
+    assert len(rows_of(inputs, manifest, 9)) == 1
+    inputs["plan"].ClearField("string_val")
+    with pytest.raises(UserError, match=r"inputs\.plan: nothing given; give its values in string_val"):
+        rows_of(inputs, manifest, 9)
+
+
+@pytest.mark.parametrize("value", [-1, 256])
+def test_a_value_beyond_a_pixel_is_refused(asked, value):
+    manifest, inputs = asked("shapes")
+    inputs["image"].ClearField("tensor_content")
+    inputs["image"].int_val.append(value)
+    with pytest.raises(UserError, match=r"inputs\.image: a value is none of DT_UINT8: .*out of bounds"):
+        rows_of(inputs, manifest, 9)
 
 
 def test_a_model_that_is_not_ready_is_unavailable(ensembles, free_port):

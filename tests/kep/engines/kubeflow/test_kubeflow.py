@@ -3,12 +3,14 @@
 import json
 import re
 import socket
+import time
 
 import pytest
 import typer
 import yaml
 
 from kep.engines import submit
+from kep.engines.kubeflow import engine
 from tests.helpers.cloud import interrupted, one_sentence, steps
 
 KUBEFLOW = ("--target", "kubeflow")
@@ -254,6 +256,35 @@ def test_a_login_that_ends_meanwhile_is_no_run_that_waits(kubeflow, kep):
     assert "does not answer as Kubeflow Pipelines does, but as a login page might" in one_sentence(err)
 
 
+@pytest.mark.parametrize(
+    "body",
+    ["<html>sign in</html>", '{"runs": [{"run_id": "a", "displ', "[]", "null", "", '"no"', {"runs": [None]}],
+    ids=["page", "half", "list", "null", "nothing", "text", "no run"],
+)
+@pytest.mark.parametrize(
+    ("pattern", "command"),
+    [
+        ("GET .*/runs$", SUBMIT),
+        ("GET .*/runs$", ("status", "digits", *KUBEFLOW)),
+        ("GET .*/runs$", ("runs", *KUBEFLOW)),
+        ("GET .*/runs$", ("schedule", "delete", "weekly", *KUBEFLOW)),
+        ("GET .*/recurringruns$", ("schedule", "list", *KUBEFLOW)),
+        ("GET .*/recurringruns$", CREATE),
+        ("GET .*/experiments$", SUBMIT),
+        (":disable", ("schedule", "pause", "weekly", *KUBEFLOW)),
+    ],
+    ids=lambda given: given if isinstance(given, str) else " ".join(given[:2]),
+)
+def test_what_is_no_answer_is_no_empty_one(kubeflow, kep, pattern, command, body):
+    weekly = {"recurring_run_id": "1", "display_name": "weekly", "created_at": "2026-02-01T00:00:00Z"}
+    kubeflow.schedules = {"1": weekly}
+    kubeflow.fault(pattern, 200, body, times=float("inf"))
+    code, _, err = kep(*command)
+    assert code == 2
+    assert "does not answer as Kubeflow Pipelines does, but as a login page might" in one_sentence(err)
+    assert (kubeflow.runs, kubeflow.schedules) == ({}, {"1": weekly})
+
+
 def test_an_experiment_of_the_same_moment_is_shared(kubeflow, kep):
     assert kep(*SUBMIT, "--no-wait")[0] == 0
     kubeflow.fault("GET .*/experiments", 200, {})
@@ -282,12 +313,29 @@ def test_a_server_that_is_gone(kubeflow, kep, monkeypatch):
     assert "does not answer (Connection refused); try the same command again later" in one_sentence(err)
 
 
+def test_a_server_that_says_nothing_is_waited_for_once(kubeflow, kep, monkeypatch):
+    monkeypatch.setitem(engine.FIRST, "_request_timeout", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("KF_PIPELINES_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        begun = time.monotonic()
+        code, _, err = kep("runs", *KUBEFLOW)
+    assert code == 2
+    assert "does not answer (it took too long); try the same command again later" in one_sentence(err)
+    assert time.monotonic() - begun < 3
+
+
 @pytest.mark.parametrize(
     ("pattern", "status", "body", "words"),
     [
-        ("healthz", 401, "no", "does not accept the login (status 401); log in again and set KEP_KUBEFLOW_TOKEN, or"),
-        ("healthz", 403, "RBAC: access denied", "this login may not do that in http://"),
+        ("healthz", 401, "no", "does not accept the login (no); log in again and set KEP_KUBEFLOW_TOKEN, or"),
+        ("healthz", 403, "RBAC: access denied", "(RBAC: access denied); ask for the role kubeflow-edit there"),
+        ("healthz", 403, "<html>no</html>", "(status 403); ask for the role kubeflow-edit there"),
+        ("healthz", 403, {"error": {"code": 403, "message": "No."}}, "(No); ask for the role kubeflow-edit there"),
+        ("healthz", 0, None, "does not answer (it closed the connection); try"),
         ("healthz", 404, "<html>", "--host: there is no Kubeflow Pipelines at http://"),
+        ("healthz", 404, "404 page not found", "--host: there is no Kubeflow Pipelines at http://"),
+        ("healthz", 404, {"code": 5, "message": "Not Found"}, "--host: there is no Kubeflow Pipelines at http://"),
+        ("POST .*/runs$", 404, {"message": "Experiment 7 not found."}, "Kubeflow refuses it: Experiment 7 not found\n"),
         (
             "healthz",
             200,

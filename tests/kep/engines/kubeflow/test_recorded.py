@@ -195,6 +195,38 @@ def test_a_list_that_ends_before_its_run_is_said_to(kubeflow, kep):
     assert re.search(r"✓ +promote", out)
 
 
+NEVER = ("1970-01-01T00:00:00Z", "0001-01-01T00:00:00Z", None)
+"""How Kubeflow writes a moment that is not there."""
+
+
+@pytest.mark.parametrize("zero", NEVER)
+@pytest.mark.parametrize(
+    ("field", "took"), [("start_time", "✓  ingest "), ("end_time", "done in"), ("create_time", "30.0 s")]
+)
+def test_a_moment_of_a_task_that_is_not_there(kubeflow, kep, field, took, zero):
+    run = kubeflow.replay("succeeded")
+    for one in run["run_details"]["task_details"]:
+        one[field] = zero
+    code, out, _ = kep("status", run["display_name"], *KUBEFLOW)
+    assert code == 0
+    assert took in out
+    assert not re.search(r" -\d", out)
+
+
+@pytest.mark.parametrize("zero", NEVER[:2])
+def test_a_moment_of_a_run_that_is_not_there(kubeflow, kep, zero):
+    name = kubeflow.replay("succeeded", created_at=zero)["display_name"]
+    assert "\ndone\n" in kep("status", name, *KUBEFLOW)[1]
+    assert re.search(rf" {name} +succeeded +$", kep("runs", *KUBEFLOW)[1], re.M)
+
+
+@pytest.mark.parametrize("details", [None, {}, {"task_details": None}, {"task_details": [{}, {"display_name": "x"}]}])
+def test_a_run_whose_tasks_are_not_listed_says_so(kubeflow, kep, details):
+    name = kubeflow.replay("succeeded", run_details=details)["display_name"]
+    out = kep("status", name, *KUBEFLOW)[1]
+    assert "note: the server lists no task of its steps; the run has done them all the same" in out
+
+
 def test_a_task_that_is_listed_as_running_in_a_run_that_failed_is_asked_for_its_reason(kubeflow, kep):
     run = kubeflow.replay("under_way_025", state="FAILED", finished_at="2026-11-29T18:42:00Z")
     node = "digits-xpcn6-1711020005"
