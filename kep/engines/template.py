@@ -432,5 +432,7 @@ def _registry(repository: str, act: Callable[[Any], Any], credentials: Any) -> A
             403: "this login may not use it; grant it roles/artifactregistry.writer, or reader to submit from it",
             404: f'it does not exist, or has no such template; a repository is made by "{command}"',
         }
-        told = sentences.get(status, f"the registry answered {status}" + ("; try again later" if status >= 500 else ""))
+        told = sentences.get(
+            status, f"the registry answered {status}" + ("; try again later" if status >= 500 or status == 429 else "")
+        )
         raise UserError(f"{repository}: {told}") from error

@@ -1,6 +1,7 @@
 """When the runs of a schedule start."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,10 @@ _FIELDS: tuple[tuple[str, int, int, list[str]], ...] = (
     ("month", 1, 12, _MONTHS),
     ("day of the week", 0, 7, _DAYS),
 )
+
+
+LONGEST_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+"""Days of each month; of February those of a leap year."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,38 @@ def check_cron(cron: str) -> None:
             fine = span == "*" or (len(ends) == len(given) and ends == sorted(ends))
             if not fine or (slash and not (step.isdecimal() and int(step) > 0)):
                 raise UserError(f'--cron: "{part}" is no {name}, which goes from {low} to {high}')
+    _check_day(cron, *fields[2:])
+
+
+def _check_day(cron: str, days: str, months: str, weekdays: str) -> None:
+    """Raises:
+    UserError: No year has such a day, so that no run would ever start.
+    """
+    # With a day of the week, too, either of the two is enough.
+    if "*" in (days[:1], months[:1]) or weekdays[:1] != "*":
+        return
+    first = min(_number(part.partition("/")[0].partition("-")[0], 1, []) or 1 for part in days.split(","))
+    longest = max(LONGEST_MONTHS[month - 1] for month in _months(months))
+    if first > longest:
+        raise UserError(f'--cron: "{cron}" never comes: month {months} has at most {longest} days, not {first}')
+
+
+def _months(text: str) -> Iterator[int]:
+    """Yield the months of a field without a star."""
+    for part in text.split(","):
+        span, _, step = part.partition("/")
+        first, dash, last = span.partition("-")
+        begin = _number(first, 1, _MONTHS) or 1
+        end = (_number(last, 1, _MONTHS) or 12) if dash else 12 if step else begin
+        yield from range(begin, end + 1, int(step or 1))
+
+
+def check_name(name: str) -> None:
+    """Raises:
+    UserError: A schedule can't be called so.
+    """
+    if not re.fullmatch(r"[\w .-]{1,128}", name) or not name.strip():
+        raise UserError(f"NAME: {name!r} must be letters, digits, dots, dashes, spaces and _, at most 128")
 
 
 def check_zone(zone: str) -> None:

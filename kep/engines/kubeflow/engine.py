@@ -137,6 +137,7 @@ class Kubeflow:
         self.where = f"namespace {namespace} of {host}" if namespace else host
         self._ids: dict[str, str] = {}
         self._reasons: dict[str, str] = {}
+        self._withheld: dict[str, str] = {}
         # It says of every attempt of its own, on the standard error, what `explained` says once.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         credentials = ServiceAccountTokenVolumeCredentials() if os.environ.get(TOKEN_FILE) else None
@@ -452,7 +453,7 @@ class Kubeflow:
             return f"{'' if begun else 'no step has begun; '}{failed.name}: {failed.message}"
         namespace = f" -n {self._namespace}" if self._namespace else ""
         return (
-            f"Kubeflow {'lists no task that failed' if begun else 'has begun no task'}, and says no reason; "
+            f"Kubeflow {'lists no task that failed' if begun else 'lists no task that has begun'}, and says no reason; "
             f'"kubectl describe workflow{namespace} -l pipeline/runid={run.id}" shows its message'
         )
 
@@ -462,7 +463,8 @@ class Kubeflow:
             self._reasons[node] = reason(log)
         if found := self._reasons.get(node):
             return found
-        return f"the server gives no log of it; look at node {node or 'without a pod'} of run {run.id}"
+        why = self._withheld.get(node, "")
+        return f"the server gives no log of it{why}; look at node {node or 'without a pod'} of run {run.id}"
 
     def _log(self, run: str, node: str) -> str | None:
         """The end of a node's log; None where the server has none, as after its pod is gone."""
@@ -483,9 +485,22 @@ class Kubeflow:
                 if answer.tell() > _LONGEST_LOG:
                     break
             answer.close()
-        except (kfp_server_api.ApiException, urllib3.exceptions.HTTPError):
+        except kfp_server_api.ApiException as error:
+            self._withheld[node] = "" if error.status in _NO_LOG else f" (it answered {error.status})"
             return None
-        return end.decode(errors="replace")
+        except urllib3.exceptions.HTTPError:
+            self._withheld[node] = " (it did not answer in time)"
+            return None
+        log = end.decode(errors="replace")
+        if _HTML.match(log):
+            self._withheld[node] = " (a login page came in its place)"
+            return None
+        return log
+
+
+_NO_LOG = (404, 500)
+"""What Kubeflow answers where a node's pod is gone."""
+_HTML = re.compile(r"\s*<(!doctype )?html\b", re.IGNORECASE)
 
 
 def specification(spec: dict[str, Any], platform: dict[str, Any]) -> dict[str, Any]:

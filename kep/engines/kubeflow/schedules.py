@@ -12,7 +12,7 @@ from kep.engines.base import Options
 from kep.engines.kubeflow.engine import LOOK, MARK, TIMEOUT, Kubeflow, condition, specification, unsure
 from kep.engines.submit import look, parameters
 from kep.engines.template import Template, uncached, with_payer
-from kep.engines.timing import Timing
+from kep.engines.timing import Timing, check_name
 from kep.google.once import once
 
 
@@ -22,6 +22,7 @@ def create(kubeflow: Kubeflow, name: str, template: Template, options: Options, 
     Raises:
         UserError: There is one of that name, or Kubeflow refuses it.
     """
+    check_name(name)
     fields = timing.fields()
     if timing.zone != "UTC":
         raise UserError(

@@ -1,6 +1,5 @@
 """Runs of a template again and again, which Vertex AI starts."""
 
-import re
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from kep.core.errors import UserError, nearest
 from kep.engines.base import Options
 from kep.engines.submit import look, parameters
 from kep.engines.template import Template
-from kep.engines.timing import Timing, split
+from kep.engines.timing import Timing, check_name, split
 from kep.engines.vertex.engine import VertexEngine
 from kep.engines.vertex.jobs import check_options, job_of, options_of
 from kep.google.once import once
@@ -151,8 +150,7 @@ def _request(vertex: VertexEngine, template: Template, options: Options) -> "api
 
 
 def _find(vertex: VertexEngine, name: str) -> "api.Schedule | None":
-    if not re.fullmatch(r"[\w .-]{1,128}", name):
-        raise UserError(f"NAME: {name!r} must be letters, digits, dots, dashes, spaces and _, at most 128")
+    check_name(name)
     return next(iter(_all(vertex, f'display_name="{name}"')), None)
 
 

@@ -26,7 +26,7 @@ COLUMN = 'data.label: column "left" not found in /data/shop.csv; the columns are
 GONE = "the server gives no log of it; look at node {} of run {}"
 DELETED = "its schedule was deleted, and its tasks with it; Kubeflow still calls it running"
 WORKFLOW = '"kubectl describe workflow -l pipeline/runid={1}"'
-SAYS_NOTHING = f"Kubeflow has begun no task, and says no reason; {WORKFLOW} shows its message"
+SAYS_NOTHING = f"Kubeflow lists no task that has begun, and says no reason; {WORKFLOW} shows its message"
 NO_DRIVER = f"no step has begun; root: Kubeflow's own driver of it failed; {GONE}"
 ON_VOLUME = "note: whether its ensemble was promoted is known on the volume of /champions/"
 TABLE = {
@@ -233,6 +233,27 @@ def test_a_task_that_is_listed_as_running_in_a_run_that_failed_is_asked_for_its_
     assert f"error: evaluate failed: {GONE.format(node, run['run_id'])}" in kep("status", "digits", *KUBEFLOW)[1]
     kubeflow.logs[node] = "error: no space left\n"
     assert "error: evaluate failed: no space left (logs: " in kep("status", "digits", *KUBEFLOW)[1]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "why"),
+    [
+        (401, None, " (it answered 401)"),
+        (403, None, " (it answered 403)"),
+        (429, None, " (it answered 429)"),
+        (404, None, ""),
+        (500, None, ""),
+        (0, None, " (it did not answer in time)"),
+        (200, "<!doctype html><html><title>Log in</title></html>", " (a login page came in its place)"),
+        (200, "\n<HTML><body>Sign in</body></HTML>", " (a login page came in its place)"),
+    ],
+)
+def test_a_log_that_does_not_come_says_why(kubeflow, kep, status, body, why):
+    run = kubeflow.replay("failed_in_ingest")
+    kubeflow.fault("GET .*/log$", status, body, times=float("inf"))
+    code, out, err = kep("status", run["display_name"], *KUBEFLOW)
+    assert code == 1
+    assert f"error: ingest failed: the server gives no log of it{why}; look at node " in out + err
 
 
 KILLED = """I1129 18:04:24.872026      16 main.go:139] Setting log level to: '1'

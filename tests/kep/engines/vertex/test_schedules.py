@@ -176,3 +176,24 @@ def test_a_cron(cron):
 def test_no_cron(cron, part):
     with pytest.raises(UserError, match=f'--cron: "{part}" is no '):
         check_cron(cron)
+
+
+@pytest.mark.parametrize(
+    ("cron", "words"),
+    [
+        ("0 4 31 2 *", "month 2 has at most 29 days, not 31"),
+        ("0 4 30,31 feb *", "month feb has at most 29 days, not 30"),
+        ("0 4 31 4,6,sep-sep *", "month 4,6,sep-sep has at most 30 days, not 31"),
+    ],
+)
+def test_a_cron_that_never_comes(cron, words):
+    with pytest.raises(UserError, match=f"never comes: {words}"):
+        check_cron(cron)
+
+
+@pytest.mark.parametrize(
+    "cron",
+    ["0 4 29 2 *", "0 4 31 2 mon", "0 4 31 * *", "0 4 31 */2 *", "0 4 31 2-3 *", "0 4 28-31 2 *", "0 4 31 1/5 *"],
+)
+def test_a_cron_that_comes_in_some_month(cron):
+    check_cron(cron)
