@@ -58,7 +58,7 @@ def check(machines: Mapping[str, Machine], target: Target) -> None:
             if place.accelerator == "tpu-v6e-slice":
                 raise UserError(
                     f"{here}.accelerator: TensorFlow, which trains here, does not train on tpu-v6e-slice and later "
-                    "(docs/training.md); take tpu-v5-lite-podslice"
+                    "(docs/explanation/training.md); take tpu-v5-lite-podslice"
                 )
             if target == "kubeflow":
                 continue

@@ -83,7 +83,7 @@ class OnMachine(Section):
     # It reaches the compiled pipeline alone: no step gets it, so that a change of it leaves every cached step alone.
     machine: Annotated[Machine | None, Field(exclude=True)] = None
     """Request of each task of the step to Kubeflow or Vertex AI, such as {cpu: 8, memory_gb: 30, accelerator:
-    nvidia-tesla-t4, accelerators: 4}; the keys are in docs/machines.md"""
+    nvidia-tesla-t4, accelerators: 4}; the keys are in docs/explanation/machines.md"""
 
 
 class TuneHardware(TrialHardware, OnMachine):
