@@ -37,7 +37,11 @@ def metric_worsening(
 
     Args:
         metric: Name of the metric.
-        truth, before, after, resamples, seed: As of `loss_increase`.
+        truth: As of `loss_increase`.
+        before: As of `loss_increase`.
+        after: As of `loss_increase`.
+        resamples: As of `loss_increase`.
+        seed: As of `loss_increase`.
     """
     own, *others = (Bootstrap.of(truth, one, resamples, seed, [metric]) for one in (before, *after))
     worse = 1 if directions(truth.task)[metric] == "min" else -1
