@@ -26,6 +26,7 @@ class Difference(Interval):
     """Difference of a metric of two models, paired by row."""
 
     rows: int
+    """Rows that both models predicted."""
 
     @classmethod
     def between(cls, ours: Bootstrap, theirs: Bootstrap) -> "dict[str, Difference]":
@@ -49,7 +50,9 @@ class CalibrationBin(JsonModel):
     confidence: float
     """Mean confidence."""
     accuracy: float
+    """Share of rows whose predicted class is right."""
     rows: int
+    """Number of rows."""
 
 
 class Pictures(JsonModel):
@@ -87,8 +90,11 @@ class Slice(JsonModel):
     """Metrics of the rows with one value, or in one range, of a column."""
 
     value: str
+    """Value, or range of values."""
     rows: int
+    """Number of test rows."""
     metrics: dict[str, Interval]
+    """The ensemble's metrics on these rows, by name."""
 
     @field_validator("metrics", mode="before")
     @classmethod
@@ -110,8 +116,11 @@ class Gap(JsonModel):
     """The ensemble's loss, from the rows that its weights were fitted on to rows never seen before."""
 
     validation_loss: Figure
+    """Loss on the rows that the weights were fitted on."""
     cross_fitted_loss: Figure
+    """Loss on those rows, each predicted with weights fitted without it."""
     test_loss: Interval
+    """Loss on the test rows."""
 
 
 class Comparison(JsonModel):
@@ -128,7 +137,7 @@ class Comparison(JsonModel):
     problem: str | None = Field(default=None, exclude_if=is_none)
     """Why there are no differences."""
     changed: bool = False
-    """Whether that is a change of the label, the columns or the rows, and not a champion that can't be read."""
+    """True if the label, the columns or the rows changed; false if the champion can't be read."""
 
     @model_validator(mode="before")
     @classmethod
@@ -144,6 +153,7 @@ class LedgerTotal(LedgerLine):
     """Readings of a role by all executions of a step."""
 
     times: int
+    """Number of executions that read the role."""
 
 
 STORED = "predictions.npz"
@@ -162,6 +172,7 @@ class Evaluation(JsonFolder):
     scores: dict[str, dict[str, Interval]]
     """By model and metric; the models are the members by id, `BASELINE`, `AVERAGE` and `ENSEMBLE`."""
     pictures: Pictures
+    """Numbers behind the report's pictures."""
     slices: dict[str, list[Slice]]
     """By column."""
     against: dict[str, dict[str, Difference]]
@@ -171,9 +182,11 @@ class Evaluation(JsonFolder):
     reload_difference: float
     """Largest absolute difference of a prediction by the reloaded ensemble."""
     gap: Gap
+    """The ensemble's loss on three kinds of rows."""
     champion: Comparison | None
     """None where there is no champion."""
     ledger: list[LedgerTotal]
+    """Readings of each role by each step."""
     calibration: dict[str, Difference] = Field(default_factory=dict, exclude_if=operator.not_)
     """The ensemble's metrics minus those of its pooled probabilities, by name; empty where it is not calibrated."""
     decisions: Decisions | None = Field(default=None, exclude_if=is_none)

@@ -1,4 +1,4 @@
-"""What the steps of a run tell whoever follows it."""
+"""Events of a run's steps, for whoever follows it."""
 
 import time
 from typing import Literal
@@ -9,7 +9,7 @@ from kep.core.json_model import JsonModel
 
 
 class Event(JsonModel):
-    """Something that happened to a step: a line of the file that a run's steps append to."""
+    """Something that happened to a step: one line of a run's `events.jsonl`."""
 
     kind: Literal["start", "progress", "done", "failed", "reused", "signal"]
     """`reused`: an earlier execution answers for it. `signal`: a process of the run was ended by one."""
@@ -22,14 +22,15 @@ class Event(JsonModel):
     text: str = ""
     """How far the step is."""
     done: int | None = None
+    """Parts of the work that are done; None where it has no parts."""
     total: int | None = None
-    """Parts of the work that are done, and all of them."""
+    """All parts of the work."""
     seconds: float = 0.0
     """Time that a finished step took."""
     message: str = ""
     """Why a step failed."""
     user: bool = False
-    """Whether a failure is the user's mistake."""
+    """True if a failure is the user's mistake."""
     number: int = 0
     """Number of a signal."""
 

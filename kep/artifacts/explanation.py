@@ -7,9 +7,10 @@ from kep.core.json_model import Figure, JsonModel, is_none
 
 
 class ColumnImportance(JsonModel):
-    """What the ensemble loses when one column of the source is permuted among the test rows."""
+    """Loss of the ensemble when one column of the source is permuted among the test rows."""
 
     column: str
+    """Name of the column."""
     kind: str
     """Kind of the column, such as numeric, categorical, date, text or image."""
     features: int
@@ -24,6 +25,7 @@ class Alike(JsonModel):
     """Two columns that hold nearly the same, so that neither shows its whole importance."""
 
     columns: tuple[str, str]
+    """The two columns."""
     association: float
     """Absolute rank correlation of two numbers, or Cramér's V of two categories."""
 
@@ -36,6 +38,7 @@ class Importance(JsonModel):
     of: int
     """All test rows."""
     repeats: int
+    """Number of permutations of each column."""
     metric: str | None = Field(default=None, exclude_if=is_none)
     """Metric beside the loss; None where the run is judged by the loss."""
     columns: list[ColumnImportance]
@@ -43,15 +46,20 @@ class Importance(JsonModel):
     skipped: list[str] = Field(default_factory=list)
     """Columns that were not reached in the time allowed."""
     alike: list[Alike] = Field(default_factory=list)
+    """Pairs of columns that are alike."""
 
 
 class WorseSlice(JsonModel):
     """Rows of one value, or one range, of a column whose mean loss is significantly above that of all other rows."""
 
     column: str
+    """Name of the column."""
     value: str
+    """Value, or range of values."""
     rows: int
+    """Number of test rows."""
     loss: Interval
+    """Mean loss of these rows."""
     rest: Figure
     """Mean loss of all other rows."""
     difference: Interval
@@ -77,11 +85,13 @@ class WorstRow(JsonModel):
     id: str
     """The row's id as in `predictions.npz`, a number of 64 bits."""
     label: str
+    """The row's label."""
     prediction: str
     """Class of the greatest probability; of a regression the number, in label units."""
     probabilities: list[tuple[str, float]] = Field(default_factory=list)
     """Classes with their probability: the most probable first, and the label's; empty for a regression."""
     loss: float
+    """The row's loss."""
     weight: float | None = Field(default=None, exclude_if=is_none)
     """How much the row counts; None where all count the same."""
     values: list[tuple[str, str | None]]
@@ -119,8 +129,11 @@ class ColumnDependence(JsonModel):
     """Partial dependence on one column."""
 
     column: str
+    """Name of the column."""
     kind: str
+    """Kind of the column."""
     points: list[DependencePoint]
+    """Mean predictions, by value of the column."""
 
 
 class Dependence(JsonModel):
@@ -131,6 +144,7 @@ class Dependence(JsonModel):
     outputs: list[str]
     """The positive class of two, the most frequent classes of several, or the label of a regression."""
     columns: list[ColumnDependence]
+    """Dependence on each column, the most important first."""
     skipped: list[str] = Field(default_factory=list)
     """Columns that were not reached in the time allowed."""
 
@@ -155,6 +169,7 @@ class Explanation(JsonModel):
     importance: Importance | None = None
     """None where `evaluate.why_seconds` is 0."""
     worse: WorseSlices | None = None
+    """Slices that are significantly worse; None where they were not looked for."""
     worst: WorstRows | None = None
     """None where `evaluate.worst_rows` is 0."""
     dependence: Dependence | None = None

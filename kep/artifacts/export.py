@@ -31,18 +31,22 @@ class ExportedMember(JsonModel):
     """A member with its weight in the export."""
 
     id: str
+    """Id of the member."""
     weight: float
+    """Its weight in the export."""
 
 
 class Export(JsonModel):
     """Measurements of an export in one format."""
 
     format: str
+    """Format: savedmodel, keras, tflite or tfjs."""
     run: str
     """Folder of the run."""
     fingerprint: str
     """Fingerprint of the records."""
     members: list[ExportedMember]
+    """The exported members."""
     classes: list[bool | int | str] | None
     """None for a regression."""
     threshold: float | None = Field(default=None, exclude_if=is_none)
@@ -53,5 +57,6 @@ class Export(JsonModel):
     max_loss: float
     """Largest loss that was allowed."""
     measured: list[Measurement]
+    """A measurement of each variant."""
     read: list[LedgerLine] = Field(default_factory=list)
     """Rows that were read to measure."""

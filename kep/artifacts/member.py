@@ -20,7 +20,9 @@ class Placement(JsonModel):
     """Devices of a training."""
 
     strategy: str
+    """Distribution strategy, as in `hardware.retrain.strategy`."""
     devices: int
+    """Number of replicas."""
     batch_size: int | None
     """Rows of an optimiser step over all replicas; None where the family has no such batches, or sets them itself."""
 
@@ -29,6 +31,7 @@ class LearningPoint(JsonModel):
     """A training on a share of the train rows."""
 
     rows: int
+    """Number of rows."""
     loss: Interval
     """Validation loss, with its interval over the validation rows."""
 
@@ -42,7 +45,9 @@ class TrainedMember(Member, JsonFolder):
     trained_units: float
     """Length of the final training in epochs or boosting rounds."""
     rule: Rule
+    """Rule for the length of the final training."""
     seed: int
+    """Seed of the final training."""
     roles: list[Literal["train", "validation"]]
     """Roles that it was trained on."""
     rows: int
@@ -52,7 +57,7 @@ class TrainedMember(Member, JsonFolder):
     hardware: Placement | None
     """None where it was not retrained."""
     learning_curve: list[LearningPoint] = Field(default_factory=list, exclude_if=operator.not_)
-    """Of the heaviest member, where it was asked for; fewest rows first."""
+    """Learning curve of the heaviest member, where it was requested; fewest rows first."""
 
 
 class EnsembleFile(JsonFolder):

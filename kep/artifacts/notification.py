@@ -1,4 +1,4 @@
-"""What people are told about a run or about data."""
+"""Messages to people about a run or about data."""
 
 from typing import ClassVar
 
@@ -16,6 +16,7 @@ class Notification(JsonModel):
     id: str
     """Equal for every attempt to tell the same: who must not act twice looks at it."""
     kind: Kind
+    """Kind of the event: failed, not_promoted, promoted or drift."""
     name: str
     """Name in the run file."""
     text: str

@@ -28,15 +28,21 @@ class Report(JsonFile):
     REMEDY: ClassVar[str] = "run the pipeline again"
 
     asked: RunFile
+    """The run file, with every default."""
     manifest: Manifest
+    """Manifest of the records."""
     study: Study
+    """Result of the search."""
     trials: list[Trial]
+    """Trials of the search."""
     best_epochs: list[BestEpoch]
     """By candidate id."""
     weights: Weights
+    """Result of weigh."""
     members: list[TrainedMember]
     """The heaviest first."""
     evaluation: Evaluation
+    """Result of evaluate."""
     steps: list[StepRecord]
     """In the order of the flow; those of evaluate and promote are added when the run has ended."""
     run: FinishedRun | None = None

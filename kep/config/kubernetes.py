@@ -1,4 +1,4 @@
-"""What Kubernetes, and Kubeflow Pipelines on it, take as names, paths, labels, taints and variables.
+"""Rules of Kubernetes and Kubeflow Pipelines for names, paths, labels, taints and variables.
 
 Kubeflow names a pod's volume as the claim or the secret that it is of, so that these follow the rules of its labels.
 """

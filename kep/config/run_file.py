@@ -28,16 +28,16 @@ from kep.config.unsupported import unsupported
 from kep.core.errors import UserError, nearest
 
 RESERVED = {"champions": "the champions", "batch": "the batch predictions"}
-"""Folders beside the runs' own, which no run may be named like, and what they hold."""
+"""Names that no run may have, since they are folders beside the runs, and what those hold."""
 
 
 class RunFile(Section):
     """A whole run. Paths in it are relative to the folder of the run file."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?$")]
-    """Lower-case letters, digits and dashes: the name of the runs' folder and of the champion."""
+    """Name of the folder of runs and of the champion: lower-case letters, digits and dashes."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Every random choice follows from it."""
+    """Seed of every random choice."""
     data: DataSettings
     search: SearchSettings = SearchSettings()
     best_epoch: BestEpochSettings = BestEpochSettings()
