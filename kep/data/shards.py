@@ -168,7 +168,7 @@ class StoredRows:
         return rows
 
     def _numbers(self, index: np.ndarray | slice) -> np.ndarray:
-        """What NumPy takes `index` for, as int64 from 0."""
+        """Return `index` as int64 row numbers from 0, as NumPy reads it."""
         if isinstance(index, slice):
             return np.arange(*index.indices(len(self)))
         index = np.asarray(index)
@@ -428,7 +428,7 @@ def check_memory(what: str, needed: int) -> None:
 
 
 def fits(what: str, needed: int) -> bool:
-    """Whether `needed` bytes of rows are to be held in memory; the log says why."""
+    """Return whether `needed` bytes of rows are to be held in memory; the log says why."""
     free = free_memory()
     held = needed <= _COMFORTABLE * free
     log.info(

@@ -77,7 +77,7 @@ def check_reachable(given: dict[str, str], target: Target, volumes: Mapping[str,
     """Refuses what a step on another machine could not read.
 
     Args:
-        given: What `parameters` returned.
+        given: Result of `parameters`.
         target: Where it will run.
         volumes: Where the steps have volumes, by claim; none on Vertex AI.
 
@@ -131,7 +131,7 @@ def batch(given: dict[str, str], output: Path, runs: Path, console: Console) -> 
     same source by the same model is reused.
 
     Args:
-        given: What `parameters` returned.
+        given: Result of `parameters`.
         output: Folder to write: Parquet files in predictions/, predictions.json, drift.html and drift.json. It replaces
             one that this command wrote before, when all is done.
         runs: Folder of all runs.
@@ -178,8 +178,10 @@ def batch(given: dict[str, str], output: Path, runs: Path, console: Console) -> 
 
 
 def check_output(output: Path) -> None:
-    """Raises:
-    UserError: The folder can't be written, or holds something else than predictions.
+    """Refuse a folder that can't take predictions.
+
+    Raises:
+        UserError: The folder can't be written, or holds something else than predictions.
     """
     if (
         output.exists()

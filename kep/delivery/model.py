@@ -36,7 +36,7 @@ class Model:
         runs: Folder of all runs.
 
     Attributes:
-        name: What was asked for.
+        name: Name as it was given.
         classes: Names of the classes, in the order of the probabilities; empty for a regression.
         columns: Names of the columns that `predict` needs.
 

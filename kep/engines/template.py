@@ -53,7 +53,7 @@ class Template:
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """Of its inputs, by name."""
+        """Defaults of its inputs, by name."""
         inputs = self.spec["root"]["inputDefinitions"]["parameters"]
         return {name: given["defaultValue"] for name, given in inputs.items() if "defaultValue" in given}
 
@@ -72,12 +72,12 @@ class Template:
 
     @property
     def predicts(self) -> bool:
-        """Whether it predicts with a model, as `kep batch --compile` writes it, and trains none."""
+        """True if it predicts with a model, as `kep batch --compile` writes it, and trains none."""
         return "predict_config" in self.defaults
 
     @property
     def name(self) -> str:
-        """Of the run file; of a prediction, after the model."""
+        """Name of the run file; of a prediction, the name of the model."""
         if self.predicts:
             model = self.defaults["model"].rstrip("/").rpartition("/")[2].lower()
             return re.sub("[^a-z0-9]+", "-", f"predict-{model}")[:50].strip("-")
@@ -91,7 +91,7 @@ class Template:
 
     @property
     def data_in_reach(self) -> bool:
-        """Whether whoever submits it can read the data: not those on a cluster's volume."""
+        """True if whoever submits it can read the data: not those on a cluster's volume."""
         return not any(location.is_local for location in self.data.locations.values())
 
     @property
@@ -273,7 +273,7 @@ def check_source(data: DataSettings, volumes: Mapping[str, str] | None = None, t
     """Refuses data of this machine, with what would bring them to where a step can read them.
 
     Args:
-        data: Of the run file.
+        data: Data of the run file.
         volumes: Where the steps that read them have volumes, by claim.
         target: Where they would run.
 
@@ -331,7 +331,7 @@ def uncached(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def mounted(path: str, volumes: Mapping[str, str]) -> bool:
-    """Whether a path is on one of the volumes, by claim."""
+    """Return whether a path is on one of the volumes, by claim."""
     return any(Path(path).is_relative_to(place) and ".." not in path for place in volumes.values())
 
 
@@ -400,7 +400,7 @@ def _package(repository: str, package: str, version: str, credentials: Any) -> t
 
 
 def _registry(repository: str, act: Callable[[Any], Any], credentials: Any) -> Any:
-    """What `act` does with kfp's client of the repository; what may pass is tried again.
+    """Call `act` with kfp's client of the repository; retry errors that may pass.
 
     Raises:
         ThereAlreadyError: The template, or a tag, is there.

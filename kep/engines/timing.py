@@ -43,7 +43,7 @@ class Timing:
         """Those of Vertex AI's message that are given.
 
         Args:
-            before: What the schedule's cron is now, of which the time zone or the five fields may be kept.
+            before: Current cron of the schedule, whose time zone or five fields may be kept.
 
         Raises:
             UserError: A value can't be what it stands for.
@@ -67,8 +67,10 @@ class Timing:
 
 
 def check_cron(cron: str) -> None:
-    """Raises:
-    UserError: It has not five fields, or one holds what can't stand there.
+    """Refuse a cron expression that is not valid.
+
+    Raises:
+        UserError: It has not five fields, or one of them is invalid.
     """
     fields = cron.split()
     if len(fields) != len(_FIELDS):
@@ -88,8 +90,10 @@ def check_cron(cron: str) -> None:
 
 
 def check_zone(zone: str) -> None:
-    """Raises:
-    UserError: It is no name of the IANA time zone database.
+    """Refuse an unknown time zone.
+
+    Raises:
+        UserError: It is not a name of the IANA time zone database.
     """
     try:
         ZoneInfo(zone)

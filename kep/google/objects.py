@@ -48,7 +48,7 @@ _THREADS = 8
 _PASSING = (408, 409, 410, 412, 429)
 """Answers below 500 that another attempt may not get: a time-out, a race, an upload that is gone, a quota."""
 _SAID = re.compile(r'"message": "((?:[^"\\]|\\.)*)"')
-"""What the service said, in the text of an error that holds the request and the whole answer."""
+"""Pattern of the service's message in an error that holds the request and the whole answer."""
 PART = 32 << 20
 """Bytes that one request reads, so that a fault late in a large object costs a part of it."""
 

@@ -113,7 +113,7 @@ class Vertex:
 
     @cached_property
     def options(self) -> dict[str, Any]:
-        """What every client of this region is made with."""
+        """Options of every client of this region."""
         endpoint = f"{self.region}-aiplatform.googleapis.com"
         return {"credentials": self.credentials, "client_options": {"api_endpoint": endpoint}}
 
@@ -195,5 +195,5 @@ def moment(time: object) -> datetime | None:
 
 
 def unsure(error: Exception) -> bool:
-    """Whether after an error nobody knows if the call was done."""
+    """Return whether after an error nobody knows if the call was done."""
     return isinstance(error, UNSURE)

@@ -29,7 +29,7 @@ from kep.models.wrapped import encode_of, predicting
 from kep.stats.metrics import FLOOR
 
 VARIANTS = ("float32", "float16", "dynamic", "int8")
-"""Of TensorFlow Lite: weights in 32 or 16 bits; weights in 8 bits, and activations as they come; all in 8 bits."""
+"""Variants of TensorFlow Lite: weights in 32 or 16 bits; weights in 8 bits with float activations; all in 8 bits."""
 REPRESENTATIVE = 200
 """Train rows that set the ranges of 8 bit activations."""
 
@@ -71,7 +71,7 @@ def of_features(ensemble: Ensemble) -> keras.Model:
 
 
 def encoded(manifest: Manifest, rows: Rows) -> np.ndarray:
-    """What `of_features` takes: float32 [n, features], or pixels float32 [n, height, width, channels]."""
+    """Return the input of `of_features`: float32 [n, features], or pixels float32 [n, height, width, channels]."""
     if rows.image is not None:
         return rows.image.astype(np.float32)
     return np.asarray(Encode(**encoding(manifest))(inputs_of(rows)))
@@ -102,7 +102,7 @@ def tflite(model: keras.Model, variant: str, representative: np.ndarray) -> byte
     """Converts what `of_features` gives.
 
     Args:
-        model: Of one input.
+        model: Model of one input.
         variant: One of `VARIANTS`.
         representative: Rows that the model takes, float32 [n, ...]; int8 sets its ranges by them.
 

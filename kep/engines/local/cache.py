@@ -22,7 +22,7 @@ ROOT = "kep-store:"
 
 
 class CacheEntry(JsonFile):
-    """What a task made, as its cache entry holds it."""
+    """Outputs of a task, as its cache entry holds them."""
 
     KIND: ClassVar[str] = "a cache entry"
     UNSIGNED: ClassVar[bool] = False

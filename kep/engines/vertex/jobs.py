@@ -30,8 +30,10 @@ MOST_LABELS = 64 - 7
 
 
 def check_options(options: Options, region: str) -> None:
-    """Raises:
-    UserError: A value can't be what it stands for.
+    """Refuse options with an invalid format.
+
+    Raises:
+        UserError: An option has an invalid format.
     """
     if options.service_account and not re.fullmatch(r"[^@\s]+@[^@\s]+\.gserviceaccount\.com", options.service_account):
         raise UserError(
@@ -99,7 +101,7 @@ def cached_since(spec: dict[str, Any], today: date) -> dict[str, Any]:
 
 
 def job_of(template: Template, options: Options, given: dict[str, str], project: str) -> "api.PipelineJob":
-    """What is sent to Vertex AI, in a project whose secrets its tasks read."""
+    """Return the job to send to Vertex AI, in a project whose secrets its tasks read."""
     from google.cloud import aiplatform_v1 as api
 
     spec = with_payer(with_cache(template.spec, options.cache))
@@ -138,7 +140,7 @@ def job_of(template: Template, options: Options, given: dict[str, str], project:
 
 
 def options_of(job: "api.PipelineJob") -> Options:
-    """What a job was submitted with: the opposite of `job_of`."""
+    """Return the options of a submitted job: the inverse of `job_of`."""
     return Options(
         bucket=job.runtime_config.gcs_output_directory.rpartition("/runs/")[0],
         service_account=job.service_account,
