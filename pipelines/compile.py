@@ -47,9 +47,9 @@ def compile_training(
 
     Args:
         target: The YAML to write.
-        parameters: Of the pipeline.
+        parameters: Parameters of the pipeline.
         images: Image of each kind of step, by name (pipelines/images.py); not looked at where steps are processes.
-        machines: What the tasks of each step ask for (pipelines/machines.py); nothing where steps run on this machine.
+        machines: Machines of each step (pipelines/machines.py); empty where steps run on this machine.
         engine: Whom they ask.
 
     Returns:

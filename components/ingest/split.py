@@ -1,4 +1,4 @@
-"""Which role each row has: a function of its content and the seed, never of its place in the source.
+"""The role of each row: a function of its content and the seed, never of its position in the source.
 
 What is known of each row lies in files, some 40 bytes a row, and is looked at in parts of bounded size.
 """
@@ -29,7 +29,7 @@ _FEW = 30
 
 @dataclass(frozen=True)
 class Roles:
-    """Which role each row has.
+    """Role of each row.
 
     Attributes:
         file: int8 of each row, in the order of the source's rows: a role, or DROPPED.

@@ -407,7 +407,6 @@ def correlation(problem: Problem) -> list[list[float]]:
 
 def compare(problem: Problem, settings: EnsembleSettings, limits: Limits, seed: int) -> dict[str, Way]:
     """Return the cross-fitted results of the best single candidate and of every method, by name."""
-
     names = set(METHODS) if settings.metric == "loss" else {*OF_METRICS, settings.method} - {"auto"}
     table = {BEST_SINGLE: weighed_apart(BEST_SINGLE, problem, limits, seed)}
     for name in METHODS:

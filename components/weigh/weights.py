@@ -171,7 +171,7 @@ class Problem:
 
     @property
     def regression(self) -> bool:
-        """Whether the label is a number."""
+        """True if the label is a number."""
         return self.y is not None and self.full is None
 
     @property
