@@ -55,7 +55,7 @@ KEPT = 1 << 20
 class Histogram:
     """Rows by quantile bin of columns.
 
-    The edges are quantiles of the first `KEPT` values, which is all of them in any but a very large set; shards hold
+    The edges are quantiles of the first `KEPT` values, which is all of them in any but a very large set. Shards hold
     rows in the order of a hash, so the first ones are a random sample. The counts are of all rows.
     """
 

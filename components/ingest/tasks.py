@@ -1,7 +1,7 @@
 """Ingest spread over tasks of the pipeline engine: each reads some of the source's files, in the passes of `ingest`.
 
-scan, keys, count and write run once for each part of the source, roles and join once. Between the passes the tasks hand
-on what `ingest` hands on in memory, and the records are the same, byte for byte: rows go to roles and shards by their
+scan, keys, count and write run once for each part of the source, roles and join once. Between the passes the tasks
+hand on what `ingest` hands on in memory. The records are the same, byte for byte: rows go to roles and shards by their
 content, and statistics are those of the finished shards.
 """
 

@@ -119,8 +119,8 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
         JSON of one `Member` each, the heaviest first.
 
     Raises:
-        UserError: Predictions are not those of this manifest's rows, or come from a model that saw one of them; a
-            setting does not fit the label; no candidate is within the latency budget.
+        UserError: Predictions are of other rows, or of a model that saw one of them. Or a setting does not fit the
+            label, or no candidate is within the latency budget.
     """
     settings = EnsembleSettings.model_validate_json(config)
     manifest = Manifest.load(Path(records))
@@ -365,8 +365,8 @@ def _problem(stored: Mapping[str, np.ndarray], result: BestEpoch, manifest: Mani
 def stack(stored: dict[str, dict[str, np.ndarray]], settings: EnsembleSettings, manifest: Manifest) -> Problem:
     """One problem over all seeds: a seed's predictions are a repeat of each row.
 
-    The weights are for members that are trained once, so they are fitted to the expected loss over seeds, not to the
-    loss of an average over seeds that nobody deploys.
+    Members are trained once, so weights are fitted to the expected loss over seeds, not to the loss of an average over
+    seeds that nobody deploys.
 
     Args:
         stored: Results of `load_predictions` by candidate id.

@@ -72,9 +72,10 @@ class DataSettings(Section):
     """The source, the meaning of its columns, and the split."""
 
     source: str | None = None
-    """A file, folder or glob, local or gs://: .csv, .parquet, .npz, .tfrecord (of tf.train.Example), a folder of image
-    folders (one per class), a records folder with its manifest.json; bq://PROJECT.DATASET.TABLE, or bq://PROJECT SELECT
-    …; sklearn:digits | breast_cancer | diabetes | iris | wine"""
+    """The data set. A file, folder or glob, local or gs://: .csv, .parquet, .npz, or .tfrecord (of tf.train.Example). A
+    folder of image folders, one per class. A records folder with its manifest.json. A table or query of BigQuery:
+    bq://PROJECT.DATASET.TABLE or bq://PROJECT SELECT …. A set of scikit-learn: sklearn:digits | breast_cancer |
+    diabetes | iris | wine"""
     files: Files | None = None
     """For split by: files, one source per role instead of "source"."""
     format: Literal["auto", "csv", "parquet", "npz", "images", "tfrecord", "sklearn"] = "auto"
@@ -113,9 +114,9 @@ class DataSettings(Section):
     """Read 05/01/2024 as 5 January (true) or 1 May (false), where a column's values leave it open. Without this setting
     such a column is left out."""
     missing: list[str] | dict[str, list[str]] = []
-    """Texts that mean a missing value, such as ["?", "-"], in addition to the empty text, NA, N/A, NaN, null (each in
-    several spellings) and #N/A. By column they replace all of these but the empty text: {grade: [], age: ["99"]} keeps
-    a grade NA."""
+    """Texts that mean a missing value, such as ["?", "-"]. The empty text, #N/A, and NA, N/A, NaN and null in several
+    spellings always do. By column they replace all of these but the empty text: {grade: [], age: ["99"]} keeps a grade
+    NA."""
     extract_to: str | None = None
     """For bq://: a gs:// folder for the Parquet files that BigQuery writes, in the location of the data. By default
     BUCKET/extracts of `kep submit`."""

@@ -67,7 +67,7 @@ class EnsembleSettings(Section):
     calibration: Literal["auto", "off", "temperature", "isotonic"] = "auto"
     """temperature: one exponent for all probabilities | isotonic: an ascending map, for two classes | off: as pooled |
     auto: temperature where it lowers the cross-fitted validation loss by more than one standard error, on at least 200
-    rows; isotonic where it lowers that once more, on at least 1000 rows of two classes"""
+    rows. On at least 1000 rows of two classes it is isotonic where that lowers the loss once more"""
     operating_point: OperatingPointSettings | None = None
     """For a binary label: the probability from which the positive class is predicted, by threshold, cost, precision or
     recall, such as {recall: 0.9}. The most probable class by default."""

@@ -12,8 +12,9 @@ class Objective(Section):
     """The validation score that the search optimises."""
 
     name: str = "loss"
-    """Name of the score: loss (log-loss for classes, mean squared error for regression), a metric that evaluate reports
-    (accuracy, roc_auc, pr_auc, f1, calibration_error, mae, rmse, r2), or one that your model was compiled with"""
+    """Name of the score: loss, a metric that evaluate reports, or one that your model was compiled with. loss is
+    log-loss for classes and mean squared error for regression. Metrics are accuracy, roc_auc, pr_auc, f1,
+    calibration_error, mae, rmse and r2"""
     direction: Literal["min", "max"] | None = None
     """Better direction; needed only for a metric of your model."""
 
@@ -67,8 +68,9 @@ class SearchSettings(Section):
     families: Annotated[list[FamilyEntry], Field(min_length=1)] | Literal["auto"] = "auto"
     """Families to search: mlp, cnn, boosted_trees, hyperresnet, hyperxception, hyperefficientnet, or your own
     path/to/file.py:build. hyperefficientnet:imagenet starts from ImageNet weights, which Keras downloads. Your own is
-    KerasTuner's build(hp) or a HyperModel, also with its own fit; {file: path/to/file.py:build, packages: […],
-    requirements: FILE, arguments: {…}} names what it needs. auto: mlp and boosted_trees, and cnn for images"""
+    KerasTuner's build(hp) or a HyperModel, also with its own fit. A section {file: path/to/file.py:build, packages:
+    […], requirements: FILE, arguments: {…}} names its needs. By default (auto) mlp and boosted_trees, and cnn for
+    images"""
     from_run: Annotated[str | EarlierSearch | None, Field(alias="from", exclude_if=lambda given: given is None)] = None
     """Earlier run whose candidates are used, so that no trial is trained: a run file's name for its latest run, a run's
     folder, or gs://BUCKET/runs/NAME."""

@@ -62,9 +62,9 @@ class Model:
                 of single values is one row.
 
         Returns:
-            `prediction` (the predicted class, or the number) and for classes `probability_CLASS` of each, a row for
-            each row in the same order: a data frame of pandas, with the same index, for one of pandas; otherwise a
-            table of Arrow.
+            A row for each row, in the same order: `prediction` (the predicted class, or the number) and for classes a
+            `probability_CLASS` each. For a data frame of pandas it is one with the same index, otherwise a table of
+            Arrow.
 
         Warns:
             UserWarning: Many rows have a category that the model does not know.

@@ -219,8 +219,8 @@ def message(
     Args:
         place: Requested machine.
         command: Command that the job runs.
-        run: Run of the task's pipeline: the job runs as its account, in its network, under its key, and keeps
-            partial work beside its artifacts, where the next attempt finds it, and what it fails with.
+        run: Run of the task's pipeline. The job runs as its account, in its network, under its key. Partial work, and
+            the reason of a failure, stay beside its artifacts, where the next attempt finds them.
         name: For people.
         labels: Beside those of the run.
         environment: Variables of every machine, beside these two.

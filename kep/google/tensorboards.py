@@ -1,8 +1,8 @@
 """TensorBoard instances of Vertex AI: a run's scalars and trials, written to an experiment of one.
 
 Through Google's client of the service. Google's own uploader (`google.cloud.aiplatform.upload_tb_log`) needs Vertex ML
-Metadata beside it and makes a context there for every run, imports TensorFlow, has no slash in a run's name, and its
-thread ends for good with the first call that fails.
+Metadata, where it makes a context for every run. It imports TensorFlow, takes no slash in a run's name, and its thread
+ends for good with the first call that fails.
 """
 
 import hashlib

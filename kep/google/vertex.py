@@ -1,6 +1,6 @@
 """Vertex AI's pipeline jobs and schedules: asked for safely, and what goes wrong as one sentence.
 
-Google's clients of the service itself are used, not the `PipelineJob` above them: that one creates a misspelt bucket,
+Google's clients of the service itself are used, not the `PipelineJob` above them. That class creates a misspelt bucket,
 prints a stack trace where it may not look at a project, and repeats no call whose answer was lost.
 """
 

@@ -193,11 +193,10 @@ def entry(name: str) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
     """Decorates a step's function `run(step, *, out, …)`.
 
     The decorated function takes the same keyword arguments without `step`, and the run's `seed` and `code`, which the
-    step then knows. It logs to standard output, writes the
-    folder `out` atomically with a `step.json` inside, and ends the process with status 2 and one sentence on a
-    `UserError`, with status 1 and one sentence on a `RunError` or an `AwayError`, and after the stack trace on anything
-    else. `code` is the hash of the step's code that the run was started with: the step refuses to start, and leaves
-    nothing, where its code is another.
+    step then knows. It logs to standard output, and writes the folder `out` atomically with a `step.json` inside. A
+    `UserError` ends the process with one sentence and status 2; a `RunError` or an `AwayError` with one sentence and
+    status 1; anything else with its stack trace. `code` is the hash of the step's code when the run was started: a step
+    with other code refuses to start, and leaves nothing.
     """
 
     def decorate(run: Callable[..., Made]) -> Callable[..., Made]:

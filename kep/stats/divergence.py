@@ -93,8 +93,8 @@ def psi(before: np.ndarray, after: np.ndarray) -> float:
 def chance(before: np.ndarray, after: np.ndarray, many: int) -> float:
     """The index that is exceeded with probability `LEVEL / many` where nothing has shifted.
 
-    Without a shift the index is (1/n + 1/m) times a chi-square variable with one degree of freedom fewer than bins
-    (Yurdakul and Naranjo 2020, "Statistical properties of the population stability index").
+    Without a shift the index is (1/n + 1/m) times a chi-square variable with one degree of freedom fewer than bins.
+    Source: Yurdakul and Naranjo 2020, "Statistical properties of the population stability index".
 
     Args:
         before: Rows of each bin, [bins].

@@ -297,8 +297,8 @@ def calibration_error(labels: np.ndarray, predictions: np.ndarray, weights: np.n
 def _roc_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> float:
     """Return the area under the ROC curve, ties counted half; NaN where all rows that count are of one class.
 
-    This and the two below give what scikit-learn's functions give, in a tenth of the time: a bootstrap asks for them
-    thousands of times, and they were nine tenths of evaluate.
+    This and the two below equal scikit-learn's functions, in a tenth of the time. A bootstrap calls them thousands of
+    times, and they were nine tenths of evaluate.
     """
     positive, negative = cumulated(labels, scores, weights)
     if not (positive[-1] and negative[-1] and np.isfinite(scores).all()):

@@ -1,7 +1,7 @@
 """bq:// sources: a table, or the result of a query, that BigQuery extracts to Parquet files on Cloud Storage.
 
-An extract is of one state of its tables and has a name that follows from it: whatever reads the source again finds the
-files there, and a job whose answer was lost is found by its id.
+An extract is of one state of its tables, and its name follows from that state: whatever reads the source again finds
+the files there. A job whose answer was lost is found by its id.
 """
 
 import hashlib

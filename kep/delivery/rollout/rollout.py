@@ -1,7 +1,7 @@
 """A rollout: a version gets an endpoint's traffic in stages, each after checks, and loses it where one fails.
 
-Nothing is kept beside Vertex AI's own state: traffic split, deployed models and aliases say how far a rollout is, so
-that a command that was interrupted, or whose answer was lost, is simply given again.
+Nothing is kept beside Vertex AI's own state: traffic split, deployed models and aliases say how far a rollout is. A
+command that was interrupted, or whose answer was lost, is simply given again.
 """
 
 import hashlib

@@ -66,8 +66,8 @@ def run(
 ) -> int:
     """Runs the pipeline, shows its progress and ends with a table and the path of the report.
 
-    A run of the same name goes on where an earlier one stopped: finished steps are reused if their data, settings
-    and code are the same, and a step that was killed goes on from its partial work.
+    A run of the same name goes on where an earlier one stopped. Finished steps are reused if their data, settings and
+    code are the same; a killed step goes on from its partial work.
 
     Args:
         settings: The run file.
