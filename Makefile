@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz test-slow test-tfjs test-axe test-infra test-containers lint format lock image image-gpu image-tpu sbom compile bench bench-full screenshot clean
+.PHONY: help setup demo test fuzz test-slow test-tfjs test-axe test-infra test-containers lint format reference docs lock image image-gpu image-tpu sbom compile bench bench-full screenshot clean
 
 RUN ?= digits
 UV ?= $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
@@ -68,6 +68,12 @@ lint: setup  ## Check style, format, floors, types and Dockerfiles
 format: setup  ## Format the code
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+reference: setup  ## Write docs/reference from the code
+	.venv/bin/python -m docs.generate
+
+docs: setup  ## Build the documentation into build/site; a dead link is an error
+	.venv/bin/sphinx-build --builder html --fail-on-warning --keep-going --quiet docs build/site
 
 compile: setup  ## Compile the pipeline: make compile [RUN=digits]
 	.venv/bin/kep compile pipelines/configs/$(RUN).yaml -o pipeline.yaml
