@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, get_args
 
+from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
 from docs.generate.words import default_words, one_line, type_words
@@ -76,7 +77,11 @@ def _meaning(path: str, field: FieldInfo) -> str:
     if not said:
         raise UndocumentedError(f"{path} has no meaning; write a docstring under the field")
     text = one_line(said)
-    return text if text.endswith((".", "?", ":")) else f"{text}."
+    text = text if text.endswith((".", "?", ":")) else f"{text}."
+    if isinstance(field.validation_alias, AliasChoices):
+        earlier = ", ".join(f"`{one}`" for one in field.validation_alias.choices[1:])
+        text += f" Earlier name, which is still read: {earlier}."
+    return text
 
 
 def _section(annotation: Any) -> type[Section] | None:

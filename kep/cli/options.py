@@ -19,7 +19,7 @@ LOCK = Path("containers/images.lock.yaml")
 
 PREPARE, HERE, RESULTS = "Prepare a run", "Run on this machine", "Read results"
 USE, CLOUD = "Use an ensemble", "Run on Vertex AI or Kubeflow"
-PANELS = {PREPARE: "prepare", HERE: "run", RESULTS: "results", USE: "use", CLOUD: "cloud"}
+PANELS = {PREPARE: "prepare", HERE: "run", RESULTS: "results", CLOUD: "cloud", USE: "use"}
 """Groups of commands in `kep --help`, in order, and the end of the name of each one's page in docs/reference."""
 
 

@@ -42,12 +42,14 @@ def check(file: RunFilePath, overrides: Overrides = None, runs: Runs = Path("run
     Your own families are built, and trained on one batch of made-up rows. For BigQuery the cost of reading is shown
     first; on a terminal the command asks before it reads.
     """
-    from kep.config.run_file import load
+    from kep.config.run_file import load, renamed
     from kep.engines import preflight as checking
     from kep.engines.local.earlier import resolved
     from kep.engines.queries import announced
 
     settings = resolved(load(file, overrides), file.parent, runs)
+    for sentence in renamed(file, overrides):
+        console.print(f"note: {sentence}", soft_wrap=True)
     told = announced(settings.data)
     for sentence in told:
         console.print(sentence)

@@ -52,48 +52,6 @@ def run(
     raise typer.Exit(running.run(settings, base, runs, console, again_from if cache else "ingest", force, runner))
 
 
-@app.command(rich_help_panel=CLOUD, epilog="Example: kep compile pipelines/configs/digits.yaml -o pipeline.yaml")
-def compile(
-    file: RunFilePath,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The YAML to write.")] = Path("pipeline.yaml"),
-    overrides: Overrides = None,
-    target: Annotated[AnyTarget, typer.Option(help="Where it will run; the cloud takes images by digest.")] = "local",
-    images: Annotated[Path, typer.Option(help="Lock file of the images, for vertex and kubeflow.")] = LOCK,
-    runs: Runs = Path("runs"),
-) -> None:
-    """Compile the pipeline to YAML for Kubeflow Pipelines and Vertex AI."""
-    from kep.config.run_file import load
-    from kep.engines import earlier as searches
-    from kep.engines.local import earlier
-    from kep.pipelines.compile import compile_training
-    from kep.pipelines.images import locked, with_server
-    from kep.pipelines.machines import on_kubernetes
-    from kep.pipelines.parameters import arguments
-
-    settings = load(file, overrides)
-    if target == "local":
-        settings = earlier.resolved(settings, file.parent, runs)
-    else:
-        settings = searches.resolved(settings, file.parent, searches.in_cloud)
-    defaults = arguments(settings, file.parent, Path("champions"))
-    if target == "local":
-        compile_training(output, defaults)
-    else:
-        named = locked(images)
-        defaults = with_server(defaults, named, target)
-        console.print(
-            "note: `kep submit` names the data and the champion's folder; started another way, the pipeline ingests "
-            "each time, and a folder of champions has to be given as its input champion",
-            soft_wrap=True,
-        )
-        spec = compile_training(output, defaults, named, settings.hardware.machines, target)
-        if target == "kubeflow" and (given := on_kubernetes(spec)):
-            console.print("note: `kep submit` starts it with these inputs; do so where you start it another way")
-            for name, value in given.items():
-                console.print(f"  {name}: {value}")
-    console.print(f"wrote {output}")
-
-
 @app.command(rich_help_panel=RESULTS, epilog="Example: kep tensorboard digits --port 6006")
 def tensorboard(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or a run file's name for its latest run.")],
@@ -170,3 +128,45 @@ def compare(
     from kep.engines.local.compare import compare_runs
 
     compare_runs(old, new, runs, output, console)
+
+
+@app.command(rich_help_panel=CLOUD, epilog="Example: kep compile pipelines/configs/digits.yaml -o pipeline.yaml")
+def compile(
+    file: RunFilePath,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The YAML to write.")] = Path("pipeline.yaml"),
+    overrides: Overrides = None,
+    target: Annotated[AnyTarget, typer.Option(help="Where it will run; the cloud takes images by digest.")] = "local",
+    images: Annotated[Path, typer.Option(help="Lock file of the images, for vertex and kubeflow.")] = LOCK,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Compile the pipeline to YAML for Kubeflow Pipelines and Vertex AI."""
+    from kep.config.run_file import load
+    from kep.engines import earlier as searches
+    from kep.engines.local import earlier
+    from kep.pipelines.compile import compile_training
+    from kep.pipelines.images import locked, with_server
+    from kep.pipelines.machines import on_kubernetes
+    from kep.pipelines.parameters import arguments
+
+    settings = load(file, overrides)
+    if target == "local":
+        settings = earlier.resolved(settings, file.parent, runs)
+    else:
+        settings = searches.resolved(settings, file.parent, searches.in_cloud)
+    defaults = arguments(settings, file.parent, Path("champions"))
+    if target == "local":
+        compile_training(output, defaults)
+    else:
+        named = locked(images)
+        defaults = with_server(defaults, named, target)
+        console.print(
+            "note: `kep submit` names the data and the champion's folder; started another way, the pipeline ingests "
+            "each time, and a folder of champions has to be given as its input champion",
+            soft_wrap=True,
+        )
+        spec = compile_training(output, defaults, named, settings.hardware.machines, target)
+        if target == "kubeflow" and (given := on_kubernetes(spec)):
+            console.print("note: `kep submit` starts it with these inputs; do so where you start it another way")
+            for name, value in given.items():
+                console.print(f"  {name}: {value}")
+    console.print(f"wrote {output}")

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from kep.config.run_file import load, validate
+from kep.config.run_file import load, renamed, validate
 from kep.core.errors import UserError
 from kep.core.location import Location
 
@@ -312,6 +312,28 @@ def test_numbers_are_those_of_yaml_1_2(tmp_path):
     path.write_text("name: demo\ndata: {source: a.csv}\npromote: {margin: 1e-3}\nsearch: {max_trials: 10}\n")
     run = load(path, ["data.shard_mb=1E2"])
     assert (run.promote.better_by, run.search.max_trials, run.data.shard_mb) == (0.001, 10, 100)
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "notes"),
+    [
+        (
+            "promote: {margin: 1e-3}",
+            [],
+            ["promote.margin is called promote.better_by today; the old name is still read"],
+        ),
+        ("promote: {better_by: 1e-3}", [], []),
+        ("search: {max_trials: 10}", ["promote.margin=0.01"], ["promote.margin is called promote.better_by today"]),
+        ("search: {from: demo}", [], []),
+    ],
+)
+def test_a_key_with_another_name_today_is_told(tmp_path, text, overrides, notes):
+    path = tmp_path / "run.yaml"
+    path.write_text(f"name: demo\ndata: {{source: a.csv}}\n{text}\n")
+    load(path, overrides)
+    told = renamed(path, overrides)
+    assert len(told) == len(notes)
+    assert all(sentence.startswith(note) for sentence, note in zip(told, notes, strict=True))
 
 
 DEEP = "data: " + "[" * 500 + "]" * 500
