@@ -57,7 +57,7 @@ def compile_training(
 
     Raises:
         RuntimeError: The compiled file holds a shape that kfp.local runs wrongly.
-        UserError: `target` can't be written, an image is missing, a machine can't be had, a task would lack the
+        UserError: `target` can't be written, an image is missing, or a machine can't be had. Or a task would lack the
             address of the webhook, or the engine does not take a pipeline of this size.
     """
     if not Champion.of_parameter(parameters["champion"]).lasting:

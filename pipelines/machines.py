@@ -1,9 +1,9 @@
 """Requests of the tasks to the pipeline engine: cores, memory, accelerators, nodes, volumes, secrets.
 
 It is written into the compiled pipeline where the images are, so that the graph is the same whatever the machines.
-Cores, memory and accelerators stand in the first YAML document, the rest in a second one that only Kubeflow takes.
-What differs between the two engines is an input of the pipeline, so that the first document is the same for both: the
-name of a GPU; and all that a task asks for which on Vertex AI waits for a custom job.
+Cores, memory and accelerators stand in the first YAML document, the rest in a second one that only Kubeflow takes. The
+two engines differ only in inputs of the pipeline, so that the first document is the same for both. These are the name
+of a GPU, and the whole request of a task that on Vertex AI waits for a custom job.
 """
 
 import json
