@@ -85,8 +85,7 @@ def _place(error: BaseException) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Describe an error in a user's model: its kind, its line in the user's file and its message, at most 500
-    characters.
+    """Describe an error in a user's model: its kind, its line in the user's file and its message, within 500 letters.
 
     TensorFlow puts an error in a compiled function behind the trace of that function, level by level; what is left here
     is the error itself.
