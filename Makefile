@@ -58,11 +58,12 @@ test-infra:  ## Validate infra/ and plan its modules with mocked providers; need
 test-containers: setup image  ## Run the demo pipeline in the images; needs a container engine
 	.venv/bin/python -m pytest -m containers
 
-lint: setup  ## Check style, format, floors, types and Dockerfiles
+lint: setup  ## Check style, format, floors, types, English and Dockerfiles
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports --no-cache
 	.venv/bin/mypy
+	.venv/bin/python -m docs.prose
 	.venv/bin/hadolint containers/Dockerfile
 
 format: setup  ## Format the code
