@@ -60,6 +60,8 @@ TERMS = {
 """Spellings that are not used, and the one that is."""
 _TERMS = {re.compile(rf"(?<![\w./:-])(?:{wrong})(?![\w/:-]|\.\w)"): right for wrong, right in TERMS.items()}
 _END = re.compile(r"""(?<=[.!?])["')\]*]*\s+(?=["'(\[*]*[A-Z0-9`“])|\s\|\s""")
+_WHOLE = re.compile(r"""[.!?:]["')\]*`]*\s*$""")
+"""A line that ends with a sentence."""
 _ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|et al|vs|cf|approx|No|[A-Z])\.$")
 _WORD = re.compile(r"\w[\w'’.,/-]*")
 
@@ -72,6 +74,7 @@ class Text:
         place: File and line.
         text: Its words, with code as the word `Code`.
         running: True for running text, which counts for the mean; false for cells and headings.
+        cut: Beginning of the first line that ends in mid-sentence, on a page; empty for none.
         opens: True for the beginning of a docstring.
     """
 
@@ -79,6 +82,7 @@ class Text:
     text: str
     running: bool = True
     opens: bool = False
+    cut: str = ""
 
     @property
     def sentences(self) -> list[str]:
@@ -105,7 +109,9 @@ def of_page(place: str, text: str) -> Iterator[Text]:
             closed = token.type
         elif token.type == "inline" and token.map:
             running = closed == "paragraph_open"
-            yield Text(f"{place}:{token.map[0] + 1}", _plain(token.children or []), running)
+            lines = token.content.splitlines()
+            cut = next((line for line in lines[:-1] if not _WHOLE.search(line)), "") if running else ""
+            yield Text(f"{place}:{token.map[0] + 1}", _plain(token.children or []), running, cut=cut)
 
 
 def _plain(tokens: Iterable[Token]) -> str:
@@ -163,8 +169,10 @@ def code() -> Iterator[Text]:
 
 
 def problems(texts: list[Text], exceptions: list[str]) -> Iterator[str]:
-    """Yield what is wrong in single places: sentences that are too long, and spellings."""
+    """Yield what is wrong in single places: sentences that are too long, lines cut in mid-sentence, spellings."""
     for text in texts:
+        if text.cut:
+            yield f"{text.place}: a line ends in mid-sentence; a paragraph is one line: {text.cut[:80]}"
         for sentence in text.sentences:
             count = words(sentence)
             if count > LONGEST and not any(sentence.startswith(one) for one in exceptions):

@@ -6,6 +6,7 @@ import typer
 from typer.cli import get_docs_for_click
 from typer.core import TyperCommand, TyperGroup
 
+from docs.generate.words import one_line
 from kep.cli.main import app
 from kep.cli.options import PANELS
 
@@ -73,7 +74,10 @@ def _command(full: str, command: TyperCommand) -> list[str]:
     context = typer.Context(command, info_name=last)
     text = get_docs_for_click(obj=command, ctx=context, indent=1, name=last, call_prefix=before)
     shown = ["**Example**:", "", "```sh", *examples(command), "```", ""]
-    return [*text.replace(f"{command.epilog}\n\n", "").rstrip("\n").splitlines(), "", *shown]
+    said = command.help or ""
+    whole = "\n\n".join(one_line(part) for part in said.split("\n\n"))
+    text = text.replace(f"{command.epilog}\n\n", "").replace(said, whole)
+    return [*text.rstrip("\n").splitlines(), "", *shown]
 
 
 def _anchor(full: str) -> str:

@@ -8,7 +8,7 @@ from textwrap import dedent
 import docstring_parser
 
 import kep
-from docs.generate.words import one_line, table
+from docs.generate.words import one_line, paragraph, table
 
 ROOT = Path(kep.__file__).resolve().parent
 CLASSES = {
@@ -69,9 +69,9 @@ def _documented(name: str, node: ast.AST, level: str) -> list[str]:
 def _docstring(text: str) -> Iterator[str]:
     """Yield a docstring in Google's style as Markdown."""
     said = docstring_parser.parse(text, style=docstring_parser.DocstringStyle.GOOGLE)
-    for part in (said.short_description, said.long_description):
+    for part in (said.short_description or "", *(said.long_description or "").split("\n\n")):
         if part:
-            yield from (*part.splitlines(), "")
+            yield from paragraph(part)
     names = {"attribute": "attribute"}
     parameters = [one for one in said.params if one.args[0] not in names]
     for title, rows in (

@@ -6,7 +6,7 @@ from types import ModuleType
 
 from pydantic import BaseModel
 
-from docs.generate.words import default_words, one_line, table, type_words
+from docs.generate.words import default_words, one_line, paragraph, table, type_words
 from kep.artifacts.event import Event
 from kep.artifacts.notification import Notification
 from kep.core.json_model import JsonFile, JsonModel
@@ -26,7 +26,7 @@ that the value does not exist."""
 
 def pages() -> Iterator[tuple[str, list[str]]]:
     """Yield the name and the lines of each page."""
-    lines = ["# Artifacts", "", *INTRODUCTION.splitlines(), ""]
+    lines = ["# Artifacts", "", *paragraph(INTRODUCTION)]
     rows = []
     for name, (_, modules) in PAGES.items():
         for model in (one for module in modules for one in _models(_module(module))):

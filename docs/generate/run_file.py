@@ -6,7 +6,7 @@ from typing import Any, get_args
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
-from docs.generate.words import default_words, one_line, type_words
+from docs.generate.words import default_words, one_line, paragraph, type_words
 from kep.config.run_file import RunFile
 from kep.config.search import EarlierSearch
 from kep.config.section import Section
@@ -31,7 +31,7 @@ class UndocumentedError(Exception):
 def pages() -> Iterator[tuple[str, list[str]]]:
     """Yield the name and the lines of each page of the run file."""
     fields = RunFile.model_fields
-    lines = ["# Run file", "", *INTRODUCTION.splitlines(), ""]
+    lines = ["# Run file", "", *paragraph(INTRODUCTION)]
     for key, field in fields.items():
         if _section(field.annotation) is None:
             lines += _key(key, field, "##")

@@ -94,6 +94,11 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def paragraph(text: str) -> list[str]:
+    """Return the lines of a paragraph: one, and an empty one."""
+    return [one_line(text), ""]
+
+
 def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
     """Return the lines of a Markdown table; a bar in a cell is escaped where it is not yet."""
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]

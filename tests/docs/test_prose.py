@@ -20,6 +20,10 @@ LONG = " ".join(["word"] * 31) + "."
         ("A tfrecord file.", '"tfrecord" is spelt "TFRecord"'),
         ("On VertexAI.", '"VertexAI" is spelt "Vertex AI"'),
         ("Write a run-file.", '"run-file" is spelt "run file"'),
+        (
+            "A line that ends\nin mid-sentence.",
+            "a line ends in mid-sentence; a paragraph is one line: A line that ends",
+        ),
         ("The held out rows.", '"held out" is spelt "held-out"'),
     ],
 )
@@ -36,6 +40,7 @@ def test_a_problem_of_a_page_is_found_with_its_line(text, found):
         f"```\n{LONG} dataset\n```",  # code
         "Read `dataset.tfrecord`.",
         "See .tfrecord and a/dataset.",
+        "A line.\nAnother line:\n- a list",
         " ".join(["word"] * 30) + ".",
         " ".join(["word"] * 20) + ", e.g. this. " + " ".join(["Word"] * 20) + ".",
         " ".join(["word"] * 20) + ". `code` " + " ".join(["word"] * 20) + ".",

@@ -32,6 +32,11 @@ def test_every_page_is_built(site):
     assert pages <= {path.relative_to(site) for path in site.rglob("*.html")}
 
 
+def test_no_page_has_more_than_400_lines():
+    pages = {path.name: path.read_text(encoding="utf-8").count("\n") for path in (ROOT / "docs").rglob("*.md")}
+    assert [name for name, lines in pages.items() if lines > 400] == []
+
+
 def test_a_page_loads_nothing_from_elsewhere(site):
     for path in [*site.rglob("*.html"), *site.rglob("*.css")]:
         text = path.read_text(encoding="utf-8")
