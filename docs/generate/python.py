@@ -1,6 +1,8 @@
 """Page of the Python API, from the source: nothing heavy is imported."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -62,8 +64,14 @@ def _documented(name: str, node: ast.AST, level: str) -> list[str]:
         given = [one for one in node.args.args if one.arg != "self"]
         node.args.args = given
         signature = f"def {node.name}({ast.unparse(node.args)}) -> {returned}: ..."
-    lines = [f"{level} `{name}`", "", "```python", signature, "```", ""]
+    lines = [f"{level} `{name}`", "", "```python", *_formatted(signature), "```", ""]
     return [*lines, *_docstring(ast.get_docstring(node) or "")]
+
+
+def _formatted(code: str) -> list[str]:
+    """Return the lines of Python as ruff formats it, in pages too."""
+    command = [str(Path(sys.executable).with_name("ruff")), "format", "--stdin-filename", "signature.py", "-"]
+    return subprocess.run(command, input=code, capture_output=True, check=True, encoding="utf-8").stdout.splitlines()
 
 
 def _docstring(text: str) -> Iterator[str]:
