@@ -178,7 +178,7 @@ def _refuse_odd(name: str, scan: "ColumnScan", forms: tuple[str, ...], asked: bo
         return
     (row, word), (other, odd) = best.first, best.odd
     raise UserError(
-        f'data.types: column "{name}" holds {what} ("{word}" in row {row}), but "{odd}" in row {other} is none '
+        f'data.types: column "{name}" holds {what} ("{word}" in row {row}), but "{odd}" in row {other} is not one '
         f"({scan.words - best.rows:,} of {scan.rows:,} rows); "
         f'correct it, list "{odd}" in data.missing if it means no value, {instead}'
     )

@@ -160,7 +160,7 @@ class Machine(Section):
         elif not self.on_tpu:
             raise ValueError(f"topology is of a TPU's chips, and accelerator is {self.accelerator}; remove it")
         elif not (chips := _chips(self.topology)):
-            raise ValueError(f'topology: "{self.topology}" is none; give one such as 2x4')
+            raise ValueError(f'topology: "{self.topology}" is not a topology; give one such as 2x4')
         elif self.accelerators != chips:
             raise ValueError(f"topology {self.topology} is {chips} chips, all of one task; remove accelerators")
         self._check_job()
@@ -172,7 +172,9 @@ class Machine(Section):
         if len(ways) > 1:
             raise ValueError(f"{' and '.join(ways)} are different ways to get a machine; keep one of them")
         if self.reservation and not re.fullmatch(r"projects/[^/]+/zones/[^/]+/reservations/[^/]+", self.reservation):
-            raise ValueError(f'reservation: "{self.reservation}" is none; give projects/P/zones/Z/reservations/R')
+            raise ValueError(
+                f'reservation: "{self.reservation}" is not a reservation; give projects/P/zones/Z/reservations/R'
+            )
         if self.machines > 1 and self.accelerators > 1:
             raise ValueError(
                 f"machines: {self.machines} of {self.accelerators} accelerators each: a training over several machines "

@@ -57,7 +57,7 @@ class NotifySettings(Section):
         try:
             words = None if command is None else shlex.split(command)
         except ValueError as error:
-            raise ValueError(f"it is no command line of the shell ({str(error).lower()}); check its quotes") from None
+            raise ValueError(f"it is not a valid shell command line ({str(error).lower()}); check its quotes") from None
         if words == []:
             raise ValueError("it is empty; give a command line, or remove it")
         return command
@@ -79,7 +79,7 @@ class NotifySettings(Section):
     @classmethod
     def _is_topic(cls, topic: str | None) -> str | None:
         if topic is not None and not _TOPIC.fullmatch(topic):
-            raise ValueError(f'"{topic}" is no topic of Pub/Sub; give projects/PROJECT/topics/TOPIC')
+            raise ValueError(f'"{topic}" is not a Pub/Sub topic; give projects/PROJECT/topics/TOPIC')
         return topic
 
     @model_validator(mode="after")

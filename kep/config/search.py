@@ -122,7 +122,7 @@ class SearchSettings(Section):
         if self.vizier and self.rounds is None:
             raise ValueError("tuner: vizier is for a search in rounds, whose suggestions are tasks; give rounds")
         if self.vizier and not re.fullmatch(r"projects/[^/]+/locations/[a-z0-9-]+", self.vizier):
-            raise ValueError(f'vizier: "{self.vizier}" is none; give projects/PROJECT/locations/REGION')
+            raise ValueError(f'vizier: "{self.vizier}" is not a location; give projects/PROJECT/locations/REGION')
         return self
 
     @model_validator(mode="after")

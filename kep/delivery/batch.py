@@ -114,7 +114,7 @@ def machines(volumes: list[str]) -> dict[str, Machine]:
     pairs = [text.partition("=")[::2] for text in volumes]
     for text, (claim, path) in zip(volumes, pairs, strict=True):
         if not claim or not path.startswith("/") or not path.strip("/"):
-            raise UserError(f'--volume: "{text}" is no CLAIM=/PATH; give such as champions=/champions')
+            raise UserError(f'--volume: "{text}" is not CLAIM=/PATH; give such as champions=/champions')
     if len(set(map(itemgetter(0), pairs))) < len(pairs) or len(set(map(itemgetter(1), pairs))) < len(pairs):
         raise UserError(f"--volume: {', '.join(volumes)} names a claim or a path twice; give each once")
     try:

@@ -184,7 +184,7 @@ def _checked(template: Template, where: str, target: Target) -> Template:
     try:
         data = template.data
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{where} is no pipeline that `kep compile` or `kep publish` wrote") from error
+        raise UserError(f"{where} is not a pipeline that `kep compile` or `kep publish` wrote") from error
     if image := unpinned(template.spec):
         raise UserError(f"{where} runs {image}, which is not pinned by its digest; compile it with --target {target}")
     check_source(data, template.volumes, target)
@@ -202,7 +202,9 @@ def publish(template: Template, repository: str, tags: list[str], credentials: A
         UserError: `repository` or a tag can't be any, the registry refuses it, or a tag names another template.
     """
     if not REPOSITORY.fullmatch(repository):
-        raise UserError(f'--repository: "{repository}" is none; give https://REGION-kfp.pkg.dev/PROJECT/REPOSITORY')
+        raise UserError(
+            f'--repository: "{repository}" is not a KFP repository; give https://REGION-kfp.pkg.dev/PROJECT/REPOSITORY'
+        )
     for tag in tags:
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,127}", tag):
             raise UserError(f'--tag: "{tag}" must be lower-case letters, digits and dashes, a letter first')
@@ -261,11 +263,11 @@ def check_bucket(location: str) -> str:
     """The location without a slash at its end.
 
     Raises:
-        UserError: It is no gs:// path.
+        UserError: It is not a gs:// path.
     """
     bare = location.rstrip("/")
     if not _BUCKET.fullmatch(bare):
-        raise UserError(f'--bucket: "{location}" is no gs:// path; give gs://BUCKET or gs://BUCKET/FOLDER')
+        raise UserError(f'--bucket: "{location}" is not a gs:// path; give gs://BUCKET or gs://BUCKET/FOLDER')
     return bare
 
 

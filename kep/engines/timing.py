@@ -99,7 +99,7 @@ def check_zone(zone: str) -> None:
         ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         near = nearest(zone, available_timezones())
-        raise UserError(f'--time-zone: "{zone}" is none{near or ", such as Europe/Berlin"}') from error
+        raise UserError(f'--time-zone: "{zone}" is not a time zone{near or ", such as Europe/Berlin"}') from error
 
 
 def split(cron: str) -> tuple[str, str]:

@@ -192,7 +192,7 @@ def _variants(format: str, variants: list[str] | None) -> list[str]:
     wanted = list(dict.fromkeys(variants or known))
     for variant in wanted:
         if variant not in known:
-            raise UserError(f"--variant: {variant} is none of {', '.join(known)}{nearest(variant, known)}")
+            raise UserError(f"--variant: {variant} is not one of {', '.join(known)}{nearest(variant, known)}")
     return wanted
 
 

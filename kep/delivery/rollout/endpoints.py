@@ -88,7 +88,9 @@ def find(vertex: Vertex, name: str) -> "api.Endpoint | None":
     """
     match = RESOURCE.fullmatch(name)
     if match is None and not NAME.fullmatch(name):
-        raise UserError(f"endpoint: {name!r} is no name of an endpoint; give its id, its name, or its resource name")
+        raise UserError(
+            f"endpoint: {name!r} is not the name of an endpoint; give its id, its name, or its resource name"
+        )
     with vertex.explained():
         if match or re.fullmatch(r"[a-z0-9-]{1,63}", name):
             try:

@@ -37,7 +37,7 @@ def serve(
         raise UserError(f'--name: "{name}" can\'t stand in a path; use letters, digits, dots, dashes and underscores')
     for option, route in (("--health-route", place.health), ("--predict-route", place.predict)):
         if not route.startswith("/"):
-            raise UserError(f'{option}: "{route}" is no path; begin it with /')
+            raise UserError(f'{option}: "{route}" is not a path; begin it with /')
     with opened(run, runs) as (folder, _):
         model = Model(folder, name, version, limits.rows)
 

@@ -37,13 +37,14 @@ def check_options(options: Options, region: str) -> None:
     """
     if options.service_account and not re.fullmatch(r"[^@\s]+@[^@\s]+\.gserviceaccount\.com", options.service_account):
         raise UserError(
-            f'--service-account: "{options.service_account}" is none; give NAME@PROJECT.iam.gserviceaccount.com'
+            f'--service-account: "{options.service_account}" is not a service account; '
+            "give NAME@PROJECT.iam.gserviceaccount.com"
         )
     attachment = _ATTACHMENT.fullmatch(options.network)
     peered = re.fullmatch(r"projects/[^/]+/global/networks/[^/]+", options.network)
     if options.network and not attachment and not peered:
         raise UserError(
-            f'--network: "{options.network}" is none; give projects/NUMBER/global/networks/NAME, or '
+            f'--network: "{options.network}" is not a network; give projects/NUMBER/global/networks/NAME, or '
             f"projects/P/regions/{region}/networkAttachments/NAME"
         )
     if peered and not (project := options.network.split("/")[1]).isdigit():
@@ -55,7 +56,7 @@ def check_options(options: Options, region: str) -> None:
     key = re.fullmatch(r"projects/[^/]+/locations/([^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+", options.kms_key)
     if options.kms_key and not key:
         raise UserError(
-            f'--kms-key: "{options.kms_key}" is none; give projects/P/locations/{region}/keyRings/R/cryptoKeys/K'
+            f'--kms-key: "{options.kms_key}" is not a key; give projects/P/locations/{region}/keyRings/R/cryptoKeys/K'
         )
     if key and key[1] != region:
         raise UserError(f"--kms-key: the key is in {key[1]}, and the run in {region}; both must be in one region")

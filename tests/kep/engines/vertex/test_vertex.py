@@ -284,7 +284,7 @@ def test_a_refusal_is_one_sentence(vertex, kep, code, message, reason, words):
     [
         (["--region", "europe-wst4"], '--region: Vertex AI is not in "europe-wst4"; did you mean "europe-west4"?'),
         (["--project", "Shop ML"], '--project: "Shop ML" is no id of a project; "gcloud projects list" shows them'),
-        (["--bucket", "data"], '--bucket: "data" is no gs:// path; give gs://BUCKET or gs://BUCKET/FOLDER'),
+        (["--bucket", "data"], '--bucket: "data" is not a gs:// path; give gs://BUCKET or gs://BUCKET/FOLDER'),
         (["--bucket", "gs://"], "--bucket: "),
         (["--service-account", "me@example.com"], "--service-account: "),
         (["--network", "default"], "--network: "),
