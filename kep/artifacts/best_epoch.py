@@ -39,7 +39,7 @@ class HeldOutTraining(Training):
     """A training with the fold that it held out."""
 
     fold: int
-    """0-based; 0 without folds."""
+    """Number of the fold, from 0; 0 without folds."""
     metrics: dict[str, Figure]
     """Metrics on the held-out rows."""
 

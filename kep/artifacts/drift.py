@@ -51,20 +51,20 @@ class Drift(JsonFile):
     REMEDY: ClassVar[str] = "compare again"
 
     data: str
-    """The new rows' source."""
+    """Source of the new rows."""
     model: str
     """Folder of the model."""
     records: str
     """Fingerprint of the records that the model was trained on."""
     rows: int
-    """New ones."""
+    """Number of new rows."""
     train_rows: int
     """Number of train rows."""
     threshold: float
-    """Population stability index beyond which something has drifted."""
+    """Population stability index above which something has drifted."""
     drifted: list[str]
     """Names of what has drifted."""
     verdict: str
     """The comparison in a sentence."""
     shifts: list[ShiftRecord]
-    """The most shifted first."""
+    """Shifts, the most shifted first."""

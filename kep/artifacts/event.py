@@ -12,15 +12,15 @@ class Event(JsonModel):
     """Something that happened to a step: one line of a run's `events.jsonl`."""
 
     kind: Literal["start", "progress", "done", "failed", "reused", "signal"]
-    """`reused`: an earlier execution answers for it. `signal`: a process of the run was ended by one."""
+    """Kind of the event. `reused`: an earlier execution answers for the step. `signal`: a signal ended a process."""
     step: str = ""
-    """Empty for a signal, whose step nobody knows."""
+    """Name of the step; empty for a signal, whose step is not known."""
     label: str = ""
     """Candidate, member or part that the step works on."""
     time: float = Field(default_factory=time.time)
-    """Unix time."""
+    """Unix time of the event."""
     text: str = ""
-    """How far the step is."""
+    """Progress of the step in words."""
     done: int | None = None
     """Parts of the work that are done; None where it has no parts."""
     total: int | None = None
@@ -28,7 +28,7 @@ class Event(JsonModel):
     seconds: float = 0.0
     """Time that a finished step took."""
     message: str = ""
-    """Why a step failed."""
+    """Reason of a failure."""
     user: bool = False
     """True if a failure is the user's mistake."""
     number: int = 0

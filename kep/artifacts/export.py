@@ -10,11 +10,11 @@ class Measurement(JsonModel):
     """Predictions of test rows beside those that evaluate stored."""
 
     name: str
-    """Name of what predicts."""
+    """Name of the measured model or file."""
     bytes: int
     """Size on disk."""
     ms: float
-    """Milliseconds of one row."""
+    """Latency of one row in milliseconds."""
     score: Figure
     """Accuracy, or the root mean squared error of a regression."""
     lost: float
@@ -48,7 +48,7 @@ class Export(JsonModel):
     members: list[ExportedMember]
     """The exported members."""
     classes: list[bool | int | str] | None
-    """None for a regression."""
+    """Names of the classes; None for a regression."""
     threshold: float | None = Field(default=None, exclude_if=is_none)
     """Probability of the second class from which it is predicted; None for the most probable class. The label of a
     SavedModel goes by it; the other formats give probabilities alone."""

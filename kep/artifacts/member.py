@@ -53,9 +53,9 @@ class TrainedMember(Member, JsonFolder):
     rows: int
     """Rows of those roles."""
     spec: dict[str, JsonValue]
-    """Its family as it travels, a user's own with its source."""
+    """Its family as it travels with the run, a user's own with its source."""
     hardware: Placement | None
-    """None where it was not retrained."""
+    """Devices of the final training; None where it was not retrained."""
     learning_curve: list[LearningPoint] = Field(default_factory=list, exclude_if=operator.not_)
     """Learning curve of the heaviest member, where it was requested; fewest rows first."""
 
@@ -68,9 +68,9 @@ class EnsembleFile(JsonFolder):
     REMEDY: ClassVar[str] = "restore the ensemble's folder from a copy, or run the pipeline again"
 
     members: list[TrainedMember]
-    """The heaviest first."""
+    """Members, the heaviest first."""
     pooling: Pooling = "arithmetic"
-    """Ensembles of before there was a choice don't name it."""
+    """How predictions are combined; not named in ensembles of earlier versions."""
     calibration: Calibration | None = Field(default=None, exclude_if=is_none)
     """None where probabilities are as they are pooled, as in ensembles of before there was calibration."""
     operating_point: OperatingPoint | None = Field(default=None, exclude_if=is_none)

@@ -88,4 +88,4 @@ class PredictionSet(JsonFile):
     columns: list[PredictedColumn]
     """Columns of the files."""
     shards: list[PredictedShard]
-    """In the order of the rows."""
+    """Files, in the order of the rows."""

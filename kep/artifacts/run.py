@@ -26,7 +26,7 @@ class RunRecord(JsonFile):
     images: dict[str, str]
     """Ids of the images that the steps ran in, by name; empty for processes."""
     revision: str | None
-    """Revision of git; None without one."""
+    """Git revision; None without one."""
     versions: dict[str, str | None]
     """Version of Python and of libraries by name; None for one that is not installed."""
     platform: str

@@ -64,7 +64,7 @@ class Round(JsonFile):
     orders: list[Order]
     """All trainings so far in order, those that the next tasks are to do included."""
     spaces: list[Space]
-    """In the order of the families' turns."""
+    """Search spaces, in the order of the families' turns."""
 
 
 class SearchedData(JsonModel):
@@ -77,7 +77,7 @@ class SearchedData(JsonModel):
     records: str
     """Fingerprint of the records."""
     split: SplitInfo | None = None
-    """How rows got their roles; None in a study of before this was noted."""
+    """Rule that gave rows their roles; None in a study of earlier versions."""
     code: dict[str, str] = Field(default_factory=dict)
     """Hash of what each family is made from, by name."""
 
@@ -115,11 +115,11 @@ class Study(JsonFile):
     lowest_loss: Figure
     """Lowest validation loss; None without a complete trial."""
     corrected_loss: Figure
-    """The same, corrected for having been picked by the rows that score it."""
+    """Lowest loss, corrected for having been picked by the rows that score it."""
     candidates: list[Candidate] = Field(default_factory=list)
     """Trials that go on to best_epoch."""
     data: SearchedData | None = Field(default=None, exclude_if=is_none)
-    """None in studies of before it was noted."""
+    """Data of the search; None in studies of earlier versions."""
     origin: EarlierSearch | None = Field(default=None, exclude_if=is_none)
     """The search that this study is a copy of; None for one of its own."""
     warm: EarlierSearch | None = Field(default=None, exclude_if=is_none)

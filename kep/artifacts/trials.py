@@ -105,9 +105,9 @@ class Trial(Execution, JsonFile):
     seed: int
     """Seed of this training."""
     status: Status
-    """`running` is never recorded."""
+    """Status of the trial; `running` is never recorded."""
     reason: str = ""
-    """Why it is infeasible."""
+    """Reason why it is infeasible."""
     score: Figure = None
     """Value of the objective on the validation rows; None when infeasible."""
     loss: Figure = None

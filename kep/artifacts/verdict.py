@@ -40,9 +40,9 @@ class Verdict(JsonFile):
     metric: str = "loss"
     """Metric that the champion was compared by."""
     rules: list[Rule] = Field(default_factory=list)
-    """All rules, as told; a verdict of before there were rules has none."""
+    """All rules, judged; empty in a verdict of earlier versions."""
     comparison: Comparison | None
-    """None where there was no champion."""
+    """Comparison with the champion; None where there was none."""
     version: str
     """Name of the ensemble's version."""
     folder: str

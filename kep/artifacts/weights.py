@@ -72,9 +72,9 @@ class CalibrationChoice(JsonModel):
     rows: int
     """Held-out rows that it is fitted on, each predicted with weights fitted without it."""
     before: CalibrationScore
-    """Without calibration."""
+    """Result without calibration."""
     tried: dict[str, CalibrationScore]
-    """By method, each row calibrated by a map that was fitted without it."""
+    """Result of each method, each row calibrated by a map that was fitted without it."""
     validation_loss: Figure
     """Loss of the calibrated ensemble on the rows that its weights and the map were fitted on."""
     fitted: Calibration | None
@@ -125,17 +125,17 @@ class Weights(JsonFolder):
     correlation: Correlation
     """Correlation of the candidates' losses."""
     without: dict[str, WithoutMember]
-    """By member id."""
+    """Result without each member, by member id."""
     latency_ms: dict[str, float] | None
-    """Milliseconds by candidate id; None without a budget."""
+    """Latency in milliseconds by candidate id; None without a latency budget."""
     weights: dict[str, float]
     """Weight by candidate id; 0 for those left out."""
     members: list[Member]
-    """The heaviest first."""
+    """Members, the heaviest first."""
     calibration: CalibrationChoice | None = Field(default=None, exclude_if=is_none)
-    """None of a regression, and in weights of before there was calibration."""
+    """Calibration; None for a regression, and in weights of earlier versions."""
     operating_point: OperatingPoint | None = Field(default=None, exclude_if=is_none)
-    """None where the most probable class is predicted."""
+    """Operating point; None where the most probable class is predicted."""
 
     @model_validator(mode="before")
     @classmethod
