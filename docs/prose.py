@@ -59,6 +59,8 @@ TERMS = {
 }
 """Spellings that are not used, and the one that is."""
 _TERMS = {re.compile(rf"(?<![\w./:-])(?:{wrong})(?![\w/:-]|\.\w)"): right for wrong, right in TERMS.items()}
+_QUOTED = re.compile(r"""["“][^"”]*["”]""")
+"""A title or a message, which keeps its own spelling."""
 _END = re.compile(r"""(?<=[.!?])["')\]*]*\s+(?=["'(\[*]*[A-Z0-9`“])|\s\|\s""")
 _WHOLE = re.compile(r"""[.!?:]["')\]*`]*\s*$""")
 """A line that ends with a sentence."""
@@ -178,7 +180,7 @@ def problems(texts: list[Text], exceptions: list[str]) -> Iterator[str]:
             if count > LONGEST and not any(sentence.startswith(one) for one in exceptions):
                 yield f"{text.place}: {count} words: {sentence[:100]}…"
         for wrong, right in _TERMS.items():
-            if found := wrong.search(text.text):
+            if found := wrong.search(_QUOTED.sub("", text.text)):
                 yield f'{text.place}: "{found[0]}" is spelt "{right}"'
 
 

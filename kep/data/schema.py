@@ -130,7 +130,7 @@ class Label(_Model):
     """For regression: records, stored predictions, `mean` and `edges` are the label minus it, as of a column."""
     mean: float | None = None
     std: float | None = None
-    """Standard deviation of the train rows, for regression."""
+    """Of the train rows, for regression."""
     edges: list[float] | None = None
     counts: list[int] | None = None
     """Bins of the train rows' labels as those of a column, for regression."""

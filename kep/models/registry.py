@@ -147,7 +147,7 @@ def spec_of(name: str, travelled: str, manifest: Manifest) -> Spec:
 
 
 def is_trees(spec: Spec) -> bool:
-    """Return whether the family is our boosted trees; a user's own may have their name."""
+    """Whether the family is our boosted trees; a user's own may have their name."""
     return spec["name"] == "boosted_trees" and "source" not in spec
 
 

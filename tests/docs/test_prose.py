@@ -40,6 +40,7 @@ def test_a_problem_of_a_page_is_found_with_its_line(text, found):
         f"```\n{LONG} dataset\n```",  # code
         "Read `dataset.tfrecord`.",
         "See .tfrecord and a/dataset.",
+        'By Smith 2018, "A disciplined approach to neural network hyper-parameters".',
         "A line.\nAnother line:\n- a list",
         " ".join(["word"] * 30) + ".",
         " ".join(["word"] * 20) + ", e.g. this. " + " ".join(["Word"] * 20) + ".",

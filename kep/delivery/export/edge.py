@@ -71,7 +71,7 @@ def of_features(ensemble: Ensemble) -> keras.Model:
 
 
 def encoded(manifest: Manifest, rows: Rows) -> np.ndarray:
-    """Return the input of `of_features`: float32 [n, features], or pixels float32 [n, height, width, channels]."""
+    """What `of_features` takes: float32 [n, features], or pixels float32 [n, height, width, channels]."""
     if rows.image is not None:
         return rows.image.astype(np.float32)
     return np.asarray(Encode(**encoding(manifest))(inputs_of(rows)))

@@ -130,7 +130,7 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
                     {"accelerator": "tpu-v6e-slice", "topology": "2x4", "accelerators": 4},
                     ": topology 2x4 is 8 chips, all of one task; remove accelerators",
                 ),
-                ({"volumes": {"data": "data"}}, ': "data" is not an absolute path in the task'),
+                ({"volumes": {"data": "data"}}, ': "data" is no absolute path in the task'),
                 *(
                     ({key: {name: path}}, f': {key}: "{name}" is not a valid Kubernetes name; give at most 63 lower')
                     for key, path in (("volumes", "/x"), ("secrets", "/x"), ("secret_variables", {"k": "V"}))
