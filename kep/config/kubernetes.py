@@ -105,12 +105,12 @@ def _name(key: str, name: str) -> Iterator[str]:
 def _path(path: str) -> Iterator[str]:
     parts = path.rstrip("/").split("/")
     if not path.startswith("/"):
-        yield f'"{path}" is no absolute path in the task, such as /champions'
+        yield f'"{path}" is not an absolute path in the task, such as /champions'
     elif not path.strip("/"):
         yield '"/" would hide the image itself; give a folder of its own, such as /champions'
     elif ":" in path or {"", ".", ".."} & set(parts[1:]) or not path.isprintable():
         shown = path.encode("unicode_escape").decode()
-        yield f'"{shown}" can be no path of a mount; give one without "//", ".." and ":", such as /champions'
+        yield f'"{shown}" is not a valid mount path; give one without "//", ".." and ":", such as /champions'
     elif path.rstrip("/") == "/var" or _within(path, _TOKEN):
         yield f'"{path}" would hide what Kubernetes mounts in {_TOKEN}; give another path, such as /champions'
     elif taken := next((one for one in _ENGINES if _within(path, one)), None):

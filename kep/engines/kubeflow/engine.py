@@ -40,9 +40,9 @@ from kep.storage.champions import Champion
 
 LOGIN = f"log in again and set {KUBEFLOW_TOKEN}, or {KUBEFLOW_COOKIES}"
 TIMEOUT: dict[str, Any] = {"_request_timeout": 60}
-"""Of one call; seconds."""
+"""Timeout of one call, in seconds."""
 FIRST: dict[str, Any] = {"_request_timeout": 15}
-"""Of the first call, whose address may be wrong."""
+"""Timeout of the first call, whose address may be wrong."""
 _PAGE = 100
 LEAST = (2, 14)
 """Version of Kubeflow Pipelines whose launcher first hands a task every artifact of a loop, and not one alone."""
@@ -535,7 +535,7 @@ def _strictly(read: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def _said(error: BaseException | None) -> str:
-    """What the server said, or what stands in front of it, or the operating system from under urllib3's exceptions."""
+    """Return the message of the server, of what stands before it, or of the operating system under urllib3's errors."""
     if isinstance(error, kfp_server_api.ApiException):
         if not error.status:
             return first_line(str(error.reason))

@@ -130,7 +130,7 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
                     {"accelerator": "tpu-v6e-slice", "topology": "2x4", "accelerators": 4},
                     ": topology 2x4 is 8 chips, all of one task; remove accelerators",
                 ),
-                ({"volumes": {"data": "data"}}, ': "data" is no absolute path in the task'),
+                ({"volumes": {"data": "data"}}, ': "data" is not an absolute path in the task'),
                 *(
                     ({key: {name: path}}, f': {key}: "{name}" is not a valid Kubernetes name; give at most 63 lower')
                     for key, path in (("volumes", "/x"), ("secrets", "/x"), ("secret_variables", {"k": "V"}))
@@ -163,7 +163,7 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
                 ),
                 ({"volumes": {"data": "/proc/self"}}, ': "/proc/self" is in /proc, which is the machine\'s'),
                 *(
-                    ({"volumes": {"data": path}}, f': "{path.encode("unicode_escape").decode()}" can be no path of a')
+                    ({"volumes": {"data": path}}, f': "{path.encode("unicode_escape").decode()}" is not a valid mount')
                     for path in ("/a/../b", "/a/..", "/a:b", "//tmp", "/a//b", "/a/./b", "/a\n")
                 ),
                 ({"volumes": {"a": "/x", "b": "/x/"}}, ': "/x" is mounted more than once'),

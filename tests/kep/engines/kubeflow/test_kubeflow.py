@@ -10,7 +10,6 @@ import typer
 import yaml
 
 from kep.core.errors import Status
-from kep.engines import submit
 from kep.engines.kubeflow import engine
 from tests.helpers.cloud import interrupted, one_sentence, steps
 
