@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz test-slow test-tfjs test-axe test-infra test-containers lint format lock image image-gpu image-tpu sbom compile bench bench-full screenshot clean
+.PHONY: help setup demo test fuzz test-slow test-tfjs test-axe test-infra test-containers lint format reference docs lock image image-gpu image-tpu sbom release compile bench bench-full screenshot clean
 
 RUN ?= digits
 UV ?= $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
@@ -58,16 +58,23 @@ test-infra:  ## Validate infra/ and plan its modules with mocked providers; need
 test-containers: setup image  ## Run the demo pipeline in the images; needs a container engine
 	.venv/bin/python -m pytest -m containers
 
-lint: setup  ## Check style, format, floors, types and Dockerfiles
+lint: setup  ## Check style, format, floors, types, English and Dockerfiles
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports --no-cache
 	.venv/bin/mypy
+	.venv/bin/python -m docs.prose
 	.venv/bin/hadolint containers/Dockerfile
 
 format: setup  ## Format the code
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+reference: setup  ## Write docs/reference from the code
+	.venv/bin/python -m docs.generate
+
+docs: setup  ## Build the documentation into build/site; a dead link is an error
+	.venv/bin/sphinx-build --builder html --fail-on-warning --keep-going --quiet docs build/site
 
 compile: setup  ## Compile the pipeline: make compile [RUN=digits]
 	.venv/bin/kep compile pipelines/configs/$(RUN).yaml -o pipeline.yaml
@@ -86,6 +93,22 @@ image-tpu:  ## Build the image for TPUs up to v5e
 
 sbom: setup  ## Write a CycloneDX bill of materials per image to build/sbom
 	.venv/bin/python containers/sbom.py cpu glue gpu serve tpu
+
+# The version stands in pyproject.toml alone.
+VERSION = $(shell sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q;}' pyproject.toml)
+
+release: setup  ## Build the wheel, the site and, where a container engine is, the images; say what to publish
+	@grep -q "^## $(VERSION)" CHANGELOG.md || { echo "error: CHANGELOG.md has no entry \"## $(VERSION)\"; name \"## Unreleased\" so, or change the version in pyproject.toml"; exit 2; }
+	$(MAKE) docs
+	rm -rf build/release
+	.venv/bin/python -m hatchling build --target wheel --directory $(CURDIR)/build/release
+	@if $${DOCKER:-docker} info >/dev/null 2>&1; then BASE=$(BASE) containers/build.sh cpu glue serve; \
+		else echo "no container engine is here: the images are not built"; fi
+	@echo "to publish version $(VERSION):"
+	@echo "  tag     git tag v$(VERSION) && git push origin v$(VERSION)"
+	@echo "  wheel   uv publish build/release/*.whl"
+	@echo "  site    the folder build/site"
+	@echo "  images  REVISION=$$(git describe --always --dirty --abbrev=40) containers/push.sh REPOSITORY cpu glue serve"
 
 lock:  ## Write uv.lock, and each image's requirements from it
 	$(UV) lock

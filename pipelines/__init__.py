@@ -1,0 +1,1 @@
+"""The pipelines, and their compilation for each engine."""

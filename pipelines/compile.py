@@ -47,9 +47,9 @@ def compile_training(
 
     Args:
         target: The YAML to write.
-        parameters: Of the pipeline.
+        parameters: Parameters of the pipeline.
         images: Image of each kind of step, by name (pipelines/images.py); not looked at where steps are processes.
-        machines: What the tasks of each step ask for (pipelines/machines.py); nothing where steps run on this machine.
+        machines: Machines of each step (pipelines/machines.py); empty where steps run on this machine.
         engine: Whom they ask.
 
     Returns:
@@ -57,7 +57,7 @@ def compile_training(
 
     Raises:
         RuntimeError: The compiled file holds a shape that kfp.local runs wrongly.
-        UserError: `target` can't be written, an image is missing, a machine can't be had, a task would lack the
+        UserError: `target` can't be written, an image is missing, or a machine can't be had. Or a task would lack the
             address of the webhook, or the engine does not take a pipeline of this size.
     """
     if not Champion.of_parameter(parameters["champion"]).lasting:

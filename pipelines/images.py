@@ -1,4 +1,4 @@
-"""Which image each step runs in, and the lock that says which bytes an image's name means."""
+"""Image of each step, and the lock that pins the digest of each image."""
 
 import re
 from collections.abc import Mapping
@@ -47,8 +47,8 @@ def check_pinned(option: str, name: str, image: str) -> None:
     """Refuse an image that is not named by its digest.
 
     Args:
-        option: What gave it.
-        name: Which image it is, for the message.
+        option: Option that gave it.
+        name: Name of the image, for the message.
         image: Name of the image.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a compiled pipeline must not hold: shapes that kfp.local 2.17 runs wrongly, and references that lead nowhere.
+"""Checks of a compiled pipeline: shapes that kfp.local 2.17 runs wrongly, and references that lead nowhere.
 
 kfp.local gives a loop's body wrong values without an error, skips conditions silently, and crashes on some
 artifacts; the cloud runs the same shapes rightly. One YAML for both therefore means leaving them out.

@@ -1,9 +1,9 @@
-"""What the tasks ask the pipeline engine for: cores, memory, accelerators, nodes, volumes, secrets.
+"""Requests of the tasks to the pipeline engine: cores, memory, accelerators, nodes, volumes, secrets.
 
 It is written into the compiled pipeline where the images are, so that the graph is the same whatever the machines.
-Cores, memory and accelerators stand in the first YAML document, the rest in a second one that only Kubeflow takes.
-What differs between the two engines is an input of the pipeline, so that the first document is the same for both: the
-name of a GPU; and all that a task asks for which on Vertex AI waits for a custom job.
+Cores, memory and accelerators stand in the first YAML document, the rest in a second one that only Kubeflow takes. The
+two engines differ only in inputs of the pipeline, so that the first document is the same for both. These are the name
+of a GPU, and the whole request of a task that on Vertex AI waits for a custom job.
 """
 
 import json
@@ -22,7 +22,7 @@ Target = Literal["vertex", "kubeflow"]
 _GKE = "cloud.google.com/gke-"
 _GPU = "nvidia.com/gpu"
 _CPU, _MEMORY, _TYPE, _COUNT = "cpu_limit", "memory_limit", "accelerator_type", "accelerator_count"
-"""What a task asks for, as kfp calls it: `kfp.dsl.structures.ResourceSpec`."""
+"""Fields of a task's request in kfp: `kfp.dsl.structures.ResourceSpec`."""
 _FIELDS = {
     _CPU: ("resourceCpuLimit", "cpuLimit"),
     _MEMORY: ("resourceMemoryLimit", "memoryLimit"),
@@ -36,7 +36,7 @@ _WAITING = {
     _TYPE: "ACCELERATOR_TYPE_UNSPECIFIED",
     _COUNT: "0",
 }
-"""Of a task that waits for a custom job: Vertex AI's own default, and its word for no accelerator."""
+"""Request of a task that waits for a custom job: Vertex AI's own default, and its word for no accelerator."""
 
 
 def check(machines: Mapping[str, Machine], target: Target) -> None:
@@ -58,7 +58,7 @@ def check(machines: Mapping[str, Machine], target: Target) -> None:
             if place.accelerator == "tpu-v6e-slice":
                 raise UserError(
                     f"{here}.accelerator: TensorFlow, which trains here, does not train on tpu-v6e-slice and later "
-                    "(docs/training.md); take tpu-v5-lite-podslice"
+                    "(docs/explanation/training.md); take tpu-v5-lite-podslice"
                 )
             if target == "kubeflow":
                 continue
@@ -103,13 +103,16 @@ def place(spec: dict[str, Any], machines: Mapping[str, Machine], target: Target)
 
 
 def by_job(machine: Machine) -> bool:
-    """Whether on Vertex AI a custom job, and not the task itself, runs a step on that machine."""
+    """Return whether on Vertex AI a custom job runs a step on that machine, and not the task itself."""
     return bool(machine.for_job) and not custom_jobs.refusal("", machine)
 
 
 def limits(step: str, machine: Machine) -> dict[str, str] | None:
-    """Inputs of the pipeline, by name, as they are on Kubeflow, of a step that on Vertex AI a custom job runs; None for
-    a machine that only Vertex AI has."""
+    """Return the inputs of the pipeline on Kubeflow for a step that a custom job runs on Vertex AI.
+
+    Returns:
+        Values by name; None for a machine that only Vertex AI has.
+    """
     if _only_vertex(machine):
         return None
     return {_name(step, key): value for key, value in _asked(machine).items()}
@@ -134,7 +137,7 @@ def of_executors(spec: dict[str, Any], machines: Mapping[str, Machine]) -> Itera
 
 
 def on_kubernetes(spec: dict[str, Any]) -> dict[str, str]:
-    """What a run on Kubeflow sets of a compiled pipeline's inputs."""
+    """Return the inputs of a compiled pipeline that a run on Kubeflow sets."""
     jobs = [job for executor in spec["deploymentSpec"]["executors"].values() if (job := custom_jobs.job_of(executor))]
     there = {name: value for job in jobs for name, value in (job.limits or {}).items()}
     names = [name for name in spec["root"]["inputDefinitions"]["parameters"] if name in there or name.endswith(_TYPE)]
@@ -142,7 +145,7 @@ def on_kubernetes(spec: dict[str, Any]) -> dict[str, str]:
 
 
 def asked_of(spec: dict[str, Any], given: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """What the tasks of a compiled pipeline ask for: the opposite of `place`.
+    """Return the requests of the tasks of a compiled pipeline: the inverse of `place`.
 
     Args:
         spec: Its first YAML document.
@@ -164,12 +167,12 @@ def asked_of(spec: dict[str, Any], given: Mapping[str, str]) -> dict[str, dict[s
 
 
 def _only_vertex(machine: Machine) -> list[str]:
-    """What a machine names that Kubeflow has not."""
+    """Return the machine settings that Kubeflow does not support."""
     return [key for key in machine.for_job if key not in ("accelerator", "spot")]
 
 
 def _asked(machine: Machine) -> dict[str, str]:
-    """What a task asks Kubeflow for; nothing for a machine that only Vertex AI has, where its task does but wait."""
+    """Return the request of a task to Kubeflow; empty for a machine that only Vertex AI has, whose task only waits."""
     if _only_vertex(machine):
         return {}
     asked = {_CPU: str(machine.cpu)} if machine.cpu else {}
@@ -180,7 +183,7 @@ def _asked(machine: Machine) -> dict[str, str]:
 
 
 def _inputs(machine: Machine) -> dict[str, str]:
-    """What Vertex AI is asked for instead, which has no GPU of any model."""
+    """Return the request to Vertex AI instead, which has no GPU of any model."""
     if by_job(machine):
         return {key: _WAITING[key] for key in _asked(machine)}
     if not machine.accelerator or not machine.on_gpu or machine.accelerator == "nvidia":
@@ -192,8 +195,8 @@ def _resources(machine: Machine, names: Mapping[str, str]) -> dict[str, Any]:
     """As kfp's `set_cpu_limit`, `set_memory_limit`, `set_accelerator_type` and `set_accelerator_limit` write them.
 
     Args:
-        machine: Which the task asks for.
-        names: Of the inputs that say it instead.
+        machine: Machine that the task requests.
+        names: Names of the inputs that say it instead.
     """
     resources: dict[str, Any] = {}
     for key, value in _asked(machine).items():
@@ -213,8 +216,8 @@ def _hand_down(spec: dict[str, Any], executor: str, key: str, name: str, value: 
     Args:
         spec: Compiled pipeline, which is changed.
         executor: Label of it.
-        key: What the tasks ask for by it, as kfp calls it.
-        name: Of the input.
+        key: Field of kfp's request that it fills.
+        name: Name of the input.
         value: On Vertex AI.
     """
     spec["root"]["inputDefinitions"]["parameters"][name] = {

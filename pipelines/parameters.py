@@ -108,8 +108,8 @@ def check_path(path: Path, option: str = "--runs", instead: str = "choose anothe
 
     Args:
         path: Absolute.
-        option: What gave it.
-        instead: What the user can do.
+        option: Option that gave it.
+        instead: Alternative for the user.
 
     Raises:
         UserError: `python3` is part of the path.

@@ -14,10 +14,14 @@ RETRIES = 1
 
 
 class Predictions(NamedTuple):
+    """Outputs of a prediction."""
+
     predictions: Dataset
 
 
 class Compared(NamedTuple):
+    """Outputs of a prediction with a comparison."""
+
     predictions: Dataset
     comparison: Artifact
     verdict: Artifact

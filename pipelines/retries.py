@@ -9,7 +9,7 @@ DAYS = 7
 def retried(task: Any, times: int) -> Any:
     """Returns the task, to be started again up to `times` times.
 
-    Kubeflow counts the time in which it does so from the start of the first attempt: with the hour that kfp writes by
-    default, a training that is lost after an hour is not started again. Vertex AI caps a longer time at an hour.
+    Kubeflow counts this time from the start of the first attempt. With kfp's default of an hour, a training that is
+    lost after an hour is not started again. Vertex AI caps a longer time at an hour.
     """
     return task.set_retry(times, backoff_max_duration=f"{DAYS * (times + 1)}d")

@@ -42,7 +42,7 @@ class Listed:
     """How long a list of artifacts gets.
 
     Attributes:
-        key: That says so, in the run file or of `kep batch`.
+        key: Key of the run file, or option of `kep batch`, that sets it.
         count: Most elements.
     """
 
@@ -56,7 +56,7 @@ class _Task:
 
     Attributes:
         name: In the graph that it is in.
-        component: That it runs.
+        component: Component that it runs.
         given: Its parameters.
         loop: The list that has as many elements as the loop around it, by its name in `_lists`; empty for no loop.
     """

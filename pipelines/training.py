@@ -21,6 +21,8 @@ RETRIES = 3
 
 
 class Outcome(NamedTuple):
+    """Outputs of a training."""
+
     ensemble: Model
     evaluation: Artifact
     verdict: Artifact

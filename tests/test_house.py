@@ -196,3 +196,10 @@ def test_everything_is_printed_through_the_plain_console():
     parsed = {path.resolve(): ast.parse(path.read_text(encoding="utf-8")) for path in files}
     found = {path for path, tree in parsed.items() if any(map(makes_a_console, ast.walk(tree)))}
     assert found == {(ROOT / "kep/core/console.py").resolve()}
+
+
+def test_a_release_needs_an_entry_in_the_changelog():
+    command = ["make", "--old-file=setup", "release", "VERSION=9.9.9"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert 'CHANGELOG.md has no entry "## 9.9.9"; name "## Unreleased" so' in done.stdout + done.stderr

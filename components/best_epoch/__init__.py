@@ -1,0 +1,1 @@
+"""The step best_epoch: how long a candidate should train."""

@@ -43,10 +43,10 @@ def run(
 ) -> None:
     """Trains a candidate from several fresh seeds on train rows, watching validation rows; or so in each fold.
 
-    The folder gets `best_epoch.json`; `predictions.npz` (`predictions` float32 [seeds, n, classes] or [seeds, n],
-    `labels` [n], `ids` uint64 [n], `folds` [n]: the held-out rows, fold after fold); `trained_on.npz` (uint64 ids of
-    the rows that each fold was trained on, by the fold's number); and `models/0`, the first training's model at its
-    best epoch. A killed step goes on after the trainings that were finished.
+    The folder gets `best_epoch.json`, two files of arrays, and `models/0`, the first training's model at its best
+    epoch. `predictions.npz` holds the held-out rows, fold after fold: `predictions` float32 [seeds, n, classes] or
+    [seeds, n], `labels` [n], `ids` uint64 [n], `folds` [n]. `trained_on.npz` holds the uint64 ids of the rows that each
+    fold was trained on, by the fold's number. A killed step goes on after the trainings that were finished.
 
     Args:
         step: This execution.

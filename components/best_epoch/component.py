@@ -25,7 +25,7 @@ def best_epoch(
         config: JSON of the run file's `best_epoch`.
         batch_size: Rows of one optimiser step.
         hardware: JSON of the run file's `hardware.best_epoch`.
-        seed: Of the run.
+        seed: Seed of the run.
         code: Hash of the code that runs, part of the cache key.
         records: Folder with manifest.json and the shards.
         result: Best epoch, learning curves and validation predictions of every seed, and the first seed's model.

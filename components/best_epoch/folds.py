@@ -31,9 +31,9 @@ def folds(train: AnyRows, validation: AnyRows, manifest: Manifest, count: int | 
     """The folds of a candidate, the same for every candidate.
 
     Without `count` it is one: train rows to fit on, validation rows held out. Otherwise the two roles are pooled, and
-    every row is predicted once by a model that did not see it: stratified by class; whole groups held out where rows
-    were split by group; forward in time where they were split by time, each of `count` later parts predicted by a model
-    of all rows before it (so the earliest rows are not predicted).
+    every row is predicted once by a model that did not see it. Folds are stratified by class. Where rows were split by
+    group, whole groups are held out. Where they were split by time, each of `count` later parts is predicted by a model
+    of all rows before it, so that the earliest rows are not predicted.
 
     Args:
         train: Rows of the train role.

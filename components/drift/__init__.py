@@ -1,0 +1,1 @@
+"""The step drift: new rows compared with the train rows."""

@@ -27,11 +27,11 @@ class DriftComparison:
     """How far new rows are from the train rows.
 
     Attributes:
-        data: What was compared, for people.
+        data: Name of the compared data, for people.
         model: With what, for people.
-        manifest: Of the model.
+        manifest: Manifest of the model.
         rows: New ones.
-        shifts: Of every column and of the predictions, the most shifted first.
+        shifts: Shifts of every column and of the predictions, the most shifted first.
         threshold: Population stability index beyond which one has drifted.
         stored: Whether predictions were compared with those of the test rows, not with the labels of the train rows.
     """
@@ -46,7 +46,7 @@ class DriftComparison:
 
     @property
     def drifted(self) -> list[str]:
-        """What has drifted."""
+        """Names of what has drifted."""
         return [shift.name for shift in self.shifts if shift.beyond(self.threshold)]
 
     @property
@@ -111,16 +111,20 @@ class DriftComparison:
 
 
 def check_threshold(threshold: float) -> None:
-    """Raises:
-    UserError: Everything would have drifted beyond it.
+    """Refuse a threshold that everything would exceed.
+
+    Raises:
+        UserError: It is not above 0.
     """
     if threshold <= 0:
         raise UserError(f"--threshold: {threshold:g} is not above 0; 0.1 is a small shift, 0.25 a large one")
 
 
 def check_comparable(manifest: Manifest, model: Path) -> None:
-    """Raises:
-    UserError: The manifest does not say how the train rows were distributed.
+    """Refuse a model that new rows can't be compared with.
+
+    Raises:
+        UserError: The manifest does not say how the train rows were distributed.
     """
     if not can_observe(manifest):
         raise UserError(
@@ -133,8 +137,8 @@ def compared(manifest: Manifest, bins: list[PredictionBins], observed: Observed)
     """Every column and the predictions, the most shifted first.
 
     Args:
-        manifest: Of the records that the model was trained on.
-        bins: What is compared of predictions.
+        manifest: Manifest of the records that the model was trained on.
+        bins: Bins of the predictions.
         observed: Counts of at least one new row.
     """
     columns = [column for column in manifest.columns if place_of(column) is None]  # a hash alone says nothing

@@ -21,7 +21,7 @@ def drift(
         config: JSON of DriftSettings.
         code: Hash of the code that runs, part of the cache key.
         model: Folder of an ensemble, or of champions.
-        predictions: What predict_join wrote.
+        predictions: Output of predict_join.
         comparison: Folder with drift.json and drift.html.
         metrics: Rows, how much has drifted, and the largest indices, for the pipeline's page.
         page: The comparison as one offline page.
@@ -41,8 +41,8 @@ def drift_gate(config: str, code: str, comparison: Input[Artifact], verdict: Out
     Args:
         config: JSON of DriftSettings.
         code: Hash of the code that runs, part of the cache key.
-        comparison: What drift wrote.
-        verdict: What has drifted.
+        comparison: Output of drift.
+        verdict: Names of what has drifted.
     """
     from kep.components.drift.run import gate
 

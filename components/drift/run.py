@@ -20,7 +20,7 @@ def run(step: Step, *, model: str, predictions: str, config: str) -> dict[str, f
     """Compares the rows that were predicted with the train rows; writes `drift.json` and `drift.html`.
 
     Args:
-        step: Of this execution.
+        step: Step of this execution.
         model: Folder of an ensemble, or of champions.
         predictions: Folder that `predict_join` wrote.
         config: JSON of `DriftSettings`.

@@ -1,0 +1,1 @@
+"""The step evaluate: the one look at the test rows."""

@@ -32,14 +32,14 @@ def evaluate(
         config: JSON of the run file's `evaluate`.
         asked: JSON of the whole run file, for the report.
         champion: JSON: the champion's folder, and the version to compare with or null.
-        seed: Of the run.
+        seed: Seed of the run.
         code: Hash of the code that runs, part of the cache key.
         records: Folder with manifest.json and the shards of train and validation rows.
         test: The sealed test rows, opened here alone.
-        study: What tune wrote.
-        results: What best_epoch wrote, one folder per candidate.
-        weights: What weigh wrote.
-        members: What retrain wrote, one folder per member.
+        study: Output of tune.
+        results: Outputs of best_epoch, one folder per candidate.
+        weights: Output of weigh.
+        members: Outputs of retrain, one folder per member.
         ensemble: Members, weights and the meaning of raw features, with one `predict`.
         evaluation: Metrics with intervals, test predictions, the role ledger, and the report.
         metrics: The ensemble's test metrics, for the pipeline's page.

@@ -20,7 +20,7 @@ def decisions(
         truth: Labels and weights of the rows.
         predictions: The ensemble's, shape [n, classes] or [n].
         point: Operating point of the ensemble; None where the most probable class is predicted.
-        drawing: Of the intervals.
+        drawing: Resamples of the intervals.
     """
     if truth.task != "binary":
         return None

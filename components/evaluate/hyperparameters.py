@@ -1,4 +1,4 @@
-"""Which hyperparameters the score of a search depends on, from the records of its trials."""
+"""Hyperparameters that the score of a search depends on, from the records of its trials."""
 
 from collections.abc import Sequence
 

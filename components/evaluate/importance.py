@@ -40,7 +40,7 @@ class Clock:
 
     @property
     def over(self) -> bool:
-        """Whether the time is up."""
+        """True if the time is up."""
         return time.monotonic() >= self._end
 
 
@@ -67,7 +67,7 @@ def importance(
         rows: The test rows.
         predict: The ensemble.
         metric: Metric that the run is judged by.
-        drawing: Of the intervals.
+        drawing: Resamples of the intervals.
         clock: Columns that are not done when its time is up are named and have no importance.
     """
     chosen = rows.take(sample(rows, MOST_ROWS, derive(drawing.seed, "importance rows")))

@@ -1,0 +1,1 @@
+"""The step ingest: a source becomes records of three roles."""

@@ -1,4 +1,4 @@
-"""Which categories of a column get a code: rows are counted in bounded memory, the counts beyond it in sorted files."""
+"""Categories of a column that get a code: rows are counted in bounded memory, further counts in sorted files."""
 
 import heapq
 import json

@@ -14,7 +14,7 @@ def ingest(config: str, source: str, seed: int, code: str, records: Output[Datas
     Args:
         config: JSON of the run file's `data`, with absolute paths.
         source: Fingerprint of the source's content, part of the cache key.
-        seed: Of the run.
+        seed: Seed of the run.
         code: Hash of the code that runs, part of the cache key.
         records: Folder with manifest.json and the shards of train and validation rows.
         test: Folder with manifest.json and the test rows, sealed for evaluate.
@@ -35,11 +35,11 @@ def ingest_scan(
     """Looks at what the columns of one part of the source hold.
 
     Args:
-        part: Which part of the source: JSON with its number, from 0.
+        part: Part of the source: JSON with its number, from 0.
         config: JSON of the run file's `data`, with absolute paths.
         source: Fingerprint of the source's content, part of the cache key.
         code: Hash of the code that runs, part of the cache key.
-        scanned: What was found.
+        scanned: Result of the scan.
     """
     from kep.components.ingest.run import scan
 
@@ -64,11 +64,11 @@ def ingest_keys(
     """Reads ids, labels and what the split goes by of one part's rows.
 
     Args:
-        part: Which part of the source: JSON with its number, from 0.
+        part: Part of the source: JSON with its number, from 0.
         config: JSON of the run file's `data`, with absolute paths.
         source: Fingerprint of the source's content, part of the cache key.
         code: Hash of the code that runs, part of the cache key.
-        scans: Of all parts.
+        scans: Scans of all parts.
         read: An Arrow stream.
     """
     from kep.components.ingest.run import keys
@@ -98,10 +98,10 @@ def ingest_roles(
     Args:
         config: JSON of the run file's `data`, with absolute paths.
         source: Fingerprint of the source's content, part of the cache key.
-        seed: Of the run.
+        seed: Seed of the run.
         code: Hash of the code that runs, part of the cache key.
-        scans: Of all parts.
-        keys: Of all parts.
+        scans: Scans of all parts.
+        keys: Keys of all parts.
         given: A byte for each row, and how many have each role.
     """
     from kep.components.ingest.run import roles
@@ -130,12 +130,12 @@ def ingest_count(
     """Counts the categories of one part's train rows.
 
     Args:
-        part: Which part of the source: JSON with its number, from 0.
+        part: Part of the source: JSON with its number, from 0.
         config: JSON of the run file's `data`, with absolute paths.
         source: Fingerprint of the source's content, part of the cache key.
         code: Hash of the code that runs, part of the cache key.
-        scans: Of all parts.
-        roles: Of all rows.
+        scans: Scans of all parts.
+        roles: Roles of all rows.
         counted: Rows by category of each column.
     """
     from kep.components.ingest.run import count
@@ -166,14 +166,14 @@ def ingest_write(
     """Writes one part's rows as unsorted pieces of the shards.
 
     Args:
-        part: Which part of the source: JSON with its number, from 0.
+        part: Part of the source: JSON with its number, from 0.
         config: JSON of the run file's `data`, with absolute paths.
         source: Fingerprint of the source's content, part of the cache key.
-        seed: Of the run.
+        seed: Seed of the run.
         code: Hash of the code that runs, part of the cache key.
-        scans: Of all parts.
-        roles: Of all rows.
-        counts: Of all parts.
+        scans: Scans of all parts.
+        roles: Roles of all rows.
+        counts: Counts of all parts.
         written: The pieces.
     """
     from kep.components.ingest.run import write
@@ -207,12 +207,12 @@ def ingest_join(
 
     Args:
         config: JSON of the run file's `data`, with absolute paths.
-        seed: Of the run.
+        seed: Seed of the run.
         code: Hash of the code that runs, part of the cache key.
-        scans: Of all parts.
-        roles: Of all rows.
-        counts: Of all parts.
-        pieces: Of all parts.
+        scans: Scans of all parts.
+        roles: Roles of all rows.
+        counts: Counts of all parts.
+        pieces: Pieces of all parts.
         records: Folder with manifest.json and the shards of train and validation rows.
         test: Folder with manifest.json and the test rows, sealed for evaluate.
     """

@@ -21,13 +21,13 @@ _NUMBER = r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*"
 
 @dataclass
 class Keys:
-    """What is kept of each row of a unit between the passes: some 20 bytes a row, 28 with a split key.
+    """Keys of each row of a unit, kept between the passes: some 20 bytes a row, 28 with a split key.
 
     Attributes:
         ids: uint64 [n], the rows' identities.
         same: uint64 [n], equal for equal features.
         labels: int32 [n] class indices, or float32 [n].
-        split: What rows are split by, if they are.
+        split: Values that rows are split by, if any.
     """
 
     ids: np.ndarray

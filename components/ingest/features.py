@@ -1,4 +1,4 @@
-"""What the first pass means for a column of the source: the features that it becomes, or why it is left out."""
+"""Features of a column of the source by the first pass, or why it is left out."""
 
 import logging
 from typing import Any

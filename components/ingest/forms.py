@@ -1,4 +1,4 @@
-"""Which spelling the numbers or the dates of a column have: decided from all of its values, never from one."""
+"""Spelling of the numbers or dates of a column, decided from all of its values, never from one."""
 
 import re
 from dataclasses import dataclass, replace
@@ -121,11 +121,11 @@ def number_form(
     """Return the form and the unit of a column's numbers; None where it holds plain numbers or words.
 
     Args:
-        name: Of the column.
-        scan: What it holds.
+        name: Name of the column.
+        scan: Its scan.
         settings: The data section of the run file.
         asked: Its type by the settings.
-        instead: What sentences name as the other way.
+        instead: Alternative that messages name.
 
     Raises:
         UserError: Most of the values have a form and some have not, they have several units, or two readings.
@@ -178,7 +178,7 @@ def _refuse_odd(name: str, scan: "ColumnScan", forms: tuple[str, ...], asked: bo
         return
     (row, word), (other, odd) = best.first, best.odd
     raise UserError(
-        f'data.types: column "{name}" holds {what} ("{word}" in row {row}), but "{odd}" in row {other} is none '
+        f'data.types: column "{name}" holds {what} ("{word}" in row {row}), but "{odd}" in row {other} is not one '
         f"({scan.words - best.rows:,} of {scan.rows:,} rows); "
         f'correct it, list "{odd}" in data.missing if it means no value, {instead}'
     )

@@ -60,8 +60,8 @@ def find_hints(manifest: Manifest, folder: Path, scan: Scan, plan: ColumnPlan, s
     Args:
         manifest: With the statistics of the train rows.
         folder: The shards of all roles, none sealed yet.
-        scan: What the source's columns hold.
-        plan: Which of them are features.
+        scan: Scan of the source's columns.
+        plan: Plan of the features.
         settings: The data section of the run file, whose settings the sentences name.
     """
     leave = "take it out of data.features" if settings.features else "leave it out with data.exclude"
@@ -177,7 +177,7 @@ def explained(values: np.ndarray, targets: np.ndarray, least: float) -> float | 
 
     Args:
         values: The feature, [n]; a missing value is a value of its own.
-        targets: What it is to explain, float64 [n, k].
+        targets: Values to explain, float64 [n, k].
         least: Share below which the exact one does not matter.
 
     Returns:

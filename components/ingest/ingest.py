@@ -41,7 +41,7 @@ _KNOWN = 25
 
 @dataclass
 class Survey:
-    """What is known of a source before anything is written.
+    """Knowledge of a source before anything is written.
 
     Attributes:
         sources: what is read here: all of the source, or one task's part of it.

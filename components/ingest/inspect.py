@@ -1,4 +1,4 @@
-"""What ingest would make of a source, and the fingerprint of its content."""
+"""Preview of what ingest would make of a source, and the fingerprint of its content."""
 
 import shutil
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ class InspectedColumn:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What ingest would make of a source.
+    """Preview of what ingest would make of a source.
 
     Attributes:
         rows: of the source.

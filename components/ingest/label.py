@@ -1,4 +1,4 @@
-"""What the first pass means for the label: its task, its classes and which of them is positive."""
+"""The label by the first pass: its task, its classes and the positive one."""
 
 import logging
 import re
@@ -83,7 +83,7 @@ def check_positive(positive: bool | int | str, label: Label) -> None:
 
 
 def is_class(name: bool | int | str, given: bool | int | str) -> bool:
-    """Whether a class is the one that the run file names: YAML reads 1, "1" and true as what they look like."""
+    """Return whether a class is the one that the run file names: YAML reads 1, "1" and true as what they look like."""
     return canonical(str(name)) == canonical(str(given))
 
 

@@ -41,7 +41,7 @@ def template(features: list[Column], label: Label, grouped: bool, weighted: bool
 
     Args:
         features: The columns, categorical ones with their vocabulary.
-        label: What is predicted.
+        label: Label to predict.
         grouped: Whether rows carry what they were split by.
         weighted: Whether rows carry a weight.
     """

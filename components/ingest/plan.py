@@ -1,4 +1,4 @@
-"""What the first pass means: which columns are features, of what type, and what the label is."""
+"""Result of the first pass: the features, their types, and the label."""
 
 import logging
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _INDEX = "it is the index of a data frame; list the features in data.features, i
 
 @dataclass(frozen=True)
 class ColumnPlan:
-    """Which columns are features, and what the label is."""
+    """The features and the label."""
 
     features: list[Column]
     label: Label
@@ -37,7 +37,7 @@ class ColumnPlan:
     ignored: dict[str, str]
     """Why each column is left out that is neither feature nor label."""
     identity: Identity
-    """What a row's id is made of."""
+    """Source of a row's id."""
     identified_by: list[str]
     """The columns of `identity`."""
     readings: dict[str, Reading]
@@ -88,7 +88,7 @@ def columns_to_read(source: Source, settings: DataSettings) -> tuple[list[str], 
 
 
 def make_plan(scan: Scan, source: Source, settings: DataSettings) -> ColumnPlan:
-    """What the scan means for features and label.
+    """Derive the features and the label from the scan.
 
     Raises:
         UserError: there are no rows, no feature is left, or columns can't be used: one sentence each, one per line.

@@ -83,7 +83,7 @@ class Distinct:
 
     @property
     def repeated(self) -> bool:
-        """Whether a value occurs twice, as far as the values that are kept show."""
+        """True if a value occurs twice, as far as the values that are kept show."""
         values = self.settle()
         return len(values) > 0 and self.repeat <= int(_number_hashes(values).max())
 
@@ -122,7 +122,7 @@ _SavedDistinct = Annotated[
 
 @dataclass
 class ColumnScan:
-    """What a column holds; merged over batches in the order of the rows.
+    """Content of a column; merged over batches in the order of the rows.
 
     Attributes:
         numbers, words, missing: how many values are of each kind.
@@ -188,14 +188,14 @@ class ColumnScan:
 
     @property
     def codes(self) -> bool:
-        """Whether the numbers are codes, whose leading zeros count, such as 01234."""
+        """True if the numbers are codes, whose leading zeros count, such as 01234."""
         return self.code_at is not None and not self.dotted and not self.words
 
     def lost(self, offset: float = 0.0) -> float:
         """Return the share of the distinct numbers that become one float32 with another, as far as those kept show.
 
         Args:
-            offset: What is subtracted from them in float64 first.
+            offset: Number that is subtracted from them in float64 first.
         """
         values = self.distinct.settle()
         if not len(values):  # numbers of some form, which are words here
@@ -218,7 +218,7 @@ class ColumnScan:
         return (_SKETCH - 1) / (float(hashes[-1]) / 2.0**64)
 
     def constant(self) -> bool:
-        """Whether every row has the same value."""
+        """Return whether every row has the same value."""
         if self.missing or (self.numbers and self.words):
             return self.missing == self.rows
         return self.low == self.high if self.numbers else len(self.sketch) == 1
@@ -287,7 +287,7 @@ def _scan_words(scan: ColumnScan, indices: np.ndarray, values: list[str]) -> Non
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the settings say of a column: its type, and which texts mean a missing value."""
+    """Settings of a column: its type, and the texts that mean a missing value."""
 
     kind: str | None = None
     reading: Reading = USUAL
@@ -352,7 +352,7 @@ def _scan_untyped(scan: ColumnScan, array: pa.Array, reading: Reading) -> None:
 
 @dataclass
 class Scan:
-    """What a whole source holds."""
+    """Content of a whole source."""
 
     rows: int
     unit_rows: list[int]

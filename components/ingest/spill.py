@@ -45,11 +45,12 @@ def read(file: Path, kind: np.dtype | type) -> Iterator[np.ndarray]:
 
 
 def spill(keys: Path, labels: Path, kind: type) -> list[Path]:
-    """Copies rows into files by ranges of their key; the files are in the order of the keys.
+    """Copy rows into files by ranges of their key; the files are in the order of the keys.
 
     Args:
         keys: uint64 of each row.
-        labels: small integers of each row, or any uint64, of type `kind`.
+        labels: Small integers of each row, or any uint64.
+        kind: Type of the labels.
     """
     every = np.memmap(keys, np.uint64, "r")
     ranges = -(-len(every) // ROWS)

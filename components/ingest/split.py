@@ -1,4 +1,4 @@
-"""Which role each row has: a function of its content and the seed, never of its place in the source.
+"""The role of each row: a function of its content and the seed, never of its position in the source.
 
 What is known of each row lies in files, some 40 bytes a row, and is looked at in parts of bounded size.
 """
@@ -29,7 +29,7 @@ _FEW = 30
 
 @dataclass(frozen=True)
 class Roles:
-    """Which role each row has.
+    """Role of each row.
 
     Attributes:
         file: int8 of each row, in the order of the source's rows: a role, or DROPPED.
@@ -69,11 +69,11 @@ def assign(
 ) -> Roles:
     """Gives each row its role.
 
-    Roles follow the rows' identities, so that a column more or less among the features leaves them as they are.
-    random: stratified by class; rows with equal features stay together, at the smallest place that one of them has, and
-    count for the stratum of their smallest label. group: the shares are of groups. time: the latest rows are test; rows
-    of one time stay together. Where rows with equal features would land in several roles, those of the latest role are
-    kept.
+    Roles follow the rows' identities, so that a column more or less among the features leaves them as they are. By
+    `random` roles are stratified by class. Rows with equal features stay together, at the smallest place that one of
+    them has, and count for the stratum of their smallest label. By `group` the shares are of groups. By `time` the
+    latest rows are test, and rows of one time stay together. Where rows with equal features would land in several
+    roles, those of the latest role are kept.
 
     Args:
         parts: ids, features, labels and split keys of the source's rows, in their order.

@@ -27,7 +27,7 @@ class Moments:
 
     @classmethod
     def of(cls, values: np.ndarray) -> "Moments":
-        """Of float64 [n, columns], NaN where missing."""
+        """Return the moments of float64 [n, columns], NaN where missing."""
         count = (~np.isnan(values)).sum(axis=0).astype(np.float64)
         mean = np.nansum(values, axis=0) / np.maximum(count, 1)
         return cls(count, mean, np.nansum((values - mean) ** 2, axis=0))
@@ -55,7 +55,7 @@ KEPT = 1 << 20
 class Histogram:
     """Rows by quantile bin of columns.
 
-    The edges are quantiles of the first `KEPT` values, which is all of them in any but a very large set; shards hold
+    The edges are quantiles of the first `KEPT` values, which is all of them in any but a very large set. Shards hold
     rows in the order of a hash, so the first ones are a random sample. The counts are of all rows.
     """
 
@@ -104,7 +104,7 @@ def _train_rows(manifest: Manifest, folder: Path) -> Iterator[Rows]:
 
 @dataclass
 class _Sums:
-    """What is added up over the train rows.
+    """Sums over the train rows.
 
     Attributes:
         numeric: Moments of the numeric columns.

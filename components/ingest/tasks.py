@@ -1,7 +1,7 @@
 """Ingest spread over tasks of the pipeline engine: each reads some of the source's files, in the passes of `ingest`.
 
-scan, keys, count and write run once for each part of the source, roles and join once. Between the passes the tasks hand
-on what `ingest` hands on in memory, and the records are the same, byte for byte: rows go to roles and shards by their
+scan, keys, count and write run once for each part of the source, roles and join once. Between the passes the tasks
+hand on what `ingest` hands on in memory. The records are the same, byte for byte: rows go to roles and shards by their
 content, and statistics are those of the finished shards.
 """
 
@@ -59,7 +59,7 @@ _ROLES_OF_ROWS, _IDS_OF_ROWS = "roles", "ids"
 
 
 class SourceHead(JsonModel):
-    """What is known of a source without its rows; fields as of `Source`."""
+    """Description of a source without its rows; fields as of `Source`."""
 
     description: str
     names: list[str]
@@ -80,14 +80,14 @@ class SourceHead(JsonModel):
 
 
 class ScannedSource(JsonModel):
-    """What a task found in its part of one location's source."""
+    """Findings of a task in its part of one location's source."""
 
     head: SourceHead
     scan: Scan
 
 
 class ScannedPart(JsonFile):
-    """What the scan of one task hands on."""
+    """Result of the scan of one task."""
 
     FILE: ClassVar[str] = "scan.json"
     KIND: ClassVar[str] = "the scan of a part of the source"
@@ -95,7 +95,7 @@ class ScannedPart(JsonFile):
     part: int
     """Number of the task, from 0."""
     state: list[Any]
-    """What changes with the content of the part, for each location: stamps of files, or the key of a table."""
+    """Stamps that change with the content of the part, for each location: of files, or the key of a table."""
     digests: list[Any]
     """Digests of the part, for each location: those of its files, or the key of a table."""
     sources: list[ScannedSource | None]
@@ -115,7 +115,7 @@ class SavedRoles(JsonFile):
 
 
 def files_of_tasks(settings: DataSettings, base: Path) -> list[list[frozenset[str]]]:
-    """Which files each task reads of each location: runs of about equal bytes, in the order of the files.
+    """Return the files of each location that each task reads: runs of about equal bytes, in the order of the files.
 
     Raises:
         UserError: the source can't be read in parts.
@@ -188,7 +188,7 @@ class IngestTask:
         ]
 
     def state(self) -> list[Any]:
-        """What changes with the content of these files, without reading it, for each location."""
+        """Stamps that change with the content of these files, for each location, without reading it."""
         return [
             look(location).key if location.scheme == "bq" else stamps(location, self.base, paths)
             for location, paths in zip(self.settings.locations.values(), self.files(), strict=True)
@@ -227,7 +227,7 @@ class IngestTask:
 
 @dataclass(frozen=True)
 class Known:
-    """What the scans of all tasks say together.
+    """Result of the scans of all tasks.
 
     Attributes:
         heads: the source of each location, without its units.
@@ -260,7 +260,7 @@ class Known:
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
-        """Of all images."""
+        """Shape of all images."""
         return next(iter((self.heads[0].images or {}).values()), None)
 
     def rows(self) -> list[int]:
@@ -282,7 +282,7 @@ def scan(task: IngestTask, out: Path) -> None:
 
 
 def _scanned(task: IngestTask) -> list[ScannedSource | None]:
-    """What was found in the part of each location."""
+    """Return the findings in the part of each location."""
     sources = task.sources()
     present = [source for source in sources if source]
     found: list[ScannedSource | None] = []
@@ -380,7 +380,7 @@ def roles(found: Known, folders: list[Path], settings: DataSettings, seed: int, 
 
 
 def read_roles(folder: Path) -> Roles:
-    """What `roles` wrote."""
+    """Return the roles that `roles` wrote."""
     saved = SavedRoles.load(folder)
     return Roles(
         file=folder / _ROLES_OF_ROWS,

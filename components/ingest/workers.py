@@ -44,7 +44,7 @@ class Workers:
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
             raise RuntimeError(
-                "a worker process was killed, probably for want of memory; set data.workers: 1"
+                "a worker process was killed; it probably ran out of memory; set data.workers: 1"
             ) from error
         finally:
             # Whoever cleans up after an error must not meet a worker that still writes.

@@ -49,7 +49,7 @@ class Target:
 
     @property
     def template(self) -> tuple[bytes, RecordLayout]:
-        """Of the serialised rows."""
+        """Template and layout of the serialised rows."""
         return template(self.features, self.label, self.split.by in ("group", "time"), self.plan.weight is not None)
 
     @property

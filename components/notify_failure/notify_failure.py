@@ -1,4 +1,4 @@
-"""Whether a run in the cloud has failed, and who is told."""
+"""Exit handler of a run in the cloud: find out whether it failed, and notify."""
 
 import traceback
 

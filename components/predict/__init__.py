@@ -1,0 +1,1 @@
+"""The step predict: predictions of a source, shard by shard."""

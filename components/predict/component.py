@@ -12,7 +12,7 @@ def predict_model(folder: str, code: str, model: Output[Model]) -> None:
     """Copies an ensemble from a volume, from which no pipeline engine takes an artifact.
 
     Args:
-        folder: Of an ensemble, or of champions.
+        folder: Folder of an ensemble, or of champions.
         code: Hash of the code that runs, part of the cache key.
         model: The ensemble that the folder serves.
     """
@@ -29,7 +29,7 @@ def predict_plan(config: str, code: str, model: Input[Model], plan: Output[Artif
         config: JSON of PredictSettings, with absolute paths.
         code: Hash of the code that runs, part of the cache key.
         model: Folder of an ensemble, or of champions.
-        plan: What each task predicts.
+        plan: Parts that the tasks predict.
 
     Returns:
         One JSON string per task.
@@ -62,7 +62,7 @@ def predict_join(config: str, code: str, slices: Input[List[Dataset]], predictio
     Args:
         config: JSON of PredictSettings, with absolute paths.
         code: Hash of the code that runs, part of the cache key.
-        slices: What the tasks wrote.
+        slices: Outputs of the tasks.
         predictions: Folder with the Parquet files in predictions/, predictions.json and observed.json.
     """
     from kep.components.predict.run import join

@@ -1,4 +1,4 @@
-"""What each task of a prediction does: the source is cut into shards, and each task gets some that follow each other.
+"""Plan of a prediction: the source is cut into shards, and each task gets some consecutive ones.
 
 Shards are the same for any number of tasks, and so are the files of predictions, byte for byte.
 """
@@ -42,8 +42,8 @@ def plan(folder: Path, settings: PredictSettings, scratch: Path) -> list[SourceS
     """Holds a source against a model, counts its rows, and shares them among tasks.
 
     Args:
-        folder: Of an ensemble, or of champions.
-        settings: What is predicted; paths are absolute.
+        folder: Folder of an ensemble, or of champions.
+        settings: Settings of the prediction; paths are absolute.
         scratch: Folder for objects.
 
     Returns:

@@ -37,7 +37,7 @@ def as_table(label: Label, predictions: np.ndarray) -> pa.Table:
     """Predictions as columns.
 
     Args:
-        label: What is predicted.
+        label: Label to predict.
         predictions: Shape [n, classes] or [n].
     """
     names = prediction_columns(label)
@@ -53,7 +53,7 @@ class _ShardWriter:
 
     Attributes:
         ensemble: The model.
-        bins: What is counted of predictions; empty to count nothing.
+        bins: Bins of the predictions; empty to count nothing.
         key: Column that names a row; None for the row's number.
         version: Version of the model.
     """
@@ -97,9 +97,9 @@ def predict_slice(
 
     Args:
         ensemble: The model.
-        bins: What is counted of predictions; empty to count nothing.
+        bins: Bins of the predictions; empty to count nothing.
         own: The slice.
-        settings: What is predicted.
+        settings: Settings of the prediction.
         work: Folder that keeps shards, and objects, between attempts.
         out: Empty folder.
         say: Gets a text, and how many of how many shards are there.
@@ -154,8 +154,8 @@ def join(folders: list[Path], settings: PredictSettings, out: Path) -> Predictio
     """Make one data set of all slices: the shards, what they are, and counts of the rows that were predicted.
 
     Args:
-        folders: What `predict_slice` wrote, in any order.
-        settings: What is predicted.
+        folders: Outputs of `predict_slice`, in any order.
+        settings: Settings of the prediction.
         out: Empty folder.
 
     Raises:

@@ -35,8 +35,8 @@ def chunks(source: Source, names: list[str], most: int, first: int = 0) -> Itera
     """The columns `names` of a source by name, at most `most` rows at a time, in order.
 
     Args:
-        source: What is read.
-        names: Of its columns.
+        source: Source to read.
+        names: Names of its columns.
         most: Rows.
         first: Number of the unit that the first chunk begins with.
     """
@@ -71,10 +71,10 @@ def open_for(columns: list[Column], data: DataSettings, scratch: Path, paths: Co
     """A source that has what a model takes.
 
     Args:
-        columns: What the model was trained on.
+        columns: Columns that the model was trained on.
         data: The source, an absolute path, and how to read it.
         scratch: Folder for objects.
-        paths: Of the files that are wanted; all when not given.
+        paths: Paths of the files that are wanted; all when not given.
 
     Raises:
         UserError: The source can't be read, lacks a column, or its images are of another shape.
@@ -112,7 +112,7 @@ def encode_chunk(manifest: Manifest, chunk: dict[str, pa.Array], row: int) -> Ro
     """A chunk as the model takes it.
 
     Args:
-        manifest: Of the model.
+        manifest: Manifest of the model.
         chunk: All feature columns, and perhaps others.
         row: Number of the first row in the source.
 

@@ -1,0 +1,1 @@
+"""The step promote: the rules by which an ensemble becomes champion."""

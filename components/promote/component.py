@@ -28,7 +28,7 @@ def promote(
         force: Promote whatever the comparison says; recorded in the verdict.
         code: Hash of the code that runs.
         ensemble: The challenger.
-        evaluation: What evaluate wrote; its stored predictions are the comparison.
+        evaluation: Output of evaluate; its stored predictions are the comparison.
         verdict: The decision with its reason.
         server_image: Image by digest that serves the winner, where the Model Registry is to have it.
         notify: JSON of NotifyTask: who is told of the decision; nobody when empty.

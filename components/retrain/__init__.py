@@ -1,0 +1,1 @@
+"""The step retrain: the final training of a member."""

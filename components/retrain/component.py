@@ -26,10 +26,10 @@ def retrain(
         config: JSON of the run file's `retrain`.
         batch_size: Rows of one optimiser step.
         hardware: JSON of the run file's `hardware.retrain`.
-        seed: Of the run.
+        seed: Seed of the run.
         code: Hash of the code that runs, part of the cache key and of the identity of partial work.
         records: Folder with manifest.json and the shards.
-        weights: What weigh wrote; holds the train-only models when retraining is off.
+        weights: Output of weigh; holds the train-only models when retraining is off.
         model: The member in its family's format, and member.json.
     """
     from kep.components.retrain.retrain import run

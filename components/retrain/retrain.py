@@ -117,8 +117,8 @@ def length(rule: str, best: int, train_share: float) -> float:
     """Epochs (or boosting rounds) of the final training.
 
     Args:
-        rule: `book`: 1.2 times the best epoch, rounded down; `same`: the best epoch; `steps`: as many
-            optimiser steps as the best epoch took, which on more rows is a smaller number of epochs.
+        rule: `book`: 1.2 times the best epoch, rounded down; `same`: the best epoch; `steps`: as many optimiser steps
+            as the best epoch took, which are fewer epochs on more rows.
         best: Best epoch on train rows, 1-based.
         train_share: Rows that the best epoch was found on, over train and validation rows; 1 for boosting, whose rounds
             each see all rows.

@@ -1,0 +1,1 @@
+"""The step tune: the hyperparameter search."""

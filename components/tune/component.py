@@ -25,12 +25,12 @@ def tune(
         families: JSON list of families, a user's own with its source.
         config: JSON of the run file's `search`.
         hardware: JSON of the run file's `hardware.tune`.
-        seed: Of the run.
+        seed: Seed of the run.
         code: Hash of the code that runs, part of the cache key.
         records: Folder with manifest.json and the shards.
         study: Trials with their validation predictions, and an HTML summary of the search.
         searched: The last round, when the trials were tasks of their own.
-        trials: That round's trials.
+        trials: Trials of that round.
 
     Returns:
         One JSON string per candidate.
@@ -66,7 +66,7 @@ def suggest(
     Args:
         families: JSON list of families, a user's own with its source.
         config: JSON of the run file's `search`.
-        seed: Of the run.
+        seed: Seed of the run.
         code: Hash of the code that runs, part of the cache key.
         records: Folder with manifest.json and the shards.
         search: All records so far, and what this round is to train.
@@ -108,7 +108,7 @@ def trial(
         families: JSON list of families, a user's own with its source.
         config: JSON of the run file's `search`.
         hardware: JSON of the run file's `hardware.tune`.
-        seed: Of the run.
+        seed: Seed of the run.
         code: Hash of the code that runs, part of the cache key.
         records: Folder with manifest.json and the shards.
         record: The trial with its validation predictions.

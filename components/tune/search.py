@@ -85,8 +85,8 @@ class Plan:
     """The next training, as a function of the trainings so far and of their known results.
 
     New configurations come first, one family after the other, each with `executions_per_trial` trainings. When the
-    spaces hold no more, the rest of the budget goes to further executions of the trials that have the fewest, so that
-    a small space ends with a mean of several seeds for each configuration.
+    spaces hold no more, the rest of the budget goes to further executions of the trials that have the fewest. A small
+    space so ends with a mean of several seeds for each configuration.
 
     Args:
         spaces: Search space by family, in the order of the turns.
@@ -206,7 +206,7 @@ class Search:
 
     The suggestion of training n knows the scores of the trainings before n - `lag`, and the configurations of all
     before n. It does not depend on which worker was faster: for a seed and a number of workers the trials are the same
-    every time, also after a crash, whose missing trainings are done again.
+    every time. After a crash the missing trainings are done again.
 
     Args:
         step: For progress.

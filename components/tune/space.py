@@ -77,7 +77,7 @@ def discover(
 
     Args:
         declared: Builds a model, and returns what it declared beyond the values.
-        space: What the default build declares.
+        space: Space that the default build declares.
         builds: Number of builds.
         seed: Decides the points.
     """

@@ -27,7 +27,7 @@ CANDIDATES = 200
 POPULATION = 12
 """Latest complete trials among which evolution looks for a parent; the first ones are random."""
 SAMPLE = 4
-"""Of the population, drawn at random; the best of them is the parent."""
+"""Size of the random sample of the population whose best is the parent."""
 MUTATIONS = 200
 """Mutations after which evolution, having met tried configurations alone, takes a random one."""
 FACTOR = 3

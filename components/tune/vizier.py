@@ -26,9 +26,9 @@ from kep.core.errors import AwayError, UserError
 from kep.google.retries import AGAIN, Call
 
 MOST_VALUES = 1000
-"""Of a parameter that Vizier is given as a list."""
+"""Maximum length of a parameter that Vizier gets as a list."""
 RETRY: Call = {"retry": Retry(predicate=AGAIN, initial=1, maximum=30, timeout=600), "timeout": 60}
-"""Of every call: each may be done twice."""
+"""Patience of every call: each may be done twice."""
 SUGGESTED = 600.0
 """Seconds for a suggestion."""
 _SCORE = "score"

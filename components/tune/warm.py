@@ -75,7 +75,7 @@ def warmed(
 
     Args:
         given: The earlier search; None for none.
-        data: What today's search is for.
+        data: Data of today's search.
         settings: Settings of the search, the objective with its direction.
         spaces: Today's search spaces by family.
         store: Folder of today's search.

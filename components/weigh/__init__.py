@@ -1,0 +1,1 @@
+"""The step weigh: the members and their weights."""

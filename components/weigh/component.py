@@ -22,9 +22,9 @@ def weigh(
     Args:
         config: JSON of the run file's `ensemble`.
         retrain: JSON of the run file's `retrain`: without retraining the train-only models go along.
-        seed: Of the run.
+        seed: Seed of the run.
         code: Hash of the code that runs, part of the cache key.
-        results: What best_epoch wrote, one folder per candidate.
+        results: Outputs of best_epoch, one folder per candidate.
         records: Folder with manifest.json; the shards are not read.
         weights: Weights by member id, and the cross-fitted loss of every method.
 

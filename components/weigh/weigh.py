@@ -45,7 +45,7 @@ CLEARLY = 3.0
 """Standard errors of the paired difference beyond which an ensemble is clearly worse than its best candidate alone.
 
 On few rows one candidate often looks the best by luck: with one error the best candidate is taken too often, and costs
-more than it saves (docs/ensembling.md).
+more than it saves (docs/explanation/ensembling.md).
 """
 FEWEST_CLEAR = 30
 """Rows below which nothing is clear: one candidate may be right on all of them, and very wrong on the next."""
@@ -119,8 +119,8 @@ def run(step: Step, *, results: list[str], records: str, config: str, retrain: s
         JSON of one `Member` each, the heaviest first.
 
     Raises:
-        UserError: Predictions are not those of this manifest's rows, or come from a model that saw one of them; a
-            setting does not fit the label; no candidate is within the latency budget.
+        UserError: Predictions are of other rows, or of a model that saw one of them. Or a setting does not fit the
+            label, or no candidate is within the latency budget.
     """
     settings = EnsembleSettings.model_validate_json(config)
     manifest = Manifest.load(Path(records))
@@ -365,8 +365,8 @@ def _problem(stored: Mapping[str, np.ndarray], result: BestEpoch, manifest: Mani
 def stack(stored: dict[str, dict[str, np.ndarray]], settings: EnsembleSettings, manifest: Manifest) -> Problem:
     """One problem over all seeds: a seed's predictions are a repeat of each row.
 
-    The weights are for members that are trained once, so they are fitted to the expected loss over seeds, not to the
-    loss of an average over seeds that nobody deploys.
+    Members are trained once, so weights are fitted to the expected loss over seeds, not to the loss of an average over
+    seeds that nobody deploys.
 
     Args:
         stored: Results of `load_predictions` by candidate id.
@@ -407,7 +407,6 @@ def correlation(problem: Problem) -> list[list[float]]:
 
 def compare(problem: Problem, settings: EnsembleSettings, limits: Limits, seed: int) -> dict[str, Way]:
     """Return the cross-fitted results of the best single candidate and of every method, by name."""
-
     names = set(METHODS) if settings.metric == "loss" else {*OF_METRICS, settings.method} - {"auto"}
     table = {BEST_SINGLE: weighed_apart(BEST_SINGLE, problem, limits, seed)}
     for name in METHODS:

@@ -1,9 +1,9 @@
 """Ensemble weights on the simplex from stored predictions.
 
 Everything works on one `Problem`. For classes `Problem.a` holds the probability that each member gave to the row's own
-class, since the log-loss of a weighted average needs nothing else; a geometric pool and other metrics need `full`, the
-probabilities of all classes. The losses are convex in the weights, so their optimum can be certified; other metrics
-are not.
+class, since the log-loss of a weighted average needs nothing else. A geometric pool and other metrics need `full`, the
+probabilities of all classes. The losses are convex in the weights, so their optimum can be certified; other metrics are
+not.
 """
 
 import dataclasses
@@ -171,7 +171,7 @@ class Problem:
 
     @property
     def regression(self) -> bool:
-        """Whether the label is a number."""
+        """True if the label is a number."""
         return self.y is not None and self.full is None
 
     @property
@@ -294,8 +294,8 @@ def greedy_bagged(problem: Problem, seed: int) -> np.ndarray:
 def exact(problem: Problem, seed: int) -> np.ndarray:
     """The optimum of the loss over the simplex by Newton's method; `Problem.gap` certifies it.
 
-    Each step minimises the second-order model over the whole simplex, so that weights become exactly 0 (the active
-    set of mixSQP, Kim et al. 2020), and is halved until the loss falls enough. For a regression the model is the loss.
+    Each step minimises the second-order model over the whole simplex, so that weights become exactly 0 (the active set
+    of mixSQP, Kim et al. 2020). It is halved until the loss falls enough. For a regression the model is the loss.
     """
     weights, tolerance = uniform(problem, seed), problem.tolerance
     for _ in range(NEWTON_STEPS):

@@ -22,12 +22,13 @@ class Training(JsonFolder):
     REMEDY: ClassVar[str] = "run the training again"
 
     seed: int
+    """Seed of this training."""
     best: int
     """1-based epoch or boosting round with the lowest loss on the held-out rows."""
     loss: float
-    """That lowest loss."""
+    """Lowest loss on the held-out rows."""
     at_cap: bool
-    """Whether the training reached its limit before its patience ran out."""
+    """True if the training reached its limit before its patience ran out."""
     train_curve: list[Figure]
     """Loss on the train rows after each unit."""
     validation_curve: list[Figure]
@@ -38,7 +39,7 @@ class HeldOutTraining(Training):
     """A training with the fold that it held out."""
 
     fold: int
-    """0-based; 0 without folds."""
+    """Number of the fold, from 0; 0 without folds."""
     metrics: dict[str, Figure]
     """Metrics on the held-out rows."""
 
@@ -51,11 +52,13 @@ class BestEpoch(JsonFolder):
     REMEDY: ClassVar[str] = "run best_epoch again"
 
     candidate: Candidate
+    """The candidate."""
     unit: Unit
+    """Unit of `median_best`."""
     median_best: int
     """Median over the trainings of their best unit."""
     at_cap: bool
-    """Whether any training reached its limit."""
+    """True if any training reached its limit."""
     folds: int | None
     """Number of folds; None where train and validation rows keep their roles."""
     trained_rows: int

@@ -4,7 +4,7 @@ from kep.core.json_model import JsonModel
 
 
 class EngineRun(JsonModel):
-    """What the engine fills in for a task; all of it is empty on this machine."""
+    """Values that the engine fills in for a task; all are empty on this machine."""
 
     job: str = ""
     """Resource name on Vertex AI, or name of the workflow on Kubeflow."""

@@ -26,6 +26,7 @@ class Difference(Interval):
     """Difference of a metric of two models, paired by row."""
 
     rows: int
+    """Rows that both models predicted."""
 
     @classmethod
     def between(cls, ours: Bootstrap, theirs: Bootstrap) -> "dict[str, Difference]":
@@ -49,7 +50,9 @@ class CalibrationBin(JsonModel):
     confidence: float
     """Mean confidence."""
     accuracy: float
+    """Share of rows whose predicted class is right."""
     rows: int
+    """Number of rows."""
 
 
 class Pictures(JsonModel):
@@ -58,9 +61,9 @@ class Pictures(JsonModel):
     confusion: list[list[int]] | None = Field(default=None, exclude_if=is_none)
     """Rows by true class (outer) and predicted class (inner); None for a regression."""
     calibration: list[CalibrationBin] | None = Field(default=None, exclude_if=is_none)
-    """None for a regression."""
+    """Reliability in bins; None for a regression."""
     uncalibrated: list[CalibrationBin] | None = Field(default=None, exclude_if=is_none)
-    """The same of the pooled probabilities; None where the ensemble is not calibrated."""
+    """Reliability of the pooled probabilities; None where the ensemble is not calibrated."""
     roc: list[tuple[float, float, float]] | None = Field(default=None, exclude_if=is_none)
     """Points of (false positive rate, true positive rate, threshold); two classes only."""
     precision_recall: list[tuple[float, float, float]] | None = Field(default=None, exclude_if=is_none)
@@ -76,7 +79,7 @@ class Decisions(JsonModel):
     """
 
     point: OperatingPoint | None
-    """None where the most probable class is predicted."""
+    """Operating point; None where the most probable class is predicted."""
     at_point: dict[str, Interval]
     """Figures of the ensemble as it decides."""
     at_half: dict[str, Interval]
@@ -87,8 +90,11 @@ class Slice(JsonModel):
     """Metrics of the rows with one value, or in one range, of a column."""
 
     value: str
+    """Value, or range of values."""
     rows: int
+    """Number of test rows."""
     metrics: dict[str, Interval]
+    """The ensemble's metrics on these rows, by name."""
 
     @field_validator("metrics", mode="before")
     @classmethod
@@ -110,8 +116,11 @@ class Gap(JsonModel):
     """The ensemble's loss, from the rows that its weights were fitted on to rows never seen before."""
 
     validation_loss: Figure
+    """Loss on the rows that the weights were fitted on."""
     cross_fitted_loss: Figure
+    """Loss on those rows, each predicted with weights fitted without it."""
     test_loss: Interval
+    """Loss on the test rows."""
 
 
 class Comparison(JsonModel):
@@ -126,9 +135,9 @@ class Comparison(JsonModel):
     differences: dict[str, Difference] = Field(default_factory=dict)
     """The ensemble's metrics minus the champion's on those rows, by name."""
     problem: str | None = Field(default=None, exclude_if=is_none)
-    """Why there are no differences."""
+    """Reason why there are no differences."""
     changed: bool = False
-    """Whether that is a change of the label, the columns or the rows, and not a champion that can't be read."""
+    """True if the label, the columns or the rows changed; false if the champion can't be read."""
 
     @model_validator(mode="before")
     @classmethod
@@ -144,6 +153,7 @@ class LedgerTotal(LedgerLine):
     """Readings of a role by all executions of a step."""
 
     times: int
+    """Number of executions that read the role."""
 
 
 STORED = "predictions.npz"
@@ -160,26 +170,29 @@ class Evaluation(JsonFolder):
     rows: int
     """Test rows."""
     scores: dict[str, dict[str, Interval]]
-    """By model and metric; the models are the members by id, `BASELINE`, `AVERAGE` and `ENSEMBLE`."""
+    """Test metrics by model and metric. Models are members by id, `baseline`, `average of members` and `ensemble`."""
     pictures: Pictures
+    """Numbers behind the report's pictures."""
     slices: dict[str, list[Slice]]
-    """By column."""
+    """Metrics of the slices of each column."""
     against: dict[str, dict[str, Difference]]
     """The ensemble's metrics minus those of each other model, by model and metric."""
     without: dict[str, WithoutMember]
-    """By member id."""
+    """Result without each member, by member id."""
     reload_difference: float
     """Largest absolute difference of a prediction by the reloaded ensemble."""
     gap: Gap
+    """The ensemble's loss on three kinds of rows."""
     champion: Comparison | None
-    """None where there is no champion."""
+    """Comparison with the champion; None where there is none."""
     ledger: list[LedgerTotal]
+    """Readings of each role by each step."""
     calibration: dict[str, Difference] = Field(default_factory=dict, exclude_if=operator.not_)
     """The ensemble's metrics minus those of its pooled probabilities, by name; empty where it is not calibrated."""
     decisions: Decisions | None = Field(default=None, exclude_if=is_none)
-    """None unless the label is binary, and in evaluations of before there were operating points."""
+    """Decisions of a binary label; None for other labels, and in evaluations of earlier versions."""
     why: Explanation | None = Field(default=None, exclude_if=is_none)
-    """None in evaluations of before there were explanations."""
+    """Explanations; None in evaluations of earlier versions."""
     openings: int = 1
     """Runs beside this champion that have opened these very test rows, this one included."""
     opened_before: float = Field(default=0.0, exclude_if=operator.not_)

@@ -1,4 +1,4 @@
-"""What the steps of a run tell whoever follows it."""
+"""Events of a run's steps, for whoever follows it."""
 
 import time
 from typing import Literal
@@ -9,27 +9,28 @@ from kep.core.json_model import JsonModel
 
 
 class Event(JsonModel):
-    """Something that happened to a step: a line of the file that a run's steps append to."""
+    """Something that happened to a step: one line of a run's `events.jsonl`."""
 
     kind: Literal["start", "progress", "done", "failed", "reused", "signal"]
-    """`reused`: an earlier execution answers for it. `signal`: a process of the run was ended by one."""
+    """Kind of the event. `reused`: an earlier execution answers for the step. `signal`: a signal ended a process."""
     step: str = ""
-    """Empty for a signal, whose step nobody knows."""
+    """Name of the step; empty for a signal, whose step is not known."""
     label: str = ""
     """Candidate, member or part that the step works on."""
     time: float = Field(default_factory=time.time)
-    """Unix time."""
+    """Unix time of the event."""
     text: str = ""
-    """How far the step is."""
+    """Progress of the step in words."""
     done: int | None = None
+    """Parts of the work that are done; None where it has no parts."""
     total: int | None = None
-    """Parts of the work that are done, and all of them."""
+    """All parts of the work."""
     seconds: float = 0.0
     """Time that a finished step took."""
     message: str = ""
-    """Why a step failed."""
+    """Reason of a failure."""
     user: bool = False
-    """Whether a failure is the user's mistake."""
+    """True if a failure is the user's mistake."""
     number: int = 0
     """Number of a signal."""
 

@@ -7,9 +7,10 @@ from kep.core.json_model import Figure, JsonModel, is_none
 
 
 class ColumnImportance(JsonModel):
-    """What the ensemble loses when one column of the source is permuted among the test rows."""
+    """Loss of the ensemble when one column of the source is permuted among the test rows."""
 
     column: str
+    """Name of the column."""
     kind: str
     """Kind of the column, such as numeric, categorical, date, text or image."""
     features: int
@@ -17,13 +18,14 @@ class ColumnImportance(JsonModel):
     loss: Interval
     """Increase of the loss, paired by row; the interval covers rows and repeats."""
     metric: Interval | None = Field(default=None, exclude_if=is_none)
-    """How much worse `Importance.metric` gets; above 0 the column helps, whichever way is better."""
+    """Worsening of `Importance.metric`; above 0 the column helps, whichever direction is better."""
 
 
 class Alike(JsonModel):
     """Two columns that hold nearly the same, so that neither shows its whole importance."""
 
     columns: tuple[str, str]
+    """The two columns."""
     association: float
     """Absolute rank correlation of two numbers, or Cramér's V of two categories."""
 
@@ -36,6 +38,7 @@ class Importance(JsonModel):
     of: int
     """All test rows."""
     repeats: int
+    """Number of permutations of each column."""
     metric: str | None = Field(default=None, exclude_if=is_none)
     """Metric beside the loss; None where the run is judged by the loss."""
     columns: list[ColumnImportance]
@@ -43,21 +46,26 @@ class Importance(JsonModel):
     skipped: list[str] = Field(default_factory=list)
     """Columns that were not reached in the time allowed."""
     alike: list[Alike] = Field(default_factory=list)
+    """Pairs of columns that are alike."""
 
 
 class WorseSlice(JsonModel):
     """Rows of one value, or one range, of a column whose mean loss is significantly above that of all other rows."""
 
     column: str
+    """Name of the column."""
     value: str
+    """Value, or range of values."""
     rows: int
+    """Number of test rows."""
     loss: Interval
+    """Mean loss of these rows."""
     rest: Figure
     """Mean loss of all other rows."""
     difference: Interval
     """Mean loss minus `rest`."""
     p: float
-    """Adjusted for the number of slices (Benjamini and Hochberg 1995)."""
+    """P-value, adjusted for the number of slices (Benjamini and Hochberg 1995)."""
 
 
 class WorseSlices(JsonModel):
@@ -77,13 +85,15 @@ class WorstRow(JsonModel):
     id: str
     """The row's id as in `predictions.npz`, a number of 64 bits."""
     label: str
+    """The row's label."""
     prediction: str
-    """Class of the greatest probability; of a regression the number, in label units."""
+    """Most probable class, or the predicted number in label units."""
     probabilities: list[tuple[str, float]] = Field(default_factory=list)
     """Classes with their probability: the most probable first, and the label's; empty for a regression."""
     loss: float
+    """The row's loss."""
     weight: float | None = Field(default=None, exclude_if=is_none)
-    """How much the row counts; None where all count the same."""
+    """Weight of the row; None where all rows count the same."""
     values: list[tuple[str, str | None]]
     """Columns with the raw value, the most important first; None where it is missing."""
     image: str | None = Field(default=None, exclude_if=is_none)
@@ -94,7 +104,7 @@ class WorstRows(JsonModel):
     """The rows that the ensemble gets most wrong."""
 
     loss: list[WorstRow]
-    """Those of the greatest loss, the greatest first."""
+    """Rows with the greatest loss, the greatest first."""
     confident: list[WorstRow] = Field(default_factory=list)
     """Those with the greatest probability of a wrong class; empty with two classes, where it is the same order, and
     for a regression."""
@@ -106,21 +116,24 @@ class DependencePoint(JsonModel):
     """Mean prediction where all rows have one value of a column."""
 
     value: str
-    """As the source has it; `missing` where there is none."""
+    """Value as the source has it; `missing` where there is none."""
     place: float | None = Field(default=None, exclude_if=is_none)
-    """The number behind it, days since 1970-01-01 of a date; None of a category or a missing value."""
+    """Value as a number, of a date the days since 1970-01-01; None for a category or a missing value."""
     predictions: list[float]
-    """One for each of `Dependence.outputs`."""
+    """Mean prediction of each of `Dependence.outputs`."""
     share: float
-    """Share of the rows that have this value; of a number, that are nearest to it."""
+    """Share of the rows with this value, or nearest to this number."""
 
 
 class ColumnDependence(JsonModel):
     """Partial dependence on one column."""
 
     column: str
+    """Name of the column."""
     kind: str
+    """Kind of the column."""
     points: list[DependencePoint]
+    """Mean predictions, by value of the column."""
 
 
 class Dependence(JsonModel):
@@ -131,6 +144,7 @@ class Dependence(JsonModel):
     outputs: list[str]
     """The positive class of two, the most frequent classes of several, or the label of a regression."""
     columns: list[ColumnDependence]
+    """Dependence on each column, the most important first."""
     skipped: list[str] = Field(default_factory=list)
     """Columns that were not reached in the time allowed."""
 
@@ -146,18 +160,19 @@ class HyperparameterImportance(JsonModel):
     """Hyperparameters with their share in what a forest explains, the greatest first; empty where nothing can be
     told."""
     problem: str | None = Field(default=None, exclude_if=is_none)
-    """Why nothing can be told."""
+    """Reason why the importance is unknown."""
 
 
 class Explanation(JsonModel):
     """Everything that says why."""
 
     importance: Importance | None = None
-    """None where `evaluate.why_seconds` is 0."""
+    """Importance of columns; None where `evaluate.why_seconds` is 0."""
     worse: WorseSlices | None = None
+    """Slices that are significantly worse; None where they were not looked for."""
     worst: WorstRows | None = None
-    """None where `evaluate.worst_rows` is 0."""
+    """Rows that the ensemble gets most wrong; None where `evaluate.worst_rows` is 0."""
     dependence: Dependence | None = None
-    """None where `evaluate.why_seconds` is 0."""
+    """Partial dependence; None where `evaluate.why_seconds` is 0."""
     hyperparameters: dict[str, HyperparameterImportance] = Field(default_factory=dict)
-    """By family."""
+    """Importance of the hyperparameters, by family."""

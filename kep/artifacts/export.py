@@ -10,11 +10,11 @@ class Measurement(JsonModel):
     """Predictions of test rows beside those that evaluate stored."""
 
     name: str
-    """Name of what predicts."""
+    """Name of the measured model or file."""
     bytes: int
     """Size on disk."""
     ms: float
-    """Milliseconds of one row."""
+    """Latency of one row in milliseconds."""
     score: Figure
     """Accuracy, or the root mean squared error of a regression."""
     lost: float
@@ -31,20 +31,24 @@ class ExportedMember(JsonModel):
     """A member with its weight in the export."""
 
     id: str
+    """Id of the member."""
     weight: float
+    """Its weight in the export."""
 
 
 class Export(JsonModel):
     """Measurements of an export in one format."""
 
     format: str
+    """Format: savedmodel, keras, tflite or tfjs."""
     run: str
     """Folder of the run."""
     fingerprint: str
     """Fingerprint of the records."""
     members: list[ExportedMember]
+    """The exported members."""
     classes: list[bool | int | str] | None
-    """None for a regression."""
+    """Names of the classes; None for a regression."""
     threshold: float | None = Field(default=None, exclude_if=is_none)
     """Probability of the second class from which it is predicted; None for the most probable class. The label of a
     SavedModel goes by it; the other formats give probabilities alone."""
@@ -53,5 +57,6 @@ class Export(JsonModel):
     max_loss: float
     """Largest loss that was allowed."""
     measured: list[Measurement]
+    """A measurement of each variant."""
     read: list[LedgerLine] = Field(default_factory=list)
     """Rows that were read to measure."""

@@ -1,4 +1,4 @@
-"""What one of several ingest tasks is given."""
+"""Parameters of one of several ingest tasks."""
 
 from kep.core.json_model import JsonModel
 

@@ -8,8 +8,11 @@ class Interval(JsonModel):
     """A value with its 95 % interval; None where the rows don't define it."""
 
     value: Figure
+    """The value."""
     low: Figure
+    """Lower end of the interval."""
     high: Figure
+    """Upper end of the interval."""
 
     @classmethod
     def of(cls, estimate: Estimate) -> "Interval":

@@ -20,7 +20,9 @@ class Placement(JsonModel):
     """Devices of a training."""
 
     strategy: str
+    """Distribution strategy, as in `hardware.retrain.strategy`."""
     devices: int
+    """Number of replicas."""
     batch_size: int | None
     """Rows of an optimiser step over all replicas; None where the family has no such batches, or sets them itself."""
 
@@ -29,6 +31,7 @@ class LearningPoint(JsonModel):
     """A training on a share of the train rows."""
 
     rows: int
+    """Number of rows."""
     loss: Interval
     """Validation loss, with its interval over the validation rows."""
 
@@ -42,17 +45,19 @@ class TrainedMember(Member, JsonFolder):
     trained_units: float
     """Length of the final training in epochs or boosting rounds."""
     rule: Rule
+    """Rule for the length of the final training."""
     seed: int
+    """Seed of the final training."""
     roles: list[Literal["train", "validation"]]
     """Roles that it was trained on."""
     rows: int
     """Rows of those roles."""
     spec: dict[str, JsonValue]
-    """Its family as it travels, a user's own with its source."""
+    """Its family as it travels with the run, a user's own with its source."""
     hardware: Placement | None
-    """None where it was not retrained."""
+    """Devices of the final training; None where it was not retrained."""
     learning_curve: list[LearningPoint] = Field(default_factory=list, exclude_if=operator.not_)
-    """Of the heaviest member, where it was asked for; fewest rows first."""
+    """Learning curve of the heaviest member, where it was requested; fewest rows first."""
 
 
 class EnsembleFile(JsonFolder):
@@ -63,9 +68,9 @@ class EnsembleFile(JsonFolder):
     REMEDY: ClassVar[str] = "restore the ensemble's folder from a copy, or run the pipeline again"
 
     members: list[TrainedMember]
-    """The heaviest first."""
+    """Members, the heaviest first."""
     pooling: Pooling = "arithmetic"
-    """Ensembles of before there was a choice don't name it."""
+    """How predictions are combined; not named in ensembles of earlier versions."""
     calibration: Calibration | None = Field(default=None, exclude_if=is_none)
     """None where probabilities are as they are pooled, as in ensembles of before there was calibration."""
     operating_point: OperatingPoint | None = Field(default=None, exclude_if=is_none)

@@ -1,4 +1,4 @@
-"""What people are told about a run or about data."""
+"""Messages to people about a run or about data."""
 
 from typing import ClassVar
 
@@ -9,20 +9,22 @@ from kep.core.json_model import JsonModel
 
 
 class Notification(JsonModel):
-    """A message."""
+    """Message to people, as a command, a webhook or a topic gets it."""
 
     KIND: ClassVar[str] = "a notification"
 
     id: str
-    """Equal for every attempt to tell the same: who must not act twice looks at it."""
+    """Id of the message, the same in every attempt to send it, so that a receiver can drop repeats."""
     kind: Kind
+    """Kind of the event: failed, not_promoted, promoted or drift."""
     name: str
     """Name in the run file."""
     text: str
     """Sentences for people."""
     run: str = ""
-    """Folder of a run on this machine, or its name on Vertex AI or Kubeflow; of drift, the run that made the model."""
+    """Folder of the run on this machine, or its name on Vertex AI or Kubeflow. For drift, the run that made the
+    model."""
     links: dict[str, str] = Field(default_factory=dict)
-    """Paths or addresses by what they lead to: report, page (of the run on its engine), log."""
+    """Paths or addresses: of the report, of the page of the run on its engine, of the log."""
     time: str
     """Time in ISO 8601."""

@@ -9,14 +9,14 @@ SHARDS = "predictions"
 
 
 class SourceSlice(JsonFile):
-    """What one task predicts: whole shards, one after the other."""
+    """Part of the source that one task predicts: whole shards, one after the other."""
 
     FILE: ClassVar[str] = "slice.json"
     KIND: ClassVar[str] = "a slice of a source"
     REMEDY: ClassVar[str] = "run the prediction again"
 
     number: int
-    """Of the task, from 0."""
+    """Number of the task, from 0."""
     tasks: int
     """How many there are."""
     model: str
@@ -38,6 +38,7 @@ class SourceSlice(JsonFile):
     row: int
     """Number of the first row in the source."""
     rows: int
+    """Number of rows."""
 
 
 class PredictingModel(JsonModel):
@@ -53,14 +54,18 @@ class PredictedColumn(JsonModel):
     """A column of the predictions, with the name of its Arrow type."""
 
     name: str
+    """Name of the column."""
     type: str
+    """Arrow type of the column."""
 
 
 class PredictedShard(JsonModel):
     """A Parquet file of predictions."""
 
     file: str
+    """Path of the file, relative to the folder."""
     rows: int
+    """Number of its rows."""
 
 
 class PredictionSet(JsonFile):
@@ -71,6 +76,7 @@ class PredictionSet(JsonFile):
     REMEDY: ClassVar[str] = "predict again"
 
     model: PredictingModel
+    """The model that predicted."""
     data: str
     """The source."""
     source: str
@@ -78,6 +84,8 @@ class PredictionSet(JsonFile):
     key: str | None
     """Column that names the rows; None where their numbers do."""
     rows: int
+    """Number of rows."""
     columns: list[PredictedColumn]
+    """Columns of the files."""
     shards: list[PredictedShard]
-    """In the order of the rows."""
+    """Files, in the order of the rows."""

@@ -28,19 +28,25 @@ class Report(JsonFile):
     REMEDY: ClassVar[str] = "run the pipeline again"
 
     asked: RunFile
+    """The run file, with every default."""
     manifest: Manifest
+    """Manifest of the records."""
     study: Study
+    """Result of the search."""
     trials: list[Trial]
+    """Trials of the search."""
     best_epochs: list[BestEpoch]
-    """By candidate id."""
+    """Results of best_epoch, one for each candidate."""
     weights: Weights
+    """Result of weigh."""
     members: list[TrainedMember]
-    """The heaviest first."""
+    """Members, the heaviest first."""
     evaluation: Evaluation
+    """Result of evaluate."""
     steps: list[StepRecord]
-    """In the order of the flow; those of evaluate and promote are added when the run has ended."""
+    """Records of the steps, in the order of the flow; evaluate and promote are added when the run has ended."""
     run: FinishedRun | None = None
-    """None until the run has ended."""
+    """Record of the finished run; None until the run has ended."""
     exports: list[Export] = Field(default_factory=list)
     """Exports since the run, one for each format."""
 

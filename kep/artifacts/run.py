@@ -14,9 +14,11 @@ class RunRecord(JsonFile):
     REMEDY: ClassVar[str] = "give the folder of a run, such as runs/NAME/20260131-120000"
 
     run_file: RunFile
+    """The run file, with every default."""
     base: str
     """Folder of the run file."""
     command: str
+    """Command line that started the run."""
     source: str
     """Fingerprint of the data."""
     code: str
@@ -24,10 +26,11 @@ class RunRecord(JsonFile):
     images: dict[str, str]
     """Ids of the images that the steps ran in, by name; empty for processes."""
     revision: str | None
-    """Revision of git; None without one."""
+    """Git revision; None without one."""
     versions: dict[str, str | None]
     """Version of Python and of libraries by name; None for one that is not installed."""
     platform: str
+    """Operating system and processor."""
     started: str
     """Time in ISO 8601."""
 
@@ -36,7 +39,9 @@ class FinishedRun(RunRecord):
     """Record of a run that has ended well."""
 
     folder: str
+    """Folder of the run."""
     seconds: float
+    """Duration of the run."""
 
 
 class LatestRun(JsonModel):

@@ -16,7 +16,9 @@ class Goal(JsonModel):
     """Objective of a search, with the direction that is better."""
 
     name: str
+    """Name of the score."""
     direction: Direction
+    """Better direction."""
 
 
 class Candidate(JsonModel):
@@ -28,12 +30,15 @@ class Candidate(JsonModel):
     id: str
     """Family and number of the trial, such as `mlp-004`."""
     family: str
+    """Family of the trial."""
     values: Hyperparameters
+    """Hyperparameters of the trial."""
     loss: float
     """Validation loss of the trial."""
     best: int
     """1-based best epoch or boosting round of the trial."""
     unit: Unit
+    """Unit of `best`."""
 
     @property
     def number(self) -> int:
@@ -45,6 +50,7 @@ class Space(JsonModel):
     """Search space of a family."""
 
     family: str
+    """Name of the family."""
     config: dict[str, Any]
     """The space as KerasTuner writes it."""
 
@@ -58,11 +64,11 @@ class Round(JsonFile):
     orders: list[Order]
     """All trainings so far in order, those that the next tasks are to do included."""
     spaces: list[Space]
-    """In the order of the families' turns."""
+    """Search spaces, in the order of the families' turns."""
 
 
 class SearchedData(JsonModel):
-    """What a search was for."""
+    """Data that a search was for."""
 
     task: str
     """Task of the label."""
@@ -71,7 +77,7 @@ class SearchedData(JsonModel):
     records: str
     """Fingerprint of the records."""
     split: SplitInfo | None = None
-    """How rows got their roles; None in a study of before this was noted."""
+    """Rule that gave rows their roles; None in a study of earlier versions."""
     code: dict[str, str] = Field(default_factory=dict)
     """Hash of what each family is made from, by name."""
 
@@ -93,22 +99,27 @@ class Study(JsonFile):
     identity: str
     """Hash of everything that a trial depends on."""
     objective: Goal
+    """Objective of the search."""
     tuner: str
+    """Search algorithm."""
     spaces: dict[str, list[Hyperparameter]]
     """Search space by family."""
     trials: int
+    """Number of trials."""
     executions: int
     """Number of trainings of all trials."""
     distinct: int
     """Number of different configurations."""
     infeasible: int
+    """Number of infeasible trials."""
     lowest_loss: Figure
     """Lowest validation loss; None without a complete trial."""
     corrected_loss: Figure
-    """The same, corrected for having been picked by the rows that score it."""
+    """Lowest loss, corrected for having been picked by the rows that score it."""
     candidates: list[Candidate] = Field(default_factory=list)
+    """Trials that go on to best_epoch."""
     data: SearchedData | None = Field(default=None, exclude_if=is_none)
-    """None in studies of before it was noted."""
+    """Data of the search; None in studies of earlier versions."""
     origin: EarlierSearch | None = Field(default=None, exclude_if=is_none)
     """The search that this study is a copy of; None for one of its own."""
     warm: EarlierSearch | None = Field(default=None, exclude_if=is_none)

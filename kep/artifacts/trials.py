@@ -29,7 +29,9 @@ class Hyperparameter(JsonModel):
     """One entry of a search space, as KerasTuner describes it."""
 
     class_name: str
+    """KerasTuner's class, such as `Float`."""
     config: dict[str, Any]
+    """KerasTuner's description: name, range, default, conditions."""
 
 
 class Declared(Hyperparameter):
@@ -47,7 +49,9 @@ class Rung(JsonModel):
     initial_epoch: int
     """Epochs of the rung below; every training starts anew all the same."""
     bracket: int
+    """Number of the bracket."""
     round: int
+    """Number of the round in its bracket."""
     trial_id: str | None = None
     """The tuner's id of the trial that was promoted from the rung below."""
 
@@ -58,10 +62,13 @@ class Execution(JsonModel):
     number: int
     """0-based place of the trial in the order of suggestion."""
     family: str
+    """Name of the family."""
     values: Hyperparameters
+    """Suggested hyperparameters."""
     execution: int = 0
     """0-based number of this training of the configuration."""
     schedule: Rung | None = None
+    """Rung of the trial; None for a tuner without rungs."""
 
     @property
     def id(self) -> str:
@@ -98,9 +105,9 @@ class Trial(Execution, JsonFile):
     seed: int
     """Seed of this training."""
     status: Status
-    """`running` is never recorded."""
+    """Status of the trial; `running` is never recorded."""
     reason: str = ""
-    """Why it is infeasible."""
+    """Reason why it is infeasible."""
     score: Figure = None
     """Value of the objective on the validation rows; None when infeasible."""
     loss: Figure = None
@@ -108,6 +115,7 @@ class Trial(Execution, JsonFile):
     best: int = 0
     """1-based best epoch or boosting round of the training."""
     unit: Unit = "epoch"
+    """Unit of `best`."""
     metrics: dict[str, Figure] = Field(default_factory=dict)
     """Every metric of the task on the validation rows, and the objective if the model reports it itself."""
     validation_curve: list[Figure] = Field(default_factory=list)

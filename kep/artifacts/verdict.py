@@ -5,10 +5,8 @@ from typing import Any, ClassVar
 from pydantic import Field, model_validator
 
 from kep.artifacts.evaluation import Comparison
+from kep.core.errors import Status
 from kep.core.json_model import JsonFile, JsonModel
-
-NOT_PROMOTED = 4
-"""Exit status of a run that ended well and whose ensemble does not serve: whoever schedules runs can tell."""
 
 
 class Rule(JsonModel):
@@ -17,10 +15,11 @@ class Rule(JsonModel):
     rule: str
     """Key of the run file that asks for it."""
     held: bool
+    """True if the rule held."""
     reason: str
     """Sentence with the figures."""
     remedy: str | None = None
-    """What would have to change; None where it held."""
+    """Change that would make it hold; None where it held."""
 
 
 class Verdict(JsonFile):
@@ -31,39 +30,41 @@ class Verdict(JsonFile):
     REMEDY: ClassVar[str] = "run promote again"
 
     promoted: bool
+    """True if the ensemble was promoted."""
     won: bool
-    """Whether the comparison was won."""
+    """True if the comparison was won."""
     forced: bool
-    """Whether it was promoted against the comparison."""
+    """True if it was promoted against the comparison."""
     reason: str
+    """Reason with the figures."""
     metric: str = "loss"
     """Metric that the champion was compared by."""
     rules: list[Rule] = Field(default_factory=list)
-    """All rules, as told; a verdict of before there were rules has none."""
+    """All rules, judged; empty in a verdict of earlier versions."""
     comparison: Comparison | None
-    """None where there was no champion."""
+    """Comparison with the champion; None where there was none."""
     version: str
     """Name of the ensemble's version."""
     folder: str
     """The champions' folder."""
     unchanged: bool = False
-    """Whether this very ensemble was the champion already."""
+    """True if this very ensemble was the champion already."""
     registered: str | None
     """Resource name in Vertex AI's Model Registry."""
 
     @property
     def serves(self) -> bool:
-        """Whether this ensemble is the champion now."""
+        """True if this ensemble is the champion now."""
         return self.promoted or self.unchanged
 
     @property
     def status(self) -> int:
         """Exit status of a command whose run ended well."""
-        return 0 if self.serves else NOT_PROMOTED
+        return Status.DONE if self.serves else Status.NOT_PROMOTED
 
     @property
     def sentence(self) -> str:
-        """What was decided, by which rule, and what would have to change."""
+        """The decision in a sentence: the rule behind it, and what would change it."""
         if self.unchanged:
             return f"Unchanged: {self.reason}."
         word = "Promoted" if self.promoted else "Not promoted"

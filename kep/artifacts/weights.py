@@ -19,6 +19,7 @@ class Member(Candidate):
     REMEDY: ClassVar[str] = "run weigh again"
 
     weight: float
+    """Weight in the ensemble."""
     # Ensembles of before the name was split have one `best`, which is the median.
     median_best: int = Field(validation_alias=AliasChoices("median_best", "best"))
     """Median over fresh trainings of the best epoch or boosting round."""
@@ -30,6 +31,7 @@ class MethodScore(JsonModel):
     """Cross-fitted result of a way to weigh."""
 
     loss: Figure
+    """Cross-fitted loss."""
     error: Figure
     """Standard error of the loss."""
     score: Figure = Field(default=None, exclude_if=is_none)
@@ -40,6 +42,7 @@ class WithoutMember(JsonModel):
     """Cross-fitted result of the ensemble without one member, weights fitted again."""
 
     loss: Figure
+    """Cross-fitted loss without the member."""
     difference: Figure
     """Loss without the member minus that of the ensemble, paired by row; above 0 the member helps."""
     error: Figure
@@ -50,24 +53,28 @@ class CalibrationScore(JsonModel):
     """Cross-fitted result of the ensemble's predictions, calibrated in one way or not."""
 
     loss: Figure
+    """Cross-fitted loss."""
     difference: Figure
     """Loss minus that without calibration, paired by row; below 0 it helps."""
     error: Figure
     """Standard error of the difference."""
     calibration_error: Figure
+    """Cross-fitted calibration error."""
 
 
 class CalibrationChoice(JsonModel):
     """Chosen calibration, and what it is held against."""
 
     method: Literal["off", "temperature", "isotonic"]
+    """Chosen method."""
     reason: str
+    """Why this method."""
     rows: int
     """Held-out rows that it is fitted on, each predicted with weights fitted without it."""
     before: CalibrationScore
-    """Without calibration."""
+    """Result without calibration."""
     tried: dict[str, CalibrationScore]
-    """By method, each row calibrated by a map that was fitted without it."""
+    """Result of each method, each row calibrated by a map that was fitted without it."""
     validation_loss: Figure
     """Loss of the calibrated ensemble on the rows that its weights and the map were fitted on."""
     fitted: Calibration | None
@@ -83,7 +90,9 @@ class Correlation(JsonModel):
     """Pairwise correlation of the candidates' losses over held-out rows."""
 
     ids: list[str]
+    """Ids of the candidates."""
     matrix: list[list[Figure]]
+    """Correlation of each pair, in the order of `ids`."""
 
 
 class Weights(JsonFolder):
@@ -94,34 +103,39 @@ class Weights(JsonFolder):
     REMEDY: ClassVar[str] = "run weigh again"
 
     method: str
+    """Chosen method, as in `ensemble.method`."""
     reason: str
     """Why this method."""
     fitted: bool
-    """Whether more than the choice of members was fitted."""
+    """True if more than the choice of members was fitted."""
     metric: str
     """Metric that the weights are for."""
     pooling: Pooling
+    """How predictions are combined, as in `ensemble.pooling`."""
     pooling_reason: str
+    """Why this pooling."""
     chosen: str
     """Key in `methods` of the method with its pooling."""
     methods: dict[str, MethodScore]
+    """Cross-fitted result of each method."""
     validation_loss: Figure
     """Loss of the ensemble on the rows that the weights were fitted on, without calibration."""
     gap: Figure
     """Proven bound on how far that loss is above the optimum; None for another metric."""
     correlation: Correlation
+    """Correlation of the candidates' losses."""
     without: dict[str, WithoutMember]
-    """By member id."""
+    """Result without each member, by member id."""
     latency_ms: dict[str, float] | None
-    """Milliseconds by candidate id; None without a budget."""
+    """Latency in milliseconds by candidate id; None without a latency budget."""
     weights: dict[str, float]
     """Weight by candidate id; 0 for those left out."""
     members: list[Member]
-    """The heaviest first."""
+    """Members, the heaviest first."""
     calibration: CalibrationChoice | None = Field(default=None, exclude_if=is_none)
-    """None of a regression, and in weights of before there was calibration."""
+    """Calibration; None for a regression, and in weights of earlier versions."""
     operating_point: OperatingPoint | None = Field(default=None, exclude_if=is_none)
-    """None where the most probable class is predicted."""
+    """Operating point; None where the most probable class is predicted."""
 
     @model_validator(mode="before")
     @classmethod

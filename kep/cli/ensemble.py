@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from kep.cli.options import LOCK, Account, AnyTarget, Bucket, Project, Region, Runs, console, quiet
+from kep.cli.options import LOCK, USE, Account, AnyTarget, Bucket, Project, Region, Runs, console, quiet
 from kep.core.errors import UserError
 from kep.engines.destination import Destination
 from kep.engines.progress import say
@@ -14,7 +14,7 @@ from kep.engines.progress import say
 app = typer.Typer()
 
 
-@app.command(epilog="Example: kep predict new.csv --model churn --key customer -o predictions.csv")
+@app.command(rich_help_panel=USE, epilog="Example: kep predict new.csv --model churn --key customer -o predictions.csv")
 def predict(
     data: Annotated[str, typer.Argument(help="A file, folder or glob of raw features, local or gs://.")],
     model: Annotated[
@@ -31,19 +31,20 @@ def predict(
         typer.Option(metavar="NAME", help="Instead of --model: an endpoint of Vertex AI by its name, id or resource."),
     ] = None,
     version: Annotated[
-        str | None, typer.Option(help="With --endpoint: the model's version, or the deployed model's id, to answer.")
+        str | None,
+        typer.Option(help="With --endpoint: version of the model, or id of the deployed model, that answers."),
     ] = None,
     project: Project = "",
     region: Region = "",
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="The .csv, .parquet or .jsonl to write, a row for each row.")
+        Path, typer.Option("-o", "--output", help="File to write, .csv, .parquet or .jsonl: one row per input row.")
     ] = Path("predictions.csv"),
     delimiter: Annotated[
-        str | None, typer.Option(help="Between the columns of a CSV file; the run's own where --model names a run.")
+        str | None, typer.Option(help="Column separator of a CSV file; by default that of the run of --model.")
     ] = None,
     keys: Annotated[
         list[str] | None,
-        typer.Option("--key", metavar="COLUMN", help="A column that names a row, written first; may be repeated."),
+        typer.Option("--key", metavar="COLUMN", help="Column that names a row, copied to the output; may be repeated."),
     ] = None,
     guard: Annotated[
         bool,
@@ -68,53 +69,63 @@ def predict(
         predict(model, url, data, output, runs, console, asked, SourceOptions(delimiter, keys or [], guard))
 
 
-@app.command(epilog="Example: kep batch new.parquet --model churn --key customer --tasks 4 -o predictions")
+@app.command(
+    rich_help_panel=USE, epilog="Example: kep batch new.parquet --model churn --key customer --tasks 4 -o predictions"
+)
 def batch(
     data: Annotated[str, typer.Argument(help="A file, folder or glob of raw features, local or gs://.")],
     model: Annotated[
         str, typer.Option(metavar="RUN", help="A run's name or folder, or the folder of an ensemble or of champions.")
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="The folder to write; one of an earlier `kep batch` is replaced.")
+        Path, typer.Option("-o", "--output", help="Folder to write; an earlier output of `kep batch` is replaced.")
     ] = Path("predictions"),
     key: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Names a row in the predictions; its number when not given.")
+        str | None,
+        typer.Option(metavar="COLUMN", help="Column that names a row in the predictions; the row number by default."),
     ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN", help="A column that is no feature; may be repeated.")
+        list[str] | None, typer.Option(metavar="COLUMN", help="Column that is not a feature; may be repeated.")
     ] = None,
-    tasks: Annotated[int, typer.Option(min=1, max=256, help="Tasks that share the source.")] = 1,
-    shard_rows: Annotated[int, typer.Option(min=1, help="Rows of a file of predictions, at least.")] = 65_536,
-    drift: Annotated[bool, typer.Option(help="Compare the source with what the model was trained on.")] = True,
+    tasks: Annotated[int, typer.Option(min=1, max=256, help="Number of tasks that share the source.")] = 1,
+    shard_rows: Annotated[int, typer.Option(min=1, help="Minimum rows per file of predictions.")] = 65_536,
+    drift: Annotated[bool, typer.Option(help="Compare the source with the model's training data.")] = True,
     threshold: Annotated[
-        float, typer.Option(help="Population stability index beyond which a column has drifted.")
+        float, typer.Option(help="Population stability index above which a column has drifted.")
     ] = 0.2,
     fail: Annotated[
-        bool, typer.Option("--fail-on-drift/--report-drift", help="Whether drift makes the run fail: exit status 1.")
+        bool,
+        typer.Option(
+            "--fail-on-drift/--report-drift", help="Fail the run on drift (exit status 1), or only report it."
+        ),
     ] = False,
     compiled: Annotated[
-        Path | None, typer.Option("--compile", metavar="FILE", help="Write the pipeline as YAML, and run nothing.")
+        Path | None, typer.Option("--compile", metavar="FILE", help="Write the pipeline as YAML instead of running it.")
     ] = None,
     target: Annotated[AnyTarget, typer.Option(help="With --compile: where it will run.")] = "local",
-    images: Annotated[Path, typer.Option(help="With --compile: the lock of the images.")] = LOCK,
+    images: Annotated[Path, typer.Option(help="With --compile: lock file of the images.")] = LOCK,
     volumes: Annotated[
         list[str] | None,
-        typer.Option("--volume", metavar="CLAIM=/PATH", help="kubeflow: a volume with the model or the data."),
+        typer.Option(
+            "--volume", metavar="CLAIM=/PATH", help="kubeflow: volume with the model or the data; may be repeated."
+        ),
     ] = None,
     runs: Runs = Path("runs"),
     on: Annotated[
         Literal["local", "vertex"],
-        typer.Option(help="vertex: as a BatchPredictionJob by a model of its registry; no tasks, and no drift."),
+        typer.Option(help="vertex: run a BatchPredictionJob with a registered model, without tasks and drift."),
     ] = "local",
-    version: Annotated[str, typer.Option(help="vertex: number or alias; the champion, or else the default.")] = "",
+    version: Annotated[
+        str, typer.Option(help="vertex: version number or alias; by default the champion, else the default version.")
+    ] = "",
     project: Project = "",
     region: Region = "",
     bucket: Bucket = "",
-    machine: Annotated[str, typer.Option(help="vertex: type of the machines.")] = "n1-standard-4",
-    max_replicas: Annotated[int, typer.Option(min=1, help="vertex: machines, at most.")] = 10,
+    machine: Annotated[str, typer.Option(help="vertex: machine type.")] = "n1-standard-4",
+    max_replicas: Annotated[int, typer.Option(min=1, help="vertex: maximum number of machines.")] = 10,
     service_account: Account = "",
 ) -> None:
-    """Predict a source as a pipeline: in tasks, resumable, to Parquet, with the drift of what was predicted."""
+    """Predict a source with a resumable pipeline: Parquet files, and drift against the training data."""
     from kep.components.drift.comparison import check_threshold
     from kep.config.prediction import DriftSettings
     from kep.delivery import batch as batches
@@ -151,7 +162,7 @@ def batch(
     console.print(f"wrote {compiled}")
 
 
-@app.command(epilog="Example: kep serve churn --port 8080")
+@app.command(rich_help_panel=USE, epilog="Example: kep serve churn --port 8080")
 def serve(
     run: Annotated[
         str,
@@ -161,32 +172,37 @@ def serve(
             help="A run's name or folder, or the folder of an ensemble or of champions, local or gs://.",
         ),
     ],
-    name: Annotated[str | None, typer.Option(help="Of the model in paths; the run's when not given.")] = None,
-    version: Annotated[int, typer.Option(min=1, help="Of the model in paths.")] = 1,
+    name: Annotated[str | None, typer.Option(help="Model name in URL paths; the run's name by default.")] = None,
+    version: Annotated[int, typer.Option(min=1, help="Model version in URL paths.")] = 1,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(envvar="AIP_HTTP_PORT", min=0, max=65535, help="0 for any free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option(envvar="AIP_HTTP_PORT", min=0, max=65535, help="Port to listen on; 0 for any free one.")
+    ] = 8080,
     grpc_port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Of TensorFlow Serving's gRPC; none when not given.")
+        int | None, typer.Option(min=1, max=65535, help="Port of the gRPC API; off by default.")
     ] = None,
     health_route: Annotated[
         str, typer.Option(envvar="AIP_HEALTH_ROUTE", help="Path of the readiness check.")
     ] = "/health",
     predict_route: Annotated[
-        str, typer.Option(envvar="AIP_PREDICT_ROUTE", help="Path of predictions, beside /v1/models/NAME:predict.")
+        str,
+        typer.Option(envvar="AIP_PREDICT_ROUTE", help="Path of predictions, in addition to /v1/models/NAME:predict."),
     ] = "/predict",
-    batch_rows: Annotated[int, typer.Option(min=1, help="Rows of a request, and of a batch.")] = 1024,
-    batch_ms: Annotated[float, typer.Option(min=0, help="Milliseconds that an idle model waits for a batch.")] = 0,
-    queue_rows: Annotated[int, typer.Option(min=1, help="Rows that may wait; beyond them the answer is 429.")] = 8192,
-    body_mb: Annotated[float, typer.Option(min=0.001, help="Largest body of a request, in MB.")] = 16,
+    batch_rows: Annotated[int, typer.Option(min=1, help="Maximum rows per request and per batch.")] = 1024,
+    batch_ms: Annotated[float, typer.Option(min=0, help="Time (ms) that an idle model waits to fill a batch.")] = 0,
+    queue_rows: Annotated[
+        int, typer.Option(min=1, help="Maximum number of waiting rows; further requests get 429.")
+    ] = 8192,
+    body_mb: Annotated[float, typer.Option(min=0.001, help="Maximum request body in MB.")] = 16,
     timeout_s: Annotated[
-        float, typer.Option(min=0.1, help="Seconds for a request; beyond them the answer is 504.")
+        float, typer.Option(min=0.1, help="Time limit of a request in seconds; after it the answer is 504.")
     ] = 30,
     drain_s: Annotated[
-        float, typer.Option(min=0, help="Seconds after SIGTERM in which requests are taken while the check fails.")
+        float, typer.Option(min=0, help="Seconds to go on answering after SIGTERM, while the readiness check fails.")
     ] = 5,
     runs: Runs = Path("runs"),
 ) -> None:
-    """Serve a run's ensemble over HTTP: Vertex AI's contract for containers, and TensorFlow Serving's REST paths."""
+    """Serve a run's ensemble over HTTP, by the contracts of Vertex AI containers and TensorFlow Serving."""
     from importlib.util import find_spec
 
     from kep.engines.local.runner import enter_step_environment
@@ -204,7 +220,7 @@ def serve(
     serve(run, runs, name, version, limits, place, console)
 
 
-@app.command(epilog="Example: kep export digits --format tflite --variant int8 -o digits-model")
+@app.command(rich_help_panel=USE, epilog="Example: kep export digits --format tflite --variant int8 -o digits-model")
 def export(
     model: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder, or the folder of an ensemble.")],
     format: Annotated[
@@ -217,20 +233,22 @@ def export(
         list[str] | None,
         typer.Option(
             "--variant",
-            help="Of tflite: float32, float16, dynamic, int8; of tfjs: float32, float16, uint8; all when not given.",
+            help="tflite: float32, float16, dynamic, int8; tfjs: float32, float16, uint8; all by default.",
         ),
     ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write.")] = Path("exported"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")] = Path("exported"),
     max_loss: Annotated[
         float | None,
-        typer.Option(help="Largest loss of accuracy, or growth of a regression's error; export.max_loss of the run."),
+        typer.Option(
+            help="Largest accepted loss of accuracy, or growth of error; the run's export.max_loss by default."
+        ),
     ] = None,
     keras_only: Annotated[
-        bool, typer.Option("--keras-only", help="Leave out boosted trees, and weigh the other members again.")
+        bool, typer.Option("--keras-only", help="Leave out boosted trees, and reweight the other members.")
     ] = False,
     runs: Runs = Path("runs"),
 ) -> None:
-    """Write an ensemble of Keras networks for other programs, measured there on the run's test rows."""
+    """Export an ensemble of Keras networks for other programs, and measure it there on the run's test rows."""
     from importlib.util import find_spec
 
     from kep.engines.local.runner import enter_step_environment
@@ -261,7 +279,7 @@ def export(
             mirror.push(run.resolve(), runs)
 
 
-@app.command(epilog="Example: kep drift new.csv --against churn -o drift.html")
+@app.command(rich_help_panel=USE, epilog="Example: kep drift new.csv --against churn -o drift.html")
 def drift(
     data: Annotated[str, typer.Argument(help="A file, folder or glob of raw features, local or gs://.")],
     against: Annotated[
@@ -270,14 +288,14 @@ def drift(
             metavar="RUN", help="A run's name or folder, or the folder of an ensemble or of champions, local or gs://."
         ),
     ],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="An HTML page to write.")] = None,
-    record: Annotated[Path | None, typer.Option("--json", help="A JSON file to write.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="HTML page to write.")] = None,
+    record: Annotated[Path | None, typer.Option("--json", help="JSON file to write.")] = None,
     threshold: Annotated[
-        float, typer.Option(help="Population stability index beyond which a column has drifted: exit status 1.")
+        float, typer.Option(help="Population stability index above which a column has drifted (exit status 1).")
     ] = 0.2,
     runs: Runs = Path("runs"),
 ) -> None:
-    """Compare new data with what a run's model was trained on: columns, missing values, categories, predictions."""
+    """Compare new data with a model's training data: columns, missing values, categories, predictions."""
     from kep.engines.local.runner import enter_step_environment
 
     enter_step_environment()

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from kep.cli import ensemble, prepare, rollout, run, schedule, submit
-from kep.cli.options import console
+from kep.cli.options import CLOUD, USE, console
 from kep.core.console import plain_console
 from kep.core.environment import PAYER
-from kep.core.errors import UserError
+from kep.core.errors import Status, UserError
 from kep.core.versions import revision, version
 
 app = typer.Typer(
@@ -23,8 +23,8 @@ app = typer.Typer(
 )
 for group in (prepare, run, ensemble, submit):
     app.add_typer(group.app)
-app.add_typer(schedule.app, name="schedule")
-app.add_typer(rollout.app, name="rollout")
+app.add_typer(schedule.app, name="schedule", rich_help_panel=CLOUD)
+app.add_typer(rollout.app, name="rollout", rich_help_panel=USE)
 
 
 def _version(asked: bool) -> None:
@@ -41,9 +41,7 @@ def _options(
     ] = False,
     user_project: Annotated[
         str,
-        typer.Option(
-            metavar="PROJECT", envvar=PAYER, help="Project that pays for requests to buckets whose requester pays."
-        ),
+        typer.Option(metavar="PROJECT", envvar=PAYER, help="Project that pays for requests to requester-pays buckets."),
     ] = "",
 ) -> None:
     """Options of every command."""
@@ -62,18 +60,18 @@ def main() -> None:
         app()
     except UserError as error:
         errors.print(f"error: {error}", soft_wrap=True)
-        sys.exit(2)
+        sys.exit(Status.MISTAKE)
     except UnicodeEncodeError as error:
         letter = error.object[error.start : error.end]
         sentence = f'the locale of this terminal has no "{letter}", which a path needs; set PYTHONUTF8=1'
         errors.print(f"error: {sentence}", soft_wrap=True)
-        sys.exit(2)
+        sys.exit(Status.MISTAKE)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         errors.print(f"error: {place}{error.strerror or error}", soft_wrap=True)
-        sys.exit(2)
+        sys.exit(Status.MISTAKE)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(Status.INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -6,18 +6,19 @@ from typing import Annotated
 
 import typer
 
-from kep.cli.options import Overrides, RunFilePath, Runs, console, quiet
+from kep.cli.options import PREPARE, Overrides, RunFilePath, Runs, console, quiet
 
 app = typer.Typer()
 
 
-@app.command(epilog="Example: kep init churn.csv --label churned")
+@app.command(rich_help_panel=PREPARE, epilog="Example: kep init churn.csv --label churned")
 def init(
     data: Annotated[str, typer.Argument(help="A data file, folder or glob, or sklearn:digits.")],
-    label: Annotated[str | None, typer.Option(help="The column to predict; guessed when not given.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column to predict; guessed when not given.")] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The run file to write; NAME.yaml by default.")
     ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Write every setting, not only the most used ones.")] = False,
     force: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
 ) -> None:
     """Write a commented run file for a data set."""
@@ -25,7 +26,7 @@ def init(
 
     from kep.engines.example import example, write
 
-    text = example(data, label, Path(), output.parent if output else Path())
+    text = example(data, label, Path(), output.parent if output else Path(), full)
     settings = yaml.safe_load(text)
     path = output or Path(f"{settings['name']}.yaml")
     write(path, text, force)
@@ -34,19 +35,21 @@ def init(
     console.print(f"wrote {path}; `kep check {path}` says what it would do")
 
 
-@app.command(epilog="Example: kep check pipelines/configs/digits.yaml")
+@app.command(rich_help_panel=PREPARE, epilog="Example: kep check pipelines/configs/digits.yaml")
 def check(file: RunFilePath, overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
-    """Say what a run would do: rows, columns, types, classes, trainings, time.
+    """Show what a run would do: rows, columns, types, classes, trainings, time.
 
-    A family of your own is built, and trained on one batch of made-up rows. For data of BigQuery it first says what
-    reading them costs; on a terminal it then asks whether to.
+    Your own families are built, and trained on one batch of made-up rows. For BigQuery the cost of reading is shown
+    first; on a terminal the command asks before it reads.
     """
-    from kep.config.run_file import load
+    from kep.config.run_file import load, renamed
     from kep.engines import preflight as checking
     from kep.engines.local.earlier import resolved
     from kep.engines.queries import announced
 
     settings = resolved(load(file, overrides), file.parent, runs)
+    for sentence in renamed(file, overrides):
+        console.print(f"note: {sentence}", soft_wrap=True)
     told = announced(settings.data)
     for sentence in told:
         console.print(sentence)
@@ -55,7 +58,7 @@ def check(file: RunFilePath, overrides: Overrides = None, runs: Runs = Path("run
     console.print(checking.check(settings, file.parent, runs))
 
 
-@app.command(epilog="Example: kep space pipelines/configs/digits.yaml")
+@app.command(rich_help_panel=PREPARE, epilog="Example: kep space pipelines/configs/digits.yaml")
 def space(file: RunFilePath, overrides: Overrides = None) -> None:
     """Show what the search can try: each family's hyperparameters, how many configurations, and a sample model."""
     from kep.config.run_file import load
@@ -69,14 +72,17 @@ def space(file: RunFilePath, overrides: Overrides = None) -> None:
     console.print(show(settings, file.parent))
 
 
-@app.command(epilog="Example: kep dockerfile churn.yaml --base europe-docker.pkg.dev/shop/kep/cpu@sha256:…")
+@app.command(
+    rich_help_panel=PREPARE,
+    epilog="Example: kep dockerfile churn.yaml --base europe-docker.pkg.dev/shop/kep/cpu@sha256:…",
+)
 def dockerfile(
     file: RunFilePath,
-    base: Annotated[str, typer.Option(metavar="IMAGE", help="The published image, by its digest.")],
+    base: Annotated[str, typer.Option(metavar="IMAGE", help="Published image, by digest.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The Dockerfile to write.")] = Path("Dockerfile"),
     overrides: Overrides = None,
 ) -> None:
-    """Write the Dockerfile of an image with the packages that a run file's own families need."""
+    """Write a Dockerfile that adds the packages of your own families to a published image."""
     from kep.config.run_file import load
     from kep.models.registry import travelling
     from kep.pipelines.derived import write_dockerfile

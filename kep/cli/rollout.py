@@ -9,30 +9,36 @@ from kep.core.errors import UserError
 from kep.engines.progress import lay_out
 
 Endpoint = Annotated[
-    str, typer.Argument(metavar="ENDPOINT", help="Of Vertex AI: its name, id or resource name.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="ENDPOINT", help="Endpoint of Vertex AI: its name, id or resource name.", show_default=False
+    ),
 ]
 Champions = Annotated[
     str, typer.Option(metavar="FOLDER", help="Instead of an endpoint: a folder of champions, local or gs://.")
 ]
-Stages = Annotated[str, typer.Option(help="Percentages of the traffic, one after the other.")]
+Stages = Annotated[str, typer.Option(help="Traffic percentages of the stages.")]
 
 app = typer.Typer(no_args_is_help=True, help="Move an endpoint's traffic to a new version in stages, with checks.")
 
 
 @app.command(
     "start",
-    epilog="Example: kep rollout start churn --project shop-ml --region europe-west4, for the challenger of the model "
-    "`churn` on the endpoint `churn`",
+    epilog="Example: kep rollout start churn --version challenger --project shop-ml --region europe-west4",
 )
 def start_rollout(
     endpoint: Endpoint = "",
-    model: Annotated[str, typer.Option(help="Of the Model Registry; the endpoint's name when not given.")] = "",
-    version: Annotated[str, typer.Option(help="Its number, or an alias.")] = "challenger",
+    model: Annotated[str, typer.Option(help="Model in the Model Registry; the endpoint's name by default.")] = "",
+    version: Annotated[str, typer.Option(help="Version number or alias.")] = "challenger",
     stages: Stages = "5,25,50,100",
-    machine: Annotated[str, typer.Option(help="Type of the machines that serve it.")] = "n1-standard-2",
-    replicas: Annotated[int, typer.Option(min=1, help="Machines, at least.")] = 1,
-    max_replicas: Annotated[int | None, typer.Option(min=1, help="Machines, at most; --replicas by default.")] = None,
-    service_account: Annotated[str, typer.Option(metavar="NAME", help="That it is served as; none by default.")] = "",
+    machine: Annotated[str, typer.Option(help="Machine type that serves it.")] = "n1-standard-2",
+    replicas: Annotated[int, typer.Option(min=1, help="Minimum number of machines.")] = 1,
+    max_replicas: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of machines; --replicas by default.")
+    ] = None,
+    service_account: Annotated[
+        str, typer.Option(metavar="NAME", help="Service account of the serving container.")
+    ] = "",
     champions: Champions = "",
     project: Project = "",
     region: Region = "",
@@ -56,25 +62,33 @@ def start_rollout(
 def advance_rollout(
     endpoint: Endpoint = "",
     data: Annotated[
-        str, typer.Option("--check-data", metavar="DATA", help="Rows that are sent to both versions, local or gs://.")
+        str, typer.Option("--check-data", metavar="DATA", help="Rows to send to both versions, local or gs://.")
     ] = "",
-    rows: Annotated[int, typer.Option("--check-rows", min=1, help="Of them, about, at most.")] = 1000,
+    rows: Annotated[
+        int, typer.Option("--check-rows", min=1, help="Approximate maximum number of rows to send.")
+    ] = 1000,
     stages: Stages = "5,25,50,100",
     to: Annotated[
-        int, typer.Option(min=1, max=100, help="Go on through the stages to this one; one stage by default.")
+        int, typer.Option(min=1, max=100, help="Advance up to this percentage; by one stage by default.")
     ] = 1,
-    max_errors: Annotated[float, typer.Option(min=0, max=1, help="Share of requests without an answer.")] = 0.01,
-    max_slowdown: Annotated[float, typer.Option(min=1, help="95th percentile of its times, of the champion's.")] = 2.0,
-    fast_ms: Annotated[float, typer.Option(min=0, help="Milliseconds that are never too slow.")] = 100.0,
+    max_errors: Annotated[
+        float, typer.Option(min=0, max=1, help="Largest allowed share of requests without an answer.")
+    ] = 0.01,
+    max_slowdown: Annotated[
+        float, typer.Option(min=1, help="Largest allowed p95 latency, as a multiple of the champion's.")
+    ] = 2.0,
+    fast_ms: Annotated[
+        float, typer.Option(min=0, help="Latency (ms) below which a version is never too slow.")
+    ] = 100.0,
     threshold: Annotated[
-        float, typer.Option(help="Population stability index beyond which its predictions have drifted.")
+        float, typer.Option(help="Population stability index above which its predictions have drifted.")
     ] = 0.2,
-    version: Annotated[str, typer.Option(help="With --champions: the version that is to become champion.")] = "",
+    version: Annotated[str, typer.Option(help="With --champions: version that becomes champion.")] = "",
     champions: Champions = "",
     project: Project = "",
     region: Region = "",
 ) -> None:
-    """Check the new version, and give it its next share or take its traffic away: exit status 1."""
+    """Check the new version, then raise its share of the traffic or take it away (exit status 1)."""
     from kep.components.drift.comparison import check_threshold
     from kep.delivery.rollout import folder, rollout
     from kep.delivery.rollout.canary import CanaryLimits
@@ -100,7 +114,7 @@ def advance_rollout(
 
 @app.command("rollback", epilog="Example: kep rollout rollback churn --project shop-ml --region europe-west4")
 def roll_back(endpoint: Endpoint = "", champions: Champions = "", project: Project = "", region: Region = "") -> None:
-    """Give the champion all traffic again; of a folder, move the pointer back to the version before."""
+    """Give the champion all traffic again; for a folder, point to the previous version again."""
     from kep.delivery.rollout import folder, rollout
     from kep.delivery.rollout.endpoints import located
 
@@ -114,7 +128,7 @@ def roll_back(endpoint: Endpoint = "", champions: Champions = "", project: Proje
 def rollout_status(
     endpoint: Endpoint = "", champions: Champions = "", project: Project = "", region: Region = ""
 ) -> None:
-    """Show the versions and what traffic they get."""
+    """Show the versions and their traffic."""
     from kep.delivery.rollout import folder, rollout
     from kep.delivery.rollout.endpoints import located
 
@@ -125,7 +139,7 @@ def rollout_status(
 
 
 def _is_folder(endpoint: str, champions: str) -> bool:
-    """Whether a rollout is of a folder of champions."""
+    """Return whether a rollout is of a folder of champions."""
     if endpoint and champions:
         raise UserError(f"--champions: give it, or the endpoint {endpoint}, not both")
     return bool(champions)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from kep.cli.options import LOCK, AnyTarget, Overrides, RunFilePath, Runs, console, quiet
+from kep.cli.options import CLOUD, HERE, LOCK, RESULTS, AnyTarget, Overrides, RunFilePath, Runs, console, quiet
 from kep.core.errors import UserError
 
 Runner = Literal["subprocess", "docker"]
@@ -13,7 +13,7 @@ Runner = Literal["subprocess", "docker"]
 app = typer.Typer()
 
 
-@app.command(epilog="Example: kep run pipelines/configs/digits.yaml --set search.max_trials=6")
+@app.command(rich_help_panel=HERE, epilog="Example: kep run pipelines/configs/digits.yaml --set search.max_trials=6")
 def run(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The run file, YAML.")] = None,
     overrides: Overrides = None,
@@ -22,15 +22,15 @@ def run(
         str | None, typer.Option("--from", metavar="STEP", help="Run this step and all after it again.")
     ] = None,
     cache: Annotated[bool, typer.Option(help="Reuse finished steps of earlier runs.")] = True,
-    like: Annotated[Path | None, typer.Option(metavar="RUN", help="Do an earlier run again: its folder.")] = None,
-    force: Annotated[bool, typer.Option(help="Promote whatever the comparison with the champion says.")] = False,
+    like: Annotated[Path | None, typer.Option(metavar="RUN", help="Folder of an earlier run to do again.")] = None,
+    force: Annotated[bool, typer.Option(help="Promote the ensemble even where a rule says no.")] = False,
     runner: Annotated[
-        Runner, typer.Option(help="What a step runs as: a process, or a container of the images of `make image`.")
+        Runner, typer.Option(help="Run each step in a process, or in a container of the images of `make image`.")
     ] = "subprocess",
 ) -> None:
-    """Run the whole pipeline on this machine; after an interruption it goes on where it stopped.
+    """Run the whole pipeline on this machine; after an interruption the same command goes on where it stopped.
 
-    Exit status: 0 the ensemble serves, 1 a step failed, 2 a mistake in what was given, 4 done and not promoted.
+    Exit status: 0 the ensemble serves, 1 a step failed, 2 the input is wrong, 4 the ensemble was not promoted.
     """
     from kep.config.run_file import load
     from kep.core.errors import nearest
@@ -52,16 +52,94 @@ def run(
     raise typer.Exit(running.run(settings, base, runs, console, again_from if cache else "ingest", force, runner))
 
 
-@app.command(epilog="Example: kep compile pipelines/configs/digits.yaml -o pipeline.yaml")
+@app.command(rich_help_panel=RESULTS, epilog="Example: kep tensorboard digits --port 6006")
+def tensorboard(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or a run file's name for its latest run.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")] = 6006,
+    runs: Runs = Path("runs"),
+    instance: Annotated[
+        str,
+        typer.Option(
+            "--upload",
+            metavar="INSTANCE",
+            help="Upload to this TensorBoard instance of Vertex AI instead, projects/P/locations/R/tensorboards/ID.",
+        ),
+    ] = "",
+) -> None:
+    """Show a run's learning curves and its search in TensorBoard, until Ctrl-C."""
+    from kep.engines.local.runner import enter_step_environment
+
+    enter_step_environment()
+    with quiet():
+        from kep.delivery.tensorboard import tensorboard, upload
+
+        if instance:
+            upload(run, runs, instance, console)
+        else:
+            tensorboard(run, runs, port, console)
+
+
+@app.command(rich_help_panel=RESULTS, epilog="Example: kep report digits --open")
+def report(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN]",
+            help="A run's folder, or a run file's name for its latest run; the index of all runs without it.",
+        ),
+    ] = None,
+    runs: Runs = Path("runs"),
+    browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Print the path of a run's report, or of the index of all runs."""
+    import webbrowser
+
+    if name is None:
+        from kep.engines.local.index import write_index
+        from kep.engines.local.mirror import pull_records
+
+        pull_records(runs)
+        path = write_index(runs).resolve()
+    else:
+        from kep.engines.local.finding import find
+
+        path = (find(name, runs) / "report.html").resolve()
+    print(path)
+    if browser:
+        webbrowser.open(path.as_uri())
+
+
+@app.command(rich_help_panel=RESULTS, epilog="Example: kep compare churn@previous churn -o compare.html")
+def compare(
+    old: Annotated[
+        str,
+        typer.Argument(
+            metavar="A",
+            help="Older run: its folder, a name for its latest, NAME/RUN, NAME@previous, NAME@champion.",
+        ),
+    ],
+    new: Annotated[str, typer.Argument(metavar="B", help="Newer run, in any of these forms.")],
+    runs: Runs = Path("runs"),
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="HTML page to write, too.")
+    ] = None,
+) -> None:
+    """Show what differs between two runs, and whether the newer one is better on shared test rows."""
+    from kep.engines.local.compare import compare_runs
+
+    compare_runs(old, new, runs, output, console)
+
+
+@app.command(rich_help_panel=CLOUD, epilog="Example: kep compile pipelines/configs/digits.yaml -o pipeline.yaml")
 def compile(
     file: RunFilePath,
     output: Annotated[Path, typer.Option("-o", "--output", help="The YAML to write.")] = Path("pipeline.yaml"),
     overrides: Overrides = None,
     target: Annotated[AnyTarget, typer.Option(help="Where it will run; the cloud takes images by digest.")] = "local",
-    images: Annotated[Path, typer.Option(help="The lock of the images, for vertex and kubeflow.")] = LOCK,
+    images: Annotated[Path, typer.Option(help="Lock file of the images, for vertex and kubeflow.")] = LOCK,
     runs: Runs = Path("runs"),
 ) -> None:
-    """Compile the pipeline to the YAML that Kubeflow Pipelines and Vertex AI take."""
+    """Compile the pipeline to YAML for Kubeflow Pipelines and Vertex AI."""
     from kep.config.run_file import load
     from kep.engines import earlier as searches
     from kep.engines.local import earlier
@@ -92,76 +170,3 @@ def compile(
             for name, value in given.items():
                 console.print(f"  {name}: {value}")
     console.print(f"wrote {output}")
-
-
-@app.command(epilog="Example: kep tensorboard digits --port 6006")
-def tensorboard(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, or the name in its run file.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.")] = 6006,
-    runs: Runs = Path("runs"),
-    instance: Annotated[
-        str,
-        typer.Option(
-            "--upload",
-            metavar="INSTANCE",
-            help="Of Vertex AI: write them there instead, projects/P/locations/R/tensorboards/ID.",
-        ),
-    ] = "",
-) -> None:
-    """Show a run's learning curves and its search in TensorBoard, until Ctrl-C."""
-    from kep.engines.local.runner import enter_step_environment
-
-    enter_step_environment()
-    with quiet():
-        from kep.delivery.tensorboard import tensorboard, upload
-
-        if instance:
-            upload(run, runs, instance, console)
-        else:
-            tensorboard(run, runs, port, console)
-
-
-@app.command(epilog="Example: kep report digits --open")
-def report(
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="[RUN]", help="The folder of a run, or the name in its run file; none for the index."),
-    ] = None,
-    runs: Runs = Path("runs"),
-    browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
-) -> None:
-    """Print the path of a run's report, or of the index of all runs."""
-    import webbrowser
-
-    if name is None:
-        from kep.engines.local.index import write_index
-        from kep.engines.local.mirror import pull_records
-
-        pull_records(runs)
-        path = write_index(runs).resolve()
-    else:
-        from kep.engines.local.finding import find
-
-        path = (find(name, runs) / "report.html").resolve()
-    print(path)
-    if browser:
-        webbrowser.open(path.as_uri())
-
-
-@app.command(epilog="Example: kep compare churn@previous churn -o compare.html")
-def compare(
-    old: Annotated[
-        str,
-        typer.Argument(
-            metavar="A",
-            help="The older run: its folder, a name for its latest, NAME/RUN, NAME@previous, NAME@champion.",
-        ),
-    ],
-    new: Annotated[str, typer.Argument(metavar="B", help="The newer run, in the same words.")],
-    runs: Runs = Path("runs"),
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write a page, too.")] = None,
-) -> None:
-    """Say what differs between two runs, and whether the newer one is better on the test rows of both."""
-    from kep.engines.local.compare import compare_runs
-
-    compare_runs(old, new, runs, output, console)

@@ -31,21 +31,22 @@ from kep.core.errors import UserError
 from kep.engines.destination import Destination
 from kep.engines.progress import lay_out, say
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the schedule.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule.")]
 Zone = Annotated[
-    str | None, typer.Option("--time-zone", metavar="ZONE", help="Of --cron, --start and --end; UTC when not given.")
+    str | None,
+    typer.Option("--time-zone", metavar="ZONE", help="Time zone of --cron, --start and --end; UTC by default."),
 ]
-Start = Annotated[datetime | None, typer.Option(help="No run before this moment.")]
-End = Annotated[datetime | None, typer.Option(help="No run after this moment.")]
+Start = Annotated[datetime | None, typer.Option(help="Start no run before this time.")]
+End = Annotated[datetime | None, typer.Option(help="Start no run after this time.")]
 Concurrent = Annotated[
-    int | None, typer.Option("--max-concurrent-runs", min=1, help="Runs that may be under way at once.")
+    int | None, typer.Option("--max-concurrent-runs", min=1, help="Maximum number of concurrent runs.")
 ]
-Queue = Annotated[bool | None, typer.Option("--queue/--skip", help="Whether a run beyond those waits or is left out.")]
+Queue = Annotated[bool | None, typer.Option("--queue/--skip", help="Queue a run beyond that number, or skip it.")]
 
 if TYPE_CHECKING:
     from kep.engines.template import Template
 
-app = typer.Typer(no_args_is_help=True, help="Start runs on Vertex AI or Kubeflow again and again.")
+app = typer.Typer(no_args_is_help=True, help="Start runs on Vertex AI or Kubeflow on a schedule.")
 
 
 @app.command(
@@ -78,7 +79,7 @@ def create(
     failure_policy: Policy = "slow",
     yes: Yes = False,
 ) -> None:
-    """Make a schedule of a run file or a template, which is frozen in it."""
+    """Create a schedule of a run file or a template, which it keeps as it is now."""
     from kep.engines.base import Options
     from kep.engines.timing import Timing
 
@@ -113,16 +114,14 @@ def update(
     target: Target = "vertex",
     project: Project = "",
     region: Region = "",
-    file: Annotated[
-        str | None, typer.Argument(metavar="FILE", help="A run file or template that later runs are of.")
-    ] = None,
+    file: Annotated[str | None, typer.Argument(metavar="FILE", help="Run file or template of later runs.")] = None,
     cron: Annotated[str | None, typer.Option(help="Minute, hour, day of the month, month, day of the week.")] = None,
     zone: Zone = None,
     concurrent: Concurrent = None,
     queue: Queue = None,
     start: Start = None,
     end: End = None,
-    bucket: Annotated[str | None, typer.Option(metavar="GS://…", help="Another place for artifacts.")] = None,
+    bucket: Annotated[str | None, typer.Option(metavar="GS://…", help="New folder for artifacts.")] = None,
     service_account: Account = "",
     network: Network = "",
     kms_key: Key = "",
@@ -131,11 +130,11 @@ def update(
     overrides: Overrides = None,
     images: Images = LOCK,
     failure_policy: Annotated[
-        Literal["slow", "fast"] | None, typer.Option(help="What happens after a failed step.")
+        Literal["slow", "fast"] | None, typer.Option(help="What to do after a failed step.")
     ] = None,
     yes: Yes = False,
 ) -> None:
-    """Change a schedule on Vertex AI: its times, or what its runs are of; the rest stays as it is."""
+    """Change a schedule on Vertex AI: its times, its run file or its options; the rest stays."""
     from kep.engines.template import check_bucket
     from kep.engines.timing import Timing
     from kep.engines.vertex import schedules as schedule
@@ -174,7 +173,7 @@ def pause(
     host: Host = "",
     namespace: Namespace = "",
 ) -> None:
-    """Start no more runs until it is resumed."""
+    """Start no more runs until the schedule is resumed."""
     place = Destination(target, project, region, host, namespace)
     place.schedules.pause(place.engine, name)
     say(console, f"paused {name}")
@@ -188,7 +187,7 @@ def resume(
     region: Region = "",
     host: Host = "",
     namespace: Namespace = "",
-    catch_up: Annotated[bool, typer.Option(help="vertex: start the runs that were missed, too.")] = False,
+    catch_up: Annotated[bool, typer.Option(help="vertex: start the missed runs, too.")] = False,
 ) -> None:
     """Start runs again."""
     place = Destination(target, project, region, host, namespace)
@@ -205,7 +204,7 @@ def delete(
     host: Host = "",
     namespace: Namespace = "",
 ) -> None:
-    """Delete a schedule; runs that it started go on, but on Kubeflow those under way end with it."""
+    """Delete a schedule; its runs go on, but on Kubeflow those under way end with it."""
     place = Destination(target, project, region, host, namespace)
     ending = place.schedules.ending(place.engine, name)
     for run in ending:

@@ -6,7 +6,10 @@ from typing import Annotated
 import typer
 
 from kep.cli.options import (
+    CLOUD,
+    HERE,
     LOCK,
+    PREPARE,
     Account,
     AnyTarget,
     Anywhere,
@@ -38,8 +41,9 @@ app = typer.Typer()
 
 
 @app.command(
-    epilog="Example: kep submit churn.yaml --project shop-ml --region europe-west4 --bucket gs://shop-data, "
-    "or kep submit churn.yaml --target kubeflow --host https://kubeflow.example.com/pipeline"
+    rich_help_panel=CLOUD,
+    epilog="Example: kep submit churn.yaml --project shop-ml --region europe-west4 --bucket gs://shop-data\n\n"
+    "Example: kep submit churn.yaml --target kubeflow --host https://kubeflow.example.com/pipeline",
 )
 def submit(
     file: What,
@@ -59,15 +63,18 @@ def submit(
     images: Images = LOCK,
     cache: Annotated[bool, typer.Option(help="Reuse finished steps of earlier runs.")] = True,
     failure_policy: Policy = "slow",
-    again: Annotated[bool, typer.Option(help="Submit it also when the same run is done or under way.")] = False,
+    again: Annotated[bool, typer.Option(help="Submit even if the same run is done or under way.")] = False,
     wait: Annotated[bool, typer.Option(help="Follow the run until it has ended.")] = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would be and cost; submit nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the tasks and the estimated cost; submit nothing.")
+    ] = False,
     prices: Annotated[
-        Path | None, typer.Option(help="Prices for --dry-run and hardware.max_cost, YAML; those that ship by default.")
+        Path | None,
+        typer.Option(help="Price list for --dry-run and hardware.max_cost, YAML; the built-in one by default."),
     ] = None,
     yes: Yes = False,
 ) -> None:
-    """Run the pipeline on Vertex AI or Kubeflow; the same run is submitted once."""
+    """Run the pipeline on Vertex AI or Kubeflow; the same run is submitted only once."""
     from kep.engines import costs
     from kep.engines import submit as submitting
     from kep.engines.base import Options
@@ -99,9 +106,12 @@ def submit(
         raise typer.Exit(submitting.follow(place.engine, name, console, steps))
 
 
-@app.command(epilog="Example: kep doctor churn.yaml --target vertex --project shop-ml --region europe-west4")
+@app.command(
+    rich_help_panel=PREPARE,
+    epilog="Example: kep doctor churn.yaml --target vertex --project shop-ml --region europe-west4",
+)
 def doctor(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A run file to look at, too.")] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Run file to check, too.")] = None,
     target: Annotated[AnyTarget, typer.Option(help="Where it will run.")] = "local",
     project: Project = "",
     region: Region = "",
@@ -112,7 +122,7 @@ def doctor(
     overrides: Overrides = None,
     images: Images = LOCK,
 ) -> None:
-    """Look at what a run needs, here, on Google Cloud or on Kubeflow; exit status 1 if something is missing."""
+    """Check what a run needs here, on Google Cloud or on Kubeflow; exit status 1 if something is missing."""
     from kep.engines import doctor as checking
 
     place: checking.Cloud | checking.Cluster | None = None
@@ -125,7 +135,10 @@ def doctor(
     raise typer.Exit(int(any(finding.status == "FAIL" for finding in findings)))
 
 
-@app.command(epilog="Example: kep status churn, or kep status churn --project shop-ml --region europe-west4")
+@app.command(
+    rich_help_panel=HERE,
+    epilog="Example: kep status churn\n\nExample: kep status churn --project shop-ml --region europe-west4",
+)
 def status(
     run: Run,
     target: Anywhere = None,
@@ -135,7 +148,7 @@ def status(
     namespace: Namespace = "",
     runs: Runs = Path("runs"),
 ) -> None:
-    """Show the steps of a run as they are now: on this machine, or where a project or a host is given."""
+    """Show the steps of a run on this machine, or in the given project or host."""
     if where := named(target, project, host):
         from kep.engines import submit as submitting
 
@@ -147,7 +160,7 @@ def status(
     raise typer.Exit(history.status(history.find_run(run, runs), console))
 
 
-@app.command(epilog="Example: kep cancel churn --project shop-ml --region europe-west4")
+@app.command(rich_help_panel=CLOUD, epilog="Example: kep cancel churn --project shop-ml --region europe-west4")
 def cancel(
     run: Run,
     target: Target = "vertex",
@@ -162,18 +175,18 @@ def cancel(
     submitting.cancel(Destination(target, project, region, host, namespace).engine, run, console)
 
 
-@app.command("runs", epilog="Example: kep runs --name churn")
+@app.command("runs", rich_help_panel=HERE, epilog="Example: kep runs --name churn")
 def list_runs(
     target: Anywhere = None,
     project: Project = "",
     region: Region = "",
     host: Host = "",
     namespace: Namespace = "",
-    name: Annotated[str | None, typer.Option(help="Of one run file alone.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    name: Annotated[str | None, typer.Option(help="Only runs of this run file.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of runs.")] = 20,
     runs: Runs = Path("runs"),
 ) -> None:
-    """List the newest runs: of this machine, and beside them those where a project or a host is given."""
+    """List the newest runs of this machine, and those of the given project or host."""
     from kep.engines.listing import listed
     from kep.engines.local import history, mirror
 
@@ -197,11 +210,14 @@ def list_runs(
         raise problem
 
 
-@app.command(epilog="Example: kep publish churn.yaml --repository https://europe-west4-kfp.pkg.dev/shop-ml/ml --tag v1")
+@app.command(
+    rich_help_panel=CLOUD,
+    epilog="Example: kep publish churn.yaml --repository https://europe-west4-kfp.pkg.dev/shop-ml/ml --tag v1",
+)
 def publish(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The run file, YAML.")],
     repository: Annotated[str, typer.Option(metavar="URL", help="https://REGION-kfp.pkg.dev/PROJECT/REPOSITORY")],
-    tags: Annotated[list[str] | None, typer.Option("--tag", help="A name for this version; may be repeated.")] = None,
+    tags: Annotated[list[str] | None, typer.Option("--tag", help="Tag of this version; may be repeated.")] = None,
     overrides: Overrides = None,
     images: Images = LOCK,
 ) -> None:

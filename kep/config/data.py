@@ -12,16 +12,22 @@ class Files(Section):
     """One source per role, for data that came already split."""
 
     train: str
+    """Source of the train rows."""
     validation: str
+    """Source of the validation rows."""
     test: str
+    """Source of the test rows."""
 
 
 class RoleValues(Section):
     """Values of the split column that mean each role."""
 
     train: list[str] = ["train"]
+    """Values of train rows."""
     validation: list[str] = ["validation"]
+    """Values of validation rows."""
     test: list[str] = ["test"]
+    """Values of test rows."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -66,34 +72,36 @@ class DataSettings(Section):
     """The source, the meaning of its columns, and the split."""
 
     source: str | None = None
-    """A file, folder or glob, local or gs://: .csv, .parquet, .npz, .tfrecord (of tf.train.Example), a folder of image
-    folders (one per class), a records folder with its manifest.json; bq://PROJECT.DATASET.TABLE, or bq://PROJECT SELECT
-    …; sklearn:digits | breast_cancer | diabetes | iris | wine"""
+    """The data set. A file, folder or glob, local or gs://: .csv, .parquet, .npz, or .tfrecord (of tf.train.Example). A
+    folder of image folders, one per class. A records folder with its manifest.json. A table or query of BigQuery:
+    bq://PROJECT.DATASET.TABLE or bq://PROJECT SELECT …. A set of scikit-learn: sklearn:digits | breast_cancer |
+    diabetes | iris | wine"""
     files: Files | None = None
     """For split by: files, one source per role instead of "source"."""
     format: Literal["auto", "csv", "parquet", "npz", "images", "tfrecord", "sklearn"] = "auto"
+    """Format of the source; auto tells it by the ending of the file names."""
     label: str | None = None
-    """The column to predict. Not needed for images (the folder's name), sklearn sets (target), .npz (y) and TFRecords
-    with a feature named "label"."""
+    """Column to predict. Not needed for images (the folder's name), sklearn sets (target), .npz (y) and TFRecords with
+    a feature named "label"."""
     task: Literal["auto", "binary", "multiclass", "regression"] = "auto"
     """auto: binary or multiclass for strings, booleans and integers of at most 20 values, else regression. binary and
     multiclass also make classes of a mix of numbers and words."""
     positive: bool | int | str | None = None
-    """The positive class of a label with two: f1, the AUCs and the ROC curve are of it. By default the last one in
+    """Positive class of a binary label, which f1, the AUCs and the ROC curve are about. By default the last one in
     order: true, 1, "yes" of no and yes, but also "ok" of fraud and ok."""
     weight: str | None = None
-    """The column that says how much a row counts, or "balanced": each class counts the same. Weights go into every loss
-    and metric, and into the ensemble's weights. The column is no feature."""
+    """Column with the weight of each row, or "balanced": each class counts the same. Weights go into every loss and
+    metric, and into the ensemble's weights. The column is not a feature."""
     id: str | None = None
-    """The column that names a row from one run to the next, such as a customer's number. It is no feature. Without it a
-    row is all that the source holds of it: one more column in the source makes other rows."""
+    """Column that names a row from one run to the next, such as a customer number. It is not a feature. Without it a
+    row is identified by all of its values: one more column in the source makes other rows."""
     features: list[str] | None = None
-    """The columns to learn from; all but the label, the id and the split column when not given."""
+    """Columns to learn from; by default all but the label, the id, the weight and the split column."""
     exclude: list[str] = []
     """Columns to leave out."""
     types: dict[str, Literal["numeric", "categorical", "boolean", "date", "text"]] = {}
-    """Types of columns, where the inferred one is wrong, such as {zip_code: categorical}. text, for words of
-    people, is never inferred."""
+    """Types of columns, where the inferred one is wrong, such as {zip_code: categorical}. text (free text) is never
+    inferred."""
     image_size: Annotated[tuple[Count, Count] | None, Field(strict=False)] = None
     """Height and width in pixels that images are resized to; needed only when they differ in size."""
     max_categories: Count = 100
@@ -103,10 +111,12 @@ class DataSettings(Section):
     decimal: Literal["auto", ".", ","] = "auto"
     """The decimal mark of numbers in texts, where a column's values leave it open: 1,234 is 1234 or 1.234."""
     day_first: bool | None = None
-    """Whether 05/01/2024 is 5 January, where a column's values leave it open; without it the column is left out."""
+    """Read 05/01/2024 as 5 January (true) or 1 May (false), where a column's values leave it open. Without this setting
+    such a column is left out."""
     missing: list[str] | dict[str, list[str]] = []
-    """Texts that mean a missing value, such as ["?", "-"], besides nothing, NA, N/A, NaN, null (each in several
-    spellings) and #N/A. By column they are all but nothing: {grade: [], age: ["99"]} keeps a grade NA."""
+    """Texts that mean a missing value, such as ["?", "-"]. The empty text, #N/A, and NA, N/A, NaN and null in several
+    spellings always do. By column they replace all of these but the empty text: {grade: [], age: ["99"]} keeps a grade
+    NA."""
     extract_to: str | None = None
     """For bq://: a gs:// folder for the Parquet files that BigQuery writes, in the location of the data. By default
     BUCKET/extracts of `kep submit`."""
@@ -114,9 +124,9 @@ class DataSettings(Section):
     shard_mb: Annotated[float, Field(gt=0, le=10_000)] = 100
     """Target size of one TFRecord shard in megabytes."""
     workers: Literal["auto"] | Count = "auto"
-    """Processes that read and write; auto is one per core. The result does not depend on it."""
+    """Number of processes that read and write; auto is one per core. The result does not depend on it."""
     ingest_tasks: Count = 1
-    """Tasks of the pipeline engine that share the files of a CSV, Parquet or image source too big for one machine. The
+    """Number of pipeline tasks that share the files of a CSV, Parquet or image source too big for one machine. The
     result does not depend on it."""
 
     @property

@@ -13,20 +13,22 @@ class CostSettings(Section):
     """Costs of the two mistakes, in any unit."""
 
     false_positive: Cost
+    """Cost of predicting the positive class wrongly."""
     false_negative: Cost
+    """Cost of missing the positive class."""
 
 
 class OperatingPointSettings(Section):
-    """When the positive class of a label with two is predicted: one of the four."""
+    """Rule for predicting the positive class of a binary label: give one of the four keys."""
 
     threshold: Fraction | None = None
-    """From this probability of the positive class on."""
+    """Predict it from this probability on."""
     cost: CostSettings | None = None
-    """At the lowest cost on validation rows, such as {false_positive: 1, false_negative: 5}."""
+    """Minimise this cost on validation rows, such as {false_positive: 1, false_negative: 5}."""
     precision: Annotated[float, Field(gt=0, le=1)] | None = None
-    """At the highest recall with at least this precision on validation rows."""
+    """Maximise recall with at least this precision on validation rows."""
     recall: Annotated[float, Field(gt=0, le=1)] | None = None
-    """At the highest precision with at least this recall on validation rows."""
+    """Maximise precision with at least this recall on validation rows."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -52,9 +54,9 @@ class EnsembleSettings(Section):
         "nelder_mead",
         "random_search",
     ] = "auto"
-    """auto: the simplest method whose cross-fitted validation loss is within one standard error of the best; for
-    another metric than the loss, greedy_bagged; below 200 validation rows, greedy_uniform; and best_single, the one
-    best candidate, where the cross-fitted loss of that ensemble is clearly above it"""
+    """How members and weights are chosen. auto: the simplest method whose cross-fitted validation loss is within one
+    standard error of the best. For another metric than the loss it is greedy_bagged, below 200 validation rows
+    greedy_uniform. It is best_single, the best candidate alone, where the ensemble is clearly worse."""
     metric: str = "loss"
     """Metric that the weights optimise: loss (log-loss, or mean squared error for regression), or a metric that
     evaluate reports: accuracy, roc_auc, pr_auc, f1, calibration_error, mae, rmse, r2"""
@@ -65,14 +67,15 @@ class EnsembleSettings(Section):
     calibration: Literal["auto", "off", "temperature", "isotonic"] = "auto"
     """temperature: one exponent for all probabilities | isotonic: an ascending map, for two classes | off: as pooled |
     auto: temperature where it lowers the cross-fitted validation loss by more than one standard error, on at least 200
-    rows; isotonic where it lowers that once more, on at least 1000 rows of two classes"""
+    rows. On at least 1000 rows of two classes it is isotonic where that lowers the loss once more"""
     operating_point: OperatingPointSettings | None = None
-    """For a label with two classes: the probability from which the positive one is predicted, by threshold, cost,
-    precision or recall, such as {recall: 0.9}. The most probable class when not given."""
+    """For a binary label: the probability from which the positive class is predicted, by threshold, cost, precision or
+    recall, such as {recall: 0.9}. The most probable class by default."""
     max_members: Count = 8
+    """Maximum number of members."""
     max_latency_ms: Annotated[float, Field(gt=0)] | None = None
-    """Most milliseconds that all members together may take to predict latency_rows rows, one after the other, as
-    measured on the machine that trained them."""
+    """Latency budget in milliseconds: all members together, one after the other, predict latency_rows rows within it,
+    as measured on the machine that trained them."""
     latency_rows: Count = 1
     """Rows of one call for max_latency_ms."""
 

@@ -11,13 +11,15 @@ class BestEpochSettings(Section):
     """The trainings that find how long each candidate should train."""
 
     max_epochs: Epochs = 100
+    """Longest training, in epochs (boosting rounds are 20 to an epoch)."""
     patience: Count = 10
     """Epochs without a better validation loss before a training stops."""
     seeds: Count = 3
-    """Fresh trainings per candidate; the best epoch is the median over them."""
+    """Number of fresh trainings per candidate; the best epoch is the median over them."""
     folds: Annotated[int, Field(ge=2)] | None = None
-    """For small data: train and validation rows in so many folds, each predicted by models of the others (in time:
-    by models of earlier rows), and each trained from every seed. Weights are then fitted on all of these rows."""
+    """For small data: cross-validate the train and validation rows in this number of folds. Each fold is predicted by
+    models of the other folds (with split.by: time, of earlier rows), trained from every seed. Weights are then fitted
+    on all of these rows."""
 
 
 class BestEpochTask(BestEpochSettings):
@@ -31,9 +33,10 @@ class RetrainSettings(Section):
     """The final training on train and validation rows."""
 
     enabled: Switch = True
-    """false: use the models that best_epoch trained on the train rows as they are."""
+    """Train the members again on train and validation rows. false: use the models of best_epoch as they are."""
     epochs: Literal["book", "same", "steps"] = "same"
-    """same: the best epoch | book: 1.2 times the best epoch | steps: as many optimiser steps as the best epoch took"""
+    """Length of the final training. same: the best epoch | book: 1.2 times the best epoch | steps: as many optimiser
+    steps as the best epoch took"""
 
 
 CURVE_SHARES = (0.125, 0.25, 0.5, 1.0)

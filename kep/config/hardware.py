@@ -12,20 +12,20 @@ class TrialHardware(Section):
     """Resources of one training."""
 
     threads: Count | None = None
-    """Threads of one training; its share of the cores when not given."""
+    """Threads of one training; by default its share of the cores."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "float32"
     """Precision of the layers; losses and outputs stay in float32. auto: mixed_bfloat16 on TPUs and on GPUs that
-    have it, else float32"""
+    support it, else float32"""
     jit: Literal["auto", "on", "off"] = "auto"
-    """Whether XLA compiles the training. auto: on GPUs and TPUs; on a CPU for long trainings of dense layers without
+    """Compile the training with XLA. auto: on GPUs and TPUs; on a CPU for long trainings of dense layers without
     dropout, where it was measured to pay"""
     steps_per_execution: Literal["auto"] | Count = "auto"
-    """Optimiser steps of one call into TensorFlow; auto: as many as take about two seconds, at most 256. The result
-    does not depend on it."""
+    """Optimiser steps per call into TensorFlow; auto: as many as take about two seconds, at most 256. The result does
+    not depend on it."""
     memory_growth: Switch = True
     """Take a GPU's memory as it is needed, not all of it at once."""
     memory_limit_mb: Count | None = None
-    """Most memory of each GPU that a training takes; instead of memory_growth."""
+    """Memory limit of a training on each GPU, in MB; instead of memory_growth."""
 
 
 class TrainingHardware(TrialHardware):
@@ -34,26 +34,26 @@ class TrainingHardware(TrialHardware):
     strategy: Literal["auto", "single", "mirrored", "multi_worker", "tpu", "central_storage", "parameter_server"] = (
         "auto"
     )
-    """single: one device | mirrored: several GPUs of this machine | multi_worker: several processes, as TF_CONFIG
-    names them, or so many on this machine as `devices` says | tpu | auto: what the machine has. Boosted trees are
-    always single."""
+    """Distribution of the training. single: one device | mirrored: several GPUs of this machine | multi_worker: several
+    processes, as TF_CONFIG names them, or `devices` processes on this machine | tpu | auto: what the machine has.
+    Boosted trees are always single."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    """cpu: don't use GPUs; mirrored then takes logical CPU devices, to try it without any"""
+    """Devices to use. cpu: no GPUs; mirrored then takes logical CPU devices, to try it without any GPU"""
     devices: Count | None = None
-    """Replicas: GPUs of mirrored, processes of multi_worker; all there are when not given."""
+    """Number of replicas: GPUs of mirrored, processes of multi_worker; all by default."""
     communication: Literal["auto", "nccl", "ring", "hierarchical"] = "auto"
     """Algorithm that sums gradients over devices: nccl, hierarchical (mirrored: copies along the GPUs' links) or ring
     (multi_worker: over the network)"""
     tpu: str = "local"
-    """The TPU's name, or local on a TPU VM."""
+    """Name of the TPU, or local on a TPU VM."""
     batch_size: Count | None = None
-    """Rows of one optimiser step over all replicas; search.batch_size when not given."""
+    """Rows per optimiser step over all replicas; search.batch_size by default."""
     scale_learning_rate: Literal["none", "linear", "sqrt"] = "none"
-    """Rule by which the learning rate follows a batch_size other than the search's."""
+    """How the learning rate scales with a batch_size other than that of the search."""
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 5
-    """Minutes between checkpoints, from which a training that was killed goes on."""
+    """Minutes between checkpoints, from which a killed training goes on."""
     stall_minutes: Annotated[float, Field(gt=0)] = 30
-    """Minutes without a step after which a training counts as stalled and ends."""
+    """Minutes without a step after which a training is stopped as stalled."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -82,8 +82,8 @@ class OnMachine(Section):
 
     # It reaches the compiled pipeline alone: no step gets it, so that a change of it leaves every cached step alone.
     machine: Annotated[Machine | None, Field(exclude=True)] = None
-    """Request of each task of the step to Kubeflow or Vertex AI, such as {cpu: 8, memory_gb: 30, accelerator:
-    nvidia-tesla-t4, accelerators: 4}; the keys are in docs/machines.md"""
+    """Machine that each task of the step requests from Kubeflow or Vertex AI, such as {cpu: 8, memory_gb: 30,
+    accelerator: nvidia-tesla-t4, accelerators: 4}; local runs ignore it"""
 
 
 class TuneHardware(TrialHardware, OnMachine):
@@ -119,8 +119,8 @@ class HardwareSettings(Section):
     evaluate: Annotated[OnMachine, Field(exclude=True)] = OnMachine()
     promote: Annotated[OnMachine, Field(exclude=True)] = OnMachine()
     max_cost: Annotated[float | None, Field(gt=0, exclude_if=lambda most: most is None)] = None
-    """Highest estimated cost in USD of a run on Vertex AI (see `kep submit --dry-run`). Beyond it `kep submit` and
-    `kep schedule` ask for --yes."""
+    """Limit of the estimated cost in USD of a run on Vertex AI (see `kep submit --dry-run`). Above it `kep submit` and
+    `kep schedule` require --yes."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

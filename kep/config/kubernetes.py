@@ -1,4 +1,4 @@
-"""What Kubernetes, and Kubeflow Pipelines on it, take as names, paths, labels, taints and variables.
+"""Rules of Kubernetes and Kubeflow Pipelines for names, paths, labels, taints and variables.
 
 Kubeflow names a pod's volume as the claim or the secret that it is of, so that these follow the rules of its labels.
 """
@@ -64,10 +64,10 @@ def variables(secrets: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
         yield from _name("secret_variables", name)
         for key, variable in keys.items():
             if not _KEY.fullmatch(key):
-                yield f'secret_variables.{name}: "{key}" can be no key of a secret: letters, digits, -, _ and . alone'
+                yield f'secret_variables.{name}: "{key}" is not a valid key of a secret: letters, digits, -, _ and .'
             if not _VARIABLE.fullmatch(variable):
                 yield (
-                    f'secret_variables.{name}.{key}: "{variable}" can be no variable; give letters, digits and '
+                    f'secret_variables.{name}.{key}: "{variable}" is not a valid variable; give letters, digits and '
                     "_, and no digit first"
                 )
             elif variable in _SYSTEM | _OURS or variable.startswith(_KUBEFLOWS):
@@ -82,7 +82,7 @@ def labels(selector: Mapping[str, str]) -> Iterator[str]:
     for key, value in selector.items():
         yield from _label("node_selector", key)
         if not _VALUE.fullmatch(value):
-            yield f'node_selector.{key}: "{value}" can be no label\'s value: at most 63 letters, digits, -, _ and .'
+            yield f'node_selector.{key}: "{value}" is not a valid label value: at most 63 letters, digits, -, _ and .'
 
 
 def toleration(key: str | None, operator: str, value: str | None) -> Iterator[str]:
@@ -94,23 +94,23 @@ def toleration(key: str | None, operator: str, value: str | None) -> Iterator[st
     if operator == "Exists" and value:
         yield f'operator: Exists takes no value, and "{value}" is given; remove it, or give operator: Equal'
     if value and not _VALUE.fullmatch(value):
-        yield f'value: "{value}" can be no taint\'s value: at most 63 letters, digits, -, _ and .'
+        yield f'value: "{value}" is not a valid taint value: at most 63 letters, digits, -, _ and .'
 
 
 def _name(key: str, name: str) -> Iterator[str]:
     if not _NAME.fullmatch(name):
-        yield f'{key}: "{name}" can be no name in Kubernetes; give at most 63 lower-case letters, digits and dashes'
+        yield f'{key}: "{name}" is not a valid Kubernetes name; give at most 63 lower-case letters, digits and dashes'
 
 
 def _path(path: str) -> Iterator[str]:
     parts = path.rstrip("/").split("/")
     if not path.startswith("/"):
-        yield f'"{path}" is no absolute path in the task, such as /champions'
+        yield f'"{path}" is not an absolute path in the task, such as /champions'
     elif not path.strip("/"):
         yield '"/" would hide the image itself; give a folder of its own, such as /champions'
     elif ":" in path or {"", ".", ".."} & set(parts[1:]) or not path.isprintable():
         shown = path.encode("unicode_escape").decode()
-        yield f'"{shown}" can be no path of a mount; give one without "//", ".." and ":", such as /champions'
+        yield f'"{shown}" is not a valid mount path; give one without "//", ".." and ":", such as /champions'
     elif path.rstrip("/") == "/var" or _within(path, _TOKEN):
         yield f'"{path}" would hide what Kubernetes mounts in {_TOKEN}; give another path, such as /champions'
     elif taken := next((one for one in _ENGINES if _within(path, one)), None):
@@ -125,7 +125,7 @@ def _path(path: str) -> Iterator[str]:
 
 def _label(where: str, key: str) -> Iterator[str]:
     if not _LABEL.fullmatch(key):
-        yield f'{where}: "{key}" can be no label; give letters, digits, -, _ and ., such as example.com/pool'
+        yield f'{where}: "{key}" is not a valid label; give letters, digits, -, _ and ., such as example.com/pool'
 
 
 def _within(path: str, folder: str) -> bool:

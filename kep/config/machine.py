@@ -1,4 +1,4 @@
-"""Machines that the tasks of a step ask the pipeline engine for."""
+"""Machines that the tasks of a step request from the pipeline engine."""
 
 import re
 from math import prod
@@ -26,12 +26,16 @@ Accelerator = Literal[
 
 
 class Toleration(Section):
-    """A taint of nodes that a task may run on all the same, in Kubernetes' words."""
+    """Taint of nodes that a task tolerates, in the terms of Kubernetes."""
 
     key: str | None = None
+    """Key of the taint."""
     operator: Literal["Equal", "Exists"] = "Equal"
+    """Equal: the value must be that of the taint | Exists: any value"""
     value: str | None = None
+    """Value of the taint."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Effect of the taint; every effect by default."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -41,16 +45,24 @@ class Toleration(Section):
 
 
 class Alternative(Section):
-    """Next machine of a custom job, when Vertex AI has no room for the one before."""
+    """Next machine of a custom job, when Vertex AI has no capacity for the one before."""
 
     accelerator: Accelerator | None = None
+    """Another accelerator, without the number and topology of the one before."""
     accelerators: Count | None = None
+    """Another number of accelerators."""
     topology: str | None = None
+    """Another topology of a TPU."""
     type: str | None = None
+    """Another machine type."""
     region: str | None = None
+    """Another region."""
     spot: bool | None = None
+    """true: a Spot machine; false: an ordinary one."""
     flex_start: bool | None = None
+    """true: wait for a machine by Flex-start; false: an ordinary one."""
     reservation: str | None = None
+    """Another reservation of Compute Engine."""
 
     def of(self, machine: "Machine") -> "Machine":
         """Return the machine with the settings that are named here.
@@ -81,42 +93,43 @@ class Machine(Section):
     """Machine that each task of a step requests from Kubeflow or Vertex AI; local runs ignore it."""
 
     cpu: Annotated[int, Field(ge=1, le=96)] | None = None
-    """Cores."""
+    """Number of cores."""
     memory_gb: Annotated[int, Field(ge=1, le=624)] | None = None
+    """Memory in GB."""
     accelerator: Accelerator | None = None
-    """A GPU or TPU by its name on GKE, or nvidia: any NVIDIA GPU of a Kubernetes cluster."""
+    """GPU or TPU by its name on GKE, or nvidia: any NVIDIA GPU of a Kubernetes cluster."""
     accelerators: Count = 1
-    """GPUs; or chips of a TPU, which follow from its topology."""
+    """Number of GPUs, or of TPU chips, which follows from the topology."""
     topology: str | None = None
     """Arrangement of a TPU's chips, such as 2x4."""
     spot: Switch = False
-    """A cheaper machine that may be taken away; a training is then tried again."""
+    """Use a cheaper machine that may be taken away; a training is then tried again."""
     machines: Count = 1
-    """Vertex AI: machines of each training, with the strategy multi_worker."""
+    """Vertex AI: number of machines of each training, with strategy: multi_worker."""
     type: str | None = None
-    """Vertex AI: the machine type, such as a3-highgpu-8g; the smallest that fits when not given."""
+    """Vertex AI: machine type, such as a3-highgpu-8g; by default the smallest that fits."""
     disk_gb: Annotated[int, Field(ge=100, le=64_000)] | None = None
-    """Vertex AI: size of the boot disk; 100 when not given."""
+    """Vertex AI: size of the boot disk in GB; 100 by default."""
     flex_start: Switch = False
     """Vertex AI: wait up to a day until there is a machine, which is then cheaper."""
     reservation: str | None = None
-    """Vertex AI: a reservation of Compute Engine, projects/P/zones/Z/reservations/R."""
+    """Vertex AI: reservation of Compute Engine, projects/P/zones/Z/reservations/R."""
     region: str | None = None
-    """Vertex AI: where the machine is; the region of the run when not given."""
+    """Vertex AI: region of the machine; that of the run by default."""
     fallback: list[Alternative] = []
-    """Vertex AI: what to ask for instead, in this order, when there is no room for the machine."""
+    """Vertex AI: machines to try instead, in this order, when there is no capacity."""
     wait_minutes: Annotated[float, Field(gt=0)] = 30
-    """Vertex AI: how long a machine may keep a training waiting before the next of `fallback` is asked for."""
+    """Vertex AI: minutes that a training waits for a machine before the next of `fallback` is tried."""
     node_selector: dict[str, str] | None = None
-    """Kubernetes: labels that the node must have. GKE's for accelerator, topology and spot when not given."""
+    """Kubernetes: labels that the node must have. By default those of GKE for accelerator, topology and spot."""
     tolerations: list[Toleration] = []
-    """Kubernetes: taints that don't keep the task away, besides those of the accelerator and of GKE's Spot nodes."""
+    """Kubernetes: taints that the task tolerates, in addition to those of the accelerator and of GKE Spot nodes."""
     volumes: dict[str, str] = {}
-    """Kubernetes: the path that each persistent volume claim is mounted at, such as {champions: /champions}."""
+    """Kubernetes: mount path by persistent volume claim, such as {champions: /champions}."""
     secrets: dict[str, str] = {}
-    """The folder that each secret's files are in: of Kubernetes, or on Vertex AI of Secret Manager."""
+    """Folder for the files of each secret, by its name in Kubernetes, or in Secret Manager on Vertex AI."""
     secret_variables: dict[str, dict[str, str]] = {}
-    """Of each secret, the environment variable that each of its keys goes to."""
+    """Environment variable for each key of each secret, such as {slack: {url: SLACK_WEBHOOK}}."""
 
     @model_validator(mode="before")
     @classmethod
@@ -147,7 +160,7 @@ class Machine(Section):
         elif not self.on_tpu:
             raise ValueError(f"topology is of a TPU's chips, and accelerator is {self.accelerator}; remove it")
         elif not (chips := _chips(self.topology)):
-            raise ValueError(f'topology: "{self.topology}" is none; give one such as 2x4')
+            raise ValueError(f'topology: "{self.topology}" is not a topology; give one such as 2x4')
         elif self.accelerators != chips:
             raise ValueError(f"topology {self.topology} is {chips} chips, all of one task; remove accelerators")
         self._check_job()
@@ -159,7 +172,9 @@ class Machine(Section):
         if len(ways) > 1:
             raise ValueError(f"{' and '.join(ways)} are different ways to get a machine; keep one of them")
         if self.reservation and not re.fullmatch(r"projects/[^/]+/zones/[^/]+/reservations/[^/]+", self.reservation):
-            raise ValueError(f'reservation: "{self.reservation}" is none; give projects/P/zones/Z/reservations/R')
+            raise ValueError(
+                f'reservation: "{self.reservation}" is not a reservation; give projects/P/zones/Z/reservations/R'
+            )
         if self.machines > 1 and self.accelerators > 1:
             raise ValueError(
                 f"machines: {self.machines} of {self.accelerators} accelerators each: a training over several machines "
@@ -186,12 +201,12 @@ class Machine(Section):
 
     @property
     def on_tpu(self) -> bool:
-        """Whether it has a TPU."""
+        """True if it has a TPU."""
         return (self.accelerator or "").startswith("tpu-")
 
     @property
     def on_gpu(self) -> bool:
-        """Whether it has GPUs."""
+        """True if it has GPUs."""
         return self.accelerator is not None and not self.on_tpu
 
     def idle(self) -> "Machine":

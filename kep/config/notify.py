@@ -1,4 +1,4 @@
-"""Settings of who is told how a run ended, and that data have drifted."""
+"""Settings of the notifications: how a run ended, and that data have drifted."""
 
 import re
 import shlex
@@ -17,22 +17,22 @@ _TOPIC = re.compile(r"projects/[^\s/]+/topics/[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
 
 
 class NotifySettings(Section):
-    """Who is told how a run ended, and that data have drifted; nobody without command, webhook or topic."""
+    """Notifications of how a run ended and of drift; none without command, webhook or topic."""
 
     on: Annotated[list[Kind], Field(min_length=1)] = ["failed", "not_promoted", "promoted", "drift"]
-    """What is told: failed (a run), not_promoted and promoted (a new ensemble), drift (what `kep drift` and `kep batch`
-    find)."""
+    """Events to notify of: failed (a run), not_promoted and promoted (a new ensemble), drift (found by `kep drift` or
+    `kep batch`)."""
     command: str | None = None
-    """A command line of the shell that gets the message as JSON on its standard input, in the run file's folder."""
+    """Shell command that gets the message as JSON on its standard input, started in the run file's folder."""
     webhook: str | None = None
-    """An https:// address that takes JSON with `text`, as those of Slack, Mattermost and Google Chat do; env:NAME for
-    one that is a secret, in the environment variable NAME."""
+    """Address (https://) that takes JSON with `text`, such as those of Slack, Mattermost and Google Chat. env:NAME
+    reads a secret address from the environment variable NAME."""
     topic: str | None = None
-    """A topic of Pub/Sub, projects/PROJECT/topics/TOPIC."""
+    """Topic of Pub/Sub, projects/PROJECT/topics/TOPIC."""
 
     @property
     def channels(self) -> dict[str, str]:
-        """Ways that are given, by name."""
+        """Channels that are set, by name."""
         given = {"command": self.command, "webhook": self.webhook, "topic": self.topic}
         return {name: value for name, value in given.items() if value is not None}
 
@@ -43,12 +43,12 @@ class NotifySettings(Section):
         return (self.webhook or "").removeprefix(SECRET) if named else None
 
     def asks_for(self, kind: Kind) -> bool:
-        """Return whether somebody is told of this."""
+        """Return whether somebody is notified of this."""
         return bool(self.channels) and kind in self.on
 
     @property
     def of_runs(self) -> bool:
-        """Whether somebody is told of runs: drift is no run's business."""
+        """True if somebody is notified of runs, and not of drift alone."""
         return any(self.asks_for(kind) for kind in ("failed", "not_promoted", "promoted"))
 
     @field_validator("command")
@@ -57,7 +57,7 @@ class NotifySettings(Section):
         try:
             words = None if command is None else shlex.split(command)
         except ValueError as error:
-            raise ValueError(f"it is no command line of the shell ({str(error).lower()}); check its quotes") from None
+            raise ValueError(f"it is not a valid shell command line ({str(error).lower()}); check its quotes") from None
         if words == []:
             raise ValueError("it is empty; give a command line, or remove it")
         return command
@@ -79,7 +79,7 @@ class NotifySettings(Section):
     @classmethod
     def _is_topic(cls, topic: str | None) -> str | None:
         if topic is not None and not _TOPIC.fullmatch(topic):
-            raise ValueError(f'"{topic}" is no topic of Pub/Sub; give projects/PROJECT/topics/TOPIC')
+            raise ValueError(f'"{topic}" is not a Pub/Sub topic; give projects/PROJECT/topics/TOPIC')
         return topic
 
     @model_validator(mode="after")
@@ -90,7 +90,7 @@ class NotifySettings(Section):
 
 
 class NotifyTask(NotifySettings):
-    """What a task needs to tell."""
+    """Settings of a task that notifies."""
 
     name: str
     """Name in the run file."""

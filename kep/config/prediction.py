@@ -9,22 +9,22 @@ from kep.config.section import Count, Section, Switch
 
 
 class PredictSettings(Section):
-    """The prediction pipeline: what is predicted, and by how many tasks."""
+    """The prediction pipeline: its source, and its number of tasks."""
 
     data: DataSettings
-    """The source and how to read it; split and label are not looked at."""
+    """The source and how to read it; split and label are ignored."""
     key: str | None = None
-    """The column that names a row in the predictions; the row's number in the source when not given."""
+    """Column that names a row in the predictions; by default its number in the source."""
     tasks: Annotated[int, Field(ge=1, le=256)] = 1
-    """Tasks of the pipeline engine that share the source. What they are told is a parameter, of at most 128 KiB."""
+    """Number of pipeline tasks that share the source. Their parameter is at most 128 KiB."""
     shard_rows: Count = 65_536
-    """Rows of a file of predictions, at least; what is predicted again after a kill is at most one a task."""
+    """Minimum rows per file of predictions; after a kill each task predicts at most one file again."""
 
 
 class DriftSettings(Section):
     """The comparison of the rows that were predicted with the train rows."""
 
     threshold: Annotated[float, Field(gt=0)] = 0.2
-    """Population stability index beyond which a column has drifted."""
+    """Population stability index above which a column has drifted."""
     fail: Switch = False
-    """Whether the run fails then."""
+    """Fail the run on drift."""

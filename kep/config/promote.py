@@ -17,29 +17,29 @@ SHARES = ("accuracy", "roc_auc", "pr_auc", "f1", "calibration_error")
 
 
 class RequireSettings(Section):
-    """What the ensemble must reach on test rows, whatever the champion reaches."""
+    """Bounds that the ensemble must reach on test rows, whatever the champion reaches."""
 
     beats: Literal["baseline", "nothing"] = "baseline"
-    """baseline: the whole interval of the paired difference says that the ensemble is better than the class shares,
+    """baseline: the whole interval of the paired difference must be better than a model that predicts the class shares,
     or the mean label, of the train rows | nothing: a model that knows nothing may be promoted"""
     loss: Size | None = None
-    """Most log-loss, or mean squared error."""
+    """Highest log-loss, or mean squared error."""
     accuracy: Share | None = None
-    """Least accuracy."""
+    """Lowest accuracy."""
     roc_auc: Share | None = None
-    """Least area under the ROC curve."""
+    """Lowest area under the ROC curve."""
     pr_auc: Share | None = None
-    """Least average precision."""
+    """Lowest average precision."""
     f1: Share | None = None
-    """Least F1."""
+    """Lowest F1."""
     calibration_error: Share | None = None
-    """Most calibration error."""
+    """Highest calibration error."""
     mae: Size | None = None
-    """Most mean absolute error."""
+    """Highest mean absolute error."""
     rmse: Size | None = None
-    """Most root of the mean squared error."""
+    """Highest root mean squared error."""
     r2: Annotated[float, Field(le=1)] | None = None
-    """Least R²."""
+    """Lowest R²."""
     slices: dict[str, dict[MetricName, float]] = {}
     """The same bounds for every slice of a column of evaluate.slices, such as {region: {roc_auc: 0.6}}."""
 
@@ -73,20 +73,20 @@ class PromoteSettings(Section):
     """Rules for replacing the champion; all of them must hold."""
 
     champion: str | None = None
-    """Folder whose `champion` pointer names the ensemble to beat; champions/<name> beside the runs when not given."""
+    """Folder whose `champion` pointer names the ensemble to beat; by default champions/NAME in the folder of runs."""
     metric: MetricName | None = None
-    """Test metric that the ensemble and the champion are compared by; that of ensemble.metric when not given."""
+    """Test metric for the comparison with the champion; ensemble.metric by default."""
     better_by: Difference | None = Field(default=None, validation_alias=AliasChoices("better_by", "margin"))
     """The whole 95 % interval of the paired difference must be better than the champion by more than this, in units of
-    the metric; 0 when neither this nor not_worse_than is given."""
+    the metric. 0 without this key and not_worse_than."""
     not_worse_than: Difference | None = None
     """Instead of better_by: no part of the interval may be worse than the champion by more than this."""
     require: RequireSettings = RequireSettings()
     when_incomparable: Literal["keep", "replace"] = "keep"
-    """Where the champion can't be compared, as after a change of the columns or of the label: keep it | replace it by
-    an ensemble that meets promote.require."""
+    """What to do where the champion can't be compared, such as after a change of the columns or of the label. keep:
+    keep the champion | replace: promote an ensemble that meets promote.require"""
     registry: Annotated[Switch, Field(exclude_if=lambda on: not on)] = False
-    """Whether a run on Vertex AI makes what it promotes a version in the Model Registry, for `kep rollout`."""
+    """Register each promoted ensemble of a run on Vertex AI as a version in the Model Registry, for `kep rollout`."""
 
     @model_validator(mode="after")
     def _one_comparison(self) -> Self:

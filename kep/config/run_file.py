@@ -5,10 +5,11 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
-from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, StringConstraints, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.error import YAMLError
@@ -28,16 +29,16 @@ from kep.config.unsupported import unsupported
 from kep.core.errors import UserError, nearest
 
 RESERVED = {"champions": "the champions", "batch": "the batch predictions"}
-"""Folders beside the runs' own, which no run may be named like, and what they hold."""
+"""Names that no run may have, since they are folders beside the runs, and what those hold."""
 
 
 class RunFile(Section):
     """A whole run. Paths in it are relative to the folder of the run file."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,48}[a-z0-9])?$")]
-    """Lower-case letters, digits and dashes: the name of the runs' folder and of the champion."""
+    """Name of the folder of runs and of the champion: lower-case letters, digits and dashes."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Every random choice follows from it."""
+    """Seed of every random choice."""
     data: DataSettings
     search: SearchSettings = SearchSettings()
     best_epoch: BestEpochSettings = BestEpochSettings()
@@ -189,7 +190,27 @@ def load(path: str | Path, overrides: list[str] | None = None) -> RunFile:
     Raises:
         UserError: The file is missing, is no YAML mapping, or has mistakes: one sentence per mistake, one per line.
     """
-    path = Path(path)
+    return validate(_content(Path(path), overrides))
+
+
+def renamed(path: str | Path, overrides: list[str] | None = None) -> list[str]:
+    """Return a sentence for each key of a run file that has another name today; arguments and errors as of `load`."""
+    return list(_renamed(_content(Path(path), overrides), RunFile, ""))
+
+
+def _renamed(content: dict[str, Any], section: type[Section], before: str) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        if isinstance(field.validation_alias, AliasChoices):
+            new, *old = map(str, field.validation_alias.choices)
+            for key in content.keys() & set(old):
+                yield f"{before}{key} is called {before}{new} today; the old name is still read"
+        key, inner = field.alias or name, _section(field.annotation)
+        if inner is not None and isinstance(content.get(key), dict):
+            yield from _renamed(content[key], inner, f"{before}{key}.")
+
+
+def _content(path: Path, overrides: list[str] | None) -> dict[str, Any]:
+    """Return the content of a run file with the overrides; errors as of `load`, but for mistakes in values."""
     try:
         content = _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -208,7 +229,7 @@ def load(path: str | Path, overrides: list[str] | None = None) -> RunFile:
         raise UserError(f"{path} must hold sections such as name and data, `kep init DATA` writes an example")
     for override in overrides or []:
         _set(content, override)
-    return validate(content)
+    return content
 
 
 def validate(content: dict[str, Any]) -> RunFile:

@@ -12,8 +12,9 @@ class Objective(Section):
     """The validation score that the search optimises."""
 
     name: str = "loss"
-    """loss (log-loss for classes, mean squared error for regression), a metric that evaluate reports (accuracy,
-    roc_auc, pr_auc, f1, calibration_error, mae, rmse, r2), or one that your model was compiled with"""
+    """Name of the score: loss, a metric that evaluate reports, or one that your model was compiled with. loss is
+    log-loss for classes and mean squared error for regression. Metrics are accuracy, roc_auc, pr_auc, f1,
+    calibration_error, mae, rmse and r2"""
     direction: Literal["min", "max"] | None = None
     """Better direction; needed only for a metric of your model."""
 
@@ -26,13 +27,14 @@ class OwnFamily(Section):
     """A family of your own, with what it needs beside its file."""
 
     file: str
-    """path/to/file.py:build, relative to the run file."""
+    """Python file and name of the family, path/to/file.py:build, relative to the run file."""
     packages: Annotated[list[str], Field(exclude_if=_empty)] = []
-    """Packages that it needs, as pip names them, such as [einops==0.8.1]; an image for it: kep dockerfile"""
+    """Packages that it needs, as pip names them, such as [einops==0.8.1]. `kep dockerfile` writes an image with
+    them."""
     requirements: Annotated[str | None, Field(exclude_if=_empty)] = None
-    """A file with more of them, one a line, such as requirements.txt."""
+    """File with more packages, one per line, such as requirements.txt."""
     arguments: Annotated[dict[str, JsonValue], Field(exclude_if=_empty)] = {}
-    """Arguments that its HyperModel is made with, by name."""
+    """Arguments of its HyperModel, by name."""
 
 
 def _branch(entry: Any) -> str:
@@ -44,12 +46,12 @@ FamilyEntry = Annotated[Annotated[str, Tag("[name]")] | Annotated[OwnFamily, Tag
 
 
 class EarlierSearch(Section):
-    """The search of an earlier run, as it was found when a run was started; `run.json` has it, so that --like does."""
+    """The search of an earlier run, as `run.json` records it for `kep run --like`."""
 
     run: str
     """Name of the run, NAME/RUN."""
     study: str
-    """Folder of its study, local or on gs://."""
+    """Folder of its study, local or gs://."""
     digest: str
     """sha256 over the study and its trials."""
     task: str
@@ -57,56 +59,58 @@ class EarlierSearch(Section):
     classes: list[str]
     """Classes of its label as texts, sorted; empty for a regression."""
     families: list[str]
-    """Families of what is used of it."""
+    """Families that are used of it."""
 
 
 class SearchSettings(Section):
     """The hyperparameter search."""
 
     families: Annotated[list[FamilyEntry], Field(min_length=1)] | Literal["auto"] = "auto"
-    """mlp, cnn, boosted_trees, hyperresnet, hyperxception, hyperefficientnet (hyperefficientnet:imagenet begins with
-    ImageNet's weights, which Keras downloads), or your own path/to/file.py:build (KerasTuner's build(hp), or a
-    HyperModel, also with its own fit); {file: path/to/file.py:build, packages: […], requirements: FILE, arguments: {…}}
-    says what it needs. auto: mlp and boosted_trees for tables, and cnn too for images"""
+    """Families to search: mlp, cnn, boosted_trees, hyperresnet, hyperxception, hyperefficientnet, or your own
+    path/to/file.py:build. hyperefficientnet:imagenet starts from ImageNet weights, which Keras downloads. Your own is
+    KerasTuner's build(hp) or a HyperModel, also with its own fit. A section {file: path/to/file.py:build, packages:
+    […], requirements: FILE, arguments: {…}} names its needs. By default (auto) mlp and boosted_trees, and cnn for
+    images"""
     from_run: Annotated[str | EarlierSearch | None, Field(alias="from", exclude_if=lambda given: given is None)] = None
-    """Search once, retrain often: takes the candidates of an earlier run and trains no trial. The name of a run file
-    for its latest run, the folder of a run, or gs://BUCKET/runs/NAME."""
+    """Earlier run whose candidates are used, so that no trial is trained: a run file's name for its latest run, a run's
+    folder, or gs://BUCKET/runs/NAME."""
     warm_start: Annotated[str | EarlierSearch | None, Field(exclude_if=lambda given: given is None)] = None
-    """Begins with the trials of an earlier run, named as in from: they inform the suggestions, and the best of them are
-    trained first on today's rows. Where the rows are the same, they count as they are."""
+    """Earlier run whose trials the search starts with, named as in `from`. They inform the suggestions, and the best of
+    them are trained first on today's rows. On the same rows they count as they are."""
     tuner: Literal["bayesian", "random", "grid", "hyperband", "evolution", "vizier"] = "bayesian"
-    """bayesian (Gaussian process) | random | grid | hyperband (many short trainings, the best ones longer) |
-    evolution (the better ones of the latest trials, changed a little) | vizier (Vertex AI's service)"""
+    """Search algorithm: bayesian (Gaussian process) | random | grid | hyperband (many short trainings, the best ones
+    longer) | evolution (mutations of the better recent trials) | vizier (Vertex AI's service)"""
     vizier: Annotated[str | None, Field(exclude_if=lambda parent: parent is None)] = None
-    """For tuner: vizier, in a search in rounds, where its studies are: projects/PROJECT/locations/REGION"""
+    """Location of the studies of tuner: vizier, which needs rounds: projects/PROJECT/locations/REGION"""
     max_trials: Count = 30
-    """Trials over all families together; trials that a small space can't fill become further executions."""
+    """Number of trials over all families. Trials that a small space can't fill become further executions."""
     executions_per_trial: Count = 1
-    """Trainings of each configuration, from different seeds; its score is their mean."""
+    """Number of trainings of each configuration, from different seeds; its score is their mean."""
     max_minutes: Annotated[float, Field(gt=0)] | None = None
-    """No trial starts after this many minutes."""
+    """Time limit in minutes, after which no trial starts."""
     max_epochs: Epochs = 30
     """Longest training of one trial, in epochs (boosting rounds are 20 to an epoch)."""
     patience: Count = 5
     """Epochs without a better validation loss before a trial stops."""
     batch_size: Count = 128
+    """Rows per optimiser step."""
     objective: Objective = Objective()
     top_n: Count = 4
-    """Candidates handed on, chosen by what each adds to an ensemble."""
+    """Number of candidates, chosen by what each adds to an ensemble."""
     max_per_family: Count | None = None
-    """Most candidates of one family."""
+    """Maximum number of candidates per family."""
     workers: Literal["auto"] | Count = "auto"
-    """Processes that train trials at the same time; auto is one per GPU, else one per core that memory allows. The
-    order of suggestion depends on their number: set it to get the same trials on another machine."""
+    """Number of processes that train trials at the same time; auto is one per GPU, else one per core as memory allows.
+    Suggestions depend on it: set it to get the same trials on another machine."""
     rounds: Count | None = None
-    """Search in so many rounds, whose trials are tasks of the pipeline engine, on other machines too; a round knows
-    the scores of the rounds before. Then max_trials follows from rounds and parallel_trials."""
+    """Number of rounds of a search whose trials are pipeline tasks, also on several machines. A round knows the scores
+    of the rounds before. max_trials then follows from rounds and parallel_trials."""
     parallel_trials: Count = 4
-    """Trainings of one round."""
+    """Number of trainings per round."""
     trial_minutes: Annotated[float, Field(gt=0)] | None = None
-    """A trial that takes longer is stopped and infeasible."""
+    """Time limit of a trial in minutes; a trial that takes longer is infeasible."""
     max_failures: Count = 5
-    """Infeasible trials in a row that end the search with an error."""
+    """Number of infeasible trials in a row that ends the search with an error."""
 
     @model_validator(mode="after")
     def _service(self) -> Self:
@@ -118,7 +122,7 @@ class SearchSettings(Section):
         if self.vizier and self.rounds is None:
             raise ValueError("tuner: vizier is for a search in rounds, whose suggestions are tasks; give rounds")
         if self.vizier and not re.fullmatch(r"projects/[^/]+/locations/[a-z0-9-]+", self.vizier):
-            raise ValueError(f'vizier: "{self.vizier}" is none; give projects/PROJECT/locations/REGION')
+            raise ValueError(f'vizier: "{self.vizier}" is not a location; give projects/PROJECT/locations/REGION')
         return self
 
     @model_validator(mode="after")

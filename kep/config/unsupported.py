@@ -1,4 +1,4 @@
-"""What people ask of the run file that no run can do: each by its name, with the nearest way to it."""
+"""Requests that no run can fulfil, by the key that people try, each with the nearest way to it."""
 
 import re
 

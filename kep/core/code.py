@@ -19,7 +19,7 @@ _TEMPLATES = "templates"
 
 @dataclass(frozen=True)
 class Closure:
-    """What a module can reach.
+    """The code that a module can reach.
 
     Attributes:
         files: Source files and templates, relative to the package, sorted.

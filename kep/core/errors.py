@@ -1,8 +1,26 @@
-"""The exceptions that are shown to a person as a single sentence."""
+"""Exit statuses, and the exceptions that are shown to a person as a single sentence."""
 
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from enum import IntEnum
+
+
+class Status(IntEnum):
+    """Exit statuses of `kep`. Each means the same for every command."""
+
+    DONE = 0
+    """The command did what it was asked for. A run has ended, and its ensemble serves."""
+    FAILED = 1
+    """A step failed, or a check found something: drift, a missing right, a version that was rolled back."""
+    MISTAKE = 2
+    """The command line, the run file or the data can't be used; one sentence says what to change."""
+    CANCELLED = 3
+    """A run or a job on Vertex AI or Kubeflow was cancelled."""
+    NOT_PROMOTED = 4
+    """A run has ended well, and its ensemble was not promoted."""
+    INTERRUPTED = 130
+    """Ctrl-C ended the command. A local run goes on where it stopped; one elsewhere goes on by itself."""
 
 
 class UserError(Exception):

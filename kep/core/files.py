@@ -28,6 +28,7 @@ def finite(value: Any) -> Any:
 
 
 def read_json(path: str | Path) -> Any:
+    """Return the content of a JSON file."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 

@@ -32,12 +32,12 @@ class Location:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is a path on this machine."""
+        """True if it is a path on this machine."""
         return self.scheme == "local"
 
     @property
     def is_cloud(self) -> bool:
-        """Whether it is on Cloud Storage."""
+        """True if it is on Cloud Storage."""
         return self.scheme == "gs"
 
     @property

@@ -40,24 +40,24 @@ def text_hashes(values: list[str], key: bytes = b"") -> np.ndarray:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether values of the Arrow type are strings (also as a dictionary)."""
+    """Return whether values of the Arrow type are strings (also as a dictionary)."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def is_number(kind: pa.DataType) -> bool:
-    """Whether values of the Arrow type are integers, floats or decimals."""
+    """Return whether values of the Arrow type are integers, floats or decimals."""
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def is_date(kind: pa.DataType) -> bool:
-    """Whether values of the Arrow type are days or points in time."""
+    """Return whether values of the Arrow type are days or points in time."""
     return bool(pa.types.is_date(kind) or pa.types.is_timestamp(kind))
 
 
 def has_texts(kind: pa.DataType) -> bool:
-    """Whether values of the Arrow type have a text: all but lists and structures, bytes and times of day."""
+    """Return whether values of the Arrow type have a text: all but lists and structures, bytes and times of day."""
     return is_text(kind) or is_number(kind) or is_date(kind) or bool(pa.types.is_boolean(kind))
 
 
@@ -240,7 +240,7 @@ def date_of(text: str, name: str, reading: Reading) -> datetime:
 
 
 def is_numeral(text: str) -> bool:
-    """Whether Arrow reads the text as a number."""
+    """Return whether Arrow reads the text as a number."""
     try:
         pa.scalar(text).cast(pa.float64())
     except pa.ArrowInvalid:
@@ -391,7 +391,7 @@ def number_hashes(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def is_missing(array: pa.Array, reading: Reading) -> np.ndarray:
-    """bool [n]: whether a value is missing, or a text that means so."""
+    """Return bool [n]: whether a value is missing, or a text that means so."""
     array = plain(array)
     empty = np.asarray(array.is_null(nan_is_null=True))
     if is_text(array.type):

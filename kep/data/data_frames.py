@@ -55,7 +55,7 @@ def as_columns(table: pa.Table | pa.RecordBatch | DataFrame | dict[str, Any], kn
             if isinstance(error, pa.ArrowException) and getattr(table, "ndim", 2) == 2:  # not a series of pandas
                 raise UserError(f"the data frame can't be read as columns of one type each: {error}") from error
             raise UserError(
-                f"{type(table).__name__} is no table of rows; give a data frame, a table of Arrow, or columns by name"
+                f"{type(table).__name__} is not a table of rows; give a data frame, an Arrow table, or columns by name"
             ) from error
     left_out = index_columns(table.schema) | unnamed_index(table.schema.names)
     return {name: table[name] for name in table.schema.names if name in known or name not in left_out}

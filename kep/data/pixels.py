@@ -23,7 +23,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes an image of an orientation upright."""
+"""Transposition that turns an image of each orientation upright."""
 _SIDEWAYS = (5, 6, 7, 8)
 _GREY = ("1", "L", "LA", "La")
 _DEEP = "I;16"

@@ -27,7 +27,7 @@ READERS = {
     "evaluate": ("test",),
     "export": ("train", "test"),
 }
-"""Which step may read which roles; whoever is not named here may read none. An export chooses nothing by test rows:
+"""Roles that each step may read; any other step may read none. An export chooses nothing by test rows:
 it says how far a file's predictions of them are from those that evaluate stored."""
 MADE_UP = 32
 """Rows that `made_up` makes."""

@@ -40,7 +40,7 @@ class Reading(_Model):
     form: str | None = Field(default=None, exclude_if=_is_none)
     """One of `kep.data.values.NUMBER_FORMS` or of `kep.data.dates.DATE_FORMS`; None for plain numbers and for texts."""
     unit: str = Field(default="", exclude_if=operator.not_)
-    """Of each number, such as € or %."""
+    """Unit of each number, such as € or %."""
 
     def __str__(self) -> str:
         """Describe it for people."""
@@ -63,7 +63,7 @@ class Column(_Model):
     of: str | None = Field(default=None, exclude_if=_is_none)
     """Name of the column of dates or texts that this is a number of."""
     part: str | None = Field(default=None, exclude_if=_is_none)
-    """Which one: of `kep.data.dates.PARTS`, or the place of a hash."""
+    """Part of the column: one of `kep.data.dates.PARTS`, or the index of a hash."""
     offset: float = Field(default=0.0, exclude_if=operator.not_)
     """Numeric: records hold the value minus it, and so do `mean`, `edges`: 32-bit floats tell such values apart."""
     missing: int = 0
@@ -119,7 +119,7 @@ def decided(probabilities: np.ndarray, threshold: float | None) -> np.ndarray:
 
 
 class Label(_Model):
-    """What is predicted."""
+    """The column that is predicted."""
 
     name: str
     reading: Reading = Field(default=USUAL, exclude_if=USUAL.__eq__)
@@ -168,7 +168,7 @@ class Shard(_Model):
     rows: int
     bytes: int
     crc32c: int
-    """Of the whole file."""
+    """CRC32C of the whole file."""
 
 
 class RoleInfo(_Model):
@@ -193,7 +193,7 @@ class SplitInfo(_Model):
 
 
 class Identity(_Model):
-    """What makes a row the row that it is, whatever its features are."""
+    """Columns that identify a row, whatever its features are."""
 
     by: Literal["id", "row"]
     """The column of `data.id`, or all columns of the source."""
@@ -266,12 +266,12 @@ class Manifest(_Model):
     dropped: dict[str, int] = {}
     """By role, rows left out because their features occur in a later role."""
     hints: list[str] = Field(default=[], exclude_if=operator.not_)
-    """What in the data may mislead, and what to do about it, one sentence each."""
+    """Hints about misleading data, with what to do, one sentence each."""
     record: RecordLayout
     weighting: Weighting | None = Field(default=None, exclude_if=operator.not_)
     """How much rows count; None where all count the same."""
     identity: Identity | None = None
-    """What the rows' ids are made of; None in a manifest of version 1 or 2, where they are hashes of the features."""
+    """Source of the rows' ids; None in a manifest of version 1 or 2, where they are hashes of the features."""
 
     @property
     def inputs(self) -> list[Column]:

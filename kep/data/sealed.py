@@ -46,7 +46,7 @@ def unsealed(test: Path, step: str) -> Iterator[Path]:
     """Yield a folder with the test rows in the clear, which is removed when the block ends.
 
     Args:
-        test: What `seal` wrote.
+        test: Output of `seal`.
         step: The step that reads it.
 
     Raises:

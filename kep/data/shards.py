@@ -1,7 +1,7 @@
 """Shards: TFRecord files of rows of one length, so each is a matrix that can be mapped and gathered in any order.
 
 Our own codec and not tf.data: a shuffled batch costs 59 (table) and 32 (images) times less than parsing one row at a
-time, and needs no TensorFlow (`python -m benchmarks.records --full`, docs/records.md).
+time, and needs no TensorFlow (`python -m benchmarks.records --full`, docs/explanation/records.md).
 """
 
 import logging
@@ -168,7 +168,7 @@ class StoredRows:
         return rows
 
     def _numbers(self, index: np.ndarray | slice) -> np.ndarray:
-        """What NumPy takes `index` for, as int64 from 0."""
+        """Return `index` as int64 row numbers from 0, as NumPy reads it."""
         if isinstance(index, slice):
             return np.arange(*index.indices(len(self)))
         index = np.asarray(index)
@@ -428,7 +428,7 @@ def check_memory(what: str, needed: int) -> None:
 
 
 def fits(what: str, needed: int) -> bool:
-    """Whether `needed` bytes of rows are to be held in memory; the log says why."""
+    """Return whether `needed` bytes of rows are to be held in memory; the log says why."""
     free = free_memory()
     held = needed <= _COMFORTABLE * free
     log.info(

@@ -1,7 +1,8 @@
 """Free text: a bag of words and pairs of words, hashed into a fixed number of features.
 
-Each of them counts the words whose hash falls there, with a sign by another bit of it, so that collisions cancel out on
-average (Weinberger, Dasgupta, Langford, Smola and Attenberg 2009, Feature Hashing for Large Scale Multitask Learning).
+Each of them counts the words whose hash falls there, with a sign by another bit of the hash, so that collisions cancel
+out on average. Source: Weinberger, Dasgupta, Langford, Smola and Attenberg 2009, Feature Hashing for Large Scale
+Multitask Learning.
 """
 
 from collections.abc import Sequence

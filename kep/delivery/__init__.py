@@ -1,1 +1,1 @@
-"""What is done with an ensemble: predict, batch, drift, export, serve, roll out."""
+"""Uses of an ensemble: predict, batch, drift, export, serve, roll out."""

@@ -77,7 +77,7 @@ def check_reachable(given: dict[str, str], target: Target, volumes: Mapping[str,
     """Refuses what a step on another machine could not read.
 
     Args:
-        given: What `parameters` returned.
+        given: Result of `parameters`.
         target: Where it will run.
         volumes: Where the steps have volumes, by claim; none on Vertex AI.
 
@@ -114,7 +114,7 @@ def machines(volumes: list[str]) -> dict[str, Machine]:
     pairs = [text.partition("=")[::2] for text in volumes]
     for text, (claim, path) in zip(volumes, pairs, strict=True):
         if not claim or not path.startswith("/") or not path.strip("/"):
-            raise UserError(f'--volume: "{text}" is no CLAIM=/PATH; give such as champions=/champions')
+            raise UserError(f'--volume: "{text}" is not CLAIM=/PATH; give such as champions=/champions')
     if len(set(map(itemgetter(0), pairs))) < len(pairs) or len(set(map(itemgetter(1), pairs))) < len(pairs):
         raise UserError(f"--volume: {', '.join(volumes)} names a claim or a path twice; give each once")
     try:
@@ -131,7 +131,7 @@ def batch(given: dict[str, str], output: Path, runs: Path, console: Console) -> 
     same source by the same model is reused.
 
     Args:
-        given: What `parameters` returned.
+        given: Result of `parameters`.
         output: Folder to write: Parquet files in predictions/, predictions.json, drift.html and drift.json. It replaces
             one that this command wrote before, when all is done.
         runs: Folder of all runs.
@@ -178,8 +178,10 @@ def batch(given: dict[str, str], output: Path, runs: Path, console: Console) -> 
 
 
 def check_output(output: Path) -> None:
-    """Raises:
-    UserError: The folder can't be written, or holds something else than predictions.
+    """Refuse a folder that can't take predictions.
+
+    Raises:
+        UserError: The folder can't be written, or holds something else than predictions.
     """
     if (
         output.exists()

@@ -20,7 +20,7 @@ from kep.components.predict.predict import as_table, columns_of, shard_names
 from kep.components.predict.read import chunk_rows, chunks, open_for
 from kep.config.data import DataSettings
 from kep.config.prediction import PredictSettings
-from kep.core.errors import UserError, first_line
+from kep.core.errors import Status, UserError, first_line
 from kep.core.files import new_folder, scratch_folder
 from kep.data.columns import plain
 from kep.data.schema import Label, Manifest
@@ -30,7 +30,6 @@ from kep.delivery.remote import as_json
 from kep.delivery.rollout.endpoints import manifest_of
 from kep.engines.base import Options
 from kep.engines.progress import say
-from kep.engines.submit import CANCELLED
 from kep.engines.vertex.engine import VertexEngine
 from kep.google import model_registry, objects
 from kep.google.once import once
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 POLL = 10.0
 """Seconds between two looks at a job, which takes minutes to start."""
 LABEL = "kep_batch"
-"""Of a job: the hash of what it predicts, by which it is found again."""
+"""Label of a job with the hash of its request, by which it is found again."""
 _WHERE = "--bucket"
 _GOING = ("QUEUED", "PENDING", "RUNNING", "UPDATING", "PAUSED")
 
@@ -53,10 +52,10 @@ class Instances:
     """A source as instances.
 
     Attributes:
-        folder: Of their files, JSON objects a line.
+        folder: Folder of their files, JSON objects a line.
         names: Column by row: the key's values, or the rows' numbers.
         field: In each object, the row's number.
-        digest: Of the files.
+        digest: Digest of the files.
     """
 
     folder: Path
@@ -129,12 +128,12 @@ def batch(vertex: VertexEngine, options: Options, request: JobRequest, output: P
             job = _followed(vertex, job, console)
         except KeyboardInterrupt:
             say(console, f"{_short(job)} goes on; the same command follows it again")
-            return 130
+            return Status.INTERRUPTED
         state = _state(job)
         if state != "SUCCEEDED":
             message = first_line(job.error.message) or "without a message"
             say(console, f"error: {_short(job)} {state.lower().replace('_', ' ')}: {message}")
-            return CANCELLED if state == "CANCELLED" else 1
+            return Status.CANCELLED if state == "CANCELLED" else Status.FAILED
         predictions = _gathered(job, manifest.label, len(asked.names), scratch / "predictions")
     content = chosen.labels.get(model_registry.CONTENT) or chosen.version_id
     predicted = PredictionSet(

@@ -90,7 +90,7 @@ def _compare(
 
 
 def stored_predictions(model: Path, runs: Path) -> np.ndarray | None:
-    """What the run that made a model predicts of its test rows; None where that run is not under `runs`."""
+    """Return the test predictions of the run that made a model; None where that run is not under `runs`."""
     run = run_of(model, runs)
     if run is None:
         return None

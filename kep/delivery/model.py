@@ -36,7 +36,7 @@ class Model:
         runs: Folder of all runs.
 
     Attributes:
-        name: What was asked for.
+        name: Name as it was given.
         classes: Names of the classes, in the order of the probabilities; empty for a regression.
         columns: Names of the columns that `predict` needs.
 
@@ -62,9 +62,9 @@ class Model:
                 of single values is one row.
 
         Returns:
-            `prediction` (the predicted class, or the number) and for classes `probability_CLASS` of each, a row for
-            each row in the same order: a data frame of pandas, with the same index, for one of pandas; otherwise a
-            table of Arrow.
+            A row for each row, in the same order: `prediction` (the predicted class, or the number) and for classes a
+            `probability_CLASS` each. For a data frame of pandas it is one with the same index, otherwise a table of
+            Arrow.
 
         Warns:
             UserWarning: Many rows have a category that the model does not know.

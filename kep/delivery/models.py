@@ -1,4 +1,4 @@
-"""Which ensemble a name means, and how the run that made it read its data."""
+"""The ensemble that a name means, and how the run that made it read its data."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,7 +18,7 @@ from kep.storage import champions
 
 @contextmanager
 def opened(model: str, runs: Path) -> Iterator[tuple[Path, DataSettings]]:
-    """What `locate` says, also of an ensemble or a folder of champions on gs://, of which a copy is removed at the end.
+    """Locate a model, also an ensemble or a folder of champions on gs://, whose local copy is removed at the end.
 
     Raises:
         UserError: There is none, or it can't be read.

@@ -72,12 +72,12 @@ def predict(
 
     Args:
         model: A run's name or folder, a folder of champions, or an ensemble's folder, the latter two also on gs://.
-        url: Of a model that `kep serve` serves.
+        url: URL of a model that `kep serve` serves.
         data: A source, as in `data.source`; a label in it is not looked at.
         output: .csv, .parquet or .jsonl; it appears whole or not at all.
         runs: Folder of all runs.
         console: Where to say how far it is.
-        endpoint: Of Vertex AI. Of the three, one is given, and the others are None.
+        endpoint: Endpoint of Vertex AI. Of the three, one is given, and the others are None.
         reading: How to read the source.
 
     Raises:
@@ -218,8 +218,8 @@ class _Predictor:
 
     Attributes:
         predict: From columns by name to predictions, [n, classes] or [n].
-        columns: What it takes.
-        label: What it predicts.
+        columns: Columns that it takes.
+        label: Label that it predicts.
         settings: How the run that made it read its data.
         most: Rows at a time; None for as many as `kep batch` predicts at once.
         name: For people.
@@ -264,7 +264,7 @@ def batches(
     Args:
         data: A source, as in `data.source`.
         settings: How the run that made the model read its data.
-        columns: What the model was trained on.
+        columns: Columns that the model was trained on.
         most: Rows at a time; as many as `kep batch` predicts at once when not given.
         keys: Further columns.
         beside: Columns that the source may have, too.

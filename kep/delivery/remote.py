@@ -33,9 +33,9 @@ class Remote:
         url: http://HOST/v1/models/NAME:predict.
 
     Attributes:
-        columns: What it takes.
-        label: What it predicts.
-        rows: That a request may have.
+        columns: Columns that it takes.
+        label: Label that it predicts.
+        rows: Maximum rows of a request.
 
     Raises:
         UserError: The address is of another form, nobody answers there, or it is another kind of model.
@@ -94,7 +94,7 @@ class Remote:
 
 
 def cause(error: BaseException) -> str:
-    """What the operating system said, from under the exceptions that requests and urllib3 raise in turn."""
+    """Return the message of the operating system, from under the exceptions of requests and urllib3."""
     inner: BaseException | None = error
     while inner is not None:
         if isinstance(inner, OSError) and inner.strerror:

@@ -58,7 +58,7 @@ def upload(run: str, runs: Path, instance: str, console: Console) -> None:
     Args:
         run: A run's name or folder.
         runs: Folder of all runs.
-        instance: Of TensorBoard on Vertex AI.
+        instance: Instance of TensorBoard on Vertex AI.
         console: Where to print the experiment's address.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What runs pipelines elsewhere, as `kep submit` and its kin see it: Vertex AI and Kubeflow alike."""
+"""Common interface to Vertex AI and Kubeflow."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,14 +14,14 @@ OURS = "kep-"
 
 @dataclass(frozen=True)
 class Options:
-    """What a run is submitted with, beside its template. Kubeflow looks at `service_account` and `cache` alone.
+    """Options of a submitted run. Kubeflow uses `service_account` and `cache` alone.
 
     Attributes:
         bucket: gs:// path that takes the artifacts and the champions.
-        service_account: That the steps run as; the default one when empty.
+        service_account: Service account that the steps run as; the default one when empty.
         network: Full name of the network that the steps are peered with, or of an attachment that they join one by.
         kms_key: Full name of the key that encrypts what the run makes.
-        labels: Of the user's.
+        labels: Labels of the user's own.
         cache: Whether steps may be answered from earlier runs.
         fail_fast: Whether no further step starts when one has failed; else those that can still run do.
         tensorboard: Full name of the TensorBoard instance that trainings write to.
@@ -48,7 +48,7 @@ class Task:
         begun: When it started, if it has.
         ended: When it ended, if it has.
         message: Why it failed, as far as the engine says.
-        label: What tells it from other tasks of its step; None where their order does.
+        label: Label among the tasks of its step; None where their order tells them apart.
         attempts: Times that the engine has begun it.
     """
 
@@ -67,17 +67,17 @@ class Run:
     """A run as it is at a moment.
 
     Attributes:
-        name: That `kep status` and `kep cancel` take.
-        id: That the engine calls it by.
+        name: Name that `kep status` and `kep cancel` take.
+        id: Id in the engine.
         state: In the engine's own word.
         created: When it was submitted.
         ended: When it ended, if it has.
-        url: Of its page.
+        url: URL of its page.
         tasks: In order of their ids.
         message: Why it failed outside of its tasks, or was cancelled, as far as the engine says.
         artifacts: Where they are; empty for the engine's own place.
         curves: Page of its TensorBoard; empty for none.
-        revision: Of git, that it was submitted from.
+        revision: Git revision that it was submitted from.
         champions: Folder of the champions that its ensemble is compared with; empty for a prediction.
         decision: Exit status and sentence of promote, as far as the engine tells.
         schedule: Name of the schedule that started it; empty for none.
@@ -122,10 +122,10 @@ def champions_of(parameters: Mapping[str, Any]) -> str:
 
 
 class Engine(Protocol):
-    """What `kep.engines.submit` needs of a place that runs pipelines.
+    """Interface of `kep.engines.submit` to a service that runs pipelines.
 
     Attributes:
-        where: Which it is, for messages.
+        where: Name of the place, for messages.
     """
 
     where: str

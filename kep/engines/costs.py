@@ -1,4 +1,4 @@
-"""What a run on Vertex AI would be: its tasks, their machines, and roughly their price."""
+"""Plan of a run on Vertex AI: its tasks, their machines, and their approximate price."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,9 +43,9 @@ class Choice:
         Of a step that a custom job runs, the dearest of its places, and the task's own machine, which waits for it.
 
         Args:
-            executor: Of the compiled pipeline.
-            asked: What it asks for, as `asked_of` has it.
-            prices: Of machines.
+            executor: Executor of the compiled pipeline.
+            asked: Its request, as of `asked_of`.
+            prices: Prices of machines.
         """
         if job := job_of(executor):
             waiting, each = prices.of(DEFAULT_MACHINE, None, 0), [prices.of_place(place) for place in job.places]
@@ -69,11 +69,11 @@ class Choice:
 
 
 def spent(report: Report, prices: Prices) -> float | None:
-    """What the steps of a run take of the machines that its run file asks for, whatever they ran on.
+    """Return the price of a run's steps on the machines that its run file requests, whatever they ran on.
 
     Args:
-        report: Of the run.
-        prices: Of machines.
+        report: Report of the run.
+        prices: Prices of machines.
 
     Returns:
         Their hours at the prices, without the tasks' start; None where a machine has no price.
@@ -148,15 +148,15 @@ def check(template: Template, prices: Prices) -> None:
 
 
 def plan(template: Template, options: Options, prices: Prices | None) -> Group:
-    """What `submit` would make of the same; nothing is sent anywhere.
+    """Describe what `submit` would do with the same arguments; nothing is sent anywhere.
 
     Args:
         template: What.
         options: How.
-        prices: Of Vertex AI; None for Kubeflow, whose machines are the user's own.
+        prices: Prices of Vertex AI; None for Kubeflow, whose machines are the user's own.
 
     Raises:
-        UserError: What `submit` would refuse of the data.
+        UserError: `submit` would refuse the data.
     """
     seen, source = look(template), source_of(template)
     name = job_id(template, parameters(template, options, source), source)
@@ -203,7 +203,7 @@ def _unpriced(template: Template, name: str, counts: dict[str, int]) -> Group:
 
 
 def _cost(template: Template, seen: Inspection | None, prices: Prices) -> tuple[float | None, float]:
-    """What a run costs, and its machine-hours; None where the data are large or a machine has no price."""
+    """Return the cost of a run and its machine-hours; None where the data are large or a machine has no price."""
     if seen is None:
         return None, 0.0
     kinds = machines(template, prices)
@@ -216,7 +216,7 @@ def _cost(template: Template, seen: Inspection | None, prices: Prices) -> tuple[
 
 
 def _machine(asked: dict[str, str]) -> Machine:
-    """What a task asks Vertex AI for, as a run file would."""
+    """Return the machine that a task requests from Vertex AI, in the terms of the run file."""
     fields: dict[str, str | int] = {"cpu": int(asked["cpu_limit"])} if "cpu_limit" in asked else {}
     if "memory_limit" in asked:
         fields["memory_gb"] = int(asked["memory_limit"].removesuffix("G"))
@@ -232,7 +232,7 @@ def _words(name: str, asked: Machine) -> str:
 
 
 def _wish(asked: dict[str, str], labels: Mapping[str, str] | None = None) -> str:
-    """What a task asks for, and of which nodes, for people."""
+    """Return the machine and the nodes that a task requests, for people."""
     parts = [f"{asked['cpu_limit']} cores"] if "cpu_limit" in asked else []
     parts += [f"{asked['memory_limit'].removesuffix('G')} GB"] if "memory_limit" in asked else []
     parts += [f"{asked['accelerator_count']} {asked['accelerator_type']}"] if "accelerator_type" in asked else []

@@ -132,7 +132,7 @@ class Destination:
         """Say which roles this login lacks to submit it to Vertex AI, each with the command that grants it.
 
         Args:
-            template: What would be submitted.
+            template: Template to submit.
             options: How.
         """
         from kep.google import rights

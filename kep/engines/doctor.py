@@ -1,4 +1,4 @@
-"""What a run needs of this machine, Google Cloud or Kubeflow, one by one; each finding with what mends it."""
+"""Checks of what a run needs from this machine, Google Cloud or Kubeflow; each finding says what to do."""
 
 import json
 import platform
@@ -37,7 +37,7 @@ is refused for are in pipelines/sizes.py."""
 STEPS_ON_PROJECT = ("roles/aiplatform.user",)
 STEPS_ON_BUCKET = ("roles/storage.objectUser",)
 STEPS_ON_ITSELF = ("roles/iam.serviceAccountUser",)
-"""Roles of the account that steps run as, the last for custom jobs alone; docs/security.md says why."""
+"""Roles of the account that steps run as, the last for custom jobs alone; docs/explanation/security.md says why."""
 _MORE = {
     "roles/storage.objectUser": ("roles/storage.objectAdmin", "roles/storage.admin"),
     "roles/aiplatform.user": ("roles/aiplatform.admin",),
@@ -48,12 +48,12 @@ _TIMEOUT = 30
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found at one place.
+    """Result of one check.
 
     Attributes:
-        status: PASS, WARN (a run may still succeed), FAIL, or SKIP (it could not be looked at).
-        what: Was looked at.
-        detail: What is there.
+        status: PASS, WARN (a run may still succeed), FAIL, or SKIP (it could not be checked).
+        what: Thing that was checked.
+        detail: What was found.
         fix: What to do; empty where there is nothing to do.
     """
 
@@ -65,12 +65,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Cloud:
-    """Where a run would be submitted.
+    """Destination of a run on Google Cloud.
 
     Attributes:
         vertex: Vertex AI in a region of a project.
         bucket: gs:// path; empty when it was not given.
-        account: That the steps run as; empty when it was not given.
+        account: Service account of the steps; empty when it was not given.
         images: The lock of the images.
     """
 
@@ -140,7 +140,7 @@ def table(findings: list[Finding]) -> Table:
 
 
 def _tried(what: str, look: Callable[[], Any]) -> tuple[Any, Finding | None]:
-    """What `look` gives, or the sentence of its error as a finding."""
+    """Return the result of `look`, or its error as a finding."""
     try:
         return look(), None
     except UserError as error:
@@ -245,7 +245,7 @@ def _template(settings: RunFile, file: Path, overrides: list[str] | None, place:
 
 
 def _tpus(settings: RunFile) -> Iterator[Finding]:
-    """Whether the image for TPUs trains on those that are asked for."""
+    """Check that the image for TPUs trains on the requested ones."""
     machines = settings.hardware.machines
     asked = [step for step, machine in machines.items() if any(place.on_tpu for place in machine.places)]
     if asked:
@@ -259,7 +259,7 @@ def _tpus(settings: RunFile) -> Iterator[Finding]:
 
 
 def _online(cloud: Cloud, jobs: bool, data: list[str]) -> Iterator[Finding]:
-    """What only Google Cloud can say; all of it is skipped without a login.
+    """Check what only Google Cloud knows; skip all of it without a login.
 
     Args:
         cloud: Where.
@@ -290,7 +290,7 @@ def _online(cloud: Cloud, jobs: bool, data: list[str]) -> Iterator[Finding]:
 
 
 def _cluster(cluster: Cluster, accelerators: bool) -> Iterator[Finding]:
-    """What only the server can say.
+    """Check what only the server knows.
 
     Args:
         cluster: Where.
@@ -309,7 +309,7 @@ def _cluster(cluster: Cluster, accelerators: bool) -> Iterator[Finding]:
     runs, found = _tried("runs", lambda: server.newest(None, 1))
     yield found or Finding("PASS", "runs", f"may be looked at; the newest is {runs[0].name if runs else 'none yet'}")
     detail = "not looked at: as installed, Argo starts a task again whose node was lost, not one that was killed"
-    yield Finding("SKIP", "retries", detail, "docs/kubeflow.md says what changes that")
+    yield Finding("SKIP", "retries", detail, "docs/explanation/kubeflow.md says what changes that")
     yield Finding("SKIP", "images in the registry", "not looked at: the nodes pull them with a login of their own")
     if accelerators:
         fix = '"kubectl get nodes --show-labels" says what they have'
@@ -361,12 +361,12 @@ def _on_bucket(name: str) -> str:
 
 
 def _commands(add: str, roles: tuple[str, ...], account: str) -> str:
-    """What grants an account its roles."""
+    """Return the commands that grant an account its roles."""
     return " and ".join(f'"{add} --member=serviceAccount:{account} --role={role}"' for role in roles)
 
 
 def _of_login(right: rights.Right, member: str) -> Finding:
-    """Whether whoever runs this may submit."""
+    """Check that this login may submit."""
     what = f"this login, {right.what}"
     if right.missing is None:
         return Finding("SKIP", what, right.reason, f'"{right.command(member)}" grants what submitting needs')
@@ -402,7 +402,7 @@ def _account(cloud: Cloud, jobs: bool) -> Iterator[Finding]:
 
 
 def _on_itself(cloud: Cloud, on_project: set[str]) -> Finding:
-    """Whether the steps' account may submit custom jobs that run as that account."""
+    """Check that the steps' account may submit custom jobs that run as that account."""
     import requests
 
     what, why = "roles on itself", f"custom jobs need {', '.join(STEPS_ON_ITSELF)} there"
@@ -428,7 +428,7 @@ def _roles(bindings: list[dict[str, Any]], account: str) -> set[str]:
 
 
 def _granted(what: str, roles: set[str], wanted: tuple[str, ...], add: str, account: str) -> Finding:
-    """Whether an account has what it needs; a broader role than that is named, since less would do."""
+    """Check that an account has the roles it needs, and name broader ones."""
     broad = sorted(roles & {"roles/owner", "roles/editor"})
     missing = [role for role in wanted if not roles & {role, *_MORE.get(role, ()), *broad}]
     if missing:
@@ -439,7 +439,7 @@ def _granted(what: str, roles: set[str], wanted: tuple[str, ...], add: str, acco
 
 
 def _registry(cloud: Cloud) -> Iterator[Finding]:
-    """Whether each image of the lock is there, by the registry's own HTTP API."""
+    """Check that the registry has each image of the lock, by its HTTP API."""
     import requests
 
     images, found = _tried("images", lambda: locked(cloud.images))

@@ -1,4 +1,4 @@
-"""An example run file for a data set, with every setting, its default and what it means as a comment."""
+"""An example run file for a data set: its settings, with defaults and meanings as comments."""
 
 import os
 import re
@@ -17,16 +17,33 @@ from kep.core.location import Location
 
 LABELS = ("label", "target", "class", "y", "outcome")
 """Names that a label column often has."""
+EVERYDAY = (
+    "name",
+    "data.source",
+    "data.label",
+    "data.id",
+    "data.exclude",
+    "data.split.by",
+    "data.split.column",
+    "search.families",
+    "search.max_trials",
+    "search.max_minutes",
+    "ensemble.metric",
+    "evaluate.slices",
+    "notify.webhook",
+)
+"""Settings that most people change."""
 
 
-def example(source: str, label: str | None, base: Path, folder: Path | None = None) -> str:
-    """The text of a run file for `source`.
+def example(source: str, label: str | None, base: Path, folder: Path | None = None, full: bool = False) -> str:
+    """Return the text of a run file for `source`.
 
     Args:
         source: As in `data.source`.
         label: The column to predict; guessed from the columns of a CSV or Parquet file when not given.
         base: Folder that a relative `source` starts from.
-        folder: Of the run file, which a relative `source` in it starts from; `base` when not given.
+        folder: Folder of the run file, which a relative `source` in it starts from; `base` when not given.
+        full: Write every setting, not only those of `EVERYDAY`.
 
     Raises:
         UserError: The source does not exist, can't be read or has no rows, or the label is not in it.
@@ -43,14 +60,15 @@ def example(source: str, label: str | None, base: Path, folder: Path | None = No
         | ({"label": label} if label else {})
         | ({"delimiter": delimiter} if delimiter != "," else {}),
     }
-    lines = ["# A run file: `kep check FILE` says what it would do, `kep run FILE` does it.", ""]
+    more = [] if full else ["# Every other setting has a default: `kep init --full` writes them all."]
+    lines = ["# A run file: `kep check FILE` says what it would do, `kep run FILE` does it.", *more, ""]
     for key, field in RunFile.model_fields.items():
-        lines += _field(key, field, given.get(key), "")
+        lines += _field(key, field, given.get(key), "", None if full else EVERYDAY)
     return "\n".join(lines) + "\n"
 
 
 def _seen_from(folder: Path, source: str, base: Path) -> str:
-    """A relative path that starts from `base`, as one that starts from `folder`; other sources as they are."""
+    """Return a relative path that starts from `base` as one that starts from `folder`; other sources as they are."""
     if not Location(source).is_local or source.startswith("~") or Path(source).is_absolute():
         return source
     # The folder without symbolic links: ".." leads up from where it really lies.
@@ -58,7 +76,7 @@ def _seen_from(folder: Path, source: str, base: Path) -> str:
 
 
 def _columns(source: str, label: str | None, base: Path) -> tuple[list[str], str]:
-    """Columns that need a label to be named, of the first CSV or Parquet file, and what separates those of a CSV.
+    """Return the columns of the first CSV or Parquet file, which needs a named label, and the delimiter of a CSV file.
 
     The index of a data frame, which Parquet has last, is none of them.
     """
@@ -93,7 +111,19 @@ def _columns(source: str, label: str | None, base: Path) -> tuple[list[str], str
     return [name for name in found.names if name not in found.all_index], settings.delimiter
 
 
-def _field(key: str, field: FieldInfo, given: Any, indent: str) -> list[str]:
+def _field(path: str, field: FieldInfo, given: Any, indent: str, wanted: tuple[str, ...] | None) -> list[str]:
+    """Return the lines of a setting or a section.
+
+    Args:
+        path: Keys that lead to it, joined by dots.
+        field: Its description.
+        given: Its value in the file; None for one that stays a comment.
+        indent: Beginning of its lines.
+        wanted: Paths of the settings to write, beside those that are given; None for all.
+    """
+    if wanted is not None and given is None and not any(f"{one}.".startswith(f"{path}.") for one in wanted):
+        return []
+    key = path.rpartition(".")[2]
     section = field.annotation if isinstance(field.annotation, type) and issubclass(field.annotation, Section) else None
     if section is not None:
         # A section without a given setting is a comment as a whole: an empty one is no valid YAML mapping.
@@ -102,7 +132,8 @@ def _field(key: str, field: FieldInfo, given: Any, indent: str) -> list[str]:
         lines = ["", *_comment(doc, indent), f"{prefix}{key}:"]
         inner = prefix + "  "
         for name, inner_field in section.model_fields.items():
-            lines += _field(inner_field.alias or name, inner_field, (given or {}).get(name), inner)
+            at = f"{path}.{inner_field.alias or name}"
+            lines += _field(at, inner_field, (given or {}).get(name), inner, wanted)
         return lines
     lines = _comment(field.description or "", indent)
     if given is not None:
@@ -123,7 +154,7 @@ def _yaml(value: Any) -> str:
 
 
 def write(path: Path, text: str, force: bool) -> None:
-    """Writes a new run file.
+    """Write a new run file.
 
     Raises:
         UserError: There is one already and `force` is not given.

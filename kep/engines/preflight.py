@@ -1,4 +1,4 @@
-"""What a run would do, on one screen, before it does it."""
+"""Summary of what a run would do, on one screen."""
 
 import math
 import os
@@ -37,7 +37,7 @@ def check(settings: RunFile, base: Path, runs: Path) -> Group:
     """Looks at the data, tries the user's own families and counts the trainings; nothing is left behind.
 
     Raises:
-        UserError: What a run would refuse before it trains, all of it together.
+        UserError: A run would refuse this before it trains; all mistakes together.
     """
     mistakes = Mistakes()
     with mistakes.noted():
@@ -57,7 +57,7 @@ def survey(settings: RunFile, base: Path, hints_below: float = 0) -> Inspection:
 
     Args:
         settings: The run file.
-        base: What local paths are relative to.
+        base: Folder that local paths are relative to.
         hints_below: Bytes of a source below which hints are looked for too.
 
     Raises:
@@ -124,7 +124,7 @@ def _check_metric(rule: str, metric: str, task: str) -> None:
 
 
 def devices(settings: RunFile) -> dict[str, str]:
-    """What the trainings of each step run on, if it is this machine that runs them.
+    """Return the devices of each step's trainings, if this machine runs them.
 
     Raises:
         UserError: This machine can't do what `hardware` asks for.

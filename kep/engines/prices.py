@@ -23,11 +23,11 @@ class Prices(BaseModel):
     Attributes:
         date: When the prices were looked up.
         region: Where they hold.
-        currency: Of all of them.
-        run: Of one run of a pipeline, beside its machines.
-        machine_hours: Of an hour of each machine, with the GPUs that it always has.
-        accelerator_hours: Of an hour of each GPU that is attached to a machine.
-        query_tib: Of 2**40 bytes that a query of BigQuery reads.
+        currency: Currency of all of them.
+        run: Price of one run of a pipeline, beside its machines.
+        machine_hours: Price of an hour of each machine, with the GPUs that it always has.
+        accelerator_hours: Price of an hour of each GPU that is attached to a machine.
+        query_tib: Price of 2**40 bytes that a query of BigQuery reads.
     """
 
     model_config = ConfigDict(extra="forbid")

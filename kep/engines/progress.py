@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live table on a terminal, one line per event elsewhere."""
+"""Progress of a run for people: a live table on a terminal, one line per event elsewhere."""
 
 import time
 from collections.abc import Iterable
@@ -42,10 +42,10 @@ class View:
 
     Args:
         console: Where to show them.
-        steps: Of the pipeline, in order of the flow.
+        steps: Steps of the pipeline, in order of the flow.
 
     Attributes:
-        states: Of the steps by name, in order of the flow.
+        states: States of the steps by name, in order of the flow.
         failure: The last event of a step that failed.
     """
 

@@ -1,4 +1,4 @@
-"""What BigQuery reads, and charges, for the sources of a run file."""
+"""Bytes that BigQuery reads and charges for the sources of a run file."""
 
 from kep.config.data import DataSettings
 from kep.core.location import Location
@@ -10,7 +10,7 @@ def announced(data: DataSettings) -> list[str]:
     """A sentence for each bq:// source: what would be read, and what that costs. BigQuery charges nothing to say so.
 
     Args:
-        data: Of the run file.
+        data: Data of the run file.
 
     Raises:
         UserError: A source can't be read.

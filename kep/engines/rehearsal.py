@@ -67,7 +67,7 @@ def _said_before() -> Iterator[None]:
 
 
 def _under_xla(hardware: HardwareSettings) -> str | None:
-    """What makes a step of the run train under XLA; None where none does."""
+    """Return the setting that makes a step train under XLA; None where none does."""
     for step in TRAINING:
         asked = getattr(hardware, step)
         if asked.jit == "on":

@@ -1,4 +1,4 @@
-"""What a search can try: each family's space, its size, and the model at its defaults."""
+"""Overview of a search: each family's space, its size, and the model at its defaults."""
 
 import json
 from pathlib import Path

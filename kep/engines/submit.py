@@ -15,7 +15,7 @@ from rich.console import Console
 
 from kep.artifacts.event import Event
 from kep.components.ingest.inspect import Inspection
-from kep.core.errors import UserError, first_line
+from kep.core.errors import Status, UserError, first_line
 from kep.core.location import Location
 from kep.data.sources.fingerprint import fingerprint, size
 from kep.engines.base import OURS, Engine, Options, Run, Task
@@ -30,8 +30,6 @@ from kep.runtime.notify import left_verdict
 
 POLL = 10.0
 """Seconds between two looks at a run: steps take minutes."""
-CANCELLED = 3
-"""Exit status of a run that was cancelled."""
 Seen = dict[int | str, tuple[str, int]]
 """State and attempts of tasks by their ids."""
 
@@ -135,7 +133,7 @@ def follow(engine: Engine, name: str, console: Console, steps: Iterable[str] = S
         engine: Where it runs.
         name: Name of the run.
         console: Where to show them.
-        steps: Of its pipeline, in order of the flow.
+        steps: Steps of its pipeline, in order of the flow.
 
     Returns:
         Exit status: 0 done, 1 failed, 3 cancelled, 4 done and not promoted, 130 left running after Ctrl-C.
@@ -159,7 +157,7 @@ def follow(engine: Engine, name: str, console: Console, steps: Iterable[str] = S
         except KeyboardInterrupt:
             if not (sys.stdin.isatty() and typer.confirm(f"\ncancel {name}? Otherwise it goes on", default=False)):
                 say(console, f"{name} goes on; `kep status {name}` looks at it, `kep cancel {name}` ends it")
-                return 130
+                return Status.INTERRUPTED
             engine.cancel(_get(engine, name))
             say(console, f"cancelling {name}")
 
@@ -229,7 +227,7 @@ def find(engine: Engine, run: str) -> Run:
 
 
 def events(run: Run, seen: Seen) -> Iterator[Event]:
-    """What has changed since an earlier look, as the events that a local run's steps write.
+    """Yield the changes since an earlier look, as the events that a local run's steps write.
 
     Args:
         run: As it is now.
@@ -281,11 +279,11 @@ def _finish(run: Run, failure: Event | None, console: Console) -> int:
         return _decision(run, console)
     if run.ending == "cancelled":
         say(console, f"error: {run.name} was cancelled{f': {run.message}' if run.message else ''}")
-        return CANCELLED
+        return Status.CANCELLED
     task = failure.name if failure else run.name
     message = failure.message if failure else first_line(run.message) or "without a message"
     say(console, f"error: {task} failed: {message} (logs: {run.url})")
-    return 1
+    return Status.FAILED
 
 
 def _decision(run: Run, console: Console) -> int:

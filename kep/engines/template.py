@@ -53,7 +53,7 @@ class Template:
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """Of its inputs, by name."""
+        """Defaults of its inputs, by name."""
         inputs = self.spec["root"]["inputDefinitions"]["parameters"]
         return {name: given["defaultValue"] for name, given in inputs.items() if "defaultValue" in given}
 
@@ -72,12 +72,12 @@ class Template:
 
     @property
     def predicts(self) -> bool:
-        """Whether it predicts with a model, as `kep batch --compile` writes it, and trains none."""
+        """True if it predicts with a model, as `kep batch --compile` writes it, and trains none."""
         return "predict_config" in self.defaults
 
     @property
     def name(self) -> str:
-        """Of the run file; of a prediction, after the model."""
+        """Name of the run file; of a prediction, the name of the model."""
         if self.predicts:
             model = self.defaults["model"].rstrip("/").rpartition("/")[2].lower()
             return re.sub("[^a-z0-9]+", "-", f"predict-{model}")[:50].strip("-")
@@ -91,7 +91,7 @@ class Template:
 
     @property
     def data_in_reach(self) -> bool:
-        """Whether whoever submits it can read the data: not those on a cluster's volume."""
+        """True if whoever submits it can read the data: not those on a cluster's volume."""
         return not any(location.is_local for location in self.data.locations.values())
 
     @property
@@ -184,7 +184,7 @@ def _checked(template: Template, where: str, target: Target) -> Template:
     try:
         data = template.data
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{where} is no pipeline that `kep compile` or `kep publish` wrote") from error
+        raise UserError(f"{where} is not a pipeline that `kep compile` or `kep publish` wrote") from error
     if image := unpinned(template.spec):
         raise UserError(f"{where} runs {image}, which is not pinned by its digest; compile it with --target {target}")
     check_source(data, template.volumes, target)
@@ -202,7 +202,9 @@ def publish(template: Template, repository: str, tags: list[str], credentials: A
         UserError: `repository` or a tag can't be any, the registry refuses it, or a tag names another template.
     """
     if not REPOSITORY.fullmatch(repository):
-        raise UserError(f'--repository: "{repository}" is none; give https://REGION-kfp.pkg.dev/PROJECT/REPOSITORY')
+        raise UserError(
+            f'--repository: "{repository}" is not a KFP repository; give https://REGION-kfp.pkg.dev/PROJECT/REPOSITORY'
+        )
     for tag in tags:
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,127}", tag):
             raise UserError(f'--tag: "{tag}" must be lower-case letters, digits and dashes, a letter first')
@@ -261,11 +263,11 @@ def check_bucket(location: str) -> str:
     """The location without a slash at its end.
 
     Raises:
-        UserError: It is no gs:// path.
+        UserError: It is not a gs:// path.
     """
     bare = location.rstrip("/")
     if not _BUCKET.fullmatch(bare):
-        raise UserError(f'--bucket: "{location}" is no gs:// path; give gs://BUCKET or gs://BUCKET/FOLDER')
+        raise UserError(f'--bucket: "{location}" is not a gs:// path; give gs://BUCKET or gs://BUCKET/FOLDER')
     return bare
 
 
@@ -273,7 +275,7 @@ def check_source(data: DataSettings, volumes: Mapping[str, str] | None = None, t
     """Refuses data of this machine, with what would bring them to where a step can read them.
 
     Args:
-        data: Of the run file.
+        data: Data of the run file.
         volumes: Where the steps that read them have volumes, by claim.
         target: Where they would run.
 
@@ -331,7 +333,7 @@ def uncached(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def mounted(path: str, volumes: Mapping[str, str]) -> bool:
-    """Whether a path is on one of the volumes, by claim."""
+    """Return whether a path is on one of the volumes, by claim."""
     return any(Path(path).is_relative_to(place) and ".." not in path for place in volumes.values())
 
 
@@ -400,7 +402,7 @@ def _package(repository: str, package: str, version: str, credentials: Any) -> t
 
 
 def _registry(repository: str, act: Callable[[Any], Any], credentials: Any) -> Any:
-    """What `act` does with kfp's client of the repository; what may pass is tried again.
+    """Call `act` with kfp's client of the repository; retry errors that may pass.
 
     Raises:
         ThereAlreadyError: The template, or a tag, is there.

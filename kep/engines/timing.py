@@ -48,7 +48,7 @@ class Timing:
         """Those of Vertex AI's message that are given.
 
         Args:
-            before: What the schedule's cron is now, of which the time zone or the five fields may be kept.
+            before: Current cron of the schedule, whose time zone or five fields may be kept.
 
         Raises:
             UserError: A value can't be what it stands for.
@@ -72,8 +72,10 @@ class Timing:
 
 
 def check_cron(cron: str) -> None:
-    """Raises:
-    UserError: It has not five fields, or one holds what can't stand there.
+    """Refuse a cron expression that is not valid.
+
+    Raises:
+        UserError: It has not five fields, or one of them is invalid.
     """
     fields = cron.split()
     if len(fields) != len(_FIELDS):
@@ -125,14 +127,16 @@ def check_name(name: str) -> None:
 
 
 def check_zone(zone: str) -> None:
-    """Raises:
-    UserError: It is no name of the IANA time zone database.
+    """Refuse an unknown time zone.
+
+    Raises:
+        UserError: It is not a name of the IANA time zone database.
     """
     try:
         ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         near = nearest(zone, available_timezones())
-        raise UserError(f'--time-zone: "{zone}" is none{near or ", such as Europe/Berlin"}') from error
+        raise UserError(f'--time-zone: "{zone}" is not a time zone{near or ", such as Europe/Berlin"}') from error
 
 
 def split(cron: str) -> tuple[str, str]:

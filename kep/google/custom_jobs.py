@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from google.cloud import aiplatform_v1 as api
 
 MODULE = "kep.google.launch"
-"""What the task runs instead of the step."""
+"""Module that the task runs instead of the step."""
 RUN = "{{$.pipeline_job_resource_name}}"
 """kfp's placeholder of the run's name on Vertex AI, `kfp.dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER`."""
 TASK, PLACE = "kep_task", "kep_place"
@@ -34,14 +34,14 @@ class MachineRequest(Section):
 
     Attributes:
         type: Machine type.
-        image: That the step runs in there.
+        image: Image that the step runs in there.
         accelerator: As Vertex AI calls it; empty for none, and for a TPU, which the machine type means.
         accelerators: GPUs of each machine.
-        topology: Of a TPU's chips.
+        topology: Topology of a TPU's chips.
         machines: Number of them.
         strategy: How they are got.
         reservation: They are taken from; empty for none.
-        disk_gb: Of the boot disk; None for Vertex AI's own size.
+        disk_gb: Size in GB of the boot disk; None for Vertex AI's own size.
         region: Where; empty for that of the run.
     """
 
@@ -86,10 +86,10 @@ class MachineRequest(Section):
 
 
 class Job(Section):
-    """What a task has done by custom jobs.
+    """Work that a task delegates to custom jobs.
 
     Attributes:
-        places: What to ask for, one after the other while there is no room.
+        places: Machines to request, one after the other while there is no capacity.
         wait_minutes: How long a place may keep the job waiting before the next is asked for.
         limits: Inputs of the pipeline, by name, as they are on Kubeflow, where the task has the machine itself; None
             for a machine that only Vertex AI has.
@@ -104,7 +104,7 @@ def refusal(where: str, machine: Machine) -> str:
     """Why no custom job can have a machine, for people; empty when one can.
 
     Args:
-        where: Of the machine in the run file.
+        where: Path of the machine in the run file.
         machine: Any of a machine's places.
     """
     if machine.region and machine.region not in REGIONS:
@@ -131,15 +131,15 @@ def delegate(container: dict[str, Any], job: Job) -> None:
     """Has a compiled task submit a job that runs what it would have run.
 
     Args:
-        container: Of the task, which is changed.
-        job: What it asks for.
+        container: Container of the task, which is changed.
+        job: Job to submit.
     """
     container["args"] = ["--run", RUN, "--job", job.to_json(), "--", *container["command"], *container.get("args", [])]
     container["command"] = ["python3", "-m", MODULE]
 
 
 def job_of(executor: dict[str, Any]) -> Job | None:
-    """What a compiled task has done by custom jobs; None when it does its work itself: the opposite of `delegate`."""
+    """Return the job that a compiled task delegates to; None when it does its work itself."""
     container = executor.get("container", {})
     if container.get("command", [])[1:] != ["-m", MODULE]:
         return None
@@ -161,12 +161,12 @@ def worker_pools(
     under parameter servers, and a training watches its validation rows itself.
 
     Args:
-        command: That they run.
+        command: Command that they run.
         environment: Variables of every machine.
         chief: One machine, which writes the result.
         workers: Those that train beside it.
         parameter_servers: Those that hold the variables.
-        evaluator: What watches checkpoints.
+        evaluator: Process that watches checkpoints.
 
     Raises:
         ValueError: There is more than one chief.
@@ -214,13 +214,13 @@ def message(
     labels: dict[str, str],
     environment: dict[str, str],
 ) -> "api.CustomJob":
-    """What is sent to Vertex AI.
+    """Return the custom job to send to Vertex AI.
 
     Args:
-        place: What is asked for.
-        command: That the job runs.
-        run: Of the pipeline that the task is of: the job runs as its account, in its network, under its key, and keeps
-            partial work beside its artifacts, where the next attempt finds it, and what it fails with.
+        place: Requested machine.
+        command: Command that the job runs.
+        run: Run of the task's pipeline. The job runs as its account, in its network, under its key. Partial work, and
+            the reason of a failure, stay beside its artifacts, where the next attempt finds them.
         name: For people.
         labels: Beside those of the run.
         environment: Variables of every machine, beside these two.

@@ -1,4 +1,4 @@
-"""What a step that failed leaves in a bucket for the task that waits for it elsewhere."""
+"""Report of a failed step, left in a bucket for the task that waits for it elsewhere."""
 
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ class Failure(JsonModel):
 
     message: str
     user: bool
-    """Whether it is the user's mistake."""
+    """True if it is the user's mistake."""
 
 
 def leave(place: str, failure: Failure) -> None:

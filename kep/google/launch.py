@@ -65,8 +65,8 @@ class Launch:
 
     Args:
         run: Resource name of the pipeline's run.
-        job: What to ask for.
-        command: That the job runs.
+        job: Job to submit.
+        command: Command that the job runs.
 
     Raises:
         UserError: `run` is none.

@@ -37,7 +37,7 @@ class Shape:
     attached: bool = False
 
     def fits(self, asked: Machine) -> bool:
-        """Whether a task that asks for so much can run on it."""
+        """Return whether a task that asks for so much can run on it."""
         if self.accelerator != (asked.accelerator or "") or (
             asked.accelerator and asked.accelerators not in self.counts
         ):
@@ -50,7 +50,7 @@ def _n1(cpu: int, memory_gb: int) -> Shape:
 
 
 DEFAULT_MACHINE = "e2-standard-4"
-"""Of a task that asks for nothing, says Vertex AI's documentation."""
+"""Machine type of a task that requests nothing, by Vertex AI's documentation."""
 SHAPES = {
     "e2-standard-4": Shape(4, 16),
     "e2-standard-8": Shape(8, 32),

@@ -17,7 +17,7 @@ CHALLENGER, CHAMPION = "challenger", "champion"
 CONTENT = "kep_version"
 """Label of a version, with the hash of its files."""
 PREDICT, HEALTH, PORT = "/predict", "/health", 8080
-"""What the image `serve` answers."""
+"""Routes and port of the image `serve`."""
 
 
 def model_id(name: str) -> str:

@@ -1,8 +1,8 @@
 """Objects of Cloud Storage: found by name, downloaded and uploaded whole with their checksums verified.
 
-Arrow's own Cloud Storage client is not used: it reads in ranges, which no checksum covers, it tries for minutes where
-there are no credentials, and no variable of the environment sends it to a local server without them. ingest reads its
-source several times; one verified download of one generation makes all of its passes see the same bytes.
+Arrow's own Cloud Storage client is not used: it reads in ranges, which no checksum covers, and it tries for minutes
+where there are no credentials. Nor does a variable of the environment send it to a local server. A step that reads its
+source several times sees the same bytes each time: those of one verified download of one generation.
 """
 
 import base64
@@ -48,7 +48,7 @@ _THREADS = 8
 _PASSING = (408, 409, 410, 412, 429)
 """Answers below 500 that another attempt may not get: a time-out, a race, an upload that is gone, a quota."""
 _SAID = re.compile(r'"message": "((?:[^"\\]|\\.)*)"')
-"""What the service said, in the text of an error that holds the request and the whole answer."""
+"""Pattern of the service's message in an error that holds the request and the whole answer."""
 PART = 32 << 20
 """Bytes that one request reads, so that a fault late in a large object costs a part of it."""
 

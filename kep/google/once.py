@@ -15,7 +15,7 @@ def once(
 
     Args:
         send: Does it.
-        find: What it has made; None when it has made nothing.
+        find: Returns what it has made; None when it has made nothing.
         retry: How long to try.
         unsure: Whether after an error nobody knows if it was done.
     """

@@ -34,6 +34,6 @@ UNSURE = (
 )
 """After these nobody knows whether the call was done."""
 AGAIN = if_exception_type(*UNSURE, exceptions.ResourceExhausted, exceptions.Aborted)
-"""Whether a call that may be done twice is sent again after an error."""
+"""Predicate: after this error a call that may be done twice is sent again."""
 STORAGE: dict[str, Any] = {"retry": DEFAULT_RETRY.with_timeout(60), "timeout": 60}
 """For a call to Cloud Storage that only reads; seconds."""

@@ -1,4 +1,4 @@
-"""What this login may do, by the question that anybody may ask: testIamPermissions. No right is needed to ask it."""
+"""Permissions of this login, by testIamPermissions, which anybody may call."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Right:
 
     Attributes:
         what: It is about.
-        role: That gives it.
+        role: Role that gives it.
         add: The command that grants roles there, without member and role.
         missing: Permissions of it that the login lacks; None where nobody said.
         reason: Why nobody said.
@@ -35,7 +35,7 @@ class Right:
     reason: str = ""
 
     def command(self, member: str) -> str:
-        """What grants the role."""
+        """Return the command that grants the role."""
         return f"{self.add} --member={member} --role={self.role}"
 
 
@@ -49,9 +49,9 @@ def of_submitter(project: str, buckets: list[str], account: str, credentials: An
     """Ask for what submitting a run needs.
 
     Args:
-        project: Of the run.
+        project: Project of the run.
         buckets: Names of those that the data are in.
-        account: That the steps run as; empty for none that was named.
+        account: Account that the steps run as; empty for none that was named.
         credentials: The login.
     """
     add, ask = f"gcloud projects add-iam-policy-binding {project}", partial(_on_project, project, credentials)

@@ -28,11 +28,11 @@ TIMEOUT = 20.0
 
 
 class Wanted(Section):
-    """What a task wants of Secret Manager.
+    """Secrets that a task requests from Secret Manager.
 
     Attributes:
         files: The folder that each secret's file goes to.
-        variables: Of each secret, the variable that each of its keys goes to.
+        variables: Environment variable for each key of each secret.
     """
 
     files: dict[str, str] = Field(default_factory=dict)
@@ -45,7 +45,7 @@ def provide(wanted: Wanted, project: str) -> None:
     A file is called as its secret. A secret with one key is its value; one with several is a JSON object of them.
 
     Args:
-        wanted: What the task wants.
+        wanted: Secrets that the task requests.
         project: Id of the project whose secrets they are.
 
     Raises:

@@ -18,7 +18,7 @@ def check(option: str, instance: str) -> str:
     """The region of an instance.
 
     Args:
-        option: That names it, for the message.
+        option: Option that names it, for the message.
         instance: Its resource name.
 
     Raises:

@@ -1,8 +1,8 @@
 """TensorBoard instances of Vertex AI: a run's scalars and trials, written to an experiment of one.
 
 Through Google's client of the service. Google's own uploader (`google.cloud.aiplatform.upload_tb_log`) needs Vertex ML
-Metadata beside it and makes a context there for every run, imports TensorFlow, has no slash in a run's name, and its
-thread ends for good with the first call that fails.
+Metadata, where it makes a context for every run. It imports TensorFlow, takes no slash in a run's name, and its thread
+ends for good with the first call that fails.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ SEND = 30.0
 MOST_MADE = 1000
 """Runs or time series that one call may make."""
 MOST_POINTS = 200
-"""Of one call, which may write 5000. Google's own uploader keeps it below 64 KiB, and a run of one point takes 250."""
+"""Points per call, which may write 5000. Google's uploader keeps a call below 64 KiB; a run of one point takes 250."""
 CALLS: Call = {"retry": Retry(predicate=AGAIN, initial=1, maximum=10, timeout=30), "timeout": 20}
 """For every call: each may be done twice. With one that began before, a step waits a minute at its end, no more."""
 _Type = api.TensorboardTimeSeries.ValueType
@@ -62,7 +62,7 @@ class Board:
     Args:
         instance: projects/P/locations/R/tensorboards/ID.
         experiment: Id of it: lower-case letters, digits and dashes.
-        credentials: Of a login; those of this machine when not given.
+        credentials: Credentials of a login; those of this machine when not given.
     """
 
     def __init__(self, instance: str, experiment: str, credentials: Any = None) -> None:
@@ -304,8 +304,10 @@ def _made(
 
 
 def _exists(error: exceptions.GoogleAPICallError) -> bool:
-    """Whether something is there already: of a time series the service says INVALID_ARGUMENT, as Google's own uploader
-    expects."""
+    """Return whether something exists already.
+
+    For a time series the service says INVALID_ARGUMENT, as Google's own uploader expects.
+    """
     if isinstance(error, exceptions.AlreadyExists):
         return True
     return isinstance(error, exceptions.InvalidArgument) and "already exist" in error.message

@@ -1,6 +1,6 @@
 """Vertex AI's pipeline jobs and schedules: asked for safely, and what goes wrong as one sentence.
 
-Google's clients of the service itself are used, not the `PipelineJob` above them: that one creates a misspelt bucket,
+Google's clients of the service itself are used, not the `PipelineJob` above them. That class creates a misspelt bucket,
 prints a stack trace where it may not look at a project, and repeats no call whose answer was lost.
 """
 
@@ -113,7 +113,7 @@ class Vertex:
 
     @cached_property
     def options(self) -> dict[str, Any]:
-        """What every client of this region is made with."""
+        """Options of every client of this region."""
         endpoint = f"{self.region}-aiplatform.googleapis.com"
         return {"credentials": self.credentials, "client_options": {"api_endpoint": endpoint}}
 
@@ -195,5 +195,5 @@ def moment(time: object) -> datetime | None:
 
 
 def unsure(error: Exception) -> bool:
-    """Whether after an error nobody knows if the call was done."""
+    """Return whether after an error nobody knows if the call was done."""
     return isinstance(error, UNSURE)

@@ -1,4 +1,4 @@
-"""What a build declares beyond the values that it was given: KerasTuner's spaces grow as builds take other ways."""
+"""Hyperparameters that a build declares beyond its values: KerasTuner's spaces grow as builds take other branches."""
 
 from keras_tuner import HyperParameters
 from keras_tuner.engine.hyperparameters import Boolean, Choice, Fixed, HyperParameter

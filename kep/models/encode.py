@@ -76,8 +76,8 @@ class Encode(keras.layers.Layer):
 class EncodeByName(Encode):
     """Gives encoded features by name, as the inputs of a network ask for them.
 
-    Output: a dictionary by input of float32 [n, …] for numbers and pixels, of int32 [n, columns] for the codes of
-    categories, and of texts [n, 1] for the inputs that take a category as its text; or the one array of it.
+    Output: a dictionary by input, or its one array. Numbers and pixels are float32 [n, …], codes of categories int32
+        [n, columns], and categories as texts [n, 1].
 
     Args:
         parts: By input, the group and the place of one of its columns, or None for all of them.

@@ -1,4 +1,4 @@
-"""What a family is: one search space and one way to fit it.
+"""Interface of a family: one search space and one way to fit it.
 
 The search, the best-epoch step and retraining know nothing else about models: a Keras network and boosted trees look
 the same to them.
@@ -31,7 +31,7 @@ class Settings:
         max_epochs: Longest training in epochs.
         patience: Epochs without a better validation loss before the training stops.
         batch_size: Rows of one optimiser step.
-        seed: Of the initial weights, the order of the rows and dropout.
+        seed: Seed of the initial weights, the order of the rows and dropout.
     """
 
     max_epochs: int
@@ -46,11 +46,11 @@ class Fit:
 
     Attributes:
         best: 1-based number of the unit (epoch, or boosting round) with the lowest validation loss.
-        loss: That lowest validation loss.
+        loss: Lowest validation loss.
         at_cap: Whether the training reached its limit before its patience ran out.
         train_curve: Training loss after each unit.
         validation_curve: Validation loss after each unit.
-        predictions: Of the validation rows at the best unit, float32 of shape [n, classes] or [n].
+        predictions: Predictions of the validation rows at the best unit, float32 of shape [n, classes] or [n].
         model: Builds the model at its best unit, for `Family.save`: a new one at each call.
     """
 
@@ -85,7 +85,7 @@ def _place(error: BaseException) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """What an error in a user's model says: its kind, place in the user's file and words, at most 500 characters.
+    """Describe an error in a user's model: its kind, its line in the user's file and its message, within 500 letters.
 
     TensorFlow puts an error in a compiled function behind the trace of that function, level by level; what is left here
     is the error itself.

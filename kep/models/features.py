@@ -15,7 +15,7 @@ GROUPS = ("numeric", "categorical", "image")
 
 @dataclass(frozen=True)
 class Feature:
-    """What one name stands for.
+    """Feature or group of features behind one name.
 
     Attributes:
         group: One of `GROUPS`.

@@ -256,8 +256,9 @@ class KerasFamily:
         return model
 
     def _start(self, values: Values, rows: AnyRows, settings: Settings, epochs: float) -> "tuple[KerasTraining, Feed]":
-        """An untrained model and what trains it for at most so many epochs: compiled before, where a model of the same
-        structure was trained.
+        """Return an untrained model with its training of at most so many epochs, and its feed.
+
+        It is compiled already where a model of the same structure was trained.
         """
         machine = self._machine
         network, model = self._models(values, settings.seed, machine.scope())
@@ -290,8 +291,9 @@ class KerasFamily:
         return keras.callbacks.CallbackList(made, add_history=False, add_progbar=False, model=network)
 
     def _made_callbacks(self, watched: bool) -> list[keras.callbacks.Callback]:
-        """The user's callbacks for the last model; without validation rows those are left out that watch a figure of
-        theirs.
+        """Return the user's callbacks for the last model.
+
+        Without validation rows those are left out that watch a figure of validation rows.
         """
         if self._callbacks is None:
             return []
@@ -310,8 +312,9 @@ class KerasFamily:
         return Truth.of(self._label.task, rows).loss(predictions)
 
     def _targets(self, rows: AnyRows, network: keras.Model) -> np.ndarray:
-        """What the network learns: class indices [n], 0 and 1 [n, classes] where its loss takes them, or standardised
-        numbers [n, 1].
+        """Return the targets of the network.
+
+        They are class indices [n], 0 and 1 [n, classes] where its loss takes them, or standardised numbers [n, 1].
         """
         if self._label.task != "regression":
             return (

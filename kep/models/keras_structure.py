@@ -6,7 +6,10 @@ from typing import Any
 import keras
 
 _DENSE = frozenset({"InputLayer", "Flatten", "Reshape", "Dense", "Activation", "ReLU"})
-"""Layers that XLA makes faster on a CPU (docs/training.md); its convolutions and random numbers are slow there."""
+"""Layers that XLA makes faster on a CPU; its convolutions and random numbers are slow there.
+
+Figures: docs/explanation/training.md.
+"""
 
 
 def structure(network: keras.Model) -> str | None:

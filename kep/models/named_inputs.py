@@ -1,4 +1,4 @@
-"""Which features a network takes: those that its inputs are called after, or all of them as one tensor.
+"""Features that a network takes: those that its inputs are named after, or all of them as one tensor.
 
 What can't be matched is refused in one sentence, and so is what would lose the values: another shape or type.
 """
@@ -13,7 +13,7 @@ from kep.models.encode import Encode, EncodeByName
 from kep.models.features import Feature, Features
 
 UNKNOWN = "[UNK]"
-"""What Keras calls a text outside a vocabulary."""
+"""Keras's token of a text outside a vocabulary."""
 _LISTED = 20
 
 

@@ -1,4 +1,4 @@
-"""What a user's own family needs beside its file: packages, and arguments of its HyperModel."""
+"""Needs of a user's own family beside its file: packages, and arguments of its HyperModel."""
 
 import inspect
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""What a network's outputs mean, and how its loss takes class labels: by its loss, its last layer and its units.
+"""Meaning of a network's outputs, and the form of its class labels: by its loss, its last layer and its units.
 
 Where that is certain, logits become probabilities; where it is not, the refusal is one sentence.
 """

@@ -1,7 +1,7 @@
 """A HyperModel with a `fit` of its own, which is called as KerasTuner's tuner calls it.
 
-The fit trains as it likes, on arrays in memory. After each of its epochs `Watch`, one of the callbacks that it is
-given, measures the loss on the validation rows; so the best epoch is known whatever the fit returns.
+The fit trains as it likes, on arrays in memory. After each of its epochs `Watch`, one of its callbacks, measures the
+loss on the validation rows. So the best epoch is known whatever the fit returns.
 """
 
 import inspect
@@ -34,9 +34,9 @@ from kep.training.machine import TrainingMachine
 from kep.training.monitor import Monitor
 
 Inputs = np.ndarray | dict[str, np.ndarray]
-"""What a network takes of some rows, [n, …]; by name where it has several inputs."""
+"""Inputs of a network for some rows, [n, …]; by name where it has several inputs."""
 Arrays = tuple[Inputs, np.ndarray]
-"""What a network takes, and what it learns, [n, …]."""
+"""Inputs and targets of a network, [n, …]."""
 
 
 class OwnFit(KerasFamily):

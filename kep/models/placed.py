@@ -46,7 +46,7 @@ class Placed:
     _hardware: TrainingHardware
 
     def agreed(self, value: bool) -> bool:
-        """What the first process of the training says."""
+        """Return the value of the first process of the training."""
         return bool(self._machine.agreed(value, "FIRST")) if self._machine else value
 
     def monitor(self, step: Step, name: str, checkpoints: Checkpoints | None, epochs: float | None) -> StepMonitor:
@@ -75,9 +75,9 @@ def placed(step: Step, spec: Spec, manifest: Manifest, hardware: str, batch_size
     """A family on the devices of `hardware.<step>`, and the errors of devices as sentences.
 
     Args:
-        step: Of this execution.
-        spec: Of the family.
-        manifest: Of the data.
+        step: Step of this execution.
+        spec: Spec of the family.
+        manifest: Manifest of the data.
         hardware: JSON of `TrainingHardware`.
         batch_size: search.batch_size.
 

@@ -28,7 +28,7 @@ def build_for(name: str, manifest: Manifest, weights: str | None = None) -> Buil
 
     Args:
         name: A key of `SPACES`.
-        manifest: Of images with classes.
+        manifest: Manifest of images with classes.
         weights: "imagenet" for weights trained on it, which only HyperEfficientNet has: Keras downloads them once for
             each version into its cache. None for random ones.
 

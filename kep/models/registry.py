@@ -1,4 +1,4 @@
-"""Which families there are: from the name in the run file to a `Family`, a user's own source included."""
+"""Registry of the families: from the name in the run file to a `Family`, a user's own source included."""
 
 import ast
 import json
@@ -27,7 +27,7 @@ Spec = dict[str, Any]
 
 
 def travelling(entries: list[FamilyEntry] | str, base: Path) -> list[Spec] | Literal["auto"]:
-    """What the families of a run file are on their way to the steps: a user's own source travels with the run.
+    """Return the families of a run file in the form that travels to the steps, with a user's own source.
 
     Args:
         entries: Names of built-in families, `TRAINED`, or `path/to/file.py:build` relative to `base`, also with what
@@ -35,9 +35,9 @@ def travelling(entries: list[FamilyEntry] | str, base: Path) -> list[Spec] | Lit
         base: Folder of the run file.
 
     Returns:
-        One dictionary per family with `name`, `weights` where they were asked for, and `file` (its name), `function`
-        and `source` (compressed, base64) for a user's own; `modules` where it imports some from its folder; `packages`
-        and `arguments` where the run file gives some.
+        One dictionary per family with its `name`, and `weights` where they were requested. A user's own has `file` (its
+        name), `function` and `source` (compressed, base64). It has `modules` where it imports some from its folder, and
+        `packages` and `arguments` where the run file gives some.
 
     Raises:
         UserError: A name is neither, a file does not exist, a requirement is none, or two families share a name or the
@@ -155,8 +155,8 @@ def family(spec: Spec, manifest: Manifest, machine: Callable[[], Any] | None = N
     """The family that `travelling` described, for the data of `manifest`.
 
     Args:
-        spec: Of the family.
-        manifest: Of the data.
+        spec: Spec of the family.
+        manifest: Manifest of the data.
         machine: Gives the `TrainingMachine` that networks train on; one device when not given. Trees don't call it.
 
     Raises:
@@ -184,7 +184,7 @@ def family(spec: Spec, manifest: Manifest, machine: Callable[[], Any] | None = N
 
 
 def on(hardware: TrialHardware) -> Callable[[], Any]:
-    """What `family` calls for the device of a trial, in the process that trains."""
+    """Return the function by which `family` opens the device of a trial, in the process that trains."""
 
     def machine() -> Any:
         from kep.training.machine import TrainingMachine

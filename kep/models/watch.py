@@ -12,7 +12,7 @@ from kep.training.monitor import Monitor
 Logs = dict[str, float]
 """Figures of one epoch by name."""
 After = Callable[[int, Logs], bool]
-"""What is done after an epoch, with its 1-based number and its figures; returns whether there were enough."""
+"""Callback after an epoch, with its 1-based number and its logs; returns whether to stop."""
 
 
 class Watch(keras.callbacks.Callback):

@@ -118,7 +118,7 @@ class Comparison:
         metrics: Metrics of both.
         chart: Differences in a picture; None without any.
         settings: Settings that differ.
-        data: What differs in the data.
+        data: Differences of the data.
         members: Members of both.
         times: Seconds of each step.
         cost: Price of the machines of each; its name says at which prices.

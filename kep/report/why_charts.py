@@ -23,7 +23,7 @@ def partial_dependence(
         found: The partial dependence.
         outputs: Names of the predictions.
         limits: Lowest and highest prediction of all charts beside each other.
-        unit: What is predicted.
+        unit: Name of the predicted value.
     """
     numbers = [one for one in found.points if one.place is not None]
     others = [one for one in found.points if one.place is None]

@@ -16,8 +16,8 @@ def step(body: Callable[..., Any]) -> BaseComponent:
     """Decorates a component's function, whose Python takes the place of the shell that starts it.
 
     kfp's own command leaves the shell in front of Python. As the first process of a container that ignores SIGTERM and
-    passes it to nobody, so that a step that is cancelled, or loses its machine, would never write its checkpoint. The
-    first process is kep/runtime/task.py instead, which starts kfp's executor.
+    passes it to nobody. A step that is cancelled, or loses its machine, would never write its checkpoint. The first
+    process is kep/runtime/task.py instead, which starts kfp's executor.
     """
     component = dsl.component(body, base_image=IMAGE, install_kfp_package=False)
     container = component.component_spec.implementation.container

@@ -1,4 +1,4 @@
-"""What a step may use of its machine, held against what the machine has; nothing here imports TensorFlow."""
+"""Hardware that a step may use, checked against the machine; nothing here imports TensorFlow."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def limit_threads(hardware: TrialHardware, alone: bool = True) -> None:
     after the other.
 
     Args:
-        hardware: Of the task.
+        hardware: Hardware of the task.
         alone: Whether one CPU trains, and no replicas.
     """
     share = max(1, len(os.sched_getaffinity(0)) // int(os.environ.get(PARALLEL, "1")))
@@ -38,7 +38,7 @@ class Share:
 
     Attributes:
         workers: Number of processes.
-        threads: Of each.
+        threads: Threads of each training.
         gpus: Ids of the GPUs, one per worker in turn; empty without any.
         reason: Why so, for people.
     """
@@ -89,10 +89,10 @@ class DevicePlan:
 
 
 def plan(where: str, hardware: TrainingHardware) -> DevicePlan:
-    """What `hardware` means on this machine.
+    """Return the devices that `hardware` means on this machine.
 
     Args:
-        where: Of the settings in the run file, for messages, such as hardware.retrain.
+        where: Path of the settings in the run file, for messages, such as hardware.retrain.
         hardware: The settings.
 
     Raises:
@@ -143,10 +143,10 @@ def one_device(where: str, hardware: TrialHardware, name: str, chosen: DevicePla
     """Return the one device of a family whose own `fit` trains it.
 
     Args:
-        where: Of the settings in the run file, for messages.
+        where: Path of the settings in the run file, for messages.
         hardware: The settings.
         name: Name of the family.
-        chosen: What `plan` gave on this machine; None where the family will train on another one.
+        chosen: Result of `plan` on this machine; None where the family will train on another one.
 
     Raises:
         UserError: The settings, or the machine, want what only kep's own loop can do.
@@ -173,7 +173,7 @@ def global_batch(where: str, hardware: TrainingHardware, searched: int, devices:
     """Rows of an optimiser step over all replicas, and what the learning rate is multiplied by.
 
     Args:
-        where: Of the settings in the run file, for messages.
+        where: Path of the settings in the run file, for messages.
         hardware: The settings.
         searched: search.batch_size.
         devices: Replicas.
@@ -222,7 +222,7 @@ def worker_number() -> int:
 
 
 def is_chief() -> bool:
-    """Whether this process is the one of its cluster that writes the result; true without a cluster."""
+    """Return whether this process is the one of its cluster that writes the result; true without a cluster."""
     return worker_number() == 0
 
 

@@ -1,4 +1,4 @@
-"""What Kubeflow and Vertex AI draw on their own pages."""
+"""Metrics that Kubeflow and Vertex AI draw on their own pages."""
 
 import json
 import math

@@ -39,10 +39,10 @@ def message(
     """Return a message of this moment.
 
     Args:
-        task: What the run file asks for.
-        kind: What happened.
+        task: Settings of the run file.
+        kind: Kind of the event.
         text: Sentences for people, without the run file's name.
-        basis: What the message is about, the same in every attempt to tell it.
+        basis: Subject of the message, the same in every attempt to send it.
         run: As of `Notification`.
         links: As of `Notification`; empty ones are left out.
     """

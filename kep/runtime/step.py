@@ -1,4 +1,4 @@
-"""What every step has around its logic: its log, its progress, the roles it read, its time and its memory.
+"""Frame of every step: its log, its progress, the roles it read, its time and its memory.
 
 A component's body calls one function decorated with `entry`; the function gets a `Step`, the component never sees one.
 """
@@ -25,7 +25,7 @@ from kep.artifacts.event import Event, StepCall
 from kep.artifacts.step import Speed, StepRecord
 from kep.core.code import differs, step_closure
 from kep.core.environment import ATTEMPTS, EVENTS, FAILURE, MOUNT, OWNER, TENSORBOARD, WORK
-from kep.core.errors import AwayError, RunError, UserError, first_line
+from kep.core.errors import AwayError, RunError, Status, UserError, first_line
 from kep.core.files import new_folder
 from kep.core.versions import version
 from kep.data.ledger import LedgerLine
@@ -51,12 +51,12 @@ class Step:
 
     Attributes:
         name: The step's name, as in the DAG.
-        label: Which candidate or member it works on; empty for steps without a fan-out.
+        label: Candidate or member that it works on; empty for steps without a fan-out.
         out: Folder of the step's main output while it is being written.
         place: Where it will be.
         code: Hash of the code that the run was started with.
-        ledger: What it read, role by role.
-        speeds: Of each training, what `kep.training.monitor.SPEED` names.
+        ledger: Rows that it read, role by role.
+        speeds: Speed of each training, with the keys of `kep.training.monitor.SPEED`.
         call: How other processes of the same training call this step; None before it was entered.
     """
 
@@ -193,11 +193,10 @@ def entry(name: str) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
     """Decorates a step's function `run(step, *, out, …)`.
 
     The decorated function takes the same keyword arguments without `step`, and the run's `seed` and `code`, which the
-    step then knows. It logs to standard output, writes the
-    folder `out` atomically with a `step.json` inside, and ends the process with status 2 and one sentence on a
-    `UserError`, with status 1 and one sentence on a `RunError` or an `AwayError`, and after the stack trace on anything
-    else. `code` is the hash of the step's code that the run was started with: the step refuses to start, and leaves
-    nothing, where its code is another.
+    step then knows. It logs to standard output, and writes the folder `out` atomically with a `step.json` inside. A
+    `UserError` ends the process with one sentence and status 2; a `RunError` or an `AwayError` with one sentence and
+    status 1; anything else with its stack trace. `code` is the hash of the step's code when the run was started: a step
+    with other code refuses to start, and leaves nothing.
     """
 
     def decorate(run: Callable[..., Made]) -> Callable[..., Made]:
@@ -229,7 +228,7 @@ def entry(name: str) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
                 print(f"error: {error}", flush=True)
                 step._failed(str(error), user)
                 # SystemExit passes through kfp's executor without a stack trace, which is of no use here.
-                sys.exit(2 if user else 1)
+                sys.exit(Status.MISTAKE if user else Status.FAILED)
             except Exception as error:
                 step._failed(first_line(traceback.format_exception_only(error)[-1]))
                 raise

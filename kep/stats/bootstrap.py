@@ -91,7 +91,7 @@ class Bootstrap:
         """Return the difference of every metric that both have, paired by row.
 
         Args:
-            other: Of other predictions of the same rows, with the same seed and number of resamples.
+            other: Other of other predictions of the same rows, with the same seed and number of resamples.
         """
         return {
             name: estimate(value - other.values[name], self.draws[name] - other.draws[name])

@@ -68,7 +68,7 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, weights: np.n
 def fit_isotonic(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Calibration:
     """Return the ascending map of the least squared error, of two classes; arguments as of `fit_temperature`.
 
-    No probability is nearer to 0 or 1 than Laplace's rule of succession allows: without the limit, one row on the wrong
+    No probability is nearer to 0 or 1 than Laplace's rule of succession allows. Without this limit one row on the wrong
     side of a certain step would cost all that the map gains.
     """
     # Imported here, since scikit-learn takes a second to import and few fits need it.

@@ -17,13 +17,13 @@ class Shift:
     """Two distributions over the same bins, compared.
 
     Attributes:
-        name: Of what is compared.
-        kind: Of the column: `numeric`, `boolean`, `categorical`, `image`; or `prediction`.
-        bins: What each bin holds, for people.
+        name: Name of what is compared.
+        kind: Kind of the column: `numeric`, `boolean`, `categorical`, `image`; or `prediction`.
+        bins: Names of the bins, for people.
         before: int64 [bins], rows that the model knows.
         after: int64 [bins], new rows.
         psi: Population stability index.
-        chance: What the index hardly ever exceeds where nothing has shifted.
+        chance: Value that the index hardly ever exceeds where nothing has shifted.
         js: Jensen-Shannon divergence in bits, 0 to 1.
         missing: Shares of rows without a value, before and after; None where nothing can be missing.
         unseen: Shares of rows with a category outside the vocabulary, before and after; None for other kinds.
@@ -43,17 +43,21 @@ class Shift:
     examples: tuple[str, ...] = ()
 
     def beyond(self, threshold: float) -> bool:
-        """Whether it has shifted by more than the threshold, and by more than chance."""
+        """Return whether it has shifted by more than the threshold, and by more than chance."""
         return self.psi > max(threshold, self.chance)
 
 
 def compare(
     name: str, kind: str, bins: list[str], before: np.ndarray, after: np.ndarray, many: int, **more: Any
 ) -> Shift:
-    """Compares two distributions.
+    """Compare two distributions.
 
     Args:
-        name, kind, bins, before, after: As of `Shift`.
+        name: As of `Shift`.
+        kind: As of `Shift`.
+        bins: As of `Shift`.
+        before: As of `Shift`.
+        after: As of `Shift`.
         many: Comparisons of the same table; the level of `chance` is shared among them (Bonferroni).
         **more: The rest of `Shift`.
     """
@@ -78,7 +82,8 @@ def psi(before: np.ndarray, after: np.ndarray) -> float:
     on both sides, so that an empty bin counts, but not without bound (Krichevsky and Trofimov 1981).
 
     Args:
-        before, after: Rows of each bin, [bins].
+        before: Rows of each bin, [bins].
+        after: The same of the other distribution.
     """
     known = (before + after) > 0
     p, q = (_shares(counts[known] + 0.5) for counts in (before, after))
@@ -88,11 +93,12 @@ def psi(before: np.ndarray, after: np.ndarray) -> float:
 def chance(before: np.ndarray, after: np.ndarray, many: int) -> float:
     """The index that is exceeded with probability `LEVEL / many` where nothing has shifted.
 
-    Without a shift the index is (1/n + 1/m) times a chi-square variable with one degree of freedom fewer than bins
-    (Yurdakul and Naranjo 2020, "Statistical properties of the population stability index").
+    Without a shift the index is (1/n + 1/m) times a chi-square variable with one degree of freedom fewer than bins.
+    Source: Yurdakul and Naranjo 2020, "Statistical properties of the population stability index".
 
     Args:
-        before, after: Rows of each bin, [bins].
+        before: Rows of each bin, [bins].
+        after: The same of the other distribution.
         many: Comparisons of the same table.
     """
     bins, rows, new = int(((before + after) > 0).sum()), before.sum(), after.sum()
@@ -105,7 +111,8 @@ def divergence(before: np.ndarray, after: np.ndarray) -> float:
     """The Jensen-Shannon divergence of the shares in bits (Lin 1991): 0 for equal ones, 1 for disjoint ones.
 
     Args:
-        before, after: Rows of each bin, [bins].
+        before: Rows of each bin, [bins].
+        after: The same of the other distribution.
     """
     if not before.sum() or not after.sum():
         return 0.0
@@ -127,7 +134,7 @@ def labelled(edges: list[float], offset: float = 0.0) -> list[str]:
 
     Args:
         edges: In the records' units.
-        offset: What is added to get the source's.
+        offset: Number to add to get the value of the source.
     """
     if not edges:
         return ["any"]

@@ -11,8 +11,8 @@ from kep.stats.metrics import Truth, directions, mean
 def loss_increase(truth: Truth, before: np.ndarray, after: Sequence[np.ndarray], resamples: int, seed: int) -> Estimate:
     """Return the increase of the loss, paired by row, as the mean over repeats.
 
-    The interval is of resamples of rows and of repeats, each with replacement and crossed (Owen 2007, "The pigeonhole
-    bootstrap"): it covers both the rows and the luck of the permutations.
+    The interval covers both the rows and the luck of the permutations: rows and repeats are resampled with replacement,
+    and crossed (Owen 2007, "The pigeonhole bootstrap").
 
     Args:
         truth: Labels and weights of the rows.
@@ -37,7 +37,11 @@ def metric_worsening(
 
     Args:
         metric: Name of the metric.
-        truth, before, after, resamples, seed: As of `loss_increase`.
+        truth: As of `loss_increase`.
+        before: As of `loss_increase`.
+        after: As of `loss_increase`.
+        resamples: As of `loss_increase`.
+        seed: As of `loss_increase`.
     """
     own, *others = (Bootstrap.of(truth, one, resamples, seed, [metric]) for one in (before, *after))
     worse = 1 if directions(truth.task)[metric] == "min" else -1

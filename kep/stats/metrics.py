@@ -88,12 +88,14 @@ class Metric:
         value: Function of labels [n], predictions and weights [n] (None: all rows count the same); binary scores read
             the probability of the positive class (index 1).
         defined: Function of labels [n] and the task: whether they define the value, which is NaN otherwise.
+        meaning: Description for people.
         decides: Whether it looks at the predicted class alone, which an operating point changes.
     """
 
     direction: str
     tasks: tuple[str, ...]
     value: Callable[[np.ndarray, np.ndarray, np.ndarray | None], float]
+    meaning: str
     defined: Callable[[np.ndarray, str], bool] = lambda labels, task: True
     decides: bool = False
 
@@ -103,22 +105,65 @@ def _of_labels_that_vary(labels: np.ndarray, task: str) -> bool:
 
 
 _CLASSES = ("binary", "multiclass")
+LOSS_MEANINGS = {
+    "binary": "Log-loss in nats: the mean of -log of the probability of the true class.",
+    "multiclass": "Log-loss in nats: the mean of -log of the probability of the true class.",
+    "regression": "Mean squared error, in squared units of the label.",
+}
+"""Loss of each task, for people."""
 
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric("max", _CLASSES, lambda y, p, w: mean(p.argmax(axis=1) == y, w), decides=True),
-    "roc_auc": Metric("max", ("binary",), lambda y, p, w: _roc_auc(y, p[:, 1], w), _of_labels_that_vary),
-    "pr_auc": Metric("max", ("binary",), lambda y, p, w: _average_precision(y, p[:, 1], w), _of_labels_that_vary),
+    "accuracy": Metric(
+        "max",
+        _CLASSES,
+        lambda y, p, w: mean(p.argmax(axis=1) == y, w),
+        "Share of rows whose predicted class is right.",
+        decides=True,
+    ),
+    "roc_auc": Metric(
+        "max",
+        ("binary",),
+        lambda y, p, w: _roc_auc(y, p[:, 1], w),
+        "Area under the ROC curve of the positive class; ties count half.",
+        _of_labels_that_vary,
+    ),
+    "pr_auc": Metric(
+        "max",
+        ("binary",),
+        lambda y, p, w: _average_precision(y, p[:, 1], w),
+        "Average precision of the positive class.",
+        _of_labels_that_vary,
+    ),
     "f1": Metric(
         "max",
         _CLASSES,
         lambda y, p, w: _f1(y, p, w),
+        "F1 of the positive class; with more than two classes the mean over those that occur.",
         lambda y, task: task != "binary" or bool(y.any()),
         decides=True,
     ),
-    "calibration_error": Metric("min", _CLASSES, lambda y, p, w: calibration_error(y, p, w)),
-    "mae": Metric("min", ("regression",), lambda y, p, w: mean(np.abs(y - p), w)),
-    "rmse": Metric("min", ("regression",), lambda y, p, w: float(np.sqrt(mean(np.square(y - p), w)))),
-    "r2": Metric("max", ("regression",), lambda y, p, w: _r2(y, p, w), _of_labels_that_vary),
+    "calibration_error": Metric(
+        "min",
+        _CLASSES,
+        lambda y, p, w: calibration_error(y, p, w),
+        "Expected calibration error of the predicted class, over ten bins of equally many rows.",
+    ),
+    "mae": Metric(
+        "min", ("regression",), lambda y, p, w: mean(np.abs(y - p), w), "Mean absolute error, in units of the label."
+    ),
+    "rmse": Metric(
+        "min",
+        ("regression",),
+        lambda y, p, w: float(np.sqrt(mean(np.square(y - p), w))),
+        "Root of the mean squared error, in units of the label.",
+    ),
+    "r2": Metric(
+        "max",
+        ("regression",),
+        lambda y, p, w: _r2(y, p, w),
+        "R²: 1 minus the mean squared error over the variance of the labels.",
+        _of_labels_that_vary,
+    ),
 }
 """Metrics beside the loss; f1 is of the positive class, or the mean over classes."""
 
@@ -133,7 +178,7 @@ def lower_is_better(name: str) -> bool:
 
 
 def directions(task: str) -> dict[str, str]:
-    """Which way is better, "min" or "max", of the loss and of every metric of the task."""
+    """Return the better direction, "min" or "max", of the loss and of every metric of the task."""
     return {"loss": "min"} | {name: metric.direction for name, metric in METRICS.items() if task in metric.tasks}
 
 
@@ -146,7 +191,7 @@ def metrics(
 
 @dataclass(frozen=True)
 class Truth:
-    """What predictions of some rows are held against.
+    """Labels that predictions of some rows are compared with.
 
     Attributes:
         task: binary, multiclass or regression.
@@ -252,8 +297,8 @@ def calibration_error(labels: np.ndarray, predictions: np.ndarray, weights: np.n
 def _roc_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> float:
     """Return the area under the ROC curve, ties counted half; NaN where all rows that count are of one class.
 
-    This and the two below give what scikit-learn's functions give, in a tenth of the time: a bootstrap asks for them
-    thousands of times, and they were nine tenths of evaluate.
+    This and the two below equal scikit-learn's functions, in a tenth of the time. A bootstrap calls them thousands of
+    times, and they were nine tenths of evaluate.
     """
     positive, negative = cumulated(labels, scores, weights)
     if not (positive[-1] and negative[-1] and np.isfinite(scores).all()):

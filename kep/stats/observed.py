@@ -26,8 +26,8 @@ class PredictionBins:
     """Something about predictions, in bins.
 
     Attributes:
-        name: Of what is counted.
-        bins: What each bin holds, for people.
+        name: Name of what is counted.
+        bins: Names of the bins, for people.
         before: int64 [bins], rows that the model knows.
         edges: Where the bins end, of numbers or of probabilities of the predicted class; None for bins by class.
         threshold: Operating point of bins by class, as in `kep.data.schema.decided`.
@@ -83,10 +83,10 @@ class PredictedBins(JsonFile):
 
 
 def predicted_bins(manifest: Manifest, stored: np.ndarray | None = None) -> list[PredictionBins]:
-    """What is compared of predictions: with stored ones, or without them with the labels of the train rows.
+    """Return bins to compare predictions in: of stored ones, or else of the labels of the train rows.
 
     Args:
-        manifest: Of the records that the model was trained on.
+        manifest: Manifest of the records that the model was trained on.
         stored: Predictions of its test rows, [n, classes] or [n].
     """
     label, name = manifest.label, f"predicted {manifest.label.name}"
@@ -114,13 +114,16 @@ def travelling(manifest: Manifest, model: Path) -> list[PredictionBins]:
 
 
 def save_predicted(manifest: Manifest, stored: np.ndarray, model: Path) -> None:
-    """Lets the distribution of predictions of the test rows travel with a model: a model does not predict each class
-    as often as it occurs, so that the labels of the train rows are no fair comparison."""
+    """Save the distribution of the predictions of the test rows beside a model.
+
+    A model does not predict each class as often as it occurs, so that the labels of the train rows are no fair
+    comparison.
+    """
     PredictedBins(bins=[BinsRecord.of(one) for one in predicted_bins(manifest, stored)]).save(model)
 
 
 def can_observe(manifest: Manifest) -> bool:
-    """Whether the manifest says how the train rows were distributed; those of version 1 do not."""
+    """Return whether the manifest says how the train rows were distributed; those of version 1 do not."""
     return all(column.counts is not None for column in manifest.columns)
 
 
@@ -153,11 +156,11 @@ class Observed:
         """Takes in a batch.
 
         Args:
-            manifest: Of the model; says which columns and bins there are.
-            bins: What is counted of predictions.
+            manifest: Manifest of the model; says which columns and bins there are.
+            bins: Bins of the predictions.
             table: The raw columns.
             rows: The same, encoded.
-            predictions: Of the model, [n, classes] or [n].
+            predictions: Predictions of the model, [n, classes] or [n].
         """
         self.rows += len(rows)
         for one in bins:

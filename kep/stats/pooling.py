@@ -11,11 +11,11 @@ def pool(predictions: Sequence[np.ndarray], weights: Sequence[float], pooling: s
     """The members' predictions as one.
 
     Args:
-        predictions: Of each member, each of shape [..., classes], or any one shape of a regression.
-        weights: Of each member, non-negative, sum 1.
-        pooling: `arithmetic`: the weighted average. `geometric`, for classes alone: the logarithmic pool
-            p ∝ exp(sum_k w_k log p_k) (Genest & Zidek 1986), with no probability below `FLOOR`: a class that one member
-            excludes is not excluded by all.
+        predictions: Predictions of each member, each of shape [..., classes], or any one shape of a regression.
+        weights: Weights of each member, non-negative, sum 1.
+        pooling: `arithmetic`: the weighted average. `geometric`, for classes alone: the logarithmic pool p ∝ exp(sum_k
+            w_k log p_k) (Genest & Zidek 1986), with no probability below `FLOOR`. A class that one member excludes is
+            not excluded by all.
 
     Returns:
         float64, of the shape of one member's predictions.

@@ -46,7 +46,7 @@ class Promotion(JsonFile):
     reason: str = ""
     """Why it became champion, for people."""
     forced: bool = False
-    """Whether it was promoted against the comparison."""
+    """True if it was promoted against the comparison."""
     replaced: str | None = None
     """The version that served before."""
 
@@ -75,7 +75,7 @@ class Champion(JsonModel):
 
     @property
     def lasting(self) -> bool:
-        """Whether the folder is absolute or on Cloud Storage: any other is lost with the task."""
+        """True if the folder is absolute or on Cloud Storage: any other is lost with the task."""
         return Location(self.folder).is_cloud or Path(self.folder).is_absolute()
 
     def check_lasting(self) -> None:
@@ -101,7 +101,7 @@ class Champion(JsonModel):
 
 
 class Openings(JsonFile):
-    """Which ensembles were scored on which test rows, in the champions' folder."""
+    """Ensembles that were scored on which test rows, in the champions' folder."""
 
     FILE: ClassVar[str] = OPENINGS
     KIND: ClassVar[str] = "the openings of test rows"

@@ -132,7 +132,7 @@ def _list_objects(location: Location) -> dict[str, "Blob"]:
 
 
 def _is_glob(path: str) -> bool:
-    """Whether a local path stands for several: one that exists is itself, such as `[a].csv`."""
+    """Return whether a local path stands for several: one that exists is itself, such as `[a].csv`."""
     return bool(_GLOB & set(path)) and not os.path.lexists(path)
 
 
@@ -145,7 +145,7 @@ def _fixed(pattern: str) -> str:
 
 
 def _hidden(path: str, root: str) -> bool:
-    """Whether a part of the path under the root begins with a dot or an underscore."""
+    """Return whether a part of the path under the root begins with a dot or an underscore."""
     return any(part[0] in "._" for part in path[len(root) :].split("/") if part)
 
 
@@ -154,7 +154,7 @@ def _holds_nothing(location: Location) -> UserError:
 
 
 def _matches(path: str, pattern: str) -> bool:
-    """Whether a glob means the path: as in a shell, * stands for a part of one name and ** for folders."""
+    """Return whether a glob means the path: as in a shell, * stands for a part of one name and ** for folders."""
     if "**" in pattern:
         return fnmatchcase(path, pattern)
     parts, wanted = path.split("/"), pattern.split("/")
@@ -215,10 +215,12 @@ def digests(
 
 
 def stamps(location: Location, base: Path = Path("."), only: Collection[str] | None = None) -> list[list[str | int]]:
-    """What changes with the content of each file of a location, without reading it; arguments as of `digests`.
+    """Return stamps that change with the content of each file of a location, without reading it.
+
+    Arguments as of `digests`.
 
     Returns:
-        for each file its path, and generation on gs://, else size, time of the last change in ns, device and inode.
+        For each file its path, and generation on gs://, else size, time of the last change in ns, device and inode.
     """
     if location.is_cloud:
         found: list[list[str | int]] = [[path, int(blob.generation)] for path, blob in _objects(location).items()]

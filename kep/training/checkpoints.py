@@ -19,11 +19,11 @@ KEPT = 2
 log = logging.getLogger("kep")
 
 TrainingState = tuple[dict[str, Any], dict[str, np.ndarray]]
-"""What JSON can hold of a training, and its arrays by name."""
+"""State of a training: its JSON values, and its arrays by name."""
 
 
 class _Description(JsonModel):
-    """What lies beside the arrays of a checkpoint."""
+    """JSON file beside the arrays of a checkpoint."""
 
     identity: str
     state: dict[str, Any]
@@ -36,7 +36,7 @@ class Checkpoints:
 
     Args:
         folder: Made when the first checkpoint is written.
-        identity: Of the training; a checkpoint with another one is passed over.
+        identity: Identity of the training; a checkpoint with another one is passed over.
         minutes: Time between two.
     """
 
@@ -46,7 +46,7 @@ class Checkpoints:
         self._last = time.monotonic()
 
     def due(self) -> bool:
-        """Whether it is time for the next one."""
+        """Return whether it is time for the next one."""
         return time.monotonic() - self._last >= self._seconds
 
     def save(self, number: int, state: TrainingState) -> None:

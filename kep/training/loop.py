@@ -55,8 +55,8 @@ class Feed:
         gather: Reads rows.
         rows: How many there are.
         batch_size: Rows of a step; the last batch of an epoch is smaller and never dropped.
-        seed: Of the order.
-        machine: What the training runs on.
+        seed: Seed of the order.
+        machine: Devices of the training.
 
     Attributes:
         signature: Specifications of the rows of a block, whatever their number.
@@ -99,7 +99,7 @@ class Feed:
         """Steps `first` to `last` of an epoch, as blocks of several steps.
 
         Args:
-            number: Of the epoch, 1-based.
+            number: Number of the epoch, 1-based.
             first: Steps to leave out.
             last: Steps after which the epoch ends.
 
@@ -163,14 +163,14 @@ class Loop:
     """Trains `model`, block after block, on one device or on several replicas.
 
     On one device the last batch of an epoch is smaller, as in Keras's `fit`. Replicas each take an equal part of every
-    batch; the last one is filled with rows of weight 0 and the others weigh more, so that its gradient is that of its
-    rows. (Batch normalisation and unweighted metrics still see the filling, which repeats rows of the batch.)
+    batch. The last batch is filled with rows of weight 0, and its other rows weigh more, so that its gradient is that
+    of its rows. (Batch normalisation and unweighted metrics still see the filling, which repeats rows of the batch.)
 
     Args:
         model: Compiled Keras model; its own `train_step` runs, so its loss, metrics and optimiser are honoured.
         encode: Turns a dictionary of raw tensors into what the model takes.
-        feed: What it will be fed with, or another feed of such rows.
-        machine: What the training runs on; the model was built in its scope.
+        feed: Feed of the training, or another feed of such rows.
+        machine: Devices of the training; the model was built in its scope.
 
     Raises:
         UserError: The model has a `train_step` of its own, which replicas can't use.
@@ -221,8 +221,8 @@ class Loop:
         """Trains one epoch, or its first `steps` steps.
 
         Args:
-            feed: Of the rows.
-            number: Of the epoch, 1-based.
+            feed: Feed of the rows.
+            number: Number of the epoch, 1-based.
             steps: Optimiser steps to stop after.
             first: Steps of the epoch that were done before, by a training that went on from a checkpoint.
             after: Called after each call into TensorFlow with the steps of the epoch that are done.
@@ -311,8 +311,9 @@ def _whole_under_xla(model: keras.Model, encode: Encode) -> Compiled:
 
 
 def _replicated(model: keras.Model, encode: Encode, feed: Feed, strategy: tf.distribute.Strategy) -> Compiled:
-    """A plain loop around `strategy.run`: under several replicas Keras's own puts the step into a conditional, where
-    TensorFlow's collectives fail.
+    """Return a plain loop around `strategy.run`.
+
+    Under several replicas Keras's own loop puts the step into a conditional, where TensorFlow's collectives fail.
     """
     batch_size, share = feed.batch_size, feed.batch_size // strategy.num_replicas_in_sync
 

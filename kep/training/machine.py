@@ -18,14 +18,14 @@ from kep.runtime.hardware import DevicePlan
 
 @dataclass(frozen=True)
 class TrainingMachine:
-    """What one training runs on.
+    """Devices of one training.
 
     Attributes:
         strategy: TensorFlow's; None for one device.
         precision: Keras's dtype policy of the layers.
         jit: Whether XLA compiles the training; None where that depends on the network and the training's length.
         steps_per_call: Optimiser steps of one call into TensorFlow; None to follow the time of a step.
-        learning_rate: What the learning rate of a model is multiplied by.
+        learning_rate: Factor of the learning rate of a model.
         stall_minutes: Minutes without rows or a step after which the training ends; None for no limit.
     """
 
@@ -100,7 +100,7 @@ class TrainingMachine:
                 part.assign(array)
 
     def agreed(self, value: float, how: Literal["MAX", "MIN", "FIRST"]) -> float:
-        """What all processes of the training agree on.
+        """Return the value that all processes of the training agree on.
 
         Args:
             value: This process's.

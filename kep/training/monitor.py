@@ -13,7 +13,7 @@ from kep.runtime.step import Step
 from kep.training.checkpoints import Checkpoints, TrainingState
 
 SPEED = ("rows_per_second", "step_ms", "input_share")
-"""What an epoch's logs say of its speed: rows a second, milliseconds of an optimiser step, and the share of the time
+"""Keys of an epoch's logs for its speed: rows a second, milliseconds of an optimiser step, and the share of the time
 that the training waited for rows."""
 HEARTBEAT = 30.0
 """Seconds without a line after which an epoch that still runs says how far it is."""
@@ -21,7 +21,7 @@ log = logging.getLogger("kep")
 
 
 class Monitor:
-    """What a training tells and asks; this one takes no notice, `StepMonitor` does."""
+    """Training callbacks; this base class ignores them, `StepMonitor` does not."""
 
     def epoch(self, number: int, logs: dict[str, float]) -> None:
         """An epoch (or boosting round) has ended.
@@ -42,7 +42,7 @@ class Monitor:
         """
 
     def due(self) -> bool:
-        """Whether a checkpoint is to be written now."""
+        """Return whether a checkpoint is to be written now."""
         return False
 
     def save(self, number: int, state: TrainingState) -> None:
@@ -67,10 +67,10 @@ class StepMonitor(Monitor):
     training.
 
     Args:
-        step: Of this execution.
-        name: Of the training, for the log.
+        step: Step of this execution.
+        name: Name of the training, for the log.
         unit: "epoch" or "round".
-        checkpoints: Of the training; None for none.
+        checkpoints: Checkpoints of the training; None for none.
         stall_minutes: Minutes without a call after which the process ends with status 1.
         scalars: Folder for TensorBoard's event files; None for none.
         epochs: Most epochs, for the time that is left; None where not known.

@@ -374,7 +374,7 @@ def test_the_chips_of_a_tpu_follow_from_its_topology():
     [
         (GPUS | {"spot": True, "flex_start": True}, "flex_start and spot are different ways to get a machine"),
         (GPUS | {"machines": 2}, "machines: 2 of 4 accelerators each"),
-        ({"reservation": "r"}, 'reservation: "r" is none; give projects/P/zones/Z/reservations/R'),
+        ({"reservation": "r"}, 'reservation: "r" is not a reservation; give projects/P/zones/Z/reservations/R'),
         ({"wait_minutes": 5}, "wait_minutes has no meaning without fallback"),
         ({"fallback": [{"topology": "2x2"}]}, 'machine: fallback: "topology" has no meaning without accelerator'),
         ({"fallback": [{"spott": True}]}, 'fallback.0.spott: unknown key "spott"; did you mean "spot"'),

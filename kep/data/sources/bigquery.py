@@ -1,7 +1,7 @@
 """bq:// sources: a table, or the result of a query, that BigQuery extracts to Parquet files on Cloud Storage.
 
-An extract is of one state of its tables and has a name that follows from it: whatever reads the source again finds the
-files there, and a job whose answer was lost is found by its id.
+An extract is of one state of its tables, and its name follows from that state: whatever reads the source again finds
+the files there. A job whose answer was lost is found by its id.
 """
 
 import hashlib
@@ -29,16 +29,16 @@ _ENDING = ".parquet"
 
 @dataclass(frozen=True)
 class Extract:
-    """What an extract of a bq:// source would be.
+    """Description of an extract of a bq:// source.
 
     Attributes:
         location: The source.
-        project: That pays for the jobs.
-        place: Of the data, such as EU; so is that of the bucket.
+        project: Project that pays for the jobs.
+        place: Location of the data, such as EU, and of the bucket.
         table: Full name of the table that is extracted as it is; empty where a query comes first.
-        query: That comes first; empty for a table.
+        query: Query that comes first; empty for a table.
         key: Equal as long as no table that is read has changed.
-        bytes: Of the table. Of a query: what it would read, which is what BigQuery charges for.
+        bytes: Bytes of the table, or those that a query would read, which BigQuery charges for.
     """
 
     location: Location
@@ -51,7 +51,7 @@ class Extract:
 
 
 def look(location: Location) -> Extract:
-    """What an extract would be; nothing is started, and nothing charged.
+    """Describe an extract; nothing is started, and nothing charged.
 
     Args:
         location: bq://PROJECT.DATASET.TABLE, or bq://PROJECT, a blank, and a query. A view is read by a query.
@@ -80,7 +80,7 @@ def extracted(location: Location, settings: DataSettings) -> Location:
     """The glob of the Parquet files of a source, which are made if they are not there.
 
     Args:
-        location: Of the source; any but bq:// is returned as it is.
+        location: Location of the source; any but bq:// is returned as it is.
         settings: The data section of the run file.
 
     Raises:
@@ -219,6 +219,6 @@ def _explained(location: Location) -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    """What the service said, without the address that was asked."""
+    """Return the message of the service, without the requested address."""
     text = str(getattr(error, "message", None) or error)
     return first_line(text.rpartition("prettyPrint=false: ")[2])

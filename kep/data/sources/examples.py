@@ -36,7 +36,7 @@ _TYPES = {"bytes_list": pa.string(), "float_list": pa.float32(), "int64_list": p
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 """How PNG and JPEG files begin."""
 _HEADER = struct.Struct("<QI")
-"""What stands before a record: its length, and that length's CRC32C."""
+"""Header of a record: its length, and the CRC32C of that length."""
 _GZIP = b"\x1f\x8b"
 _AGAIN = "write the file again, or name another one"
 # tensorflow/core/example/example.proto and feature.proto
@@ -68,7 +68,7 @@ message_type { name: "Example" field { name: "features" number: 1 type: TYPE_MES
 
 @dataclass
 class _Found:
-    """What the features of all records are, by name.
+    """Features of all records, by name.
 
     Attributes:
         kinds: which list each has its values in.
@@ -284,7 +284,7 @@ def _records(stream: io.BufferedIOBase, name: str) -> Iterator[bytes]:
 
 
 def _intact(data: bytes, check: bytes) -> bool:
-    """Whether `check` is TFRecord's masked CRC32C of the data."""
+    """Return whether `check` is TFRecord's masked CRC32C of the data."""
     crc: int = google_crc32c.value(data)
     masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
     return check == masked.to_bytes(4, "little")

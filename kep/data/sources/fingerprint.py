@@ -91,7 +91,7 @@ def unchanged(settings: DataSettings, given: str, base: Path = Path(".")) -> Ite
 
 
 def is_fingerprint(text: str) -> bool:
-    """Whether a text can be a fingerprint: a pipeline that was started by hand may have none."""
+    """Return whether a text can be a fingerprint: a pipeline that was started by hand may have none."""
     return re.fullmatch("[0-9a-f]{64}", text) is not None
 
 

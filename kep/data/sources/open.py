@@ -1,4 +1,4 @@
-"""Which reader a source needs."""
+"""The reader that a source needs."""
 
 import re
 from pathlib import Path
@@ -21,11 +21,11 @@ _ENDINGS = {
     "tfrecord": (".tfrecord", ".tfrecords", ".tfrecord.gz", ".tfrecords.gz"),
 }
 _SHARD = re.compile(r"-\d+-of-\d+$")
-"""What TensorFlow puts behind the ending of each shard."""
+"""Suffix that TensorFlow appends to the name of each shard."""
 
 
 def is_sklearn(settings: DataSettings) -> bool:
-    """Whether the source is a scikit-learn set."""
+    """Return whether the source is a scikit-learn set."""
     if settings.format == "auto":
         return settings.location.scheme == "sklearn"
     return settings.format == "sklearn"

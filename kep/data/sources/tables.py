@@ -87,7 +87,7 @@ def find_delimiter(system: fs.FileSystem, info: fs.FileInfo) -> str:
 
 
 def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
-    """Return the rows of a text, whose lines may end in \\n, \\r\\n or, as on old Macs, \\r."""
+    """Return the rows of a text, whose lines may end in LF, CR LF or, as on old Macs, CR."""
     return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
 
 

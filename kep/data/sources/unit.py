@@ -1,4 +1,4 @@
-"""What a source is to the passes over it."""
+"""Sources as the passes over them see them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ class Unit:
     file: str
     """For messages."""
     path: str = ""
-    """Of the one file that it is read from, for formats whose files can be read without each other's rows."""
+    """Path of the one file that it is read from, for formats whose files can be read independently."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one of several tasks reads of a source.
+    """Part of a source that one of several tasks reads.
 
     Attributes:
         paths: some of its files.

@@ -25,7 +25,7 @@ def save_tfjs(model: keras.Model, variant: str, folder: Path) -> None:
     """Writes `MODEL` and `WEIGHTS`.
 
     Args:
-        model: Of one float32 input and one output, as `kep.delivery.export.edge.of_features` gives.
+        model: Model of one float32 input and one output, as `kep.delivery.export.edge.of_features` gives.
         variant: One of `VARIANTS`.
         folder: For both files; it is made.
     """

@@ -1,9 +1,9 @@
 """An ensemble of Keras members as one Keras model, and that as TensorFlow Lite: for phones, browsers and small boards.
 
 Both hold members, weights, pooling and temperature. A `.keras` file takes raw numbers and the codes of categories,
-which any backend of Keras computes with. TensorFlow Lite can't tell a missing number (NaN) once it is an integer, and
-one scale for columns of unlike size would leave nothing of the small ones: of a table it takes standardised features,
-by the recipe of `features`; images it takes as pixels.
+which any backend of Keras computes with. An integer can't say that a number is missing (NaN), and one scale for columns
+of unlike size would leave nothing of the small ones. So TensorFlow Lite takes standardised features of a table, by the
+recipe of `features`; images it takes as pixels.
 """
 
 import io
@@ -29,7 +29,7 @@ from kep.models.wrapped import encode_of, predicting
 from kep.stats.metrics import FLOOR
 
 VARIANTS = ("float32", "float16", "dynamic", "int8")
-"""Of TensorFlow Lite: weights in 32 or 16 bits; weights in 8 bits, and activations as they come; all in 8 bits."""
+"""Variants of TensorFlow Lite: weights in 32 or 16 bits; weights in 8 bits with float activations; all in 8 bits."""
 REPRESENTATIVE = 200
 """Train rows that set the ranges of 8 bit activations."""
 
@@ -38,9 +38,9 @@ def whole(ensemble: Ensemble) -> keras.Model:
     """The ensemble as one Keras model of raw numbers, codes of categories, or pixels.
 
     Returns:
-        Inputs `numeric` float32 [n, columns] (NaN where missing) and `categorical` int32 [n, columns] (0 missing,
-        1 outside the vocabulary, 2 + its place in it), or `image` uint8 [n, height, width, channels]; output
-        `probabilities` [n, classes] or `prediction` [n, 1].
+        A model with the inputs `numeric`, float32 [n, columns] (NaN where missing), and `categorical`, int32 [n,
+        columns] (0 missing, 1 outside the vocabulary, 2 + its index). For images its input is `image`, uint8 [n,
+        height, width, channels]. Its output is `probabilities` [n, classes] or `prediction` [n, 1].
     """
     arrays = inputs_of(blank_row(ensemble.manifest))
     inputs = {name: keras.Input(array.shape[1:], dtype=array.dtype.name, name=name) for name, array in arrays.items()}
@@ -81,9 +81,9 @@ def features(manifest: Manifest) -> list[dict[str, Any]]:
     """How each number of `features` is made of a raw column, in order.
 
     Returns:
-        With `column` and `kind`: `number` is (value - mean) / std and 0 where missing; `missing` is 1 where there is no
-        value, `category` where it is `value`, `other` where it is neither missing nor one of the column's `value`s; 0
-        elsewhere. Texts are stripped and brought into one form by `kep.data.values.RULES` first. Empty for images.
+        With `column` and `kind`. `number` is (value - mean) / std, and 0 where missing. The others are 1 or 0:
+        `missing` is 1 where there is no value, `category` where it is `value`, `other` for any value that no category
+        has. Texts are stripped and brought into one form by `kep.data.values.RULES` first. Empty for images.
     """
     if manifest.image is not None:
         return []
@@ -102,7 +102,7 @@ def tflite(model: keras.Model, variant: str, representative: np.ndarray) -> byte
     """Converts what `of_features` gives.
 
     Args:
-        model: Of one input.
+        model: Model of one input.
         variant: One of `VARIANTS`.
         representative: Rows that the model takes, float32 [n, ...]; int8 sets its ranges by them.
 

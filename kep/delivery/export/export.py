@@ -36,7 +36,7 @@ from kep.stats.metrics import Truth
 from kep.stats.operating_point import OperatingPoint
 
 FILE = "export.json"
-"""What is written beside the model: what it takes and gives, and what was measured."""
+"""File beside the model: its inputs, its outputs, and the measurements."""
 VARIANTS = {"tflite": edge.VARIANTS, "tfjs": browser.VARIANTS}
 WHOLE, KERAS = "ensemble", "Keras members"
 """Lines of the table that are no export."""
@@ -44,10 +44,10 @@ WHOLE, KERAS = "ensemble", "Keras members"
 
 @dataclass(frozen=True)
 class Reference:
-    """What an export is compared with.
+    """Predictions that an export is compared with.
 
     Attributes:
-        manifest: Of the records.
+        manifest: Manifest of the records.
         test: The test rows.
         stored: The ensemble's predictions of them, as evaluate stored them.
     """
@@ -192,7 +192,7 @@ def _variants(format: str, variants: list[str] | None) -> list[str]:
     wanted = list(dict.fromkeys(variants or known))
     for variant in wanted:
         if variant not in known:
-            raise UserError(f"--variant: {variant} is none of {', '.join(known)}{nearest(variant, known)}")
+            raise UserError(f"--variant: {variant} is not one of {', '.join(known)}{nearest(variant, known)}")
     return wanted
 
 
@@ -270,7 +270,7 @@ def _of_ensemble(name: str, own: Ensemble, folder: Path, reference: Reference) -
 
 
 Made = tuple[dict[str, Any], list[tuple[str, Path, dict[str, np.ndarray]]]]
-"""What describes an export, and what was made: name, path and the test rows as it takes them."""
+"""Description of an export, and what was made: name, path and the test rows in its input format."""
 
 
 def _savedmodel(own: Ensemble, test: Rows, target: Path, *_: object) -> Made:

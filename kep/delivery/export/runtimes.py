@@ -147,7 +147,7 @@ def predict(columns):
 
 @dataclass(frozen=True)
 class RuntimePredictions:
-    """What an exported file predicts.
+    """Predictions of an exported file.
 
     Attributes:
         predictions: [n, classes], or [n] of a regression.
@@ -164,7 +164,7 @@ def node_path() -> str:
 
 
 def has_tfjs() -> bool:
-    """Whether Node.js and its package @tensorflow/tfjs are here."""
+    """Return whether Node.js and its package @tensorflow/tfjs are here."""
     if shutil.which("node") is None:
         return False
     command = ["node", "-e", 'require.resolve("@tensorflow/tfjs")']
@@ -177,8 +177,8 @@ def predicted(format: str, path: Path, arrays: dict[str, np.ndarray], described:
     Args:
         format: savedmodel, keras, tflite or tfjs.
         path: The file, or the folder of a SavedModel or of a graph model.
-        arrays: What the file takes by name, of equal length; texts as NumPy's own.
-        described: What its JSON says: `output`, and for tflite and tfjs `features`, `image` and `rules`.
+        arrays: Inputs of the file by name, of equal length; texts as NumPy strings.
+        described: Its JSON: `output`, and for tflite and tfjs `features`, `image` and `rules`.
 
     Raises:
         UserError: The program could not read the file.

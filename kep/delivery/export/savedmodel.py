@@ -25,7 +25,7 @@ ROWS = 256
 
 
 class Served(tf.Module):
-    """What the SavedModel holds.
+    """Content of the SavedModel.
 
     Args:
         ensemble: All of its members are Keras networks.
@@ -116,7 +116,7 @@ def _codes(column: Column) -> tf.lookup.StaticHashTable:
 
 
 def input_names(manifest: Manifest) -> dict[str, str]:
-    """What the SavedModel calls each column: TensorFlow takes letters, digits and underscores, such as `mean_radius`.
+    """Return the SavedModel's name of each column: TensorFlow takes letters, digits and underscores (`mean_radius`).
 
     Raises:
         UserError: Two columns would get one name.
@@ -177,7 +177,7 @@ def write(ensemble: Ensemble, folder: Path) -> None:
 
 
 def output(manifest: Manifest) -> str:
-    """What an exported model calls its predictions."""
+    """Return the name of an exported model's predictions."""
     return "prediction" if manifest.label.classes is None else "probabilities"
 
 

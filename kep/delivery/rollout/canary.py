@@ -33,7 +33,7 @@ _ENOUGH = 5
 
 @dataclass(frozen=True)
 class CanaryLimits:
-    """What a version may differ in from the champion, on the same requests.
+    """Limits of how far a version may differ from the champion, on the same requests.
 
     Attributes:
         errors: Share of its requests that are not answered.
@@ -50,11 +50,11 @@ class CanaryLimits:
 
 @dataclass
 class Side:
-    """What a version did with the requests of the checks.
+    """Answers of a version to the requests of the checks.
 
     Attributes:
-        seconds: Of each answer.
-        predictions: Of each request, by its number: [rows, classes] or [rows].
+        seconds: Seconds of each answer.
+        predictions: Predictions of each request, by its number: [rows, classes] or [rows].
         errors: Requests that were not answered.
         problem: The last error.
     """
@@ -111,13 +111,13 @@ def ask_both(
 def checks(
     manifest: Manifest, sides: tuple[Side, Side], versions: tuple[str, str], limits: CanaryLimits
 ) -> tuple[str, list[str]]:
-    """What a version did with the same requests as the champion, in a line, and what is wrong with it.
+    """Compare the answers of a version with the champion's: return a line of figures, and the problems.
 
     Args:
-        manifest: Of either.
-        sides: What the champion did, and what the version did.
+        manifest: Manifest of either.
+        sides: Answers of the champion, and of the version.
         versions: Their names.
-        limits: That the version must keep.
+        limits: Limits that the version must keep.
     """
     champion, canary = sides
     both = sorted(champion.predictions.keys() & canary.predictions.keys())
@@ -162,8 +162,10 @@ def tables(data: str, columns: list[Column], rows: int) -> Iterator[dict[str, pa
 
 
 def check_labels(before: Manifest, after: Manifest) -> None:
-    """Raises:
-    UserError: The one predicts something else than the other.
+    """Refuse versions that predict different labels.
+
+    Raises:
+        UserError: The task or the classes differ.
     """
     if (before.label.task, before.label.classes) != (after.label.task, after.label.classes):
         raise UserError("--version: this version predicts another label than the champion")

@@ -47,7 +47,7 @@ class Deployed:
     """A model version that an endpoint serves.
 
     Attributes:
-        id: Of the deployed model.
+        id: Id of the deployed model.
         model: Resource name of the model.
         version: Its number in the Model Registry.
         share: Percent of the endpoint's requests that it gets.
@@ -65,13 +65,13 @@ class Deployed:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an endpoint has answered a request with.
+    """Answer of an endpoint to a request.
 
     Attributes:
         by: Id of the deployed model that did; empty for an error, which does not say.
         predictions: Shape [n, classes] or [n]; None for an error.
         seconds: Until it was there.
-        problem: What went wrong; empty for an answer.
+        problem: Reason of a failure; empty for an answer.
     """
 
     by: str
@@ -88,7 +88,9 @@ def find(vertex: Vertex, name: str) -> "api.Endpoint | None":
     """
     match = RESOURCE.fullmatch(name)
     if match is None and not NAME.fullmatch(name):
-        raise UserError(f"endpoint: {name!r} is no name of an endpoint; give its id, its name, or its resource name")
+        raise UserError(
+            f"endpoint: {name!r} is not the name of an endpoint; give its id, its name, or its resource name"
+        )
     with vertex.explained():
         if match or re.fullmatch(r"[a-z0-9-]{1,63}", name):
             try:
@@ -131,7 +133,7 @@ def deployed(endpoint: "api.Endpoint") -> list[Deployed]:
 
 
 def manifest_of(vertex: Vertex, model: str, version: str) -> Manifest:
-    """What a version of the Model Registry was trained on, from beside its files.
+    """Read the manifest of a version of the Model Registry, from beside its files.
 
     Raises:
         UserError: It has no files, or is not an ensemble of this package.
@@ -150,7 +152,7 @@ def manifest_of(vertex: Vertex, model: str, version: str) -> Manifest:
 
 
 class Predictor:
-    """What an endpoint serves, asked over REST with the short-lived token of this machine's login.
+    """Client of an endpoint over REST, with the short-lived token of this machine's login.
 
     An endpoint chooses among its versions by its traffic split, and takes no wish with `:predict`; each answer says
     which version it is of. So a version is asked by sending a request again until that one has answered it.
@@ -161,9 +163,9 @@ class Predictor:
         version: Number of the version, or id of the deployed model, that is to answer; any when not given.
 
     Attributes:
-        columns: What it takes.
-        label: What it predicts.
-        rows: That a request may have.
+        columns: Columns that it takes.
+        label: Label that it predicts.
+        rows: Maximum rows of a request.
         note: For people, on what asking for a version costs; empty where that is nothing.
         answers: Rows by the version that predicted them.
 

@@ -1,7 +1,7 @@
 """A rollout: a version gets an endpoint's traffic in stages, each after checks, and loses it where one fails.
 
-Nothing is kept beside Vertex AI's own state: traffic split, deployed models and aliases say how far a rollout is, so
-that a command that was interrupted, or whose answer was lost, is simply given again.
+Nothing is kept beside Vertex AI's own state: traffic split, deployed models and aliases say how far a rollout is. A
+command that was interrupted, or whose answer was lost, is simply given again.
 """
 
 import hashlib
@@ -34,8 +34,8 @@ class RolloutState:
 
     Attributes:
         endpoint: As Vertex AI describes it.
-        versions: Of the model that it serves.
-        champion: That has the alias, or else serves alone.
+        versions: Versions of the model that it serves.
+        champion: Version that has the alias, or else serves alone.
         canary: The other version that gets traffic.
         idle: Versions that get none.
     """
@@ -79,7 +79,7 @@ def start(vertex: Vertex, name: str, model: str, version: str, first: int, servi
 
     Args:
         vertex: Where.
-        name: Of the endpoint, which is made if there is none.
+        name: Name of the endpoint, which is made if there is none.
         model: A run file's name, or the id of a model.
         version: Number or alias.
         first: Percent of the traffic.
@@ -132,12 +132,12 @@ def advance(
 
     Args:
         vertex: Where.
-        name: Of the endpoint.
+        name: Name of the endpoint.
         data: A source, as in `data.source`, whose rows are sent as requests to both versions.
-        rows: Of it, at most.
+        rows: Maximum number of its rows.
         steps: Percentages.
         to: Goes on until the version has so much.
-        limits: That it must keep.
+        limits: Limits that it must keep.
         console: Where to say so.
 
     Returns:

@@ -29,13 +29,13 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 @dataclass(frozen=True)
 class ServerLimits:
-    """What a server takes on.
+    """Limits of a server.
 
     Attributes:
-        rows: Of a request, and of a batch.
+        rows: Maximum rows of a request, and of a batch.
         delay: Seconds that a batch waits to fill.
         queue: Rows that may wait.
-        bytes: Of a request's body.
+        bytes: Maximum bytes of a request's body.
         seconds: From a request's first byte to its answer.
     """
 
@@ -51,7 +51,7 @@ class Service:
 
     Args:
         model: Not loaded yet.
-        limits: What it takes on.
+        limits: Limits of the server.
     """
 
     def __init__(self, model: Model, limits: ServerLimits) -> None:
@@ -95,10 +95,10 @@ class Service:
 
 
 class _Routes:
-    """What each path answers.
+    """Answers of each path.
 
     Args:
-        service: What predicts.
+        service: Service that predicts.
     """
 
     def __init__(self, service: Service) -> None:
@@ -126,7 +126,7 @@ class _Routes:
         return _json(answer(manifest.label, found[0], members, asked.columnar))
 
     async def status(self) -> Response:
-        """Whether the model is ready, as TensorFlow Serving says it."""
+        """Return whether the model is ready, in the form of TensorFlow Serving."""
         error = {"error_code": "OK", "error_message": ""}
         version = {"version": str(self._model.version), "state": self._model.state, "status": error}
         return _json({"model_version_status": [version]})
@@ -152,7 +152,7 @@ def create_app(service: Service, health: str, predict: str, lifespan: Lifespan) 
     """Return the application.
 
     Args:
-        service: What answers.
+        service: Service that answers.
         health: Path of the readiness check.
         predict: Path of predictions beside TensorFlow Serving's, as Vertex AI asks for it.
         lifespan: Async context manager around the time that the application serves, called with it.

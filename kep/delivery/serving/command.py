@@ -23,9 +23,9 @@ def serve(
     Args:
         run: A run's name or folder, a folder of champions, or an ensemble's folder, the latter two also on gs://.
         runs: Folder of all runs.
-        name: Of the model in paths; that of the run when not given.
-        version: Of the model in paths.
-        limits: What the server takes on.
+        name: Name of the model in paths; that of the run when not given.
+        version: Version of the model in paths.
+        limits: Limits of the server.
         place: Where it listens.
         console: Where to say how to ask.
 
@@ -37,7 +37,7 @@ def serve(
         raise UserError(f'--name: "{name}" can\'t stand in a path; use letters, digits, dots, dashes and underscores')
     for option, route in (("--health-route", place.health), ("--predict-route", place.predict)):
         if not route.startswith("/"):
-            raise UserError(f'{option}: "{route}" is no path; begin it with /')
+            raise UserError(f'{option}: "{route}" is not a path; begin it with /')
     with opened(run, runs) as (folder, _):
         model = Model(folder, name, version, limits.rows)
 

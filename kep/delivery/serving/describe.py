@@ -1,4 +1,4 @@
-"""What a model takes and gives, in the forms that clients ask for it: TensorFlow Serving's metadata, and OpenAPI."""
+"""Inputs and outputs of a model, as TensorFlow Serving's metadata and as OpenAPI."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ from kep.data.schema import Column, Label, Manifest
 from kep.delivery.serving.instances import SIGNATURE
 
 _TOLD = {"name", "kind", "vocabulary", "shape", "reading"}
-"""Of a column, what a client needs."""
+"""Fields of a column that a client needs."""
 _JSON = {
     "numeric": {"type": ["number", "null"]},
     "boolean": {"type": ["boolean", "null"]},
@@ -38,11 +38,11 @@ def metadata(
     """TensorFlow Serving's answer about a model's signature, with what only an ensemble has under `ensemble`.
 
     Args:
-        manifest: Of the records that the model was trained on.
-        name: Of the model.
-        version: Of the model.
+        manifest: Manifest of the records that the model was trained on.
+        name: Name of the model.
+        version: Version of the model.
         members: The ensemble's members.
-        rows: That one request may have.
+        rows: Maximum rows of a request.
     """
 
     def info(kind: str, inner: tuple[int, ...], of: str) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def answer(label: Label, pooled: np.ndarray, members: dict[str, np.ndarray] | No
     """Predictions as the JSON of an answer.
 
     Args:
-        label: What is predicted.
+        label: Label to predict.
         pooled: The ensemble's, [n, classes] or [n].
         members: Each member's by its id, of the same shape; None where they were not asked for.
         columnar: By output, under `outputs`, as TensorFlow Serving answers `inputs`; else a list under `predictions`.

@@ -40,7 +40,7 @@ Locate = Callable[[int, str], str]
 
 @dataclass(frozen=True)
 class PredictionRequest:
-    """What a request asks for.
+    """Request for predictions.
 
     Attributes:
         rows: Encoded, in the order of the request.
@@ -59,7 +59,7 @@ def parse(body: bytes, manifest: Manifest, most: int) -> PredictionRequest:
     Args:
         body: `{"instances": [{column: value, …}, …]}` or, by column, `{"inputs": {column: [value, …], …}}`; where there
             is one column, its values may stand without its name. `parameters` and `signature_name` may be beside it.
-        manifest: Of the records that the model was trained on.
+        manifest: Manifest of the records that the model was trained on.
         most: Rows that one request may have.
 
     Raises:
@@ -111,7 +111,7 @@ def _stacked(columns: list[np.ndarray], like: np.ndarray) -> np.ndarray:
 
 
 def _members(parameters: Any) -> bool:
-    """Whether the parameters ask for each member's predictions.
+    """Return whether the parameters ask for each member's predictions.
 
     Raises:
         UserError: They hold something else.
@@ -336,7 +336,7 @@ def _decoded(data: bytes, shape: tuple[int, int, int], where: str) -> np.ndarray
 
 
 def _bytes(value: dict[str, Any], where: str) -> bytes:
-    """What TensorFlow Serving's `{"b64": …}` stands for."""
+    """Return the bytes behind TensorFlow Serving's `{"b64": …}`."""
     if value.keys() != {"b64"} or not isinstance(value["b64"], str):
         raise UserError(f'{where}: an object given; one that stands for bytes is {{"b64": "…"}}')
     try:
@@ -354,7 +354,7 @@ def _text(value: dict[str, Any], where: str) -> str:
 
 
 def _given(value: Any) -> str:
-    """What a value is, and the value itself where that is short."""
+    """Return the kind of a value, and the value itself where that is short."""
     if isinstance(value, str):
         return f'the text "{value[:40]}" given'
     if isinstance(value, bool):

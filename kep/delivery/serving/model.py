@@ -18,7 +18,7 @@ class Model:
     """An ensemble with a name and a version.
 
     Args:
-        folder: Of the ensemble.
+        folder: Folder of the ensemble.
         name: In the paths of requests.
         version: In the paths of requests.
         most: Rows that are predicted at once.

@@ -1,4 +1,4 @@
-"""What a server tells about itself: metrics for Prometheus, and a line of JSON per request, never what is in one."""
+"""Observability of a server: metrics for Prometheus, and a line of JSON per request without its content."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ class Metrics:
     """The metrics of one server, in a registry of their own.
 
     Args:
-        model: What it serves.
+        model: Model that it serves.
         batcher: Its queue.
     """
 

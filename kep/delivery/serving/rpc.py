@@ -27,7 +27,7 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Takes and gives the tensors of the model that `kep export` writes.
 
     Args:
-        service: What answers.
+        service: Service that answers.
     """
 
     def __init__(self, service: Service) -> None:

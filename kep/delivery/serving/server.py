@@ -30,8 +30,8 @@ class Address:
 
     Attributes:
         host: Address to listen on.
-        port: Of HTTP; 0 for any free one.
-        grpc_port: Of TensorFlow Serving's gRPC; None for none.
+        port: Port of HTTP; 0 for any free one.
+        grpc_port: Port of TensorFlow Serving's gRPC; None for none.
         health: Path of the readiness check.
         predict: Path of predictions beside TensorFlow Serving's.
         drain: Seconds after SIGTERM in which requests are still taken while the readiness check fails, so that a load
@@ -50,8 +50,8 @@ class Server(uvicorn.Server):
     """uvicorn, whose end on SIGTERM begins with a failing readiness check.
 
     Args:
-        model: What is served.
-        limits: What it takes on.
+        model: Model to serve.
+        limits: Limits of the server.
         place: Where.
     """
 
@@ -119,7 +119,7 @@ class Server(uvicorn.Server):
             self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether it is time to end; uvicorn asks ten times a second."""
+        """Return whether to end; uvicorn calls this ten times a second."""
         self.should_exit = self.should_exit or (self._ends is not None and time.monotonic() >= self._ends)
         return await super().on_tick(counter)
 
@@ -129,7 +129,7 @@ def serve(model: Model, limits: ServerLimits, place: Address, listening: Callabl
 
     Args:
         model: Not loaded yet.
-        limits: What it takes on.
+        limits: Limits of the server.
         place: Where.
         listening: Called with the port once connections are accepted, which is before the model is ready.
 

@@ -24,6 +24,7 @@ from kfp import Client
 from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
 from kep.config.notify import NotifyTask
+from kep.core.environment import KUBEFLOW_COOKIES, KUBEFLOW_TOKEN, KUBEFLOW_TOKEN_FILE
 from kep.core.errors import UserError, first_line
 from kep.core.location import Location
 from kep.core.versions import revision
@@ -37,15 +38,11 @@ from kep.pipelines.parameters import kfp_safe
 from kep.pipelines.steps import PREDICTION_STEPS, STEPS, step_of
 from kep.storage.champions import Champion
 
-TOKEN, COOKIES = "KEP_KUBEFLOW_TOKEN", "KEP_KUBEFLOW_COOKIES"
-"""Environment variables: what the login of a cluster gave, as a token or as the cookies of a browser."""
-TOKEN_FILE = "KF_PIPELINES_SA_TOKEN_PATH"
-"""Environment variable of kfp: the file of a service account's token, in a cluster."""
-LOGIN = f"log in again and set {TOKEN}, or {COOKIES}"
+LOGIN = f"log in again and set {KUBEFLOW_TOKEN}, or {KUBEFLOW_COOKIES}"
 TIMEOUT: dict[str, Any] = {"_request_timeout": 60}
-"""Of one call; seconds."""
+"""Timeout of one call, in seconds."""
 FIRST: dict[str, Any] = {"_request_timeout": 15}
-"""Of the first call, whose address may be wrong."""
+"""Timeout of the first call, whose address may be wrong."""
 _PAGE = 100
 LEAST = (2, 14)
 """Version of Kubeflow Pipelines whose launcher first hands a task every artifact of a loop, and not one alone."""
@@ -64,7 +61,7 @@ _TOO_LARGE = ("larger than max", "ResourceExhausted", "request is too large")
 
 
 def unsure(error: Exception) -> bool:
-    """Whether after an error nobody knows if the call was done."""
+    """Return whether after an error nobody knows if the call was done."""
     if isinstance(error, kfp_server_api.ApiException):
         if any(words in (error.body or "") for words in _TOO_LARGE):  # as large the next time
             return False
@@ -80,18 +77,18 @@ class Patience(TypedDict):
 
 _RETRY = Retry(predicate=unsure, initial=1, maximum=30)
 CONNECT: Patience = {"retry": _RETRY.with_timeout(15)}
-"""Of the first call, whose address may be wrong."""
+"""Patience of the first call, whose address may be wrong."""
 LOOK: Patience = {"retry": _RETRY.with_timeout(120)}
-"""Of a call that only reads, or may be done twice."""
+"""Patience of a call that only reads, or may be done twice."""
 FOLLOW: Patience = {"retry": _RETRY.with_timeout(1800)}
-"""Of a look at a run that lasts hours, which an outage of minutes does not end."""
+"""Patience while following a run for hours, which survives an outage of minutes."""
 
 
 class _Client(Client):
     """kfp's, whose own look at the server's health tries for half a minute, with a stack trace each time.
 
     Attributes:
-        version: Of the server, in its own words; empty when it tells none.
+        version: Version of the server, as it reports it; empty when it reports none.
     """
 
     version = ""
@@ -118,11 +115,11 @@ class Kubeflow:
     Args:
         host: Its address, http:// or https://.
         namespace: The user's, on a server that has several.
-        experiment: That runs are made in; one of the run file's name when empty.
+        experiment: Experiment that runs are made in; one of the run file's name when empty.
 
     Attributes:
-        where: Which it is, for messages.
-        client: Of kfp, logged in.
+        where: Name of the place, for messages.
+        client: Client of kfp, logged in.
 
     Raises:
         UserError: Nothing of the kind answers there, or it does not accept the login.
@@ -140,7 +137,7 @@ class Kubeflow:
         self._withheld: dict[str, str] = {}
         # It says of every attempt of its own, on the standard error, what `explained` says once.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-        credentials = ServiceAccountTokenVolumeCredentials() if os.environ.get(TOKEN_FILE) else None
+        credentials = ServiceAccountTokenVolumeCredentials() if os.environ.get(KUBEFLOW_TOKEN_FILE) else None
         with self.explained(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.client = self.asked(
@@ -148,8 +145,8 @@ class Kubeflow:
                     self._host,
                     # kfp takes its default for none.
                     namespace=namespace or "kubeflow",
-                    existing_token=os.environ.get(TOKEN),
-                    cookies=os.environ.get(COOKIES),
+                    existing_token=os.environ.get(KUBEFLOW_TOKEN),
+                    cookies=os.environ.get(KUBEFLOW_COOKIES),
                     credentials=credentials,
                     ssl_ca_cert=os.environ.get("REQUESTS_CA_BUNDLE"),
                 ),
@@ -326,7 +323,7 @@ class Kubeflow:
         return f"Kubeflow refuses it: {said}"
 
     def asked(self, call: Callable[..., Made], *given: Any, patience: Patience = LOOK, **more: Any) -> Made:
-        """What a call that may be done twice answers, within `explained`."""
+        """Return the answer of a call that may be done twice, within `explained`."""
         answer: Made = patience["retry"](call)(*given, **more)
         return answer
 
@@ -341,7 +338,7 @@ class Kubeflow:
         return sorted(answer.runs or [], key=lambda run: (run.created_at, run.run_id))
 
     def experiment_id(self, name: str) -> str:
-        """Of the experiment of that name, or the one that was asked for; made where there is none yet."""
+        """Return the id of the experiment of that name, or the requested one; create it where there is none yet."""
         name = self._experiment or name
 
         def find() -> kfp_server_api.V2beta1Experiment | None:
@@ -509,7 +506,7 @@ def specification(spec: dict[str, Any], platform: dict[str, Any]) -> dict[str, A
 
 
 def condition(operation: str, value: str, key: str = "display_name") -> str:
-    """Of a list."""
+    """Return a filter of a list."""
     return json.dumps({"predicates": [{"operation": operation, "key": key, "stringValue": value}]})
 
 
@@ -522,7 +519,7 @@ def _cancelled(run: kfp_server_api.V2beta1Run) -> datetime | None:
 def _of_schedule(
     run: kfp_server_api.V2beta1Run, schedules: Mapping[str, kfp_server_api.V2beta1RecurringRun], of: str | None
 ) -> bool:
-    """Whether a schedule that was made here started a run: one of a name, or any."""
+    """Return whether a schedule that was made here started a run: one of a name, or any."""
     match = _SCHEDULED.fullmatch(run.display_name)
     if not (run.recurring_run_id and match):
         return False
@@ -553,7 +550,7 @@ def _strictly(read: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def _said(error: BaseException | None) -> str:
-    """What the server said, or what stands in front of it, or the operating system from under urllib3's exceptions."""
+    """Return the message of the server, of what stands before it, or of the operating system under urllib3's errors."""
     if isinstance(error, kfp_server_api.ApiException):
         if not error.status:
             return first_line(str(error.reason))

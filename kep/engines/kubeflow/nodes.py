@@ -29,7 +29,7 @@ class Node:
     """A task, and where its log is.
 
     Attributes:
-        task: What it is for people.
+        task: The task for people.
         log: Id of the node that ran it last; empty when none has.
         driver: Whether that is Kubeflow's own driver, which failed before the task could begin.
     """
@@ -55,7 +55,7 @@ class _Tree:
 
     @property
     def repeats(self) -> bool:
-        """Whether the controller repeats nodes, so that each has its attempts as children."""
+        """True if the controller repeats nodes, so that each has its attempts as children."""
         return any(name.endswith("(0)") for name in self.names.values())
 
     def attempts(self, path: str) -> list[str]:
@@ -90,7 +90,7 @@ def read(details: Iterable[Detail], cancelled: datetime | None = None) -> list[N
 
 
 def _executed(tree: _Tree, executor: str) -> Node | None:
-    """What became of a task whose driver let it run; None where it has not begun."""
+    """Return the node of a task whose driver let it run; None where it has not begun."""
     path = re.sub(r"\(\d+\)$", "", executor.rpartition(".")[0])
     own, whole = tree.entries.get(executor), tree.entries.get(path)
     attempts, entry = tree.attempts(executor), own or whole
@@ -107,7 +107,7 @@ def _executed(tree: _Tree, executor: str) -> Node | None:
 
 
 def _driven(tree: _Tree, driver: str) -> Node | None:
-    """What became of a task whose driver failed, so that it never ran; None where the driver did not."""
+    """Return the node of a task that never ran since its driver failed; None where the driver did not fail."""
     entry = tree.entries.get(driver)
     if entry is None or entry.state != "FAILED":
         return None
@@ -122,7 +122,7 @@ def _node(name: str, state: str, begun: datetime | None, ended: datetime | None,
 
 
 def _last(path: str, tries: list[Node], cancelled: datetime | None) -> Node:
-    """What became of a task that a graph around it may have begun again, under its steady name and number."""
+    """Return the last node of a task that its graph may have restarted, under its steady name and number."""
     last = max(tries, key=lambda node: node.task.begun.timestamp() if node.task.begun else 0.0)
     task, state = last.task, last.task.state
     if cancelled and (state == "RUNNING" or (state == "FAILED" and task.ended and task.ended >= cancelled)):
@@ -134,8 +134,10 @@ def _last(path: str, tries: list[Node], cancelled: datetime | None) -> Node:
 
 
 def _label(place: str, name: str) -> str:
-    """What a task is in its step: the numbers of its round and its loop, as `trial 2.1`, after another name than that
-    of the step."""
+    """Return the label of a task in its step: the numbers of its round and its loop, such as `trial 2.1`.
+
+    They stand after the name of the task, where that is not the name of the step.
+    """
     numbers: list[str] = []
     for part in place.split("."):
         bare, _, item = part.partition("(")

@@ -1,6 +1,6 @@
 """kfp.local's cache, verified: what an earlier task stored is reused only while it is what that task wrote.
 
-An entry holds the digest of each artifact, and its path relative to the store, so that a runs folder can be moved or
+An entry holds the digest of each artifact, and its path relative to the store. So a runs folder can be moved or
 copied, and a copy never reads the original.
 """
 
@@ -22,7 +22,7 @@ ROOT = "kep-store:"
 
 
 class CacheEntry(JsonFile):
-    """What a task made, as its cache entry holds it."""
+    """Outputs of a task, as its cache entry holds them."""
 
     KIND: ClassVar[str] = "a cache entry"
     UNSIGNED: ClassVar[bool] = False

@@ -34,7 +34,7 @@ def killed_for_memory(counters: Sequence[Path] = _COUNTERS) -> list[int]:
 
 @dataclass
 class Ending:
-    """What is known of the end of a run's steps; made before the run starts.
+    """Knowledge of how a run's steps ended; made before the run starts.
 
     Attributes:
         store: Folder of the artifacts.

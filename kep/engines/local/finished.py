@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from kep.artifacts.report import Report
-from kep.artifacts.verdict import NOT_PROMOTED, Verdict
+from kep.artifacts.verdict import Verdict
 from kep.config.run_file import RunFile, load, validate
 from kep.core.console import plain_console
-from kep.core.errors import RunError, UserError
+from kep.core.errors import RunError, Status, UserError
 from kep.engines.local import run as running
 
 
@@ -49,12 +49,12 @@ def run(file: str | Path | Mapping[str, Any], runs: Path, overrides: Mapping[str
     """Run the pipeline to its end; arguments, result and errors as of `kep.run`."""
     settings, base = _read(file, overrides)
     status = running.run(settings, base, runs, plain_console())
-    if status == 130:
+    if status == Status.INTERRUPTED:
         raise KeyboardInterrupt
-    if status not in (0, NOT_PROMOTED):
+    if status not in (Status.DONE, Status.NOT_PROMOTED):
         # The step's own sentence is on the screen and in the log.
         words = f"the run {settings.name} failed; its error and its log are named above"
-        raise UserError(words) if status == 2 else RunError(words)
+        raise UserError(words) if status == Status.MISTAKE else RunError(words)
     return Finished((runs / settings.name / "latest").resolve())
 
 

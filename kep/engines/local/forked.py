@@ -28,7 +28,7 @@ STATUS = struct.Struct("!i")
 
 @dataclass(frozen=True)
 class TaskCommand:
-    """What kfp.local would have started by its shell.
+    """Command that kfp.local would have started in a shell.
 
     Attributes:
         source: Python source of the component.

@@ -17,7 +17,7 @@ from kep.artifacts.run import RunRecord
 from kep.artifacts.verdict import Verdict
 from kep.config.run_file import RESERVED
 from kep.core.console import plain_console
-from kep.core.errors import UserError, nearest
+from kep.core.errors import Status, UserError, nearest
 from kep.core.location import Location
 from kep.engines.listing import Line
 from kep.engines.local import mirror
@@ -30,7 +30,13 @@ from kep.storage import champions
 State = Literal["done", "failed", "interrupted", "under way", "damaged"]
 _TAIL = 20_000
 """Bytes that hold the last event of a run."""
-STATUSES: dict[State, int] = {"done": 0, "failed": 1, "interrupted": 130, "under way": 0, "damaged": 1}
+STATUSES: dict[State, Status] = {
+    "done": Status.DONE,
+    "failed": Status.FAILED,
+    "interrupted": Status.INTERRUPTED,
+    "under way": Status.DONE,
+    "damaged": Status.FAILED,
+}
 
 
 @dataclass(frozen=True)
@@ -75,11 +81,11 @@ class LocalRun:
         """Exit status that the run ended with; 0 before its end."""
         if self.verdict:
             return self.verdict.status
-        return 2 if self.user else STATUSES[self.state]
+        return Status.MISTAKE if self.user else STATUSES[self.state]
 
     @property
     def decision(self) -> str:
-        """Whether the ensemble was promoted, in a word or two; empty without an ensemble."""
+        """The decision in a word or two: promoted or not; empty without an ensemble."""
         if self.verdict is None:
             return ""
         word = "promoted" if self.verdict.promoted else "unchanged" if self.verdict.unchanged else "not promoted"

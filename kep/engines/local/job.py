@@ -1,4 +1,4 @@
-"""What a run and the process of its pipeline hand each other, in files of the run's folder."""
+"""Files of the run's folder that a run and the process of its pipeline exchange."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -8,7 +8,7 @@ from kep.engines.local.docker import Containers
 
 
 class Job(JsonFile):
-    """What the process of a pipeline is started with; every path is absolute."""
+    """Parameters of the process of a pipeline; every path is absolute."""
 
     FILE: ClassVar[str] = "job.json"
     KIND: ClassVar[str] = "the arguments of a run"

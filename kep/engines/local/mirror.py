@@ -33,7 +33,7 @@ def folder_of(runs: str | Path) -> Path:
         return Path(runs)
     address = str(runs).rstrip("/")
     if not _BUCKET.fullmatch(address):
-        raise UserError(f'{_WHERE}: "{runs}" is no gs:// path; give gs://BUCKET/FOLDER')
+        raise UserError(f'{_WHERE}: "{runs}" is not a gs:// path; give gs://BUCKET/FOLDER')
     folder = HERE / address.removeprefix("gs://")
     folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / _ADDRESS, lambda path: path.write_text(address, encoding="utf-8"))

@@ -20,7 +20,7 @@ from kep.artifacts.run import RunRecord
 from kep.artifacts.verdict import Verdict
 from kep.config.notify import NotifyTask
 from kep.config.run_file import RunFile
-from kep.core.errors import UserError, nearest
+from kep.core.errors import Status, UserError, nearest
 from kep.core.files import link
 from kep.core.location import Location
 from kep.core.versions import revision
@@ -66,8 +66,8 @@ def run(
 ) -> int:
     """Runs the pipeline, shows its progress and ends with a table and the path of the report.
 
-    A run of the same name goes on where an earlier one stopped: finished steps are reused if their data, settings
-    and code are the same, and a step that was killed goes on from its partial work.
+    A run of the same name goes on where an earlier one stopped. Finished steps are reused if their data, settings and
+    code are the same; a killed step goes on from its partial work.
 
     Args:
         settings: The run file.
@@ -224,22 +224,22 @@ def execute(
             cause = ending.cause() if status and not view.failure else None
         except KeyboardInterrupt:
             local.stop(process)
-            status, cause = 130, None
+            status, cause = Status.INTERRUPTED, None
         finally:
             local.stop(process)
             if containers:
                 containers.stop()
-    if status == 130:
+    if status == Status.INTERRUPTED:
         console.print(f"stopped; the same command goes on where this run stopped (log: {folder / 'log.txt'})")
         return status
     if not status and not view.failure:
-        return 0
+        return Status.DONE
     reason = _reason(view.failure, cause)
     log = folder / "log.txt"
     console.print(f"error: {reason}" + (f" (log: {log})" if view.failure else f"; see {log}"), soft_wrap=True)
     if failed:
         failed(reason)
-    return 2 if view.failure and view.failure.user else 1
+    return Status.MISTAKE if view.failure and view.failure.user else Status.FAILED
 
 
 def _containers(

@@ -42,8 +42,8 @@ ENTERED = "KEP_ENTERED"
 class RunsFolder:
     """Folder of the runs of one run file: `runs/<name>/`.
 
-    `store` holds the artifacts and kfp.local's cache, `work` the partial work of killed steps; both are shared by the
-    runs of one name, so that a run goes on where another stopped.
+    `store` holds the artifacts and kfp.local's cache, `work` the partial work of killed steps. The runs of one name
+    share both, so that a run goes on where another stopped.
     """
 
     root: Path

@@ -30,18 +30,21 @@ MOST_LABELS = 64 - 7
 
 
 def check_options(options: Options, region: str) -> None:
-    """Raises:
-    UserError: A value can't be what it stands for.
+    """Refuse options with an invalid format.
+
+    Raises:
+        UserError: An option has an invalid format.
     """
     if options.service_account and not re.fullmatch(r"[^@\s]+@[^@\s]+\.gserviceaccount\.com", options.service_account):
         raise UserError(
-            f'--service-account: "{options.service_account}" is none; give NAME@PROJECT.iam.gserviceaccount.com'
+            f'--service-account: "{options.service_account}" is not a service account; '
+            "give NAME@PROJECT.iam.gserviceaccount.com"
         )
     attachment = _ATTACHMENT.fullmatch(options.network)
     peered = re.fullmatch(r"projects/[^/]+/global/networks/[^/]+", options.network)
     if options.network and not attachment and not peered:
         raise UserError(
-            f'--network: "{options.network}" is none; give projects/NUMBER/global/networks/NAME, or '
+            f'--network: "{options.network}" is not a network; give projects/NUMBER/global/networks/NAME, or '
             f"projects/P/regions/{region}/networkAttachments/NAME"
         )
     if peered and not (project := options.network.split("/")[1]).isdigit():
@@ -53,7 +56,7 @@ def check_options(options: Options, region: str) -> None:
     key = re.fullmatch(r"projects/[^/]+/locations/([^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+", options.kms_key)
     if options.kms_key and not key:
         raise UserError(
-            f'--kms-key: "{options.kms_key}" is none; give projects/P/locations/{region}/keyRings/R/cryptoKeys/K'
+            f'--kms-key: "{options.kms_key}" is not a key; give projects/P/locations/{region}/keyRings/R/cryptoKeys/K'
         )
     if key and key[1] != region:
         raise UserError(f"--kms-key: the key is in {key[1]}, and the run in {region}; both must be in one region")
@@ -99,7 +102,7 @@ def cached_since(spec: dict[str, Any], today: date) -> dict[str, Any]:
 
 
 def job_of(template: Template, options: Options, given: dict[str, str], project: str) -> "api.PipelineJob":
-    """What is sent to Vertex AI, in a project whose secrets its tasks read."""
+    """Return the job to send to Vertex AI, in a project whose secrets its tasks read."""
     from google.cloud import aiplatform_v1 as api
 
     spec = with_payer(with_cache(template.spec, options.cache))
@@ -138,7 +141,7 @@ def job_of(template: Template, options: Options, given: dict[str, str], project:
 
 
 def options_of(job: "api.PipelineJob") -> Options:
-    """What a job was submitted with: the opposite of `job_of`."""
+    """Return the options of a submitted job: the inverse of `job_of`."""
     return Options(
         bucket=job.runtime_config.gcs_output_directory.rpartition("/runs/")[0],
         service_account=job.service_account,

@@ -55,10 +55,10 @@ def update(
 
     Args:
         vertex: Where.
-        name: Of the schedule.
-        template: What later runs are of; None for what they were of.
+        name: Name of the schedule.
+        template: New template of later runs; None to keep the old one.
         given: Fields of `Options` that differ from those that the schedule was made with.
-        timing: What changes of it.
+        timing: Changed times.
 
     Raises:
         UserError: There is none of that name, nothing is given, or Vertex AI refuses it.
@@ -141,8 +141,11 @@ def listing(vertex: VertexEngine) -> Table:
 
 
 def _request(vertex: VertexEngine, template: Template, options: Options) -> "api.CreatePipelineJobRequest":
-    """The data are read anew in every run: at this moment nobody knows their fingerprint at that one, so that a step
-    which was answered from a cache could be about other data."""
+    """Return the request that starts a run of the schedule, without a cache.
+
+    The data are read anew in every run: their fingerprint at that time is not known now, so that a cached step could
+    be about other data.
+    """
     from google.cloud import aiplatform_v1 as api
 
     job = job_of(template, replace(options, cache=False), parameters(template, options, ""), vertex.project)

@@ -155,13 +155,13 @@ CASES = {
     "one word among amounts": (
         csv(table(a=lambda i: f'"$1,{i:03d}.50"' if i != 40 else "free")),
         ROWS,
-        'data.types: column "a" holds numbers ("$1,000.50" in row 1), but "free" in row 41 is none (1 of 60 rows); '
+        'data.types: column "a" holds numbers ("$1,000.50" in row 1), but "free" in row 41 is not one (1 of 60 rows); '
         'correct it, list "free" in data.missing if it means no value, or set data.types: {a: categorical}',
     ),
     "one word among dates": (
         csv(table(a=lambda i: f"2024-01-{i % 28 + 1:02d}" if i != 40 else "2024-02-30")),
         ROWS,
-        'data.types: column "a" holds dates ("2024-01-01" in row 1), but "2024-02-30" in row 41 is none (1 of 60 '
+        'data.types: column "a" holds dates ("2024-01-01" in row 1), but "2024-02-30" in row 41 is not one (1 of 60 '
         'rows); correct it, list "2024-02-30" in data.missing if it means no value, or set data.types: '
         "{a: categorical}",
     ),

@@ -255,7 +255,7 @@ def test_without_a_login(studies, monkeypatch):
         ({"tuner": "vizier", "vizier": PARENT}, "search: tuner: vizier is for a search in rounds"),
         (
             {"tuner": "vizier", "vizier": "shop-ml", "rounds": 2},
-            'vizier: "shop-ml" is none; give projects/PROJECT/locations/REGION',
+            'vizier: "shop-ml" is not a location; give projects/PROJECT/locations/REGION',
         ),
     ],
 )

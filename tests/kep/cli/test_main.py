@@ -9,6 +9,7 @@ import yaml
 from typer.testing import CliRunner
 
 from kep.cli.main import app
+from kep.cli.options import PANELS
 
 
 def commands(group: typer.core.TyperGroup, before: str = "") -> Iterator[str]:
@@ -50,6 +51,18 @@ def test_help_lists_the_commands_with_a_line_each():
     assert done.exit_code == 0
     for command in {command.split()[0] for command in COMMANDS}:
         assert re.search(rf"\b{command}\s+[A-Z].*\.", done.output), command
+
+
+def test_help_groups_the_commands_by_job():
+    done = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "160", "TERM": "dumb"})
+    assert re.findall(r"^╭─ (.*?) ─", done.output, re.MULTILINE) == ["Options", *PANELS]
+
+
+def test_check_names_a_key_that_has_another_name_today(kep, run_file):
+    run_file.write_text("name: demo\ndata: {source: sklearn:iris}\npromote: {margin: 0.01}\n")
+    code, out, _ = kep("check", "demo.yaml")
+    assert code == 0
+    assert out.startswith("note: promote.margin is called promote.better_by today; the old name is still read\n")
 
 
 def one_sentence(err: str) -> str:

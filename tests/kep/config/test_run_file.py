@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from kep.config.run_file import load, validate
+from kep.config.run_file import load, renamed, validate
 from kep.core.errors import UserError
 from kep.core.location import Location
 
@@ -122,14 +122,17 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
                 ({"topology": "2x4"}, ': "topology" has no meaning without accelerator'),
                 ({"accelerator": "nvidia-l4", "topology": "2x4"}, ": topology is of a TPU's chips"),
                 ({"accelerator": "tpu-v6e-slice"}, ": accelerator: tpu-v6e-slice needs its topology, such as 2x4"),
-                ({"accelerator": "tpu-v6e-slice", "topology": "2*4"}, ': topology: "2*4" is none; give one such as'),
+                (
+                    {"accelerator": "tpu-v6e-slice", "topology": "2*4"},
+                    ': topology: "2*4" is not a topology; give one such as',
+                ),
                 (
                     {"accelerator": "tpu-v6e-slice", "topology": "2x4", "accelerators": 4},
                     ": topology 2x4 is 8 chips, all of one task; remove accelerators",
                 ),
-                ({"volumes": {"data": "data"}}, ': "data" is no absolute path in the task'),
+                ({"volumes": {"data": "data"}}, ': "data" is not an absolute path in the task'),
                 *(
-                    ({key: {name: path}}, f': {key}: "{name}" can be no name in Kubernetes; give at most 63 lower')
+                    ({key: {name: path}}, f': {key}: "{name}" is not a valid Kubernetes name; give at most 63 lower')
                     for key, path in (("volumes", "/x"), ("secrets", "/x"), ("secret_variables", {"k": "V"}))
                     for name in ("My_Claim", "my.claim", "x" * 64, "-a", "a-", "")
                 ),
@@ -160,7 +163,7 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
                 ),
                 ({"volumes": {"data": "/proc/self"}}, ': "/proc/self" is in /proc, which is the machine\'s'),
                 *(
-                    ({"volumes": {"data": path}}, f': "{path.encode("unicode_escape").decode()}" can be no path of a')
+                    ({"volumes": {"data": path}}, f': "{path.encode("unicode_escape").decode()}" is not a valid mount')
                     for path in ("/a/../b", "/a/..", "/a:b", "//tmp", "/a//b", "/a/./b", "/a\n")
                 ),
                 ({"volumes": {"a": "/x", "b": "/x/"}}, ': "/x" is mounted more than once'),
@@ -169,20 +172,29 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
                     ({"secret_variables": {"s": {"k": name}}}, f": secret_variables.s.k: a task needs {name} as it is")
                     for name in ("PATH", "TMPDIR", "HOME", "LD_LIBRARY_PATH", "KEP_WORK", "TF_CONFIG", "KFP_POD_NAME")
                 ),
-                ({"secret_variables": {"s": {"k": "1BAD NAME"}}}, ': secret_variables.s.k: "1BAD NAME" can be no var'),
-                ({"secret_variables": {"s": {"k y": "V"}}}, ': secret_variables.s: "k y" can be no key of a secret'),
+                (
+                    {"secret_variables": {"s": {"k": "1BAD NAME"}}},
+                    ': secret_variables.s.k: "1BAD NAME" is not a valid var',
+                ),
+                (
+                    {"secret_variables": {"s": {"k y": "V"}}},
+                    ': secret_variables.s: "k y" is not a valid key of a secret',
+                ),
                 (
                     {"secret_variables": {"s": {"k": "V", "l": "V"}}},
                     ": secret_variables.s.l: V is set more than once; give each its own variable",
                 ),
-                ({"node_selector": {"bad key!": "v"}}, ': node_selector: "bad key!" can be no label'),
-                ({"node_selector": {"k": "bad value!!"}}, ': node_selector.k: "bad value!!" can be no label\'s value'),
+                ({"node_selector": {"bad key!": "v"}}, ': node_selector: "bad key!" is not a valid label'),
+                (
+                    {"node_selector": {"k": "bad value!!"}},
+                    ': node_selector.k: "bad value!!" is not a valid label value',
+                ),
                 (
                     {"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]},
                     '.tolerations.0: operator: Exists takes no value, and "b" is given',
                 ),
                 ({"tolerations": [{"value": "b"}]}, ".tolerations.0: operator: Equal needs the key of the taint"),
-                ({"tolerations": [{"key": "a b"}]}, '.tolerations.0: key: "a b" can be no label'),
+                ({"tolerations": [{"key": "a b"}]}, '.tolerations.0: key: "a b" is not a valid label'),
                 ({"tolerations": [{"efect": "NoSchedule"}]}, '.tolerations.0.efect: unknown key "efect"; did you mean'),
                 ({"tolerations": [{"effect": "No"}]}, '.tolerations.0.effect: "No" is not one of NoSchedule'),
             ]
@@ -312,6 +324,28 @@ def test_numbers_are_those_of_yaml_1_2(tmp_path):
     path.write_text("name: demo\ndata: {source: a.csv}\npromote: {margin: 1e-3}\nsearch: {max_trials: 10}\n")
     run = load(path, ["data.shard_mb=1E2"])
     assert (run.promote.better_by, run.search.max_trials, run.data.shard_mb) == (0.001, 10, 100)
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "notes"),
+    [
+        (
+            "promote: {margin: 1e-3}",
+            [],
+            ["promote.margin is called promote.better_by today; the old name is still read"],
+        ),
+        ("promote: {better_by: 1e-3}", [], []),
+        ("search: {max_trials: 10}", ["promote.margin=0.01"], ["promote.margin is called promote.better_by today"]),
+        ("search: {from: demo}", [], []),
+    ],
+)
+def test_a_key_with_another_name_today_is_told(tmp_path, text, overrides, notes):
+    path = tmp_path / "run.yaml"
+    path.write_text(f"name: demo\ndata: {{source: a.csv}}\n{text}\n")
+    load(path, overrides)
+    told = renamed(path, overrides)
+    assert len(told) == len(notes)
+    assert all(sentence.startswith(note) for sentence, note in zip(told, notes, strict=True))
 
 
 DEEP = "data: " + "[" * 500 + "]" * 500

@@ -67,9 +67,9 @@ def test_a_dict_of_single_values_is_one_row_and_a_file_is_read_as_in_training(mo
         ({"nothing": 1}, "is missing"),
         ("gone.csv", "gone.csv"),
         ([], "is missing"),
-        (None, "NoneType is no table of rows; give a data frame, a table of Arrow, or columns by name"),
-        (np.zeros((2, 3)), "ndarray is no table of rows"),
-        (ROWS.to_pandas().iloc[0], "Series is no table of rows"),
+        (None, "NoneType is not a table of rows; give a data frame, an Arrow table, or columns by name"),
+        (np.zeros((2, 3)), "ndarray is not a table of rows"),
+        (ROWS.to_pandas().iloc[0], "Series is not a table of rows"),
     ],
 )
 def test_what_can_not_be_predicted_is_one_sentence(model, data, words):

@@ -22,7 +22,8 @@ from tests.helpers.commands import TINY
 from tests.helpers.paths import DATA, ROOT
 
 WEBHOOK = {"webhook": "env:KEP_TEST_WEBHOOK"}
-PAGE = (ROOT / "docs" / "notifications.md").read_text(encoding="utf-8").partition("## Drift that trains anew")[2]
+_PAGE = ROOT / "docs" / "explanation" / "notifications.md"
+PAGE = _PAGE.read_text(encoding="utf-8").partition("## Drift that trains anew")[2]
 
 
 @pytest.fixture

@@ -134,7 +134,7 @@ def test_a_role_that_this_login_lacks_is_told_as_a_command(vertex, google, gcs, 
 
 
 def test_no_right_is_needed_beyond_those_that_are_looked_at(vertex, google, gcs, doctor, kep):
-    """Whoever has the three roles of docs/vertex.md may not see policies or buckets, and is told what to grant."""
+    """The three roles of docs/explanation/vertex.md see no policies and no buckets: the message says what to grant."""
     google.status, google.own["status"] = 403, 403
     gcs.fault(r"b/data(/iam)?\?", "status", 403, times=99)
     code, found = doctor("churn.yaml", *PLACE, *WHERE, *SPOT)

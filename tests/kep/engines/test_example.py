@@ -16,7 +16,7 @@ from kep.components.ingest.inspect import inspect
 from kep.config.run_file import RunFile, load, validate
 from kep.config.section import Section
 from kep.core.errors import UserError
-from kep.engines.example import example
+from kep.engines.example import EVERYDAY, example
 from kep.pipelines.parameters import located
 from tests.helpers.paths import DATA
 
@@ -69,6 +69,15 @@ def keys(section: type[Section]) -> dict:
     }
 
 
+def paths(content: dict, before: str = "") -> list[str]:
+    """The keys of nested sections, joined by dots."""
+    return [
+        path
+        for key, value in content.items()
+        for path in (paths(value, f"{before}{key}.") if isinstance(value, dict) else [f"{before}{key}"])
+    ]
+
+
 def shape(value, like: dict | None) -> dict | None:
     return None if like is None else {name: shape(item, like.get(name)) for name, item in value.items()}
 
@@ -83,7 +92,7 @@ def shape(value, like: dict | None) -> dict | None:
     ],
 )
 def test_the_comments_of_an_example_are_all_the_settings_with_their_defaults(source, label, given):
-    text = example(source, label, DATA)
+    text = example(source, label, DATA, full=True)
     name = given["source"].rpartition(":")[2].split(".")[0].replace("_", "-")
     plain = validate({"name": name, "data": given})
     assert validate(yaml.safe_load(text)) == plain
@@ -93,13 +102,30 @@ def test_the_comments_of_an_example_are_all_the_settings_with_their_defaults(sou
 
 
 def test_every_setting_is_described_above_it():
-    lines = example("churn.csv", None, DATA).splitlines()
-    described = [
-        line for line in lines if "at most" in line or "Shares of" in line or "Trials over all families" in line
-    ]
+    lines = example("churn.csv", None, DATA, full=True).splitlines()
+    described = [line for line in lines if "Share of" in line or "Number of trials over all families" in line]
     assert described
     assert all(line.lstrip().startswith("#") for line in described)
     assert max(map(len, lines)) <= 120
+
+
+def test_a_short_example_holds_the_settings_that_people_change():
+    text = example("churn.csv", None, DATA)
+    plain = {"name": "churn", "data": {"source": "churn.csv", "label": "churned"}}
+    assert validate(yaml.safe_load(text)) == validate(plain)
+    everything = YAML(typ="safe", pure=True).load(uncommented(text))
+    assert set(paths(everything)) == set(EVERYDAY)
+    assert validate(everything) == validate(plain)
+    assert len(text.splitlines()) <= 60
+
+
+def test_a_short_example_holds_what_was_found(kep, tmp_path):
+    (tmp_path / "rows.csv").write_text("a;b\n1;2\n")
+    assert kep("rows.csv") == 0
+    assert "delimiter" in (tmp_path / "rows.yaml").read_text()
+    assert "latency_rows" not in (tmp_path / "rows.yaml").read_text()
+    assert kep("rows.csv", "--full", "--force") == 0
+    assert "latency_rows" in (tmp_path / "rows.yaml").read_text()
 
 
 @pytest.mark.parametrize(

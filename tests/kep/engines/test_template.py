@@ -59,7 +59,7 @@ def test_a_template_of_a_bucket(vertex, gcs, kep, tmp_path):
     ("address", "words"),
     [
         ("gs://data/gone.yaml", "the template gs://data/gone.yaml does not exist; check the path"),
-        ("gs://data/other.yaml", "gs://data/other.yaml is no pipeline that `kep compile` or `kep publish` wrote"),
+        ("gs://data/other.yaml", "gs://data/other.yaml is not a pipeline that `kep compile` or `kep publish` wrote"),
         (
             "gs://data/prediction.yaml",
             "prediction.yaml runs keras-ensemble-pipelines/cpu, which is not pinned by its digest",

@@ -206,7 +206,7 @@ def test_operations_that_tensorflow_lite_lacks_are_named(tmp_path):
 def test_mistakes_are_one_sentence(runs, ensembles, tmp_path):
     root, console = runs("churn", "mlp", "mlp"), Console(quiet=True)
     run, out = str(root / "churn" / "latest"), tmp_path / "out"
-    with pytest.raises(UserError, match=r'--variant: int4 is none of float32, .*did you mean "int8"'):
+    with pytest.raises(UserError, match=r'--variant: int4 is not one of float32, .*did you mean "int8"'):
         export(run, "tflite", ["int4"], out, root, 0.01, False, console)
     alone = str(ensembles("churn", "mlp", "mlp"))
     with pytest.raises(UserError, match=r"is not of a run in .*, whose test rows say what an export loses"):

@@ -105,7 +105,7 @@ def test_a_version_can_be_named(serving, kep, expected, tmp_path, version):
         (["--version", "3"], "--version: endpoint churn does not serve 3; it serves 1, 2"),
         (["--version", "2"], "--version: version 2 gets no traffic of endpoint churn, and an endpoint can't be asked"),
         (["--endpoint", "chrn"], 'endpoint: there is no "chrn" in europe-west4 of project shop-ml; did you mean'),
-        (["--endpoint", 'a"b'], "is no name of an endpoint"),
+        (["--endpoint", 'a"b'], "is not the name of an endpoint"),
         (["--model", "churn"], "give --model with a run, --url with the address of a served model, or --endpoint"),
         (["--output", "x.txt"], "--output: x.txt must end in .csv"),
     ],

@@ -54,7 +54,7 @@ def test_the_command_serves_until_it_is_told_to_end(ensembles):
         (["FOLDER", "--name", "a/b"], '--name: "a/b" can\'t stand in a path'),
         (["FOLDER", "--port", "TAKEN"], "can't be listened on: Address already in use"),
         (["FOLDER", "--port", "0", "--grpc-port", "TAKEN"], "--grpc-port: 127.0.0.1:"),
-        (["FOLDER", "--health-route", "health"], '--health-route: "health" is no path; begin it with /'),
+        (["FOLDER", "--health-route", "health"], '--health-route: "health" is not a path; begin it with /'),
     ],
 )
 def test_what_can_not_be_served_is_one_sentence(ensembles, served, arguments, message):

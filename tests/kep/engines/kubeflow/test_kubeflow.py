@@ -9,7 +9,7 @@ import pytest
 import typer
 import yaml
 
-from kep.engines import submit
+from kep.core.errors import Status
 from kep.engines.kubeflow import engine
 from tests.helpers.cloud import interrupted, one_sentence, steps
 
@@ -182,7 +182,7 @@ def test_a_cancelled_run_is_no_failure_and_submitted_again(kubeflow, kep):
     kubeflow.frames = ["cancelled"]
     code, out, _ = kep(*SUBMIT)
     name = run(kubeflow)["display_name"]
-    assert code == submit.CANCELLED
+    assert code == Status.CANCELLED
     assert steps(out)[-1] == "tune suggest 1: failed: cancelled"
     assert out.endswith(f"error: {name} was cancelled\n")
     assert "cancelled" in kep("runs", *KUBEFLOW)[1]
@@ -543,7 +543,7 @@ def test_deleting_a_schedule_warns_of_the_run_that_it_ends(kubeflow, kep, monkey
     assert out.startswith(f"warning: {run['display_name']} is under way, and ends with its schedule\n")
     if not left:
         code, out, _ = kep("status", "weekly", *KUBEFLOW)
-        assert code == submit.CANCELLED
+        assert code == Status.CANCELLED
         assert out.endswith("its schedule was deleted, and its tasks with it; Kubeflow still calls it running\n")
 
 

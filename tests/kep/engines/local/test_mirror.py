@@ -87,7 +87,7 @@ def test_faults_while_a_run_is_uploaded_leave_the_run_before(gcs, elsewhere):
 
 def test_an_address_that_is_none_and_a_run_that_is_not_there_are_one_sentence(gcs, elsewhere):
     elsewhere("one")
-    with pytest.raises(UserError, match=r'--runs: "gs://" is no gs:// path; give gs://BUCKET/FOLDER'):
+    with pytest.raises(UserError, match=r'--runs: "gs://" is not a gs:// path; give gs://BUCKET/FOLDER'):
         mirror.folder_of("gs://")
     with pytest.raises(UserError, match="no finished run churn"):
         find("churn", mirror.folder_of(RUNS))

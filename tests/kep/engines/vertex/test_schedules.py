@@ -122,8 +122,11 @@ def test_a_schedule_that_is_not_there(vertex, kep, command):
     [
         (["--cron", "0 4 * *"], '--cron: "0 4 * *" has 4 fields, not 5: minute, hour, day of the month'),
         (["--cron", "0 24 * * *"], '--cron: "24" is no hour, which goes from 0 to 23'),
-        (["--time-zone", "Europe/Belrin"], '--time-zone: "Europe/Belrin" is none; did you mean "Europe/Berlin"?'),
-        (["--time-zone", "../x"], '--time-zone: "../x" is none'),
+        (
+            ["--time-zone", "Europe/Belrin"],
+            '--time-zone: "Europe/Belrin" is not a time zone; did you mean "Europe/Berlin"?',
+        ),
+        (["--time-zone", "../x"], '--time-zone: "../x" is not a time zone'),
         (["--start", "2026-03-02", "--end", "2026-03-01"], "--end: it is not after --start"),
         (["--region", "europe"], "--region: "),
         (["--service-account", "me"], "--service-account: "),

@@ -11,6 +11,7 @@ from google.protobuf import json_format
 
 from kep.artifacts.engine_run import EngineRun
 from kep.artifacts.verdict import Verdict
+from kep.core.errors import Status
 from kep.engines import submit
 from kep.engines.vertex.jobs import CACHED_DAYS, cached_since, options_of
 from kep.google.vertex import REGIONS
@@ -187,7 +188,7 @@ def test_a_run_that_fails_outside_of_its_steps_says_why(vertex, kep):
 def test_a_cancelled_run_is_no_success(vertex, kep):
     vertex.frames = [Frame("RUNNING", {"ingest": "RUNNING"}), Frame("CANCELLED", {"ingest": "CANCELLED"})]
     code, out, _ = kep(*SUBMIT)
-    assert code == submit.CANCELLED == 3
+    assert code == Status.CANCELLED == 3
     assert steps(out)[-1] == "ingest: failed: cancelled"
     assert out.endswith("was cancelled\n")
 
@@ -283,7 +284,7 @@ def test_a_refusal_is_one_sentence(vertex, kep, code, message, reason, words):
     [
         (["--region", "europe-wst4"], '--region: Vertex AI is not in "europe-wst4"; did you mean "europe-west4"?'),
         (["--project", "Shop ML"], '--project: "Shop ML" is no id of a project; "gcloud projects list" shows them'),
-        (["--bucket", "data"], '--bucket: "data" is no gs:// path; give gs://BUCKET or gs://BUCKET/FOLDER'),
+        (["--bucket", "data"], '--bucket: "data" is not a gs:// path; give gs://BUCKET or gs://BUCKET/FOLDER'),
         (["--bucket", "gs://"], "--bucket: "),
         (["--service-account", "me@example.com"], "--service-account: "),
         (["--network", "default"], "--network: "),
