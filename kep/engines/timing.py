@@ -96,8 +96,10 @@ def check_cron(cron: str) -> None:
 
 
 def _check_day(cron: str, days: str, months: str, weekdays: str) -> None:
-    """Raises:
-    UserError: No year has such a day, so that no run would ever start.
+    """Refuse days that no year has, so that no run would ever start.
+
+    Raises:
+        UserError: With the longest of the months.
     """
     # With a day of the week, too, either of the two is enough.
     if "*" in (days[:1], months[:1]) or weekdays[:1] != "*":
@@ -119,8 +121,10 @@ def _months(text: str) -> Iterator[int]:
 
 
 def check_name(name: str) -> None:
-    """Raises:
-    UserError: A schedule can't be called so.
+    """Refuse what a schedule can't be called.
+
+    Raises:
+        UserError: With what a name may hold.
     """
     if not re.fullmatch(r"[\w .-]{1,128}", name) or not name.strip():
         raise UserError(f"NAME: {name!r} must be letters, digits, dots, dashes, spaces and _, at most 128")
