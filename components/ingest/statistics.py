@@ -110,6 +110,8 @@ class _Sums:
         numeric: Moments of the numeric columns.
         images: Moments of the images' channels.
         labels: Moments of a regression's label.
+        low: Its lowest value; infinity for classes.
+        high: Its highest value; minus infinity for classes.
         bins: Rows by bin of the numeric columns, or of the images' brightness.
         label_bins: Rows by bin of a regression's label.
         codes: Rows by code, of each categorical column.
@@ -118,6 +120,8 @@ class _Sums:
     numeric: Moments
     images: Moments
     labels: Moments
+    low: float
+    high: float
     bins: Histogram
     label_bins: Histogram
     codes: list[np.ndarray]
@@ -129,6 +133,7 @@ def _sums(manifest: Manifest, folder: Path) -> _Sums:
     numeric, labels = Moments.nothing(len(manifest.numeric)), Moments.nothing(1)
     images = Moments.nothing(0 if shape is None else shape[2])
     bins, label_bins = Histogram(), Histogram()
+    low, high = np.inf, -np.inf
     codes = [np.zeros(len(column.vocabulary or []) + 2, np.int64) for column in manifest.categorical]
     for rows in _train_rows(manifest, folder):
         numeric += Moments.of(rows.numeric.astype(np.float64))
@@ -140,7 +145,8 @@ def _sums(manifest: Manifest, folder: Path) -> _Sums:
         if manifest.label.classes is None:
             labels += Moments.of(rows.labels.astype(np.float64)[:, None])
             label_bins.add(rows.labels[:, None])
-    return _Sums(numeric, images, labels, bins.finish(), label_bins, codes)
+            low, high = min(low, float(rows.labels.min())), max(high, float(rows.labels.max()))
+    return _Sums(numeric, images, labels, low, high, bins.finish(), label_bins, codes)
 
 
 def with_statistics(manifest: Manifest, folder: Path) -> Manifest:
@@ -161,6 +167,7 @@ def with_statistics(manifest: Manifest, folder: Path) -> Manifest:
     label = manifest.label
     if label.classes is None:
         known = {"mean": float(sums.labels.mean[0]), "std": float(sums.labels.std[0])}
+        known |= {"low": sums.low, "high": sums.high}
         label = label.model_copy(update=known | sums.label_bins.finish().of(0))
     columns = [column.model_copy(update=updates.get(column.name, {})) for column in manifest.columns]
     return manifest.model_copy(update={"columns": columns, "label": label})

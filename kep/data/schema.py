@@ -131,6 +131,9 @@ class Label(_Model):
     mean: float | None = None
     std: float | None = None
     """Of the train rows, for regression."""
+    low: float | None = Field(default=None, exclude_if=_is_none)
+    high: float | None = Field(default=None, exclude_if=_is_none)
+    """Lowest and highest label of the train rows, for regression; None in the manifest of an earlier version."""
     edges: list[float] | None = None
     counts: list[int] | None = None
     """Bins of the train rows' labels as those of a column, for regression."""

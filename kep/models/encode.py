@@ -11,32 +11,56 @@ import numpy as np
 from keras import ops
 
 from kep.data.records import Rows
-from kep.data.schema import Manifest
+from kep.data.schema import Column, Manifest
 from kep.data.texts import place_of
+
+BOUND = 8.0
+"""Size that an encoded number approaches and never reaches, in standard deviations of a normal distribution."""
+_FARTHEST = 1e15
+"""Size of a scaled number beyond which its square would be no float32."""
+_SPREAD = 1.6832
+"""Distance between the second and the eighth decile of a normal distribution, in standard deviations."""
 
 
 @keras.saving.register_keras_serializable("kep")
 class Encode(keras.layers.Layer):
-    """Standardises numbers and images, imputes missing numbers with the train mean, one-hot encodes category codes.
+    """Bring numbers and pixels to one scale, impute missing numbers with the centre, one-hot encode category codes.
 
+    A number becomes z = (value - mean) / std, and then z / sqrt(1 + (z / bound)^2). This is nearly z for what is
+    common. A row far outside the train rows can't move a network without limit (robust scaling and smooth clipping:
+    Holzmüller et al. 2024, "Better by default").
     A column that has missing values in the train rows gets one more output, 1 where the value is missing.
     Input: a dictionary with `numeric` [n, columns] and/or `categorical` [n, columns], or `image` [n, h, w, c].
     Output: float32 [n, features], or [n, h, w, c] for images.
 
     Args:
-        mean, std: Of the train rows; per numeric column, or per channel.
+        mean, std: Centre and scale of the train rows; per numeric column, or per channel.
         indicators: Indices of the numeric columns that get a missing-value output.
         sizes: Number of codes of each categorical column.
+        bound: Size that a number approaches; None for no limit, as in models of earlier versions.
     """
 
     def __init__(
-        self, mean: list[float], std: list[float], indicators: list[int], sizes: list[int], **kwargs: Any
+        self,
+        mean: list[float],
+        std: list[float],
+        indicators: list[int],
+        sizes: list[int],
+        bound: float | None = None,
+        **kwargs: Any,
     ) -> None:
         # Half precision has 3 digits: a year, cast before the mean is taken off, would be another year.
         super().__init__(autocast=False, **kwargs)
         self.mean, self.std = list(mean), list(std)
         self.texts: dict[str, list[str]] = {}  # all that this one gives are numbers
         self.indicators, self.sizes = list(indicators), list(sizes)
+        self.bound = bound
+
+    @property
+    def steps(self) -> dict[str, Any]:
+        """The arguments that make an equal `Encode`."""
+        of_columns = {"mean": self.mean, "std": self.std, "indicators": self.indicators, "sizes": self.sizes}
+        return of_columns | {"bound": self.bound}
 
     def call(self, inputs: dict[str, Any]) -> Any:
         if "image" in inputs:
@@ -52,7 +76,11 @@ class Encode(keras.layers.Layer):
         """Return the standardised numbers, and the missing-value outputs where there are some."""
         numeric = ops.cast(columns, "float32")
         missing = ops.isnan(numeric)
-        parts = [ops.where(missing, 0.0, (numeric - np.asarray(self.mean, np.float32)) * self._scale)]
+        scaled = (numeric - np.asarray(self.mean, np.float32)) * self._scale
+        if self.bound is not None:
+            scaled = ops.clip(scaled, -_FARTHEST, _FARTHEST)
+            scaled = scaled / ops.sqrt(1.0 + ops.square(scaled / self.bound))
+        parts = [ops.where(missing, 0.0, scaled)]
         if self.indicators:
             parts.append(ops.cast(ops.take(missing, self.indicators, axis=1), "float32"))
         return parts
@@ -67,9 +95,8 @@ class Encode(keras.layers.Layer):
         return (None, len(self.mean) + len(self.indicators) + sum(self.sizes))
 
     def get_config(self) -> dict[str, Any]:
-        own = {"mean": self.mean, "std": self.std, "indicators": self.indicators, "sizes": self.sizes}
         config: dict[str, Any] = super().get_config()
-        return config | own
+        return config | self.steps
 
 
 @keras.saving.register_keras_serializable("kep")
@@ -144,19 +171,38 @@ def _joined(parts: list[Any]) -> Any:
     return ops.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
 
 
-def encoding(manifest: Manifest) -> dict[str, list[Any]]:
-    """The arguments of `Encode` for the records of `manifest`."""
+def encoding(manifest: Manifest) -> dict[str, Any]:
+    """Return the arguments of `Encode` for the records of `manifest`."""
     if (image := manifest.image) is not None and isinstance(image.mean, list) and isinstance(image.std, list):
         return {"mean": image.mean, "std": _divisors(image.std), "indicators": [], "sizes": []}
-    # A hashed text is of length 1 as a whole: scaled one by one, its rare words would outweigh every other column.
-    hashed = [place_of(column) is not None for column in manifest.numeric]
-    pairs = list(zip(manifest.numeric, hashed, strict=True))
+    scales = [_centre_and_scale(column) for column in manifest.numeric]
     return {
-        "mean": [0.0 if is_hash else column.mean for column, is_hash in pairs],
-        "std": _divisors([1.0 if is_hash else column.std for column, is_hash in pairs]),
+        "mean": [centre for centre, _ in scales],
+        "std": _divisors([scale for _, scale in scales]),
         "indicators": [i for i, column in enumerate(manifest.numeric) if column.missing],
         "sizes": [len(column.vocabulary or []) + 2 for column in manifest.categorical],
+        "bound": BOUND,
     }
+
+
+def _centre_and_scale(column: Column) -> tuple[float, float]:
+    """Return a number's centre and scale: the median, and a standard deviation that outliers do not move.
+
+    They are mean and standard deviation where no deciles are known, and where six in ten rows have one value.
+    """
+    # A hashed text is of length 1 as a whole: scaled one by one, its rare words would outweigh every other column.
+    if place_of(column) is not None:
+        return 0.0, 1.0
+    if not column.edges or not column.counts:
+        return column.statistics
+    reached = np.cumsum(column.counts)
+    low, median, high = np.searchsorted(reached, np.array([0.2, 0.5, 0.8]) * reached[-1])
+    if high >= len(column.edges):
+        return column.statistics
+    # A value that many rows have ends one bin, and the number just below it ends the bin before.
+    if column.edges[high] <= np.nextafter(np.float32(column.edges[low]), np.float32(np.inf)):
+        return column.statistics
+    return column.edges[median], (column.edges[high] - column.edges[low]) / _SPREAD
 
 
 def inputs_of(rows: Rows) -> dict[str, np.ndarray]:

@@ -27,7 +27,7 @@ from kep.models.keras_checks import check_outputs, check_saving, check_shapes
 from kep.models.keras_structure import is_dense, structure
 from kep.models.keras_training import Course, KerasTraining
 from kep.models.named_inputs import encoder
-from kep.models.outputs import activation, takes_one_hot
+from kep.models.outputs import activation, limits, takes_one_hot
 from kep.models.wrapped import encode_of, network_of, wrapped
 from kep.stats.metrics import Truth
 from kep.training.loop import Feed, Gather, Loop, RowArrays, predictor, reported, shapeless
@@ -235,7 +235,7 @@ class KerasFamily:
             self._check_network(network)
             end = partial(activation, self.name, network, self._label)
             encode = encoder(self.name, network, self._features, self._encoding)
-            model = wrapped(network, encode, inputs_of(self._blank), end, self.name)
+            model = wrapped(network, encode, inputs_of(self._blank), end, limits(self._label), self.name)
             if scope is not None:
                 if self._machine.learning_rate != 1:
                     _scale_learning_rate(network, self._machine.learning_rate)

@@ -17,7 +17,7 @@ UNKNOWN = "[UNK]"
 _LISTED = 20
 
 
-def encoder(name: str, network: keras.Model, features: Features, steps: dict[str, list[Any]]) -> Encode:
+def encoder(name: str, network: keras.Model, features: Features, steps: dict[str, Any]) -> Encode:
     """Return the layer that gives a network its inputs.
 
     Args:

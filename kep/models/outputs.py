@@ -10,6 +10,8 @@ import keras
 from kep.core.errors import UserError
 from kep.data.schema import Label
 
+REACH = 1.0
+"""Ranges of the train labels that a network's prediction may lie below or above all of them."""
 _SPARSE = frozenset({"sparse_categorical_crossentropy"})
 _ONE_HOT = frozenset({"categorical_crossentropy", "categorical_focal_crossentropy"})
 _BINARY = frozenset({"binary_crossentropy", "binary_focal_crossentropy"})
@@ -55,6 +57,17 @@ def activation(name: str, network: keras.Model, label: Label, shape: tuple[int |
             f"search.families: {name} ends in {end}, and its loss has from_logits=True; remove one of the two"
         )
     return "sigmoid" if loss in _BINARY else "softmax"
+
+
+def limits(label: Label) -> tuple[float, float] | None:
+    """Return the lowest and highest output for a label that is a number, standardised; None where they are not known.
+
+    They lie `REACH` ranges of the train labels beyond these.
+    """
+    if label.mean is None or label.low is None or label.high is None:
+        return None
+    beyond, scale = REACH * (label.high - label.low), label.std or 1.0
+    return (label.low - beyond - label.mean) / scale, (label.high + beyond - label.mean) / scale
 
 
 def _check_loss(name: str, loss: str, units: int | None) -> None:

@@ -1,4 +1,4 @@
-"""The model of raw columns around a network: encoding before it, probabilities of its logits after it."""
+"""The model of raw columns around a network: encoding before it, probabilities or bounded numbers after it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +12,35 @@ from kep.models.encode import Encode
 _HALVES = ("bfloat16", "float16")
 
 
+@keras.saving.register_keras_serializable("kep")
+class Bounded(keras.layers.Layer):
+    """Keeps the outputs of a regression within limits, so that no row is predicted far beyond the train labels.
+
+    Input and output: float [n, 1], in standardised label units.
+
+    Args:
+        low: Lowest output.
+        high: Highest output.
+    """
+
+    def __init__(self, low: float, high: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.low, self.high = low, high
+
+    def call(self, outputs: Any) -> Any:
+        return keras.ops.clip(outputs, self.low, self.high)
+
+    def get_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = super().get_config()
+        return config | {"low": self.low, "high": self.high}
+
+
 def wrapped(
     network: keras.Model,
     encode: Encode,
     columns: dict[str, np.ndarray],
     end: Callable[[tuple[int | None, ...]], str | None],
+    limits: tuple[float, float] | None,
     name: str,
 ) -> keras.Model:
     """Return the model of raw columns that predicts.
@@ -26,6 +50,7 @@ def wrapped(
         encode: Layer that encodes.
         columns: Raw columns by name, for shapes and types.
         end: Returns the activation that makes probabilities of outputs of a shape, or None.
+        limits: Lowest and highest output of a regression; None for no limits.
         name: Name of the model.
 
     Raises:
@@ -37,6 +62,8 @@ def wrapped(
         raise UserError(f"search.families: {name} must have one output, it has {len(output)}")
     if activation := end(output.shape):
         output = keras.layers.Activation(activation, dtype="float32", name="probabilities")(output)
+    if limits is not None:
+        output = Bounded(*limits, dtype="float32", name="bounded")(output)
     return keras.Model(inputs, output, name=name)
 
 
@@ -76,6 +103,8 @@ def predicting(
     for layer in model.layers:
         if isinstance(layer, keras.layers.Activation):
             output = layer.activation(output)
+        if isinstance(layer, Bounded):
+            output = layer.call(output)
     return output
 
 

@@ -20,10 +20,9 @@ from keras import ops
 
 from kep.core.errors import UserError
 from kep.data.records import Rows, blank_row
-from kep.data.schema import Manifest
 from kep.data.values import canonical
 from kep.models import keras_file
-from kep.models.encode import Encode, EncodeByName, encoding, inputs_of
+from kep.models.encode import Encode, EncodeByName, inputs_of
 from kep.models.ensemble import Ensemble
 from kep.models.wrapped import encode_of, predicting
 from kep.stats.metrics import FLOOR
@@ -44,7 +43,7 @@ def whole(ensemble: Ensemble) -> keras.Model:
     """
     arrays = inputs_of(blank_row(ensemble.manifest))
     inputs = {name: keras.Input(array.shape[1:], dtype=array.dtype.name, name=name) for name, array in arrays.items()}
-    plain = _encode(ensemble.manifest, inputs)
+    plain = _encoded(ensemble, inputs)
     return keras.Model(inputs, _pooled(ensemble, plain, lambda encode: encode.call(inputs)), name="ensemble")
 
 
@@ -62,34 +61,37 @@ def of_features(ensemble: Ensemble) -> keras.Model:
     blank = blank_row(ensemble.manifest)
     if blank.image is not None:
         given = keras.Input(blank.image.shape[1:], dtype="float32", name="image")
-        plain = _encode(ensemble.manifest, {"image": given})
+        plain = _encoded(ensemble, {"image": given})
         pooled = _pooled(ensemble, plain, lambda encode: encode.call({"image": given}))
         return keras.Model(given, pooled, name="ensemble")
-    given = keras.Input(encoded(ensemble.manifest, blank).shape[1:], dtype="float32", name="features")
+    given = keras.Input(encoded(ensemble, blank).shape[1:], dtype="float32", name="features")
     pooled = _pooled(ensemble, given, lambda encode: encode.of_features(given))
     return keras.Model(given, pooled, name="ensemble")
 
 
-def encoded(manifest: Manifest, rows: Rows) -> np.ndarray:
+def encoded(ensemble: Ensemble, rows: Rows) -> np.ndarray:
     """What `of_features` takes: float32 [n, features], or pixels float32 [n, height, width, channels]."""
     if rows.image is not None:
         return rows.image.astype(np.float32)
-    return np.asarray(Encode(**encoding(manifest))(inputs_of(rows)))
+    return np.asarray(Encode(**_steps(ensemble))(inputs_of(rows)))
 
 
-def features(manifest: Manifest) -> list[dict[str, Any]]:
-    """How each number of `features` is made of a raw column, in order.
+def features(ensemble: Ensemble) -> list[dict[str, Any]]:
+    """Describe how each number of `features` is made of a raw column, in order.
 
     Returns:
-        With `column` and `kind`. `number` is (value - mean) / std, and 0 where missing. The others are 1 or 0:
-        `missing` is 1 where there is no value, `category` where it is `value`, `other` for any value that no category
-        has. Texts are stripped and brought into one form by `kep.data.values.RULES` first. Empty for images.
+        With `column` and `kind`. `number` is z = (value - mean) / std; where it has a `bound`, it is
+        z / sqrt(1 + (z / bound)^2). It is 0 where missing. The others are 1 or 0: `missing` is 1 where there is no
+        value, `category` where it is `value`, `other` for any value that no category has.
+        Texts are stripped and brought into one form by `kep.data.values.RULES` first. Empty for images.
     """
+    manifest = ensemble.manifest
     if manifest.image is not None:
         return []
-    steps, recipe = encoding(manifest), []
+    steps, recipe = _steps(ensemble), list[dict[str, Any]]()
+    bound = {} if steps["bound"] is None else {"bound": steps["bound"]}
     for column, mean, std in zip(manifest.numeric, steps["mean"], steps["std"], strict=True):
-        recipe.append({"column": column.name, "kind": "number", "mean": mean, "std": std})
+        recipe.append({"column": column.name, "kind": "number", "mean": mean, "std": std} | bound)
     recipe += [{"column": manifest.numeric[place].name, "kind": "missing"} for place in steps["indicators"]]
     for column in manifest.categorical:
         recipe += [{"column": column.name, "kind": kind} for kind in ("missing", "other")]
@@ -150,9 +152,14 @@ def save_keras(model: keras.Model, path: Path) -> None:
             )
 
 
-def _encode(manifest: Manifest, inputs: dict[str, Any]) -> keras.KerasTensor:
+def _encoded(ensemble: Ensemble, inputs: dict[str, Any]) -> keras.KerasTensor:
     # Its call on symbolic inputs leaves Keras's own operations: no layer that another program would have to know.
-    return Encode(**encoding(manifest)).call(inputs)
+    return Encode(**_steps(ensemble)).call(inputs)
+
+
+def _steps(ensemble: Ensemble) -> dict[str, Any]:
+    """Return the arguments of `Encode` that the members were trained with; members of one run share them."""
+    return encode_of(ensemble.models[0][1]).steps
 
 
 def _pooled(

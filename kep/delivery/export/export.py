@@ -294,7 +294,7 @@ def _tflite(own: Ensemble, test: Rows, target: Path, records: Records, variants:
     train = records.open("train")
     drawn = np.random.default_rng(derive(run.run_file.seed, "representative"))
     index = np.sort(drawn.permutation(len(train))[: edge.REPRESENTATIVE])
-    representative = edge.encoded(own.manifest, train.take(index))
+    representative = edge.encoded(own, train.take(index))
     model = edge.of_features(own)
 
     def write(variant: str) -> Path:
@@ -320,7 +320,7 @@ def _of_features(own: Ensemble, test: Rows, variants: list[str], write: Callable
     manifest = own.manifest
     described = {
         "output": saved.output(manifest),
-        "features": edge.features(manifest),
+        "features": edge.features(own),
         "image": manifest.image.name if manifest.image is not None else None,
         "rules": RULES if manifest.categorical else [],
     }

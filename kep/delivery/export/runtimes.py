@@ -61,7 +61,10 @@ def features(columns):
             values = np.array([one_form(text) for text in values])
         missing = values == "" if values.dtype.kind == "U" else np.isnan(values)
         if one["kind"] == "number":
-            made.append(np.where(missing, 0, (values - one["mean"]) / one["std"]))
+            scaled = (values - one["mean"]) / one["std"]
+            if "bound" in one:
+                scaled = scaled / np.sqrt(1 + (scaled / one["bound"]) ** 2)
+            made.append(np.where(missing, 0, scaled))
         elif one["kind"] == "missing":
             made.append(missing)
         elif one["kind"] == "other":

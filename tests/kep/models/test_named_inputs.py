@@ -7,7 +7,7 @@ from kep.core.errors import UserError
 from kep.data.records import Records, encode_table, made_up
 from kep.data.schema import Column
 from kep.delivery.export.edge import encoded, of_features, tflite, whole
-from kep.models.encode import EncodeByName, encoding, inputs_of
+from kep.models.encode import Encode, EncodeByName, encoding, inputs_of
 from kep.models.ensemble import raw_features
 from kep.models.family import Settings
 from kep.models.features import Features
@@ -15,7 +15,7 @@ from kep.models.registry import family, travelling
 from kep.models.wrapped import encode_of
 from kep.training.machine import TrainingMachine
 from kep.training.monitor import Monitor
-from tests.helpers.families import made
+from tests.helpers.families import Alone, made
 
 OWN = """
 import keras
@@ -192,17 +192,6 @@ BY_NAME = [
 OWN_FIT = ["Own", "OwnAlone", "OwnTexts"]
 
 
-class Alone:
-    """An ensemble of one member, as the exports see it."""
-
-    pooling = "arithmetic"
-    calibration = None
-
-    def __init__(self, manifest, model) -> None:
-        self.manifest, self.models = manifest, [(None, model)]
-        self.members = [type("Member", (), {"id": "own-000", "weight": 1.0})]
-
-
 FIRST = ("by_column", "mixed", "looked_up", "OwnTexts")
 NETWORKS = [pytest.param(name, marks=[] if name in FIRST else pytest.mark.slow) for name in (*BY_NAME, *OWN_FIT)]
 
@@ -228,7 +217,7 @@ def test_a_network_of_named_inputs_keeps_the_contract(own, rows, name, tmp_path)
     table = encode_table(manifest, raw_features(manifest, validation))
     np.testing.assert_array_equal(member.predict(loaded, table), expected)
     alone, first = Alone(manifest, loaded), validation.take(slice(0, 20))
-    for made_of, given in ((whole, inputs_of(first)), (of_features, encoded(manifest, first))):
+    for made_of, given in ((whole, inputs_of(first)), (of_features, encoded(alone, first))):
         if made_of is of_features and name in TEXTS:
             with pytest.raises(UserError, match="own-000 takes texts, which TensorFlow Lite and"):
                 made_of(alone)
@@ -249,7 +238,7 @@ def test_one_input_of_another_name_takes_all_features(own, rows, name):
 def test_features_by_name_are_those_of_all_in_one(rows):
     manifest, train, _ = rows
     steps, codes = encoding(manifest), train.categorical
-    together = encoded(manifest, train)
+    together = np.asarray(Encode(**steps)(inputs_of(train)))
     parts = {"numeric": ["numeric", None], "months": ["numeric", 0], "categorical": ["categorical", None]}
     layer = EncodeByName(parts | {"region": ["categorical", 1]}, False, **steps)
     width = len(manifest.numeric) + len(steps["indicators"])
@@ -364,8 +353,9 @@ def test_a_network_of_named_inputs_is_a_tflite_file(own, rows, variant):
     manifest, train, _ = rows
     member = made(own, "by_group", manifest)
     model = member.refit(dict(member.space().values), train, 2, SETTINGS, Monitor())
-    features = encoded(manifest, train.take(slice(0, 50)))
-    running = Interpreter(model_content=tflite(of_features(Alone(manifest, model)), variant, features))
+    alone = Alone(manifest, model)
+    features = encoded(alone, train.take(slice(0, 50)))
+    running = Interpreter(model_content=tflite(of_features(alone), variant, features))
     (given,), (out,) = running.get_input_details(), running.get_output_details()
     running.resize_tensor_input(given["index"], features.shape)
     running.allocate_tensors()
@@ -391,7 +381,7 @@ def test_images_by_name(tmp_path, records):
         model = member.refit({}, train, 3, SETTINGS, Monitor())
         expected = member.predict(model, validation)
         assert (expected.argmax(axis=1) == validation.labels).mean() > 0.8
-        pixels = encoded(data.manifest, validation)
+        pixels = encoded(Alone(data.manifest, model), validation)
         found = np.asarray(of_features(Alone(data.manifest, model))(pixels)["probabilities"])
         np.testing.assert_allclose(found, expected, atol=1e-5)
     words = r'"numeric"; call each keras.Input after one of image \(records of images hold no other columns\)'

@@ -12,7 +12,7 @@ from kep.models.registry import family, travelling
 from kep.models.wrapped import network_of
 from kep.training.machine import TrainingMachine
 from kep.training.monitor import Monitor
-from tests.helpers.families import made
+from tests.helpers.families import Alone, made
 
 OWN = """
 import keras
@@ -49,12 +49,6 @@ def sparse_one(hp): return made(1, "sigmoid", "sparse_categorical_crossentropy")
 def binary_two(hp): return made(2, "sigmoid", "binary_crossentropy")
 def squares(hp): return made(2, "softmax", "mse")
 def hinge(hp): return made(2, None, lambda y, p: keras.ops.mean(p))
-
-def several(hp):
-    rows = keras.Input((30,))
-    model = keras.Model(rows, [layers.Dense(2, "softmax")(rows), layers.Dense(1)(rows)])
-    model.compile("adam", ["sparse_categorical_crossentropy", "mse"])
-    return model
 
 def several(hp):
     rows = keras.Input((30,))
@@ -128,17 +122,6 @@ def test_a_loss_for_classes_is_refused_for_a_number(own, records):
         made(own, "sigmoid", data.manifest).check(data.load("train"))
 
 
-class Alone:
-    """An ensemble of one member, as the exports see it."""
-
-    pooling = "arithmetic"
-    calibration = None
-
-    def __init__(self, manifest, model) -> None:
-        self.manifest, self.models = manifest, [(None, model)]
-        self.members = [type("Member", (), {"weight": 1.0})]
-
-
 @pytest.mark.parametrize("head", ["sparse_logits", "one_hot_logits", "sigmoid_logits"])
 def test_exports_of_a_model_of_logits_hold_probabilities(own, rows, head):
     manifest, train, _ = rows
@@ -146,7 +129,7 @@ def test_exports_of_a_model_of_logits_hold_probabilities(own, rows, head):
     model = member.refit({}, train, 2, SETTINGS, Monitor())
     expected, first = member.predict(model, train), train.take(slice(0, 20))
     alone = Alone(manifest, model)
-    for made_of, given in ((whole, inputs_of(first)), (of_features, encoded(manifest, first))):
+    for made_of, given in ((whole, inputs_of(first)), (of_features, encoded(alone, first))):
         found = np.asarray(made_of(alone)(given)["probabilities"])
         np.testing.assert_allclose(found, expected[:20], atol=1e-6)
 
@@ -160,8 +143,9 @@ def test_half_precision_is_exported_in_float32(own, rows, head, precision, tmp_p
     member.save(member.refit(member.space().values, train, 2, SETTINGS, Monitor()), tmp_path)
     model = member.load(tmp_path)
     assert {layer.compute_dtype for layer in network_of(model).layers} & {"bfloat16", "float16"}
-    features = encoded(manifest, train.take(slice(0, 20)))
-    plain = of_features(Alone(manifest, model))
+    alone = Alone(manifest, model)
+    features = encoded(alone, train.take(slice(0, 20)))
+    plain = of_features(alone)
     content = tflite(plain, "float32", features)
     from ai_edge_litert.interpreter import Interpreter
 

@@ -100,7 +100,7 @@ def test_every_format_carries_the_temperature(ensembles, calibrated, records, so
     given = edge.whole(own).predict(inputs_of(rows), verbose=0)["probabilities"]
     np.testing.assert_allclose(given, expected, atol=1e-5)
     # TensorFlow Lite and TensorFlow.js are made of this one.
-    given = edge.of_features(own).predict(edge.encoded(own.manifest, rows), verbose=0)["probabilities"]
+    given = edge.of_features(own).predict(edge.encoded(own, rows), verbose=0)["probabilities"]
     np.testing.assert_allclose(given, expected, atol=1e-5)
 
 
@@ -122,8 +122,8 @@ def test_what_is_converted_carries_the_temperature(
     if format == "tfjs":
         save_tfjs(model, variant, path)
     else:
-        path.write_bytes(edge.tflite(model, variant, edge.encoded(own.manifest, rows)))
-    described = {"output": "probabilities", "features": edge.features(own.manifest), "image": None, "rules": RULES}
+        path.write_bytes(edge.tflite(model, variant, edge.encoded(own, rows)))
+    described = {"output": "probabilities", "features": edge.features(own), "image": None, "rules": RULES}
     named = tensors(own.manifest, raw_features(own.manifest, rows))
     arrays = {column: named[name] for column, name in input_names(own.manifest).items()}
     members = own.predict_members(rows)
