@@ -22,7 +22,7 @@ from kep.core.errors import Mistakes, UserError, nearest
 from kep.engines.earlier import check_data
 from kep.engines.rehearsal import MOST_SURVEYED, rehearse
 from kep.models.needs import check_packages
-from kep.models.registry import automatic, check_fit, travelling
+from kep.models.registry import TREES, automatic, check_fit, travelling
 from kep.pipelines.steps import STEPS
 from kep.runtime.hardware import global_batch, plan
 from kep.stats.metrics import check_defined, directions
@@ -264,7 +264,7 @@ def _work(settings: RunFile, seen: Inspection, families: list[str], runs: Path) 
         table.add_row("search", f"begins with the trials of {earlier.run} (study {earlier.digest[:12]})")
     table.add_row("trainings", f"at most {sum(counts.values())} ({words})")
     for step, words in devices(settings).items():
-        trees = "; boosted_trees: single" if "boosted_trees" in families and not words.startswith("single") else ""
+        trees = "" if words.startswith("single") else "".join(f"; {one}: single" for one in TREES if one in families)
         table.add_row(step, words + trees)
     table.add_row("time", estimate(settings, seen, runs))
     if told := _told(settings.notify):

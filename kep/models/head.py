@@ -14,9 +14,11 @@ def output_layer(manifest: Manifest) -> keras.layers.Layer:
 
 def compile_for(manifest: Manifest, model: keras.Model, learning_rate: float) -> keras.Model:
     """Compile with Adam and the loss of the label's task, and return the model."""
+    return compile_with(manifest, model, keras.optimizers.Adam(learning_rate))
+
+
+def compile_with(manifest: Manifest, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> keras.Model:
+    """Compile with the loss of the label's task, and return the model."""
     regression = manifest.label.task == "regression"
-    model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
-        loss="mean_squared_error" if regression else "sparse_categorical_crossentropy",
-    )
+    model.compile(optimizer, "mean_squared_error" if regression else "sparse_categorical_crossentropy")
     return model

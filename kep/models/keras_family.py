@@ -33,6 +33,7 @@ from kep.stats.metrics import Truth
 from kep.training.loop import Feed, Gather, Loop, RowArrays, predictor, reported, shapeless
 from kep.training.machine import TrainingMachine
 from kep.training.monitor import Monitor
+from kep.training.one_cycle import one_cycle
 
 PREDICTED = 8192
 """Rows in memory at a time while predicting."""
@@ -130,6 +131,8 @@ class KerasFamily:
         try:
             batch = train.take(np.arange(min(32, len(train))))
             training, feed = self._start({}, batch, Settings(1, 1, len(batch), seed=0), 1)
+            if (cycle := one_cycle(training.network)) is not None:
+                cycle.begin(1)
             training.loop.epoch(feed, 1)
             if self._machine.jit:
                 check_shapes(self.name, shapeless(training.network, encode_of(training.model), feed))
@@ -143,13 +146,17 @@ class KerasFamily:
 
     def fit(self, values: Values, train: AnyRows, validation: AnyRows, settings: Settings, monitor: Monitor) -> Fit:
         training, feed = self._start(values, train, settings, settings.max_epochs)
+        epochs, cycle = settings.max_epochs, one_cycle(training.network)
+        if cycle is not None:
+            epochs = min(cycle.epochs, epochs)
+            cycle.begin(epochs * feed.steps_per_epoch)
         callbacks = self._own_callbacks(training.network)
         declared = beyond(self.name, self._hp, values)
         fit = Fit(0, np.inf, False, [], [], np.empty(0), lambda: self._with(course.best, values, settings.seed))
         fit.declared = declared
         course = Course(fit)
         training.begin(course, monitor, callbacks)
-        for epoch in range(course.epoch, settings.max_epochs + 1):
+        for epoch in range(course.epoch, epochs + 1):
             fit.train_curve.append(training.epoch(feed, course, monitor, callbacks))
             weights = training.synchronised()
             predictions = self._predicted(training.predict, validation)
@@ -161,16 +168,17 @@ class KerasFamily:
             callbacks.on_epoch_end(epoch - 1, training.loop.reported() | logs)
             if not np.isfinite(validation_loss):
                 break
-            if validation_loss < fit.loss:
+            # What a cycle is worth shows where its rate has fallen: at its end.
+            if epoch == epochs if cycle is not None else validation_loss < fit.loss:
                 fit.best, fit.loss, fit.predictions = epoch, validation_loss, predictions
                 course.best = weights
-            elif epoch - fit.best >= settings.patience:
+            elif cycle is None and epoch - fit.best >= settings.patience:
                 break
             if training.network.stop_training:  # by a callback
                 break
             training.checkpoint(feed, course, monitor, callbacks)
         else:
-            fit.at_cap = True
+            fit.at_cap = cycle is None or cycle.epochs > epochs
         callbacks.on_train_end()
         return fit
 
@@ -178,6 +186,8 @@ class KerasFamily:
         training, feed = self._start(values, rows, settings, best)
         callbacks = self._own_callbacks(training.network, watched=False)
         steps = max(1, round(best * feed.steps_per_epoch))
+        if (cycle := one_cycle(training.network)) is not None:
+            cycle.begin(steps)
         course = Course()
         training.begin(course, monitor, callbacks)
         for epoch in range(course.epoch, -(-steps // feed.steps_per_epoch) + 1):
@@ -353,6 +363,9 @@ def _leave_imports_alone() -> None:
 
 
 def _scale_learning_rate(network: keras.Model, factor: float) -> None:
+    if (cycle := one_cycle(network)) is not None:
+        cycle.peak.assign(cycle.peak * factor)
+        return
     try:
         network.optimizer.learning_rate = float(np.asarray(network.optimizer.learning_rate)) * factor
     except TypeError as error:

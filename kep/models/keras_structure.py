@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from kep.training.one_cycle import one_cycle
+
 _DENSE = frozenset({"InputLayer", "Flatten", "Reshape", "Dense", "Activation", "ReLU"})
 """Layers that XLA makes faster on a CPU; its convolutions and random numbers are slow there.
 
@@ -16,16 +18,18 @@ def structure(network: keras.Model) -> str | None:
     """What a compiled training of the network depends on, beside its variables; None where that can't be known.
 
     It is known of networks of Keras's own layers, losses, metrics and optimisers, which their configuration describes
-    whole. The learning rate is a variable, so trainings that differ in it alone share their compiled functions.
+    whole. The learning rate is a variable, also in the one-cycle schedule, so trainings that differ in it alone share
+    their compiled functions.
     """
     if not type(network).__module__.startswith("keras."):
         return None
     try:
         built, compiled = network.get_config(), network.get_compile_config()
+        rates, cycle = compiled["optimizer"]["config"], one_cycle(network)
+        if isinstance(rates.get("learning_rate"), float) or cycle is not None:
+            rates["learning_rate"] = None if cycle is None else type(cycle).__name__
         if _foreign([built, compiled]) or _adapted(network):
             return None
-        rates = compiled["optimizer"]["config"]
-        rates |= {name: None for name in ("learning_rate",) if isinstance(rates.get(name), float)}
         return json.dumps([built, compiled, [variable.path for variable in network.variables]], sort_keys=True)
     except Exception:  # a layer or a loss without a configuration
         return None
@@ -46,7 +50,7 @@ def is_dense(network: keras.Model) -> bool:
 def _foreign(config: Any) -> bool:
     """Whether a part of a serialised configuration is a user's own code."""
     if isinstance(config, dict):
-        if config.get("registered_name") or config.get("class_name") in ("Lambda", "__lambda__"):
+        if config.get("class_name") in ("Lambda", "__lambda__"):
             return True
         if not f"{config.get('module', 'keras')}.".startswith("keras."):
             return True

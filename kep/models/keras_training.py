@@ -11,6 +11,7 @@ from kep.models.family import Fit
 from kep.training.loop import Feed, Loop
 from kep.training.machine import TrainingMachine
 from kep.training.monitor import Monitor
+from kep.training.one_cycle import one_cycle
 
 
 @dataclass
@@ -42,9 +43,11 @@ class KerasTraining:
 
     def begin_as(self, fresh: keras.Model) -> None:
         """Puts the network into the state of a newly built one: weights, random seeds, optimiser."""
-        for ours, theirs in ((self.network, fresh), (self.network.optimizer, fresh.optimizer)):
-            for variable, value in zip(ours.variables, theirs.variables, strict=True):
+        for own, new in ((self.network, fresh), (self.network.optimizer, fresh.optimizer)):
+            for variable, value in zip(own.variables, new.variables, strict=True):
                 variable.assign(value)
+        if (cycle := one_cycle(self.network)) is not None and (theirs := one_cycle(fresh)) is not None:
+            cycle.begin_as(theirs)
         self.network.reset_metrics()
         self.network.stop_training = False
         self.loop.seconds, self.loop.steps = 0.0, 0

@@ -89,7 +89,7 @@ def placed(step: Step, spec: Spec, manifest: Manifest, hardware: str, batch_size
     if is_trees(spec):
         limit_threads(asked)
         yield Placed(
-            family(spec, manifest), batch_size, DevicePlan("single", "cpu", 1, "boosted trees"), is_chief(), None, asked
+            family(spec, manifest), batch_size, DevicePlan("single", "cpu", 1, "trees"), is_chief(), None, asked
         )
         return
     chosen = plan(where, asked)

@@ -21,7 +21,9 @@ PREMADE = ("hyperresnet", "hyperxception", "hyperefficientnet")
 TRAINED = "hyperefficientnet:imagenet"
 """The one of them whose weights can be asked for."""
 _IMPORT = ast.Import | ast.ImportFrom
-BUILT_IN = ("mlp", "cnn", "boosted_trees", *PREMADE)
+TREES = ("boosted_trees", "extra_trees")
+"""Families that need no TensorFlow, and no accelerator."""
+BUILT_IN = ("mlp", "tabular", "cnn", *TREES, *PREMADE)
 Spec = dict[str, Any]
 """A family on its way to the steps, as `travelling` describes it."""
 
@@ -125,7 +127,11 @@ def check_fit(entries: Iterable[FamilyEntry], images: bool, task: str) -> None:
     """
     for name in (name_of(entry).partition(":")[0] for entry in entries):
         if name in ("cnn", *PREMADE) and not images:
-            raise UserError(f"search.families: {name} needs images, and the data are a table; use mlp or boosted_trees")
+            raise UserError(
+                f"search.families: {name} needs images, and the data are a table; use mlp, tabular or boosted_trees"
+            )
+        if name == "tabular" and images:
+            raise UserError("search.families: tabular needs a table, and the data are images; use cnn or mlp")
         if name in PREMADE and task == "regression":
             raise UserError(f"search.families: {name} is for classes, and the label is a number; use cnn or mlp")
 
@@ -138,7 +144,8 @@ def specs(travelled: str, manifest: Manifest) -> list[Spec]:
 
 def automatic(images: bool) -> list[Spec]:
     """The families that "auto" means."""
-    return [{"name": name} for name in (("mlp", "cnn", "boosted_trees") if images else ("mlp", "boosted_trees"))]
+    names = ("mlp", "cnn", "boosted_trees") if images else ("mlp", "tabular", "boosted_trees")
+    return [{"name": name} for name in names]
 
 
 def spec_of(name: str, travelled: str, manifest: Manifest) -> Spec:
@@ -147,8 +154,8 @@ def spec_of(name: str, travelled: str, manifest: Manifest) -> Spec:
 
 
 def is_trees(spec: Spec) -> bool:
-    """Whether the family is our boosted trees; a user's own may have their name."""
-    return spec["name"] == "boosted_trees" and "source" not in spec
+    """Return whether the family is one of our trees; a user's own may have their name."""
+    return spec["name"] in TREES and "source" not in spec
 
 
 def family(spec: Spec, manifest: Manifest, machine: Callable[[], Any] | None = None) -> Family:
@@ -166,9 +173,7 @@ def family(spec: Spec, manifest: Manifest, machine: Callable[[], Any] | None = N
     if "source" not in spec:
         check_fit([spec["name"]], manifest.image is not None, manifest.label.task)
     if is_trees(spec):
-        from kep.models.boosted_trees import BoostedTrees
-
-        return BoostedTrees(manifest)
+        return _trees(spec["name"], manifest)
 
     from kep.models.keras_family import KerasFamily
 
@@ -181,6 +186,16 @@ def family(spec: Spec, manifest: Manifest, machine: Callable[[], Any] | None = N
     from kep.models.own_fit import OwnFit
 
     return OwnFit(spec["name"], build, manifest, train, callbacks=callbacks, **more)
+
+
+def _trees(name: str, manifest: Manifest) -> Family:
+    if name == "extra_trees":
+        from kep.models.extra_trees import ExtraTrees
+
+        return ExtraTrees(manifest)
+    from kep.models.boosted_trees import BoostedTrees
+
+    return BoostedTrees(manifest)
 
 
 def on(hardware: TrialHardware) -> Callable[[], Any]:
@@ -203,6 +218,10 @@ def _built_in(spec: Spec, manifest: Manifest) -> Build:
         from kep.models import mlp
 
         return mlp.build_for(manifest)
+    if spec["name"] == "tabular":
+        from kep.models import tabular
+
+        return tabular.build_for(manifest)
     from kep.models import cnn
 
     return cnn.build_for(manifest)

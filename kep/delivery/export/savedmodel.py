@@ -160,7 +160,7 @@ def savedmodel(ensemble: Ensemble, target: Path) -> float:
     if others:
         raise UserError(
             f"--format savedmodel: {', '.join(others)} can't be in a SavedModel, which holds Keras networks; search "
-            "without boosted_trees, or use the ensemble's folder as it is"
+            "without trees, or use the ensemble's folder as it is"
         )
     rows = drawn(ensemble.manifest)
     with new_folder(target) as folder:

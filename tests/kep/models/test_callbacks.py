@@ -12,7 +12,7 @@ from kep.models.family import Settings
 from kep.runtime.step import Step
 from kep.training.checkpoints import Checkpoints
 from kep.training.monitor import Monitor, StepMonitor
-from tests.helpers.families import made
+from tests.helpers.families import Interrupting, made
 
 OWN = """
 import os
@@ -89,19 +89,6 @@ def test_without_validation_rows_those_that_watch_them_are_left_out(own, rows):
     counts = [line.split() for line in (own / "counts").read_text().splitlines()]
     assert [line[2] for line in counts] == ["accuracy,loss"] * 3
     assert "learning_rate" not in (own / "log.csv").read_text()
-
-
-class Interrupting(StepMonitor):
-    """Wants a checkpoint after each call, and ends the training after some."""
-
-    def __init__(self, kept: Checkpoints, calls: int) -> None:
-        super().__init__(Step("best_epoch"), "", checkpoints=kept)
-        self._calls = calls
-
-    def due(self) -> bool:
-        self._calls -= 1
-        self._stop = self._calls == 0
-        return True
 
 
 @pytest.mark.parametrize("calls", [1, 4, 6])
