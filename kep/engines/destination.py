@@ -143,7 +143,7 @@ class Destination:
             login = self.vertex.credentials
         except UserError as error:
             return [f"rights: not looked at, since {error}"]
-        data = [] if template.predicts else template.settings.data.buckets
+        data = None if template.predicts else template.settings.data
         lines = []
         for right in rights.of_submitter(self.project, data, options.service_account, login):
             command = f'"{right.command(rights.member(login))}"'

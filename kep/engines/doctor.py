@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from rich.table import Table
 from rich.text import Text
 
+from kep.config.data import DataSettings
 from kep.config.run_file import RunFile, load
 from kep.core.errors import UserError
 from kep.core.location import Location
@@ -122,7 +123,7 @@ def examine(file: Path | None, overrides: list[str] | None, place: Cloud | Clust
     if isinstance(place, Cluster):
         yield from _cluster(place, any(machine.accelerator for machine in machines))
     else:
-        data = settings.data.buckets if settings is not None else []
+        data = None if settings is None else settings.data
         yield from _online(place, any(machine.for_job for machine in machines), data)
 
 
@@ -258,13 +259,13 @@ def _tpus(settings: RunFile) -> Iterator[Finding]:
             yield Finding("WARN", "TPU", f"hardware.{step}.strategy is tpu, and its machine has none", fix)
 
 
-def _online(cloud: Cloud, jobs: bool, data: list[str]) -> Iterator[Finding]:
+def _online(cloud: Cloud, jobs: bool, data: DataSettings | None) -> Iterator[Finding]:
     """Check what only Google Cloud knows; skip all of it without a login.
 
     Args:
         cloud: Where.
         jobs: Whether a step submits custom jobs.
-        data: Names of the buckets that the data are in.
+        data: Data of the run; None without a run file.
     """
     vertex = cloud.vertex
     _, found = _tried("login", lambda: vertex.credentials)

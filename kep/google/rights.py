@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from kep.config.data import DataSettings
+
 TIMEOUT = 30
 """Seconds for one answer."""
 _SUBMITS = tuple(f"aiplatform.{name}" for name in ("pipelineJobs.create", "pipelineJobs.get", "pipelineJobs.list"))
 _READS = ("storage.objects.get", "storage.objects.list")
+_QUERIES = ("bigquery.jobs.create",)
 _ACTS = ("iam.serviceAccounts.actAs",)
 
 
@@ -45,18 +48,20 @@ def member(credentials: Any) -> str:
     return f"serviceAccount:{email}" if email else "user:$(gcloud config get-value account)"
 
 
-def of_submitter(project: str, buckets: list[str], account: str, credentials: Any) -> list[Right]:
+def of_submitter(project: str, data: DataSettings | None, account: str, credentials: Any) -> list[Right]:
     """Ask for what submitting a run needs.
 
     Args:
         project: Project of the run.
-        buckets: Names of those that the data are in.
+        data: Data that are looked at before the run is submitted; None for none.
         account: Account that the steps run as; empty for none that was named.
         credentials: The login.
     """
     add, ask = f"gcloud projects add-iam-policy-binding {project}", partial(_on_project, project, credentials)
     places = [_right("project", "roles/aiplatform.user", add, _SUBMITS, ask)]
-    for bucket in buckets:
+    if data is not None and any(place.scheme == "bq" for place in data.locations.values()):
+        places.append(_right("BigQuery", "roles/bigquery.jobUser", add, _QUERIES, ask))
+    for bucket in data.buckets if data is not None else []:
         add = f"gcloud storage buckets add-iam-policy-binding gs://{bucket}"
         ask = partial(_on_bucket, project, bucket, credentials)
         places.append(_right(f"bucket {bucket}", "roles/storage.objectViewer", add, _READS, ask))

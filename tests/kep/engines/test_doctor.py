@@ -5,7 +5,10 @@ import re
 
 import pytest
 import yaml
+from google.auth.credentials import AnonymousCredentials
 
+from kep.config.data import DataSettings
+from kep.google import rights
 from tests.servers.iam import STEPS, Google
 
 PLACE = ("--target", "vertex", "--project", "shop-ml", "--region", "europe-west4")
@@ -131,6 +134,18 @@ def test_a_role_that_this_login_lacks_is_told_as_a_command(vertex, google, gcs, 
     assert (
         out.splitlines()[-1] == f'rights: {what.removeprefix("this login, ")}: this login lacks {role}; run "{command}"'
     )
+
+
+@pytest.mark.parametrize(("source", "asked"), [("bq://shop-ml.shop.customers", True), ("gs://data/rows.csv", False)])
+def test_a_table_of_bigquery_takes_a_role_more(google, gcs, source, asked):
+    google.lacking = {"bigquery.jobs.create"}
+    data = DataSettings(source=source, label="y")
+    found = {one.what: one for one in rights.of_submitter("shop-ml", data, "", AnonymousCredentials())}
+    assert ("BigQuery" in found) == asked
+    if asked:
+        assert found["BigQuery"].missing == ("bigquery.jobs.create",)
+        command = "gcloud projects add-iam-policy-binding shop-ml --member=ME --role=roles/bigquery.jobUser"
+        assert found["BigQuery"].command("ME") == command
 
 
 def test_no_right_is_needed_beyond_those_that_are_looked_at(vertex, google, gcs, doctor, kep):
