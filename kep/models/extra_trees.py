@@ -21,6 +21,8 @@ from kep.training.monitor import Monitor
 
 TREES_PER_EPOCH = 10
 """Trees that the limits of a training, which are in epochs, count as one epoch."""
+MOST_TREES = 300
+"""More of them change little, and take room and time in serving."""
 FEW_ROWS = 10_000
 """Below this many rows threads cost more time than they save."""
 
@@ -57,7 +59,7 @@ class ExtraTrees:
         return {}
 
     def fit(self, values: Values, train: AnyRows, validation: AnyRows, settings: Settings, monitor: Monitor) -> Fit:
-        trees = settings.max_epochs * TREES_PER_EPOCH
+        trees = min(MOST_TREES, settings.max_epochs * TREES_PER_EPOCH)
         forest = self._forest(values, train, trees, settings, monitor)
         curve = self._curve(forest, validation)
         return Fit(
