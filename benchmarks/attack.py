@@ -2,9 +2,8 @@
 
     python -m benchmarks.attack [--seconds N]
 
-prints a Markdown table to standard output, and ends with status 1 where a limit of
-docs/explanation/serving.md is not met. The
-server is a process of its own on this machine's cores, and every connection is to 127.0.0.1.
+prints a Markdown table to standard output, and ends with status 1 where a limit of docs/explanation/measured-serving.md
+is not met. The server is a process of its own on this machine's cores, and every connection is to 127.0.0.1.
 """
 
 import os

@@ -3,7 +3,8 @@
     python -m benchmarks.columns [--seeds N] [--rows N]
 
 Prints a Markdown table: the log-loss on test rows of each family at its defaults, without a column and with it. The
-noise floor is the loss of the probabilities that the labels were drawn with. docs/explanation/data.md holds the table.
+noise floor is the loss of the probabilities that the labels were drawn with. The table is in
+docs/explanation/what-was-measured.md.
 """
 
 import argparse

@@ -3,7 +3,7 @@
     python -m benchmarks.ensemble [--splits N] [weights] [solver] [epochs]
 
 prints Markdown tables to standard output and its progress to standard error. It calls the product's own functions, on
-one thread. docs/explanation/ensembling.md holds the tables of the full run and what they say.
+one thread. docs/explanation/measured-ensembles.md holds the tables of the full run and what they say.
 """
 
 import os

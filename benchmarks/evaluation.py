@@ -5,7 +5,7 @@
 Runs a run file from nothing. Evaluation is the time from the end of the last training to the end of `evaluate`, so that
 starting its process and importing TensorFlow and matplotlib count. The report is that, and the time from the end of
 `promote` to the end of the run, in which the report is written again with the decision.
-docs/explanation/method.md has the result.
+docs/explanation/what-was-measured.md has the result.
 """
 
 import argparse

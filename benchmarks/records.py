@@ -6,7 +6,7 @@ write such. Files are written to a temporary folder and synced; batches of 128 a
 the format can do that. The files were just written, so they are read from the page cache.
 
     python -m benchmarks.records            # a tenth of the rows, about a minute
-    python -m benchmarks.records --full     # the tables of docs/explanation/records.md
+    python -m benchmarks.records --full     # the tables of docs/explanation/measured-records.md
 """
 
 import argparse

@@ -6,7 +6,7 @@ stopping. MNIST can't be downloaded by everyone, so scikit-learn's digits are en
 and given noise. Each arm is a process of its own, the arms run one after the other; both optimise the validation loss.
 
     python -m benchmarks.search            # a minute or two
-    python -m benchmarks.search --full     # the tables of docs/explanation/search.md
+    python -m benchmarks.search --full     # the tables of docs/explanation/measured-search.md
 """
 
 import argparse

@@ -3,7 +3,7 @@
     python -m benchmarks.serving [--seconds N]
 
 prints Markdown tables to standard output and its progress to standard error. Server and clients share this machine's
-cores. docs/explanation/serving.md holds the tables of the full run and what they say.
+cores. docs/explanation/measured-serving.md holds the tables of the full run and what they say.
 """
 
 import os

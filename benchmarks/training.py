@@ -6,7 +6,7 @@ settings, our loop gets them as bytes and the threads of a step, as in a run, so
 replicas and whole steps. Seconds are those of the fastest epoch after the first: what else the machine does only adds.
 
     python -m benchmarks.training              # a minute or two
-    python -m benchmarks.training --full       # the tables of docs/explanation/training.md
+    python -m benchmarks.training --full       # the tables of docs/explanation/measured-training.md
 """
 
 import argparse

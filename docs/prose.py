@@ -25,19 +25,6 @@ OPENINGS = 0.02
 OPENERS = ("Of", "That", "What", "Which", "Whether")
 EXCEPTIONS = Path(__file__).with_name("prose-exceptions.txt")
 """Sentences that may be longer, one beginning a line."""
-NOT_YET = (
-    "CHANGELOG.md",
-    "README.md",
-    "examples/README.md",
-    *(
-        f"docs/explanation/{name}.md"
-        for name in (
-            *("bigquery", "data", "delivery", "ensembling", "images", "kubeflow", "machines", "method", "monthly"),
-            *("notifications", "records", "rollout", "search", "security", "serving", "training", "vertex"),
-        )
-    ),
-)
-"""Pages that are not yet rewritten, and are not checked until then."""
 FOLDERS = ("kep", "components", "pipelines")
 """Folders whose docstrings are checked."""
 TERMS = {
@@ -155,11 +142,10 @@ def pages() -> Iterator[Text]:
     files = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
     for path in sorted(files):
         name = str(path.relative_to(ROOT))
-        if name not in NOT_YET:
-            text = path.read_text(encoding="utf-8")
-            if name == "CHANGELOG.md":  # older entries stay as they are
-                text = "## ".join(text.split("\n## ")[:2])
-            yield from of_page(name, text)
+        text = path.read_text(encoding="utf-8")
+        if name == "CHANGELOG.md":  # older entries stay as they are
+            text = "## ".join(text.split("\n## ")[:2])
+        yield from of_page(name, text)
 
 
 def code() -> Iterator[Text]:

@@ -1,6 +1,6 @@
 # What the pipeline needs on Google Cloud: a bucket, two repositories, four service accounts with the roles of
-# docs/explanation/security.md and no others, and the triggers that build. What else a team may want is a module under
-# modules/, and each is off until its variable is set.
+# docs/explanation/trust-and-security.md and no others, and the triggers that build. What else a team may want is a
+# module under modules/, and each is off until its variable is set.
 #
 #   gcloud services enable serviceusage.googleapis.com cloudresourcemanager.googleapis.com --project shop-ml
 #   terraform init && terraform apply -var project=shop-ml -var bucket=shop-data -var github_owner=shop \

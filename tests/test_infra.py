@@ -1,4 +1,4 @@
-"""infra/ is HCL whose names all exist, and grants the roles of docs/explanation/security.md and no others."""
+"""infra/ is HCL whose names all exist, and grants the roles of docs/explanation/trust-and-security.md and no others."""
 
 import os
 import re
@@ -70,7 +70,7 @@ def granted(main: dict) -> set[tuple[str, str]]:
 
 def documented() -> set[tuple[str, str]]:
     found, account = set(), ""
-    for line in (ROOT / "docs" / "explanation" / "security.md").read_text().splitlines():
+    for line in (ROOT / "docs" / "explanation" / "trust-and-security.md").read_text().splitlines():
         if match := re.match(r"\| (?:`(kep-\w+)`[^|]*)? ?\| `(roles/[\w.]+)` \|", line):
             account = match[1] or account
             found.add((account, match[2]))
@@ -79,7 +79,7 @@ def documented() -> set[tuple[str, str]]:
 
 def documented_of_modules() -> set[tuple[str, str]]:
     """Variable that switches a module, and role or permission that the module grants."""
-    page = (ROOT / "docs" / "explanation" / "security.md").read_text()
+    page = (ROOT / "docs" / "explanation" / "trust-and-security.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| [^|]* \| ([^|]*) \|", page, re.M)
     return {(variable, role) for variable, roles in rows for role in re.findall(r"`([\w./]+)`", roles)}
 

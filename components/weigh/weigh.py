@@ -45,7 +45,7 @@ CLEARLY = 3.0
 """Standard errors of the paired difference beyond which an ensemble is clearly worse than its best candidate alone.
 
 On few rows one candidate often looks the best by luck: with one error the best candidate is taken too often, and costs
-more than it saves (docs/explanation/ensembling.md).
+more than it saves (docs/explanation/measured-ensembles.md).
 """
 FEWEST_CLEAR = 30
 """Rows below which nothing is clear: one candidate may be right on all of them, and very wrong on the next."""

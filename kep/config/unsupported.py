@@ -8,7 +8,7 @@ _WISHES = {
     "quantiles?.*|.*prediction_intervals?|pinball.*": "quantiles are not supported: a regression predicts the mean; "
     "predict whether the label is above a threshold (classes) for each threshold that matters",
     "monoton.*": "monotone constraints are not supported; write a family of your own whose build(hp) holds them "
-    "(README, Your own model)",
+    "(docs/how-to/own-family.md)",
     "survival.*|censor.*|hazard.*|time_to_event|cox.*": "survival models, which know censored rows, are not supported "
     "here; predict whether the event happens within a fixed time, on rows that were watched for that long",
     "rank(ing)?|learning_to_rank": "ranking is not supported; predict a grade or a click for each row, and sort by it",

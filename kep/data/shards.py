@@ -1,7 +1,7 @@
 """Shards: TFRecord files of rows of one length, so each is a matrix that can be mapped and gathered in any order.
 
 Our own codec and not tf.data: a shuffled batch costs 59 (table) and 32 (images) times less than parsing one row at a
-time, and needs no TensorFlow (`python -m benchmarks.records --full`, docs/explanation/records.md).
+time, and needs no TensorFlow (`python -m benchmarks.records --full`, docs/explanation/measured-records.md).
 """
 
 import logging

@@ -38,7 +38,10 @@ is refused for are in pipelines/sizes.py."""
 STEPS_ON_PROJECT = ("roles/aiplatform.user",)
 STEPS_ON_BUCKET = ("roles/storage.objectUser",)
 STEPS_ON_ITSELF = ("roles/iam.serviceAccountUser",)
-"""Roles of the account that steps run as, the last for custom jobs alone; docs/explanation/security.md says why."""
+"""Roles of the account that steps run as, the last for custom jobs alone.
+
+docs/explanation/trust-and-security.md says why.
+"""
 _MORE = {
     "roles/storage.objectUser": ("roles/storage.objectAdmin", "roles/storage.admin"),
     "roles/aiplatform.user": ("roles/aiplatform.admin",),
@@ -310,7 +313,7 @@ def _cluster(cluster: Cluster, accelerators: bool) -> Iterator[Finding]:
     runs, found = _tried("runs", lambda: server.newest(None, 1))
     yield found or Finding("PASS", "runs", f"may be looked at; the newest is {runs[0].name if runs else 'none yet'}")
     detail = "not looked at: as installed, Argo starts a task again whose node was lost, not one that was killed"
-    yield Finding("SKIP", "retries", detail, "docs/explanation/kubeflow.md says what changes that")
+    yield Finding("SKIP", "retries", detail, "docs/explanation/where-it-runs.md says what changes that")
     yield Finding("SKIP", "images in the registry", "not looked at: the nodes pull them with a login of their own")
     if accelerators:
         fix = '"kubectl get nodes --show-labels" says what they have'

@@ -10,7 +10,7 @@ from kep.training.one_cycle import one_cycle
 _DENSE = frozenset({"InputLayer", "Flatten", "Reshape", "Dense", "Activation", "ReLU"})
 """Layers that XLA makes faster on a CPU; its convolutions and random numbers are slow there.
 
-Figures: docs/explanation/training.md.
+Figures: docs/explanation/measured-training.md.
 """
 
 

@@ -3,8 +3,7 @@
 import pytest
 
 from docs import prose
-from docs.prose import NOT_YET, figures, of_code, of_page, opened, problems
-from tests.helpers.paths import ROOT
+from docs.prose import figures, of_code, of_page, opened, problems
 
 LONG = " ".join(["word"] * 31) + "."
 
@@ -72,10 +71,6 @@ def test_docstrings_arguments_attributes_and_help_are_read():
 def test_figures_count_running_text_alone():
     texts = list(of_page("page.md", f"# Heading\n\nTwo words. And three words.\n\n| cell |\n| --- |\n| {LONG} |\n"))
     assert figures(texts) == (2, 2.5, 0.0)
-
-
-def test_pages_that_are_not_checked_yet_exist():
-    assert [name for name in NOT_YET if not (ROOT / name).is_file()] == []
 
 
 def test_the_prose_of_today_passes(capsys):

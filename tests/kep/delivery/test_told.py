@@ -22,8 +22,8 @@ from tests.helpers.commands import TINY
 from tests.helpers.paths import DATA, ROOT
 
 WEBHOOK = {"webhook": "env:KEP_TEST_WEBHOOK"}
-_PAGE = ROOT / "docs" / "explanation" / "notifications.md"
-PAGE = _PAGE.read_text(encoding="utf-8").partition("## Drift that trains anew")[2]
+_PAGE = ROOT / "docs" / "how-to" / "drift-and-retraining.md"
+PAGE = _PAGE.read_text(encoding="utf-8").partition("## Train anew on drift")[2]
 
 
 @pytest.fixture

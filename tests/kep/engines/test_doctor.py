@@ -149,7 +149,7 @@ def test_a_table_of_bigquery_takes_a_role_more(google, gcs, source, asked):
 
 
 def test_no_right_is_needed_beyond_those_that_are_looked_at(vertex, google, gcs, doctor, kep):
-    """The three roles of docs/explanation/vertex.md see no policies and no buckets: the message says what to grant."""
+    """Who submits sees no policies and no buckets: the message says what to grant."""
     google.status, google.own["status"] = 403, 403
     gcs.fault(r"b/data(/iam)?\?", "status", 403, times=99)
     code, found = doctor("churn.yaml", *PLACE, *WHERE, *SPOT)
