@@ -71,6 +71,11 @@ def named(model: str, runs: Path) -> tuple[Path, DataSettings]:
         ensemble = champions.serving(folder)
         if (ensemble / EnsembleFile.FILE).is_file():
             return folder, _reading(run_of(ensemble, runs))
+        if kept := champions.versions(str(folder)):
+            raise UserError(
+                f"{folder} holds versions ({', '.join(kept)}) and no {champions.POINTER}, which says which one serves; "
+                "bring it back, or name the folder of a run"
+            )
     run = find(model, runs)
     return run / "ensemble", _reading(run)
 
