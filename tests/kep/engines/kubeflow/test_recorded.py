@@ -4,14 +4,17 @@ import re
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 from kep.engines.kubeflow.engine import Kubeflow
 from kep.engines.kubeflow.logs import LONGEST, reason
 from kep.engines.kubeflow.nodes import _hashed, _tree
 from kep.engines.submit import events
+from tests.helpers.cloud import steps as shown_steps
 from tests.servers.kubeflow import RECORDED, recorded
 
 KUBEFLOW = ("--target", "kubeflow")
+VOLUME = {"machine": {"volumes": {"champions": "/champions"}}}
 UNDER_WAY = [f"under_way_{moment:03}" for moment in (1, 7, 10, 16, 25)]
 
 
@@ -136,6 +139,37 @@ def test_what_a_person_sees(kubeflow, kep, name):
     assert re.search(rf" {shown} +{state} ", kep("runs", *KUBEFLOW)[1])
     said = kep("cancel", shown, *KUBEFLOW)[1]
     assert said.startswith(f"{shown} has ended: {state}\n" if last else f"cancelling {shown};")
+
+
+ENDED = [name for name in TABLE if name not in UNDER_WAY]
+
+
+@pytest.mark.parametrize("name", ENDED)
+def test_submit_follows_a_run_to_each_end(kubeflow, kep, churn, name):
+    """A recording of an end has the digits' steps under the name of the run that is followed."""
+    code, _, steps, last = TABLE[name]
+    settings = yaml.safe_load(churn.read_text())
+    settings |= {"promote": {"champion": "/champions/churn"}, "hardware": {"evaluate": VOLUME, "promote": VOLUME}}
+    churn.write_text(yaml.safe_dump(settings))
+    kubeflow.frames = ["under_way_001", name]
+    found, out, err = kep("submit", "churn.yaml", *KUBEFLOW)
+    (run,) = kubeflow.runs.values()
+    url = f"{kubeflow.url}/#/runs/details/{run['run_id']}"
+    assert (found, err) == (code, "")
+    for step in steps:
+        shown, _, kind = step.partition(": ")
+        words = {"done": r"done in [\d.]+ s", "reused": "reused from an earlier run"}.get(kind, re.escape(kind))
+        assert any(re.match(rf"{re.escape(shown)}: {words}", line) for line in shown_steps(out)), (step, out)
+    ended = last.format(url, run["run_id"], run["display_name"]).partition(" (logs: ")[0]
+    assert out.splitlines()[-1].startswith(re.sub(r"/champions/\w*", "/champions/churn", ended))
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_doctor_and_schedule_beside_a_run(kubeflow, kep, name):
+    schedules = kep("schedule", "list", *KUBEFLOW)
+    shown = kubeflow.replay(name)["display_name"]
+    assert f"may be looked at; the newest is {shown} " in kep("doctor", *KUBEFLOW)[1]
+    assert kep("schedule", "list", *KUBEFLOW) == schedules
 
 
 @pytest.mark.parametrize(("status", "words"), [(0, "Promoted: it wins."), (4, "Not promoted: it loses. Why? So.")])
