@@ -94,7 +94,7 @@ def test_a_fit_has_the_rates_of_its_own_length(member, epochs, longest):
     assert seen[:-1] == pytest.approx([rate_of(step, steps, 0.01) for step in range(1, steps)], rel=1e-3)
 
 
-@pytest.mark.parametrize("best", [2, 2.5, 0.01])
+@pytest.mark.parametrize("best", [2.5, 0.01])
 def test_a_refit_has_the_rates_of_its_own_length(member, best):
     made, train, _ = member
     values = defaults(made) | {"epochs": 16, "units": 64, "layers": 1}
@@ -108,14 +108,10 @@ def test_equal_networks_of_other_rates_share_a_compiled_training(member):
     made, train, validation = member
     settings = Settings(2, 1, 128, 1)
     values = defaults(made) | {"units": 64, "layers": 1}
+    other = values | {"learning_rate": 0.03, "epochs": 8}
+    alone = made.fit(other, train, validation, settings, Monitor())
     first = made.fit(values, train, validation, settings, Monitor())
-    made.fit(values | {"learning_rate": 0.03, "epochs": 8}, train, validation, settings, Monitor())
+    shared = made.fit(other, train, validation, settings, Monitor())
     assert len(made._kept) == 1
-    again = made.fit(values, train, validation, settings, Monitor())
-    np.testing.assert_array_equal(again.predictions, first.predictions)
-    made._kept.clear()
-    alone = made.fit(values | {"learning_rate": 0.03, "epochs": 8}, train, validation, settings, Monitor())
-    made._kept.clear()
-    made.fit(values, train, validation, settings, Monitor())
-    shared = made.fit(values | {"learning_rate": 0.03, "epochs": 8}, train, validation, settings, Monitor())
     np.testing.assert_array_equal(shared.predictions, alone.predictions)
+    assert not np.array_equal(first.predictions, alone.predictions)
