@@ -57,5 +57,8 @@ def _cosine(start: float, end: float, share: Any) -> Any:
 
 def one_cycle(network: keras.Model) -> OneCycle | None:
     """Return the one-cycle schedule that a network is compiled with; None where it has another rate."""
-    rate = getattr(getattr(network, "optimizer", None), "_learning_rate", None)
+    optimizer = getattr(network, "optimizer", None)
+    # In half precision one that scales the loss is around it.
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    rate = getattr(optimizer, "_learning_rate", None)
     return rate if isinstance(rate, OneCycle) else None

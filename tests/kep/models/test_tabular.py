@@ -76,6 +76,15 @@ def test_xla_trains_the_same_network(records):
     np.testing.assert_allclose(found[1], found[0], atol=0.02 * found[0].std())
 
 
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_has_its_rates_too(records, precision):
+    data = Records(records("churn"), "tune")
+    member = made(data.manifest, precision=precision)
+    fit = member.fit(values(member), data.load("train"), data.load("validation"), SETTINGS, Monitor())
+    assert fit.problem is None
+    assert fit.train_curve[-1] < fit.train_curve[0]
+
+
 def test_embeddings_grow_with_the_codes():
     assert [width_of(codes) for codes in (3, 20, 1000, 10**6)] == [3, 9, 77, 600]
 
