@@ -121,7 +121,7 @@ def examine(file: Path | None, overrides: list[str] | None, place: Cloud | Clust
     yield from _images(place)
     if settings is not None and file is not None:
         yield from _template(settings, file, overrides, place)
-        yield from _tpus(settings)
+        yield from _accelerators(settings)
     machines = settings.hardware.machines.values() if settings is not None else ()
     if isinstance(place, Cluster):
         yield from _cluster(place, any(machine.accelerator for machine in machines))
@@ -248,8 +248,8 @@ def _template(settings: RunFile, file: Path, overrides: list[str] | None, place:
             yield Finding("WARN", "time", f"about {seconds / 86400:.0f} days; a task may take 7", fix)
 
 
-def _tpus(settings: RunFile) -> Iterator[Finding]:
-    """Check that the image for TPUs trains on the requested ones."""
+def _accelerators(settings: RunFile) -> Iterator[Finding]:
+    """Check that the image for TPUs trains on the requested ones, and that machines have what a strategy needs."""
     machines = settings.hardware.machines
     asked = [step for step, machine in machines.items() if any(place.on_tpu for place in machine.places)]
     if asked:
@@ -260,6 +260,11 @@ def _tpus(settings: RunFile) -> Iterator[Finding]:
         if getattr(settings.hardware, step).strategy == "tpu" and step not in asked:
             fix = f"hardware.{step}.machine: {{accelerator: tpu-v5-lite-podslice, topology: 2x4}}"
             yield Finding("WARN", "TPU", f"hardware.{step}.strategy is tpu, and its machine has none", fix)
+        where = getattr(settings.hardware, step)
+        bare = step not in machines or all(place.accelerator is None for place in machines[step].places)
+        if where.strategy == "mirrored" and where.device != "cpu" and bare:
+            fix = f"hardware.{step}.machine: {{accelerator: nvidia-l4, accelerators: {where.devices or 2}}}"
+            yield Finding("WARN", "GPU", f"hardware.{step}.strategy is mirrored, and its machine has no GPUs", fix)
 
 
 def _online(cloud: Cloud, jobs: bool, data: DataSettings | None) -> Iterator[Finding]:

@@ -41,6 +41,12 @@ def named(hp):
     model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
     return model
 
+def cycled(hp):
+    from kep.training.one_cycle import OneCycle
+    model = keras.Sequential([layers.Dense(8, "tanh"), layers.Dense(2, "softmax", dtype="float32")])
+    model.compile(keras.optimizers.AdamW(OneCycle(0.02, 4)), "sparse_categorical_crossentropy")
+    return model
+
 def diverging(hp):
     model = keras.Sequential([layers.Dense(8), layers.Dense(2, "softmax")])
     model.compile(keras.optimizers.SGD(1e30), "sparse_categorical_crossentropy")

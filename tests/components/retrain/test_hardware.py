@@ -60,6 +60,19 @@ def test_replicas_get_their_part_of_each_named_input(retraining):
             np.testing.assert_allclose(other, one, atol=2e-6)
 
 
+@pytest.mark.slow
+def test_a_rate_that_changes_with_each_step_is_the_same_on_replicas(retraining, trained):
+    ways = {way: WAYS[way] for way in ("single", "mirrored 2", "2 workers")}
+    running = {way: retraining.start(f"cycled {way}", function="cycled", **how) for way, how in ways.items()}
+    for way, process in running.items():
+        assert process.wait() == 0, retraining.log(f"cycled {way}")
+    single, *others = (retraining.weights(f"cycled {way}") for way in ways)
+    assert not same(single, trained["single"])
+    for weights in others:
+        for one, other in zip(single, weights, strict=True):
+            np.testing.assert_allclose(other, one, atol=2e-6)
+
+
 def test_only_the_chief_writes(retraining, trained):
     assert (retraining.folder / "2 workers.events").read_text().count('"kind": "start"') == 1
     assert not list(retraining.folder.rglob("*cluster*"))

@@ -251,6 +251,14 @@ def test_a_run_file_that_can_not_be_submitted(vertex, google, doctor, tmp_path):
     _, found = doctor("tpu.yaml", *PLACE, *WHERE, *machine)
     pair = "retrain: the image tpu has libtpu 0.0.14 and tensorflow-tpu 2.20.0, for TPUs up to v5e"
     assert found["TPU"] == ("PASS", pair)
+    four = ("--set", "hardware.retrain={strategy: mirrored, devices: 4}")
+    _, found = doctor("tpu.yaml", *PLACE, *WHERE, *four)
+    assert found["GPU"][0] == "WARN"
+    assert "hardware.retrain.strategy is mirrored, and its machine has no GPUs" in found["GPU"][1]
+    fix = found["GPU"][1].partition("machine: ")[2].rstrip('"')
+    assert "GPU" not in doctor("tpu.yaml", *PLACE, *WHERE, *four, "--set", f"hardware.retrain.machine={fix}")[1]
+    cpu = ("--set", "hardware.retrain={strategy: mirrored, devices: 4, device: cpu}")
+    assert "GPU" not in doctor("tpu.yaml", *PLACE, *WHERE, *cpu)[1]
     _, found = doctor("tpu.yaml", *PLACE, *WHERE, "--set", "search.top_n=150", "--set", "search.max_trials=200")
     assert found["template"][0] == "FAIL"
     assert "search.top_n: with 150 the task evaluate reads and writes" in found["template"][1]
