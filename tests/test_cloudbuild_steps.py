@@ -46,6 +46,7 @@ def test_nothing_is_published_or_submitted_unless_asked(build, vertex, registry)
     assert not vertex.jobs
 
 
+@pytest.mark.slow
 def test_a_commit_is_published_scheduled_and_submitted(build, vertex, registry, kep):
     repository = "https://europe-west4-kfp.pkg.dev/shop/ml"
     assert f"published {repository}/churn/sha256:" in build("publish", _TEMPLATES=repository)

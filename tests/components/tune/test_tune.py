@@ -385,6 +385,7 @@ def build(hp):
 """
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_or_hangs_costs_its_trial_alone(records, tmp_path):
     tune(
         records("cancer"),

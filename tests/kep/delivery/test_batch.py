@@ -78,6 +78,7 @@ def test_a_source_is_predicted_in_tasks_and_again_from_what_is_kept(kep, runs, t
     assert {path.name: path.read_bytes() for path in (output / "predictions").iterdir()} == shards
 
 
+@pytest.mark.slow
 def test_without_a_comparison_there_is_none(kep, runs, tmp_path):
     model = runs("churn", "mlp", "boosted_trees") / "churn" / "latest" / "ensemble"
     pyarrow.csv.write_csv(churn().slice(0, 200), tmp_path / "new.csv")

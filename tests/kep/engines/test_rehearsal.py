@@ -72,6 +72,7 @@ def test_a_family_that_works_is_taken(tried):
     tried("build", retrain={"strategy": "tpu"})
 
 
+@pytest.mark.slow
 def test_shapes_that_depend_on_the_data_are_found_where_xla_will_train(tried):
     tried("by_data")
     begin = r"hardware\.retrain\.strategy: tpu trains under XLA: search\.families: own_"

@@ -126,6 +126,7 @@ def test_a_family_trains_under_jax_on_four_devices(name, jax):
     assert np.isfinite(report["loss"])
 
 
+@pytest.mark.slow
 def test_data_parallel_training_under_jax_is_that_of_one_device(jax):
     one, four = jax("mlp", "one"), jax("mlp", "data")
     assert one["devices"] == 1
@@ -133,6 +134,7 @@ def test_data_parallel_training_under_jax_is_that_of_one_device(jax):
     assert four["sum"] == pytest.approx(one["sum"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_layer_too_large_for_a_device_is_divided_under_jax(jax):
     """Keras's layout map: the first layer's kernel has a quarter of its columns on each device."""
     one, divided = jax("mlp", "one"), jax("mlp", "sharded")

@@ -192,7 +192,7 @@ BY_NAME = [
 OWN_FIT = ["Own", "OwnAlone", "OwnTexts"]
 
 
-FIRST = ("by_column", "mixed", "looked_up", "OwnTexts")
+FIRST = ("by_column", "mixed", "looked_up")
 NETWORKS = [pytest.param(name, marks=[] if name in FIRST else pytest.mark.slow) for name in (*BY_NAME, *OWN_FIT)]
 
 

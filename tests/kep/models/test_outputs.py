@@ -73,12 +73,13 @@ SOURCE = "cancer"
 SETTINGS = Settings(max_epochs=8, patience=8, batch_size=32, seed=1)
 
 
-HEADS = (
-    "sparse sparse_logits one_hot one_hot_smooth one_hot_logits focal sigmoid sigmoid_logits brier listed functional"
-)
+HEADS = "sparse sparse_logits one_hot one_hot_logits sigmoid sigmoid_logits functional"
 
 
-@pytest.mark.parametrize("head", [*HEADS.split(), "OneHot"])
+LONG = [pytest.param(head, marks=pytest.mark.slow) for head in ("one_hot_smooth", "focal", "brier", "listed")]
+
+
+@pytest.mark.parametrize("head", [*HEADS.split(), "OneHot", *LONG])
 def test_a_head_whose_meaning_is_certain_gives_probabilities(own, rows, head, tmp_path):
     manifest, train, validation = rows
     member = made(own, head, manifest)

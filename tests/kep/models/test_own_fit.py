@@ -192,6 +192,7 @@ def test_a_fit_that_breaks_the_contract_is_refused(own, rows, name, words):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_hyperparameters_of_a_fit_are_searched(own, rows):
     manifest, train, validation = rows
     assert set(defaults(made(own, "Guide", manifest))) == {"units", "batch_size", "shuffle"}

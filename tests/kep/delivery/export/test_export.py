@@ -13,8 +13,8 @@ from kep.models.ensemble import Ensemble
     ("source", "names", "pooling"),
     [
         ("churn", ["mlp", "mlp"], "arithmetic"),
-        ("houses", ["mlp", "mlp"], "arithmetic"),
-        ("cancer", ["mlp"], "arithmetic"),
+        pytest.param("houses", ["mlp", "mlp"], "arithmetic", marks=pytest.mark.slow),
+        pytest.param("cancer", ["mlp"], "arithmetic", marks=pytest.mark.slow),
         ("digits", ["mlp", "cnn"], "geometric"),
     ],
 )
