@@ -7,6 +7,7 @@ candidates of the first. Both train on the same rows of the second month and are
 """
 
 import argparse
+import resource
 import subprocess
 import sys
 import tempfile
@@ -34,8 +35,9 @@ def write_table(path: Path, rows: int, first: int) -> None:
     np.savetxt(path, table, delimiter=",", header=head, comments="", fmt="%.6g")
 
 
-def run(folder: Path, name: str, data: Path, trials: int, candidates: str | None) -> Side:
-    """Run a month and return what it found."""
+def run(folder: Path, name: str, data: Path, trials: int, candidates: str | None) -> tuple[Side, float]:
+    """Run a month; return what it found, and the seconds that its processes had a processor."""
+    before = _processor_seconds()
     search = {"families": ["mlp"], "max_trials": trials} | ({"from": candidates} if candidates else {})
     settings = {"name": name, "data": {"source": str(data), "label": "y", "id": "id"}, "search": search}
     file = folder / f"{name}.yaml"
@@ -46,7 +48,13 @@ def run(folder: Path, name: str, data: Path, trials: int, candidates: str | None
         sys.exit(done.stdout + done.stderr)
     place = find(name, folder / "runs").resolve()
     report = Report.of_run(place)
-    return Side(name, report, report.evaluation.stored(Artifacts(place).evaluation()))
+    side = Side(name, report, report.evaluation.stored(Artifacts(place).evaluation()))
+    return side, _processor_seconds() - before
+
+
+def _processor_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main(trials: int, rows: int) -> None:
@@ -55,13 +63,17 @@ def main(trials: int, rows: int) -> None:
         folder, later = Path(name), int(rows * GROWTH)
         write_table(folder / "first.csv", later, rows)
         write_table(folder / "second.csv", later, later)
-        first = run(folder, "first", folder / "first.csv", trials, None)
-        anew = run(folder, "anew", folder / "second.csv", trials, None)
-        taken = run(folder, "taken", folder / "second.csv", trials, "first")
+        first, *processors = run(folder, "first", folder / "first.csv", trials, None)
+        anew, two = run(folder, "anew", folder / "second.csv", trials, None)
+        taken, three = run(folder, "taken", folder / "second.csv", trials, "first")
+        processors += [two, three]
         print(f"{rows:,} rows, then {later:,}; {trials} trials\n")
         print("| step, seconds | first month | second, searched anew | second, candidates of the first | ratio |")
         print("| --- | ---: | ---: | ---: | ---: |")
-        spent = [_seconds(side.report) for side in (first, anew, taken)]
+        spent = [
+            _seconds(side.report) | {"processor time": seconds}
+            for side, seconds in zip((first, anew, taken), processors, strict=True)
+        ]
         for step in spent[0]:
             one, two, three = (sums[step] for sums in spent)
             print(f"| {step} | {one:.1f} | {two:.1f} | {three:.1f} | {three / two:.2f} |")
