@@ -22,7 +22,8 @@ from kep.delivery.export.savedmodel import Served, drawn, tensors
 from kep.delivery.serving.rpc import rows_of
 from kep.models.ensemble import Ensemble
 from tests.helpers.fuzzing import examples
-from tests.helpers.serving import request, running
+from tests.helpers.serving import request as asking
+from tests.helpers.serving import running
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_a_tensor_of_more_rows_than_allowed_is_refused_before_it_is_laid_out(ens
     """One value that stands for twenty million: 200 bytes would become gigabytes."""
     folder = ensembles("churn", "mlp", "boosted_trees")
     manifest = Ensemble(folder).manifest
-    bomb = request(tensors(manifest, drawn(manifest)))
+    bomb = asking(tensors(manifest, drawn(manifest)))
     for name in bomb.inputs:
         one = bomb.inputs[name]
         kind = one.dtype
@@ -60,7 +61,7 @@ def test_it_answers_what_the_exported_model_answers(ensembles, free_port, source
     expected = Served(ensemble).serve(**{name: tf.constant(array) for name, array in arrays.items()})
     with running(folder, grpc_port=free_port), grpc.insecure_channel(f"127.0.0.1:{free_port}") as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        response = stub.Predict(request(arrays), timeout=60)
+        response = stub.Predict(asking(arrays), timeout=60)
         assert response.model_spec.version.value == 3
         assert set(response.outputs) == set(expected)
         for name, value in expected.items():
@@ -69,7 +70,7 @@ def test_it_answers_what_the_exported_model_answers(ensembles, free_port, source
                 assert found.tolist() == value.numpy().tolist()
             else:
                 np.testing.assert_allclose(found, value, rtol=1e-5, atol=1e-6)
-        (only,) = stub.Predict(request(arrays, output_filter=["members"]), timeout=60).outputs
+        (only,) = stub.Predict(asking(arrays, output_filter=["members"]), timeout=60).outputs
         assert only == "members"
 
 
@@ -78,18 +79,18 @@ def test_what_is_wrong_with_a_request_is_named(ensembles, free_port):
     arrays = tensors(Ensemble(folder).manifest, drawn(Ensemble(folder).manifest))
     cases = [
         (
-            request(arrays | {"months": np.ones(256, np.int64)}),
+            asking(arrays | {"months": np.ones(256, np.int64)}),
             "INVALID_ARGUMENT",
             "inputs.months: DT_INT64 [256] ",
         ),
-        (request(arrays | {"months": arrays["months"][:, None]}), "INVALID_ARGUMENT", "give DT_FLOAT [rows]"),
-        (request(arrays | {"months": arrays["months"][:9]}), "INVALID_ARGUMENT", "the columns differ in length"),
-        (request(arrays | {"months": arrays["months"] * np.inf}), "INVALID_ARGUMENT", 'column "months"'),
-        (request(arrays | {"paperless": arrays["months"] + 0.5}), "INVALID_ARGUMENT", "is not a boolean"),
-        (request(arrays | {"plan": np.array([b"\xff"] * 256, object)}), "INVALID_ARGUMENT", "not a text in UTF-8"),
-        (request({"mnths": arrays["months"]}), "INVALID_ARGUMENT", 'did you mean "mnths"?'),
-        (request(arrays, output_filter=["lable"]), "INVALID_ARGUMENT", 'did you mean "label"?'),
-        (request(arrays, "other"), "NOT_FOUND", 'there is no model "other" here'),
+        (asking(arrays | {"months": arrays["months"][:, None]}), "INVALID_ARGUMENT", "give DT_FLOAT [rows]"),
+        (asking(arrays | {"months": arrays["months"][:9]}), "INVALID_ARGUMENT", "the columns differ in length"),
+        (asking(arrays | {"months": arrays["months"] * np.inf}), "INVALID_ARGUMENT", 'column "months"'),
+        (asking(arrays | {"paperless": arrays["months"] + 0.5}), "INVALID_ARGUMENT", "is not a boolean"),
+        (asking(arrays | {"plan": np.array([b"\xff"] * 256, object)}), "INVALID_ARGUMENT", "not a text in UTF-8"),
+        (asking({"mnths": arrays["months"]}), "INVALID_ARGUMENT", 'did you mean "mnths"?'),
+        (asking(arrays, output_filter=["lable"]), "INVALID_ARGUMENT", 'did you mean "label"?'),
+        (asking(arrays, "other"), "NOT_FOUND", 'there is no model "other" here'),
     ]
     with running(folder, grpc_port=free_port), grpc.insecure_channel(f"127.0.0.1:{free_port}") as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
@@ -156,7 +157,7 @@ def test_a_model_that_is_not_ready_is_unavailable(ensembles, free_port):
     with running(folder, loads=False, grpc_port=free_port), grpc.insecure_channel(f"127.0.0.1:{free_port}") as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         with pytest.raises(grpc.RpcError) as caught:
-            stub.Predict(request(arrays), wait_for_ready=True, timeout=60)
+            stub.Predict(asking(arrays), wait_for_ready=True, timeout=60)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
@@ -164,7 +165,9 @@ _SIZES = st.sampled_from([-1, 0, 1, 2, 3, 1024, 1025, 2**31, 2**62]) | st.intege
 _NUMBERS = st.floats(allow_nan=True, width=32) | st.sampled_from([0.0, 1.0, 2.0])
 _TENSORS = st.builds(
     TensorProto,
-    dtype=st.sampled_from([DataType.DT_FLOAT, DataType.DT_DOUBLE, DataType.DT_STRING] * 5 + DataType.values()),
+    dtype=st.sampled_from(
+        [DataType.DT_FLOAT, DataType.DT_DOUBLE, DataType.DT_STRING, DataType.DT_UINT8] * 5 + DataType.values()
+    ),
     tensor_shape=st.builds(
         TensorShapeProto,
         dim=st.lists(st.builds(TensorShapeProto.Dim, size=_SIZES), max_size=3),
@@ -179,11 +182,11 @@ _TENSORS = st.builds(
 )
 
 
-@pytest.fixture(scope="module")
-def valid(ensembles):
-    """Manifest of an ensemble and a request that it answers."""
-    manifest = Ensemble(ensembles("churn", "mlp", "boosted_trees")).manifest
-    return manifest, request(tensors(manifest, drawn(manifest)))
+@pytest.fixture(scope="module", params=["churn", "shapes"])
+def valid(records, request):
+    """Manifest of a table, or of images, and a request of its columns."""
+    manifest = Records(records(request.param), "tune").manifest
+    return manifest, asking(tensors(manifest, drawn(manifest)))
 
 
 def bounded(valid, asked: predict_pb2.PredictRequest) -> None:
