@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -55,24 +55,23 @@ def _plain(annotation: Any) -> str:
     return _NAMES.get(annotation, "any value")
 
 
+_BOUNDS = (
+    (Ge, "at least", "ge"),
+    (Gt, "above", "gt"),
+    (Le, "at most", "le"),
+    (Lt, "below", "lt"),
+    (MinLen, "at least", "min_length"),
+)
+
+
 def _bounds(metadata: Iterable[Any]) -> Iterable[str]:
     for one in metadata:
         if isinstance(one, FieldInfo):
             yield from _bounds(one.metadata)
-        elif isinstance(one, StringConstraints):
-            yield f"matching `{one.pattern}`"
-        elif isinstance(one, Ge):
-            yield f"at least {one.ge:,}"
-        elif isinstance(one, Gt):
-            yield f"above {one.gt:,}"
-        elif isinstance(one, Le):
-            yield f"at most {one.le:,}"
-        elif isinstance(one, Lt):
-            yield f"below {one.lt:,}"
-        elif isinstance(one, MinLen):
-            yield f"at least {one.min_length}"
         elif getattr(one, "pattern", None):
             yield f"matching `{one.pattern}`"
+        else:
+            yield from (f"{words} {getattr(one, name):,}" for kind, words, name in _BOUNDS if isinstance(one, kind))
 
 
 def default_words(field: FieldInfo) -> str:

@@ -10,29 +10,27 @@ from typing import Any
 import lightgbm
 import numpy as np
 
-from kep.artifacts.trials import Declared
 from kep.core.files import write_file
 from kep.data.records import AnyRows
 from kep.data.schema import Manifest
 from kep.models.family import Fit, Settings, Values
+from kep.models.trees import FEW_ROWS, Trees
 from kep.stats.metrics import Truth
 from kep.training.monitor import Monitor
 
 ROUNDS_PER_EPOCH = 20
 """Boosting rounds that the limits of a training, which are in epochs, count as one epoch."""
-FEW_ROWS = 10_000
-"""Below this many rows threads cost more time than they save, most of all where other trainings share the cores."""
 
 
-class BoostedTrees:
+class BoostedTrees(Trees):
     """Boosted trees for the columns and the label of `manifest`."""
 
     name = "boosted_trees"
     unit = "round"
-    looped = False
+    library = "LightGBM, objective"
 
     def __init__(self, manifest: Manifest) -> None:
-        self._label = manifest.label
+        super().__init__(manifest)
         first = len(manifest.numeric)
         self._categorical = list(range(first, first + len(manifest.categorical)))
 
@@ -47,17 +45,6 @@ class BoostedTrees:
         hp.Float("bagging_fraction", 0.5, 1.0, step=0.1)
         hp.Float("lambda_l2", 1e-3, 10.0, sampling="log")
         return hp
-
-    def declared(self, values: Values) -> list[Declared]:
-        return []
-
-    def sample(self) -> str:
-        values = ", ".join(f"{name} {value:g}" for name, value in self.space().values.items())
-        return f"LightGBM, objective {self._label.task}: {values}"
-
-    def check(self, train: AnyRows) -> dict[str, float]:
-        """Every table and image fits."""
-        return {}
 
     def fit(self, values: Values, train: AnyRows, validation: AnyRows, settings: Settings, monitor: Monitor) -> Fit:
         patience = settings.patience * ROUNDS_PER_EPOCH
@@ -101,9 +88,6 @@ class BoostedTrees:
 
     def predict(self, model: Any, rows: AnyRows) -> np.ndarray:
         return self._predict(model, rows, None)
-
-    def reported(self, model: Any, rows: AnyRows) -> dict[str, float]:
-        return {}
 
     def save(self, model: Any, folder: Path) -> None:
         write_file(folder / "model.txt", lambda path: path.write_text(model.model_to_string(), encoding="utf-8"))

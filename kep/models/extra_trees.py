@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from kep.artifacts.trials import Declared
 from kep.core.files import write_file
 from kep.data.records import AnyRows
 from kep.data.schema import Manifest
 from kep.models.family import Fit, Settings, Values
 from kep.models.forest import Forest
+from kep.models.trees import FEW_ROWS, Trees
 from kep.stats.metrics import Truth
 from kep.training.monitor import Monitor
 
@@ -23,19 +23,17 @@ TREES_PER_EPOCH = 10
 """Trees that the limits of a training, which are in epochs, count as one epoch."""
 MOST_TREES = 300
 """More of them change little, and take room and time in serving."""
-FEW_ROWS = 10_000
-"""Below this many rows threads cost more time than they save."""
 
 
-class ExtraTrees:
+class ExtraTrees(Trees):
     """Extremely randomised trees for the columns and the label of `manifest`."""
 
     name = "extra_trees"
     unit = "tree"
-    looped = False
+    library = "scikit-learn's extra trees,"
 
     def __init__(self, manifest: Manifest) -> None:
-        self._label = manifest.label
+        super().__init__(manifest)
         self._fills = [column.statistics[0] for column in manifest.numeric]
         self._gaps = [place for place, column in enumerate(manifest.numeric) if column.missing]
 
@@ -46,17 +44,6 @@ class ExtraTrees:
         hp.Float("max_features", 0.1, 1.0, step=0.1, default=0.5)
         hp.Int("min_samples_leaf", 1, 64, sampling="log", step=2, default=8)
         return hp
-
-    def declared(self, values: Values) -> list[Declared]:
-        return []
-
-    def sample(self) -> str:
-        values = ", ".join(f"{name} {value:g}" for name, value in self.space().values.items())
-        return f"scikit-learn's extra trees, {self._label.task}: {values}"
-
-    def check(self, train: AnyRows) -> dict[str, float]:
-        """Every table and image fits."""
-        return {}
 
     def fit(self, values: Values, train: AnyRows, validation: AnyRows, settings: Settings, monitor: Monitor) -> Fit:
         trees = min(MOST_TREES, settings.max_epochs * TREES_PER_EPOCH)
@@ -77,9 +64,6 @@ class ExtraTrees:
 
     def predict(self, model: Forest, rows: AnyRows) -> np.ndarray:
         return model.predict(self._matrix(rows))
-
-    def reported(self, model: Forest, rows: AnyRows) -> dict[str, float]:
-        return {}
 
     def save(self, model: Forest, folder: Path) -> None:
         write_file(folder / "model.npz", model.save)
