@@ -204,9 +204,10 @@ def list_runs(
             problem = problem or error
     if not (lines or elsewhere):
         history.check_known(runs, name)
-    lay_out(console, listed(lines, limit))
+    # What is known is shown before what went wrong.
+    if lines or not problem:
+        lay_out(console, listed(lines, limit))
     if problem:
-        # What is known is shown first.
         raise problem
 
 

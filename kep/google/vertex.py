@@ -16,6 +16,7 @@ from google.api_core.future.polling import DEFAULT_POLLING
 from google.api_core.retry import Retry, if_exception_type
 
 from kep.core.errors import UserError, first_line, nearest
+from kep.core.waiting import waiting_for
 from kep.google.machine_types import REGIONS
 from kep.google.retries import AGAIN, UNSURE, Call, SingleCall
 
@@ -67,7 +68,7 @@ class Vertex:
 
     @contextmanager
     def explained(self, account: str = "") -> Iterator[None]:
-        """Turns what Google answers into one sentence.
+        """Turns what Google answers into one sentence, and says so when it is silent for long.
 
         Args:
             account: Service account that the steps are to run as.
@@ -76,7 +77,8 @@ class Vertex:
             UserError: Instead of every error of Google's clients.
         """
         try:
-            yield
+            with waiting_for(f"Vertex AI in {self.region}"):
+                yield
         except exceptions.RetryError as error:
             raise UserError(self._sentence(error.cause, account)) from error
         except exceptions.GoogleAPICallError as error:

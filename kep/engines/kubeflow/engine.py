@@ -28,6 +28,7 @@ from kep.core.environment import KUBEFLOW_COOKIES, KUBEFLOW_TOKEN, KUBEFLOW_TOKE
 from kep.core.errors import UserError, first_line
 from kep.core.location import Location
 from kep.core.versions import revision
+from kep.core.waiting import waiting_for
 from kep.engines.base import OURS, Options, Run, Task, champions_of
 from kep.engines.kubeflow.logs import decision, reason
 from kep.engines.kubeflow.nodes import Node, moment, read
@@ -294,13 +295,14 @@ class Kubeflow:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Turns what the server answers into one sentence.
+        """Turns what the server answers into one sentence, and says so when it is silent for long.
 
         Raises:
             UserError: Instead of every error of kfp's client.
         """
         try:
-            yield
+            with waiting_for(f"Kubeflow at {self._host}"):
+                yield
         except RetryError as error:
             raise UserError(self._sentence(error.cause)) from error
         except (kfp_server_api.ApiException, urllib3.exceptions.HTTPError, ValueError) as error:

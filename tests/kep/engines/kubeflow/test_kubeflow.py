@@ -9,6 +9,7 @@ import pytest
 import typer
 import yaml
 
+from kep.core import waiting
 from kep.core.errors import Status
 from kep.engines.kubeflow import engine
 from tests.helpers.cloud import interrupted, one_sentence, steps
@@ -315,12 +316,16 @@ def test_a_server_that_is_gone(kubeflow, kep, monkeypatch):
 
 def test_a_server_that_says_nothing_is_waited_for_once(kubeflow, kep, monkeypatch):
     monkeypatch.setitem(engine.FIRST, "_request_timeout", 1)
+    monkeypatch.setattr(waiting, "SILENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("KF_PIPELINES_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         begun = time.monotonic()
-        code, _, err = kep("runs", *KUBEFLOW)
-    assert code == 2
-    assert "does not answer (it took too long); try the same command again later" in one_sentence(err)
+        code, out, err = kep("runs", *KUBEFLOW)
+    # No table is shown whose only line is its head.
+    assert (code, out) == (2, "")
+    word, error = err.split("\n", 1)
+    assert re.fullmatch(r"still waiting for Kubeflow at http://127.0.0.1:\d+: no answer within 0.2 s", word)
+    assert "does not answer (it took too long); try the same command again later" in one_sentence(error)
     assert time.monotonic() - begun < 3
 
 
