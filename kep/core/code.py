@@ -41,7 +41,7 @@ class Closure:
         """Return the installed versions of the libraries' distributions, by name."""
         known = _distributions()
         names = {name for library in self.libraries for name in known.get(library, [])}
-        return {name: version(name) for name in sorted(names)}
+        return {name: _version(name) for name in sorted(names)}
 
     def hash(self) -> str:
         """Return the source's digits, and 8 of the versions': equal for code that must give equal results."""
@@ -131,6 +131,11 @@ def _imports(path: Path) -> set[str]:
 
     walk(ast.parse(path.read_bytes()).body)
     return found
+
+
+@cache
+def _version(distribution: str) -> str:
+    return version(distribution)  # reads and parses a file each time
 
 
 @cache
