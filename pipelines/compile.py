@@ -17,7 +17,7 @@ from kfp.compiler.pipeline_spec_builder import extract_comments_from_pipeline_sp
 from kep.config.data import DataSettings
 from kep.config.machine import Machine
 from kep.config.notify import NotifyTask
-from kep.config.search import SearchSettings
+from kep.config.search import SearchTask
 from kep.core.errors import UserError
 from kep.core.files import write_file
 from kep.core.location import Location
@@ -62,7 +62,7 @@ def compile_training(
     """
     if not Champion.of_parameter(parameters["champion"]).lasting:
         parameters = {name: value for name, value in parameters.items() if name != "champion"}
-    rounds = SearchSettings.model_validate_json(parameters["search_config"]).rounds
+    rounds = SearchTask.model_validate_json(parameters["search_config"]).rounds
     tasks = DataSettings.model_validate_json(parameters["data"]).ingest_tasks
     asked = NotifyTask.model_validate_json(config) if (config := parameters.get("notify_config")) else None
     if asked and images:

@@ -10,6 +10,7 @@ from kep.config.data import DataSettings
 from kep.config.fit import BestEpochTask, CurveSettings, RetrainTask
 from kep.config.notify import NotifyTask
 from kep.config.run_file import RunFile
+from kep.config.search import SearchTask
 from kep.core.code import step_closure
 from kep.core.errors import UserError
 from kep.core.location import Location
@@ -33,7 +34,7 @@ def arguments(run: RunFile, base: Path, champions: Path | str) -> dict[str, str 
     if named and not Location(named).is_cloud and (base / named).exists() and not (base / named).is_dir():
         raise UserError(f'promote.champion: "{named}" is no folder; give one that may hold the champion\'s versions')
     # A user's own source is in `families`; where the file lies does not change the search.
-    search = run.search.model_copy(update={"families": "auto"})
+    search = SearchTask(**run.search.model_dump(by_alias=True) | {"families": "auto"}, time=run.time)
     budget = run.ensemble.max_latency_ms is not None
     # Who is told is none of evaluate's business, whose report and cache key hold the rest of the run file.
     asked = json.dumps(run.model_dump(mode="json", exclude={"notify"}), sort_keys=True)

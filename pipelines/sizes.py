@@ -13,7 +13,7 @@ from typing import Any
 from kep.config.data import DataSettings
 from kep.config.ensemble import EnsembleSettings
 from kep.config.prediction import PredictSettings
-from kep.config.search import SearchSettings
+from kep.config.search import SearchTask
 from kep.core.errors import UserError
 from kep.pipelines.machines import Target
 
@@ -211,7 +211,7 @@ def _lists(defaults: Mapping[str, Any]) -> dict[str, Listed]:
     if "predict_config" in defaults:
         settings = PredictSettings.model_validate_json(defaults["predict_config"])
         return dict.fromkeys(("slices", "scans"), Listed("--tasks", settings.tasks))
-    search = SearchSettings.model_validate_json(defaults["search_config"])
+    search = SearchTask.model_validate_json(defaults["search_config"])
     ensemble = EnsembleSettings.model_validate_json(defaults["ensemble"])
     parts = Listed("data.ingest_tasks", DataSettings.model_validate_json(defaults["data"]).ingest_tasks)
     candidates = Listed("search.top_n", min(search.top_n, search.max_trials))

@@ -9,7 +9,7 @@ import numpy as np
 
 from kep.artifacts.trials import Order, Trial
 from kep.components.tune.objective import check_reported
-from kep.config.search import SearchSettings
+from kep.config.search import SearchTask
 from kep.core.arrays import Floats
 from kep.core.errors import UserError
 from kep.data.records import AnyRows
@@ -42,7 +42,7 @@ class Executor:
     task: str
     train: AnyRows
     validation: AnyRows
-    settings: SearchSettings
+    settings: SearchTask
     seed: int
 
     def __call__(self, job: Check | Order) -> dict[str, Any] | UserError | tuple[Trial, Floats | None]:

@@ -1,13 +1,13 @@
 """The objective of a search."""
 
-from kep.config.search import Objective, SearchSettings
+from kep.config.search import Objective, SearchTask
 from kep.core.errors import UserError, nearest
 from kep.stats.metrics import directions
 
 
-def load(config: str, task: str) -> SearchSettings:
+def load(config: str, task: str) -> SearchTask:
     """The search's settings from their JSON, the objective with its direction; raises as `resolve`."""
-    settings = SearchSettings.model_validate_json(config)
+    settings = SearchTask.model_validate_json(config)
     return settings.model_copy(update={"objective": resolve(settings.objective, task)})
 
 

@@ -13,6 +13,7 @@ from kep.artifacts.trials import Order, Trial, TrialStore, merge
 from kep.components.tune.execute import Check
 from kep.components.tune.pool import Died, Pool
 from kep.components.tune.suggest import No, Suggestion, suggest
+from kep.components.tune.time_plan import TimePlan
 from kep.components.tune.warm import Warm
 from kep.config.search import SearchSettings
 from kep.core.arrays import Floats
@@ -215,12 +216,20 @@ class Search:
         settings: Settings of the search.
         seed: Seed of the run.
         pool: Trains the trials.
+        time: Time of the whole run; None where the run file gives none.
     """
 
     def __init__(
-        self, step: Step, study: TrialStore, plan: Plan, settings: SearchSettings, seed: int, pool: Pool
+        self,
+        step: Step,
+        study: TrialStore,
+        plan: Plan,
+        settings: SearchSettings,
+        seed: int,
+        pool: Pool,
+        time: TimePlan | None = None,
     ) -> None:
-        self._step, self._study, self._plan = step, study, plan
+        self._step, self._study, self._plan, self._time = step, study, plan, time
         self._settings, self._seed, self._pool = settings, seed, pool
         # What counts of an earlier search was paid for there.
         self._budget = settings.trainings + len(plan.warm.begun)
@@ -254,6 +263,9 @@ class Search:
         while not self._ended and self._pool.free and len(self._orders) < self._budget and self._is_known():
             if limit and minutes >= limit:
                 self._end(f"stopped after {minutes:.1f} minutes, {len(self._orders)} of {self._budget} trainings")
+                return
+            if self._time and self._time.is_over(ended := list(self._done.values())):
+                self._end(self._time.told(ended))
                 return
             place = len(self._orders)
             order = self._plan.next(self._orders, {p: self._done[p] for p in range(self._horizon())})
@@ -295,5 +307,11 @@ class Search:
         self._step.progress(reason)
 
     def _tell(self, trial: Trial) -> None:
-        text = f"training {len(self._done)}/{self._budget} {told(trial, self._settings.objective.name)}"
-        self._step.progress(text, len(self._done), self._budget)
+        said = told(trial, self._settings.objective.name)
+        if self._time is None:
+            self._step.progress(f"training {len(self._done)}/{self._budget} {said}", len(self._done), self._budget)
+            return
+        elapsed, left = self._time.elapsed, max(0.0, self._time.left(list(self._done.values())))
+        self._step.progress(
+            f"training {len(self._done)} {said}, {left:.0f} s left", round(elapsed), round(elapsed + left)
+        )

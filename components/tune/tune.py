@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras_tuner
 
+from kep.artifacts.step import StepRecord
 from kep.artifacts.study import Candidate, Goal, SearchedData, Study
 from kep.artifacts.trials import Hyperparameter, Trial, TrialStore, merged
 from kep.components.tune import candidates
@@ -17,9 +21,11 @@ from kep.components.tune.rounds import gather, load_spaces
 from kep.components.tune.search import Plan, Search, spaces
 from kep.components.tune.summary import write_summary
 from kep.components.tune.taken import take
+from kep.components.tune.time_plan import TimePlan
 from kep.components.tune.warm import code_of, warmed
 from kep.config.hardware import TrialHardware
 from kep.config.search import SearchSettings
+from kep.core.environment import BEGUN
 from kep.core.errors import UserError
 from kep.core.seeds import derive
 from kep.models.declared import grown
@@ -37,11 +43,13 @@ class _Searched:
         store: Holds the validation predictions.
         executions: All trainings, in order.
         spaces: Search space by family.
+        candidates: Number of candidates that the run has time for; None without a time budget.
     """
 
     store: TrialStore
     executions: list[Trial]
     spaces: dict[str, keras_tuner.HyperParameters]
+    candidates: int | None = None
 
 
 @entry("tune")
@@ -61,7 +69,7 @@ def run(
         step: This execution.
         records: Folder of the records.
         families: JSON list made by `kep.models.registry.travelling`.
-        config: JSON of `SearchSettings`.
+        config: JSON of `SearchTask`.
         hardware: JSON of `TrialHardware`.
         searched: Folder of the last round, when the trials were tasks of their own (`rounds`): then nothing is left to
             search.
@@ -94,7 +102,7 @@ def run(
         executor = Executor(members, label.task, train, validation, settings, step.seed)
         # A search with a larger budget goes on from these records.
         shape = (len(validation), len(label.classes)) if label.classes else (len(validation),)
-        done = _search(step, TrialStore(step.work(identity, keep=True), shape), executor, share, about)
+        done = _search(step, TrialStore(step.work(identity, keep=True), shape), executor, share, about, records)
     whole = merged(done.executions)
     _send(step, whole, settings.objective.name)
     step.progress(
@@ -102,6 +110,8 @@ def run(
         f"replicates, {_infeasible(whole)} infeasible"
     )
     truth = Truth.of(label.task, validation)
+    if done.candidates is not None:
+        settings = settings.model_copy(update={"top_n": done.candidates})
     chosen = _chosen(step, done.store, whole, truth, settings)
     fresh = derive(step.seed, "corrected")
     corrected = candidates.corrected_loss(done.store, whole, truth, fresh)
@@ -112,13 +122,20 @@ def run(
     return [candidate.to_json() for candidate in study.candidates]
 
 
-def _search(step: Step, store: TrialStore, executor: Executor, share: Share, about: SearchedData) -> _Searched:
-    """Search on this machine, and copy the records into the step's output."""
+def _search(
+    step: Step, store: TrialStore, executor: Executor, share: Share, about: SearchedData, records: str
+) -> _Searched:
+    """Search on this machine, and copy the trials into the step's output."""
     step.progress(f"{share.workers} workers: {share.reason}")
     settings, seed = executor.settings, executor.seed
     limit = settings.trial_minutes and 60 * settings.trial_minutes
     with Pool(executor, share.workers, limit, share.take) as pool:
+        begun = time.monotonic()
         found = spaces(pool, list(executor.members), step)
+        took = time.monotonic() - begun
+        plan = None
+        if settings.time is not None:
+            plan = TimePlan(settings, settings.time, time.time() - _began(step, records), took / len(found))
         with warmed(settings.warm_start, about, settings, found, store.folder) as warm:
             if warm.begun:
                 step.progress(f"beginning with {len(warm.begun)} trainings on the same rows, which count as they are")
@@ -127,10 +144,21 @@ def _search(step: Step, store: TrialStore, executor: Executor, share: Share, abo
                     f"beginning with {len(warm.known)} trials on other rows: the best {len(warm.first)} are trained "
                     "first, and all inform the suggestions"
                 )
-            executions = Search(step, store, Plan(found, settings, seed, warm=warm), settings, seed, pool).run()
+            search = Search(step, store, Plan(found, settings, seed, warm=warm), settings, seed, pool, plan)
+            executions = search.run()
     for execution in executions:
         store.copy(execution, step.out)
-    return _Searched(store, executions, found)
+    return _Searched(store, executions, found, plan.candidates(executions) if plan else None)
+
+
+def _began(step: Step, records: str) -> float:
+    """Return the Unix time from which the run's `minutes` count.
+
+    An engine's own time between two tasks does not count. Nor does a step's that was reused, on this machine.
+    """
+    if begun := os.environ.get(BEGUN):
+        return float(begun)
+    return step.started - StepRecord.load(Path(records)).seconds
 
 
 def _send(step: Step, trials: Sequence[Trial], objective: str) -> None:
@@ -205,7 +233,7 @@ def _identity(
     """
     budget = {"max_trials", "max_minutes", "top_n", "max_per_family", "max_failures", "trial_minutes"}
     budget |= {"families", "workers"}
-    own = settings.model_dump(mode="json", exclude=budget)
+    own = settings.model_dump(mode="json", exclude=budget | {"time"})
     arithmetic = device.model_dump(include={"precision", "jit"})
     parts = json.dumps([own, workers, arithmetic, families, fingerprint, step.seed, step.code], sort_keys=True)
     return hashlib.sha256(parts.encode()).hexdigest()[:16]

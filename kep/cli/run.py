@@ -27,6 +27,9 @@ def run(
     runner: Annotated[
         Runner, typer.Option(help="Run each step in a process, or in a container of the images of `make image`.")
     ] = "subprocess",
+    minutes: Annotated[
+        float | None, typer.Option(help="Time of the whole run in minutes, in place of the run file's.")
+    ] = None,
 ) -> None:
     """Run the whole pipeline on this machine; after an interruption the same command goes on where it stopped.
 
@@ -43,11 +46,13 @@ def run(
         raise UserError(
             f"--from: {again_from} is not a step{nearest(again_from, STEPS)}; the steps are {', '.join(STEPS)}"
         )
+    if minutes is not None:
+        overrides = [*(overrides or []), f"minutes={minutes}"]
     if file is not None:
         settings, base = load(file, overrides), file.parent
     if like is not None:
         if overrides:
-            raise UserError("--like does an earlier run again as it was; it takes no --set")
+            raise UserError("--like does an earlier run again as it was; it takes neither --set nor --minutes")
         settings, base = running.like(like, console)
     raise typer.Exit(running.run(settings, base, runs, console, again_from if cache else "ingest", force, runner))
 

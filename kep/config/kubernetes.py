@@ -6,7 +6,7 @@ Kubeflow names a pod's volume as the claim or the secret that it is of, so that 
 import re
 from collections.abc import Iterator, Mapping
 
-from kep.core.environment import ATTEMPTS, CLUSTER, EVENTS, FAILURE, OWNER, PARALLEL, WORK
+from kep.core.environment import ATTEMPTS, BEGUN, CLUSTER, EVENTS, FAILURE, OWNER, PARALLEL, WORK
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
@@ -26,7 +26,7 @@ _VOLUMES = {
     *(f"{name}-scratch" for name in ("gcs", "s3", "minio", "dot-local", "dot-cache", "dot-config")),
 }
 """Volumes that Kubeflow gives each pod."""
-_OURS = {ATTEMPTS, CLUSTER, EVENTS, FAILURE, OWNER, PARALLEL, WORK}
+_OURS = {ATTEMPTS, BEGUN, CLUSTER, EVENTS, FAILURE, OWNER, PARALLEL, WORK}
 _KUBEFLOWS = ("KFP_", "ARGO_", "KUBERNETES_")
 """Begins of variables that Kubeflow's launcher, Argo and Kubernetes tell a task's container by."""
 _SYSTEM = {"HOME", "LD_LIBRARY_PATH", "LD_PRELOAD", "PATH", "PYTHONHOME", "PYTHONPATH", "TMPDIR", "_KFP_RUNTIME"}

@@ -23,13 +23,17 @@ from kep.config.fit import BestEpochSettings, RetrainSettings
 from kep.config.hardware import HardwareSettings
 from kep.config.notify import NotifySettings
 from kep.config.promote import SHARES, PromoteSettings
-from kep.config.search import SearchSettings
+from kep.config.search import SearchSettings, TimeBudget
 from kep.config.section import Section
 from kep.config.unsupported import unsupported
 from kep.core.errors import UserError, nearest
 
 RESERVED = {"champions": "the champions", "batch": "the batch predictions"}
 """Names that no run may have, since they are folders beside the runs, and what those hold."""
+WITH_TIME = {"max_trials": 1000, "top_n": 12}
+"""Limits of a search that has a time budget, where the run file gives none."""
+WHY_SHARE = 0.05
+"""Share of a time budget that explanations take at most."""
 
 
 class RunFile(Section):
@@ -39,6 +43,8 @@ class RunFile(Section):
     """Name of the folder of runs and of the champion: lower-case letters, digits and dashes."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of every random choice."""
+    minutes: Annotated[float | None, Field(gt=0, exclude_if=lambda given: given is None)] = None
+    """Time of the whole run in minutes, which its steps share. The search takes what the later steps leave it."""
     data: DataSettings
     search: SearchSettings = SearchSettings()
     best_epoch: BestEpochSettings = BestEpochSettings()
@@ -55,12 +61,41 @@ class RunFile(Section):
         """Metric that the ensemble is compared by: `promote.metric`, or else the one that its weights are for."""
         return self.promote.metric or self.ensemble.metric
 
+    @property
+    def time(self) -> TimeBudget | None:
+        """What the search needs to know of the later steps; None without a time budget."""
+        if self.minutes is None:
+            return None
+        return TimeBudget(
+            minutes=self.minutes,
+            best_epoch=self.best_epoch,
+            retrain=self.retrain.enabled,
+            members=self.ensemble.max_members,
+            why_seconds=self.evaluate.why_seconds,
+        )
+
     @field_validator("name")
     @classmethod
     def _not_reserved(cls, name: str) -> str:
         if name in RESERVED:
             raise ValueError(f'"{name}" is the folder of {RESERVED[name]} beside the runs; choose another name')
         return name
+
+    @model_validator(mode="after")
+    def _time_is_shared(self) -> Self:
+        if self.minutes is None:
+            return self
+        for key in ("max_minutes", "rounds", "from_run"):
+            if getattr(self.search, key) is not None:
+                name = "from" if key == "from_run" else key
+                raise ValueError(f'"minutes" has no meaning with search.{name}; remove one of them')
+        # What nobody asked for is limited by the time alone.
+        free = {key: value for key, value in WITH_TIME.items() if key not in self.search.model_fields_set}
+        object.__setattr__(self, "search", self.search.model_copy(update=free))
+        if "why_seconds" not in self.evaluate.model_fields_set:
+            seconds = min(self.evaluate.why_seconds, WHY_SHARE * 60 * self.minutes)
+            object.__setattr__(self, "evaluate", self.evaluate.model_copy(update={"why_seconds": seconds}))
+        return self
 
     @model_validator(mode="after")
     def _slices_are_evaluated(self) -> Self:

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
-from kep.config.section import Count, Epochs, Section
+from kep.config.fit import BestEpochSettings
+from kep.config.section import Count, Epochs, Section, Switch
 
 
 class Objective(Section):
@@ -83,7 +84,8 @@ class SearchSettings(Section):
     vizier: Annotated[str | None, Field(exclude_if=lambda parent: parent is None)] = None
     """Location of the studies of tuner: vizier, which needs rounds: projects/PROJECT/locations/REGION"""
     max_trials: Count = 30
-    """Number of trials over all families. Trials that a small space can't fill become further executions."""
+    """Number of trials over all families. Trials that a small space can't fill become further executions. With
+    `minutes` it is the most, 1000 by default."""
     executions_per_trial: Count = 1
     """Number of trainings of each configuration, from different seeds; its score is their mean."""
     max_minutes: Annotated[float, Field(gt=0)] | None = None
@@ -96,7 +98,7 @@ class SearchSettings(Section):
     """Rows per optimiser step."""
     objective: Objective = Objective()
     top_n: Count = 4
-    """Number of candidates, chosen by what each adds to an ensemble."""
+    """Number of candidates, chosen by what each adds to an ensemble. With `minutes` it is the most, 12 by default."""
     max_per_family: Count | None = None
     """Maximum number of candidates per family."""
     workers: Literal["auto"] | Count = "auto"
@@ -163,3 +165,28 @@ class SearchSettings(Section):
         if self.rounds is not None:
             return self.rounds * self.parallel_trials
         return self.max_trials * self.executions_per_trial
+
+
+FEWEST = 4
+"""Number of candidates that a search with a time budget leaves time for, where they leave it time."""
+
+
+class TimeBudget(Section):
+    """Time of the whole run, and what the steps after the search do in it."""
+
+    minutes: Annotated[float, Field(gt=0)]
+    """Time of the whole run."""
+    best_epoch: BestEpochSettings
+    """Trainings of each candidate."""
+    retrain: Switch
+    """Whether members are trained again."""
+    members: Count
+    """Number of members at most."""
+    why_seconds: Annotated[float, Field(ge=0)]
+    """Time limit of the explanations."""
+
+
+class SearchTask(SearchSettings):
+    """Settings of the step: how to search, and what time the run has."""
+
+    time: Annotated[TimeBudget | None, Field(exclude_if=lambda given: given is None)] = None

@@ -17,7 +17,7 @@ from kep.config.fit import CURVE_SHARES
 from kep.config.notify import NotifySettings
 from kep.config.promote import PromoteSettings
 from kep.config.run_file import RunFile
-from kep.config.search import EarlierSearch
+from kep.config.search import FEWEST, EarlierSearch
 from kep.core.errors import Mistakes, UserError, nearest
 from kep.engines.earlier import check_data
 from kep.engines.rehearsal import MOST_SURVEYED, rehearse
@@ -151,6 +151,13 @@ def trainings(settings: RunFile) -> dict[str, int]:
 
 def estimate(settings: RunFile, seen: Inspection, runs: Path) -> str:
     """Roughly how long a run takes, and where the figure comes from."""
+    if settings.minutes is not None:
+        found = guess(settings, seen)
+        search = found["tune"]
+        later = f"{sum(found.values()) - search:.0f} s for the other steps (a guess)"
+        if search <= 0:
+            return f"minutes: {settings.minutes:g} may not be met: {later}, before any trial"
+        return f"{60 * settings.minutes:.0f} s, as minutes says: about {search:.0f} s of search, {later}"
     if (seconds := _as_last_time(settings, seen, runs / settings.name / "latest")) is not None:
         return f"{_minutes(seconds)} (from the steps of the last run of {settings.name}; none reused)"
     seconds = sum(guess(settings, seen).values())
@@ -158,13 +165,18 @@ def estimate(settings: RunFile, seen: Inspection, runs: Path) -> str:
 
 
 def guess(settings: RunFile, seen: Inspection) -> dict[str, float]:
-    """Seconds of each step, one training after the other, from rows and trainings."""
+    """Seconds of each step, one training after the other, from rows and trainings; the search's from `minutes`."""
     epochs = {"tune": settings.search.max_epochs, "best_epoch": settings.best_epoch.max_epochs}
     seconds = dict.fromkeys(STEPS, 60 / len(STEPS))  # to start
     for step, count in trainings(settings).items():
         # A second to compile, and some microseconds a row and epoch for a network of the default spaces; about half
         # of the epochs are trained before a training stops early.
         seconds[step] += count * (1 + 0.5 * epochs.get(step, 30) * seen.roles["train"] * 2e-5)
+    if settings.minutes is not None:
+        fewest = min(FEWEST, settings.search.top_n) / settings.search.top_n
+        seconds |= {step: seconds[step] * fewest for step in ("best_epoch", "retrain")}
+        later = sum(took for step, took in seconds.items() if step != "tune")
+        seconds["tune"] = max(0.0, 60 * settings.minutes - later)
     return seconds
 
 
@@ -257,12 +269,14 @@ def _work(settings: RunFile, seen: Inspection, families: list[str], runs: Path) 
     table = _plain()
     counts = trainings(settings)
     table.add_row("families", ", ".join(families))
-    words = ", ".join(f"{step} {count}" for step, count in counts.items())
+    words = f"at most {sum(counts.values())} ({', '.join(f'{step} {count}' for step, count in counts.items())})"
+    if settings.minutes is not None:
+        words = f"as many as the time allows, for at most {settings.search.top_n} candidates"
     if isinstance(earlier := settings.search.from_run, EarlierSearch):
         table.add_row("candidates", f"those of {earlier.run}; no trial is trained (study {earlier.digest[:12]})")
     if isinstance(earlier := settings.search.warm_start, EarlierSearch):
         table.add_row("search", f"begins with the trials of {earlier.run} (study {earlier.digest[:12]})")
-    table.add_row("trainings", f"at most {sum(counts.values())} ({words})")
+    table.add_row("trainings", words)
     for step, words in devices(settings).items():
         trees = "" if words.startswith("single") else "".join(f"; {one}: single" for one in TREES if one in families)
         table.add_row(step, words + trees)

@@ -13,13 +13,10 @@ import numpy as np
 from kep.core.files import write_file
 from kep.data.records import AnyRows
 from kep.data.schema import Manifest
-from kep.models.family import Fit, Settings, Values
+from kep.models.family import ROUNDS_PER_EPOCH, Fit, Settings, Values
 from kep.models.trees import FEW_ROWS, Trees
 from kep.stats.metrics import Truth
 from kep.training.monitor import Monitor
-
-ROUNDS_PER_EPOCH = 20
-"""Boosting rounds that the limits of a training, which are in epochs, count as one epoch."""
 
 
 class BoostedTrees(Trees):

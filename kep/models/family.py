@@ -21,6 +21,8 @@ Values = dict[str, Any]
 """Values of hyperparameters by name."""
 Build = Callable[[Any], Any]
 """KerasTuner's `build(hp)`, or a user's `callbacks(hp)`."""
+ROUNDS_PER_EPOCH = 20
+"""Boosting rounds that the limits of a training, which are in epochs, count as one epoch."""
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ class Step:
         place: Where it will be.
         code: Hash of the code that the run was started with.
         ledger: Rows that it read, role by role.
+        started: Unix time at which it began.
         speeds: Speed of each training, with the keys of `kep.training.monitor.SPEED`.
         call: How other processes of the same training call this step; None before it was entered.
     """
@@ -72,7 +73,7 @@ class Step:
         self.speeds: list[dict[str, float]] = []
         self._scratch: list[Path] = []
         self._opened = ExitStack()
-        self._started = time.time()
+        self.started = time.time()
 
     @property
     def seed(self) -> int:
@@ -163,11 +164,11 @@ class Step:
     def _finish(self, folder: Path) -> None:
         own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        seconds = time.time() - self._started
+        seconds = time.time() - self.started
         StepRecord(
             step=self.name,
             label=self.label,
-            started=self._started,
+            started=self.started,
             seconds=seconds,
             peak_memory_mb=max(own, children) / 1024,
             cores=len(os.sched_getaffinity(0)),

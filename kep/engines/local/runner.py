@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from kep.artifacts.event import Event
-from kep.core.environment import EVENTS, OWNER, PARALLEL, WORK
+from kep.core.environment import BEGUN, EVENTS, OWNER, PARALLEL, WORK
 from kep.core.errors import UserError
 from kep.core.files import sweep
 from kep.core.seeds import identity
@@ -187,6 +188,7 @@ def start(
         EVENTS: str(events.absolute()),
         WORK: str(place.work.absolute()),
         OWNER: str(os.getpid()),
+        BEGUN: str(time.time()),
         "TMPDIR": str(scratch),
         PARALLEL: "2",  # what kfp.local starts of a loop, whatever its `parallelism` says
     }

@@ -30,6 +30,8 @@ UNSET = (DASH, "none")
 def asked(run_file: RunFile) -> list[View]:
     """Return the sections of the run file; a section's most telling settings stand beside its name."""
     run = [("name", run_file.name), ("seed", _text(run_file.seed))]
+    if run_file.minutes is not None:
+        run.append(("minutes", f"{run_file.minutes:g}"))
     sections = [{"name": "run", "settings": run, "brief": ", ".join(f"{key}: {value}" for key, value in run)}]
     content = run_file.model_dump(mode="json")
     for name, telling in TELLING.items():

@@ -27,6 +27,11 @@ GOOD = {"name": "demo", "data": {"source": "sklearn:digits"}}
         ({"search": {"objective": {"direction": "up"}}}, 'search.objective.direction: "up" is not one of min, max'),
         ({"search": {"rounds": 3, "max_trials": 30}}, "search: max_trials (30) does not fit rounds (3)"),
         ({"search": {"rounds": 3, "max_minutes": 5}}, '"max_minutes" has no meaning with rounds'),
+        ({"minutes": 0}, "minutes: 0 must be above 0"),
+        ({"minutes": "two"}, 'minutes: expected a number, got "two"'),
+        ({"minutes": 3, "search": {"rounds": 3}}, '"minutes" has no meaning with search.rounds; remove one'),
+        ({"minutes": 3, "search": {"max_minutes": 2}}, '"minutes" has no meaning with search.max_minutes; remove one'),
+        ({"minutes": 3, "search": {"from": "churn"}}, '"minutes" has no meaning with search.from; remove one'),
         ({"search": 5}, "search: expected a section with keys, got 5"),
         ({"search": {"families": []}}, "search.families: the list is empty; give at least 1"),
         ({"search": {"families": "mlp"}}, 'search.families: expected a list, such as [mlp], got "mlp"'),
@@ -468,3 +473,20 @@ def test_what_kubernetes_takes_is_taken():
         "tolerations": [{"operator": "Exists"}, {"key": "a.b/c", "value": "d", "effect": "NoSchedule"}],
     }
     validate(GOOD | {"hardware": {"promote": {"machine": machine}}})
+
+
+@pytest.mark.parametrize(
+    ("given", "limits"),
+    [
+        ({}, (30, 4, 20.0)),
+        ({"minutes": 2}, (1000, 12, 6.0)),
+        ({"minutes": 60}, (1000, 12, 20.0)),
+        ({"minutes": 2, "search": {"max_trials": 7}}, (7, 12, 6.0)),
+        ({"minutes": 2, "search": {"top_n": 3}, "evaluate": {"why_seconds": 30}}, (1000, 3, 30.0)),
+    ],
+)
+def test_with_minutes_the_time_is_the_limit_where_none_is_given(given, limits):
+    run = validate(GOOD | given)
+    assert (run.search.max_trials, run.search.top_n, run.evaluate.why_seconds) == limits
+    # A run is done again from its record, which holds every setting.
+    assert validate(run.model_dump(mode="json", by_alias=True)) == run

@@ -137,6 +137,20 @@ def test_a_last_run_that_trained_otherwise_says_nothing(records, tmp_path, chang
     assert "a guess" in line(screen(tmp_path, **change), "time")
 
 
+@pytest.mark.parametrize(
+    ("minutes", "words"),
+    [
+        (2, r"time 120 s, as minutes says: about \d\d s of search, \d\d s for the other steps \(a guess\)"),
+        (0.5, r"time minutes: 0.5 may not be met: \d\d s for the other steps \(a guess\), before any trial"),
+    ],
+)
+def test_with_minutes_the_time_is_shared(records, tmp_path, minutes, words):
+    last_run(records, tmp_path)
+    shown = screen(tmp_path, minutes=minutes)
+    assert re.fullmatch(words, line(shown, "time"))
+    assert line(shown, "trainings") == "trainings as many as the time allows, for at most 12 candidates"
+
+
 def test_more_trainings_are_guessed_to_take_longer(tmp_path):
     def minutes(trials: int) -> int:
         return int(re.search(r"about (\d+) min", screen(tmp_path, search={"max_trials": trials}))[1])
