@@ -170,12 +170,12 @@ def test_the_wheel_installs_one_name(checkout, tmp_path):
         "kep",
         "keras_ensemble_pipelines",
     }
-    packed = {name for name in names if name.endswith((".py", ".j2", ".yaml"))}
+    packed = {name for name in names if name.endswith((".py", ".j2", ".yaml", ".csv"))}
     lie = {
         f"{prefix}{path.relative_to(ROOT / folder)}"
         for folder, prefix in (("kep", "kep/"), ("components", "kep/components/"), ("pipelines", "kep/pipelines/"))
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in (".py", ".j2", ".yaml")
+        if path.suffix in (".py", ".j2", ".yaml", ".csv")
     }
     assert packed == lie
     assert "kep/py.typed" in names

@@ -15,6 +15,8 @@ BUILT_IN = {
 }
 """Cloud Build's own substitutions."""
 _SUBSTITUTION = re.compile(r"\$\$|\$\{([A-Za-z0-9_]+)\}|\$(_[A-Z0-9_]+|[A-Z][A-Z0-9_]*)")
+_PINNED = re.compile(r"@sha256:[0-9a-f]{64}$|^\$\{_[A-Z]+\}$|:\$\{BUILD_ID\}$")
+"""By digest, by a substitution, or an image that an earlier step of this very build has made."""
 _DOCUMENTED = re.compile(r"^#   (_[A-Z0-9_]+) ", re.MULTILINE)
 
 
@@ -40,7 +42,7 @@ def problems(text: str) -> list[str]:
         if step["id"] in before:
             found.append(f"two steps are called {step['id']}")
         before.add(step["id"])
-        if not (re.search(r"@sha256:[0-9a-f]{64}$", step["name"]) or re.fullmatch(r"\$\{_[A-Z]+\}", step["name"])):
+        if not _PINNED.search(step["name"]):
             found.append(f"{step['id']} runs in {step['name']}, which is not named by its digest")
     if "latest" in str(build):
         found.append("something is called latest")
