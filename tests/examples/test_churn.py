@@ -3,9 +3,14 @@
 import runpy
 from pathlib import Path
 
+import pytest
+
+from kep.artifacts.evaluation import ENSEMBLE
+from kep.artifacts.report import Report
 from kep.components.ingest.ingest import ingest
 from kep.components.ingest.inspect import inspect
 from kep.config.run_file import load
+from tests.helpers.commands import DONE, kep
 from tests.helpers.paths import ROOT
 
 FOLDER = ROOT / "examples" / "churn"
@@ -42,3 +47,14 @@ def test_the_columns_are_what_they_look_like(tmp_path: Path):
     assert set(vocabulary["contract"]) == {"NA", "1 year", "2 years"}
     assert "01067" in vocabulary["postcode"]
     assert manifest.weighting.column == "stands_for"
+
+
+@pytest.mark.slow
+def test_the_table_runs_through_every_step_in_its_short_form(tmp_path):
+    short = ("search.max_trials=4", "search.max_epochs=5", "best_epoch.max_epochs=5", "best_epoch.seeds=2")
+    settings = [word for one in short for word in ("--set", one)]
+    done = kep("run", RUN_FILE, "--runs", tmp_path, *settings)
+    assert done.returncode in DONE, done.stdout
+    report = Report.load(tmp_path / "churn" / "latest")
+    assert {member.family for member in report.members} <= {"mlp", "boosted_trees"}
+    assert report.evaluation.scores[ENSEMBLE]["roc_auc"].value > 0.55

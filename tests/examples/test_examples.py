@@ -27,6 +27,13 @@ HYPERPARAMETERS = {
 }
 # The longest path of its own, and of several inputs; the others train in the long tests.
 SOME = ("training_loop", "embeddings")
+OTHERS = {
+    "churn": "test_churn.py",
+    "monthly": "test_monthly.py",
+    "notebook.ipynb": "test_notebook.py",
+    "own_pipeline": "test_own_pipeline.py",
+}
+"""Test that runs each example which is no family."""
 FAMILIES = [pytest.param(name, marks=[] if name in SOME else pytest.mark.slow) for name in HYPERPARAMETERS]
 
 
@@ -36,6 +43,15 @@ def test_every_example_has_a_run_file_and_is_listed():
     for name in HYPERPARAMETERS:
         assert f"[{name}.py]({name}.py)" in listed
         assert f"kep run examples/{name}.yaml" in (EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def test_every_other_example_is_listed_and_run_by_a_test():
+    found = {path.name for path in EXAMPLES.iterdir() if path.suffix not in (".py", ".yaml", ".md")}
+    assert found - {"__pycache__"} == set(OTHERS)
+    listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    for name, test in OTHERS.items():
+        assert f"({name}" in listed
+        assert f'"examples" / "{name}"' in Path(__file__).with_name(test).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", FAMILIES)
