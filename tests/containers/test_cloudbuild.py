@@ -2,10 +2,7 @@
 
 import os
 import shutil
-import socket
 import subprocess
-import time
-from contextlib import suppress
 
 import pytest
 import yaml
@@ -13,6 +10,7 @@ import yaml
 from kep.pipelines.images import locked
 from tests.containers.cloudbuild import problems, substitute
 from tests.helpers.commands import kep
+from tests.helpers.containers import docker, pushed
 from tests.helpers.paths import ROOT
 
 FILES = ("cloudbuild.yaml", "cloudbuild-pr.yaml")
@@ -52,41 +50,11 @@ def test_pull_requests_change_nothing():
     assert {step["name"] for step in build["steps"]} == {"${_BASE}"}
 
 
-@pytest.fixture
-def registry(tmp_path):
-    """Address of an empty registry on this machine."""
-    program = shutil.which("docker-registry")
-    if program is None:
-        pytest.skip("docker-registry is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    config = {"version": 0.1, "storage": {"filesystem": {"rootdirectory": str(tmp_path / "registry")}}}
-    config["http"] = {"addr": address}
-    (tmp_path / "registry.yml").write_text(yaml.safe_dump(config))
-    with open(tmp_path / "registry.log", "w") as log:
-        process = subprocess.Popen([program, "serve", tmp_path / "registry.yml"], stdout=log, stderr=log)
-    host, port = address.split(":")
-    deadline = time.monotonic() + 30
-    while True:
-        assert process.poll() is None, (tmp_path / "registry.log").read_text()
-        assert time.monotonic() < deadline
-        with suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
-            break
-    yield address
-    process.kill()
-    process.wait()
-    for name in docker("images", "--format", "{{.Repository}}:{{.Tag}}").split():
-        if name.startswith(address):
-            docker("rmi", "--no-prune", name)
-    shutil.rmtree(tmp_path / "registry", ignore_errors=True)
-
-
 @pytest.mark.containers
 def test_the_docker_steps_run_and_the_lock_they_write_compiles(registry, tmp_path):
     """Builds, starts and pushes; this machine takes the place of Cloud Build's docker builder."""
     values = {
-        "_BASE": pushed_base(registry),
+        "_BASE": pushed("python:3.11-slim", f"{registry}/python:3.11-slim"),
         "_DOCKER": "docker",
         "_REPOSITORY": f"{registry}/team",
         "COMMIT_SHA": "c" * 40,
@@ -130,16 +98,3 @@ def test_images_on_a_tag_are_not_pushed():
     done = subprocess.run(push, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 1
     assert "give BASE by its digest" in done.stderr
-
-
-def docker(*arguments: str) -> str:
-    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout
-
-
-def pushed_base(registry: str) -> str:
-    """The base image of `make image` by digest, which it has once it was pushed."""
-    name = f"{registry}/python"
-    docker("tag", "python:3.11-slim", f"{name}:3.11-slim")
-    docker("push", "--quiet", f"{name}:3.11-slim")
-    digests = docker("image", "inspect", "--format", "{{range .RepoDigests}}{{println .}}{{end}}", "python:3.11-slim")
-    return next(digest for digest in digests.split() if digest.startswith(f"{name}@"))

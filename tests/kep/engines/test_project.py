@@ -1,7 +1,9 @@
 """A new project: its files name what is there, and every command in them is one that exists."""
 
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +19,10 @@ from kep.engines.project import make_project
 from kep.models.registry import travelling
 from kep.pipelines.derived import write_dockerfile
 from tests.containers.cloudbuild import problems as problems_of_build
+from tests.containers.cloudbuild import substitute
+from tests.helpers.cloud import ACCOUNT, BUCKET, REPOSITORY
 from tests.helpers.commands import DONE
-from tests.helpers.commands import kep as command
+from tests.helpers.commands import kep as kep_alone
 from tests.helpers.images import PINNED
 from tests.helpers.lines import lines, problem
 from tests.helpers.paths import DATA
@@ -133,6 +137,26 @@ def test_the_build_keeps_what_its_steps_write(project):
     assert (project / build["substitutions"]["_RUN_FILE"]).is_file()
 
 
+@pytest.mark.parametrize(
+    ("published", "images", "words"),
+    [
+        (None, "cpu", "there is no containers/base.lock.yaml; copy the images.lock.yaml of the build"),
+        (PINNED, "gpu", "containers/base.lock.yaml names no image gpu by its digest"),
+        ({"cpu": "team/cpu:v1"}, "cpu", "containers/base.lock.yaml names no image cpu by its digest"),
+    ],
+)
+def test_a_build_without_a_base_by_digest_ends_before_it_begins(tmp_path, published, images, words):
+    make_project(tmp_path / "churn")
+    containers = tmp_path / "churn" / "containers"
+    if published is not None:
+        (containers / "base.lock.yaml").write_text(yaml.safe_dump(published))
+    command = ["bash", containers / "build.sh", "registry.invalid/team", "cpu-churn:1", images]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {words}")
+    assert not (containers / "images.lock.yaml").exists()
+
+
 def test_the_image_is_what_kep_dockerfile_writes(project, tmp_path):
     """But for its base, and the packages, which it reads from the file that the run files name."""
     families = [{"packages": ["einops==0.8.1"]}]
@@ -211,7 +235,7 @@ def test_the_sample_can_be_checked(project, kep, monkeypatch):
 def test_the_short_form_runs_and_the_projects_own_tests_pass(tmp_path):
     folder = tmp_path / "churn"
     make_project(folder)
-    done = command("run", "sample.yaml", folder=folder)
+    done = kep_alone("run", "sample.yaml", folder=folder)
     assert done.returncode in DONE, done.stdout
     assert "Promoted: it is the first champion" in done.stdout
     for program in ("unittest", "pytest"):
@@ -221,3 +245,46 @@ def test_the_short_form_runs_and_the_projects_own_tests_pass(tmp_path):
     requirements.write_text(requirements.read_text().replace("==", "==9."))
     done = subprocess.run([sys.executable, "-m", "unittest"], cwd=folder, capture_output=True, text=True, check=False)
     assert "FAILED (failures=1)" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_build_publishes_updates_the_schedule_and_submits(vertex, registry, gcs, kep, lock, tmp_path, monkeypatch):
+    """The steps after the image and its check, on this machine, with Google's clients against local servers."""
+    folder = tmp_path / "churn"
+    make_project(folder)
+    gcs.put("data", "data/churn.csv", (DATA / "churn.csv").read_bytes())
+    run_file = folder / "churn.yaml"
+    run_file.write_text(run_file.read_text().replace("gs://my-bucket/", "gs://data/"))
+    shutil.copy(lock, folder / "containers" / "images.lock.yaml")
+    (folder / "build").mkdir()
+    monkeypatch.chdir(folder)
+    weekly = ("schedule", "create", "weekly", "churn.yaml", "--cron", "0 4 * * mon")
+    assert kep(*weekly, "--set", "search.families=[mlp]", *BUCKET)[0] == 0
+    (before,) = map(str, vertex.schedules.values())
+
+    content = yaml.safe_load((folder / "cloudbuild.yaml").read_text())
+    values = content["substitutions"] | {
+        "_DOCKER": "",
+        "_REPOSITORY": "",
+        "_TEMPLATES": REPOSITORY,
+        "_SCHEDULE": "weekly",
+        "_STEPS": ACCOUNT,
+        "_BUCKET": "data",
+        "BUILD_ID": "1",
+        "PROJECT_ID": "shop-ml",
+        "LOCATION": "europe-west4",
+    }
+    for step in substitute(content["steps"], values)[2:]:
+        environment = os.environ | dict(line.split("=", 1) for line in step["env"])
+        environment["PATH"] = f"{BIN}:{environment['PATH']}"
+        command = [step["entrypoint"], *step["args"]]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    ((package, version),) = registry.versions
+    assert registry.tags == {(package, "build-1"): version}
+    assert package == "churn"
+    (job,) = vertex.jobs.values()
+    assert job.service_account == ACCOUNT
+    (after,) = map(str, vertex.schedules.values())
+    assert "families/wide.py" in after
+    assert "families/wide.py" not in before
