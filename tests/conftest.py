@@ -18,8 +18,10 @@ from kep.cli import main, options
 from kep.components.ingest.ingest import ingest
 from kep.config.data import DataSettings
 from kep.data.records import Records
+from kep.engines import rehearsal
 from kep.training.monitor import Monitor
 from tests.helpers.artifacts import member
+from tests.helpers.processes import CLEAN
 
 PRINT = print
 pytest_plugins = ["tests.servers.fixtures"]
@@ -46,6 +48,12 @@ def _logging_as_it_was():
     handlers, level = root.handlers[:], root.level
     yield
     root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture(autouse=True)
+def _rehearsed_at_once(monkeypatch):
+    """Most rehearsals are forked from a process that has imported TensorFlow: seconds less for each."""
+    monkeypatch.setattr(rehearsal, "OWN_PROCESS", CLEAN)
 
 
 @pytest.fixture(scope="session")

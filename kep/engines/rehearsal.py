@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 from kep.components.ingest.ingest import outline
@@ -24,6 +25,8 @@ MOST_SURVEYED = 100e6
 """Bytes of a source that is read once more before a run, so that a mistake shows before anything has started."""
 TRAINING = ("tune", "best_epoch", "retrain")
 """Steps that train."""
+OWN_PROCESS: BaseContext = multiprocessing.get_context("spawn")
+"""How the process of a rehearsal is started: with nothing of its caller."""
 
 
 def rehearse(settings: RunFile, base: Path) -> None:
@@ -47,7 +50,7 @@ def rehearse(settings: RunFile, base: Path) -> None:
     with _said_before():
         manifest = outline(settings.data, settings.seed, base)
     # The caller imports no TensorFlow, and outlives whatever a user's code does.
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+    with ProcessPoolExecutor(1, OWN_PROCESS) as process:
         try:
             process.submit(_train, own, manifest, settings.hardware).result()
         except BrokenProcessPool:

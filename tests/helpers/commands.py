@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import yaml
 
 from kep.engines.local.job import Outcome
+from tests.helpers.processes import CLEAN, command_line
 
 TINY = {
     "search": {"families": ["mlp", "boosted_trees"], "max_trials": 4, "max_epochs": 3, "top_n": 2, "batch_size": 32},
@@ -46,7 +48,18 @@ def heed_interrupts() -> None:
 
 
 def kep(*arguments: str | Path, folder: Path | None = None) -> subprocess.CompletedProcess:
-    """Runs `kep` to its end, with its output as text."""
+    """Runs `kep` to its end, with its output as text, in a process that has imported the libraries already."""
+    given = list(map(str, arguments))
+    with tempfile.TemporaryDirectory() as scratch:
+        output = Path(scratch) / "output"
+        process = CLEAN.Process(target=command_line, args=(given, str(folder or Path.cwd()), environment(), output))
+        process.start()
+        process.join()
+        return subprocess.CompletedProcess(given, process.exitcode or 0, output.read_text(encoding="utf-8"))
+
+
+def kep_from_nothing(*arguments: str | Path, folder: Path | None = None) -> subprocess.CompletedProcess:
+    """Runs `kep` as a shell would, with its output as text."""
     return subprocess.run(
         command(*arguments),
         cwd=folder,

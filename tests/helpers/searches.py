@@ -1,24 +1,18 @@
 """tune as the pipeline calls it."""
 
 import json
-import multiprocessing
 import os
 import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from kep.components.tune.tune import run
+from tests.helpers.processes import CLEAN
 
 TREES = [{"name": "boosted_trees"}]
 
 
-# Workers are forked, which a process that has started TensorFlow must not do; this one has, in other tests.
-CLEAN = multiprocessing.get_context("forkserver")
-CLEAN.set_forkserver_preload(["kep.components.tune.tune"])
-
-
-def start(
-    records: Path, out: Path, families: list = TREES, seed: int = 0, code: str = "c", **config
-) -> multiprocessing.Process:
+def start(records: Path, out: Path, families: list = TREES, seed: int = 0, code: str = "c", **config) -> BaseProcess:
     """Starts the step in a process of its own, as the pipeline does; what it says goes to `out`.log."""
     defaults = {"max_trials": 3, "max_epochs": 1, "patience": 1, "batch_size": 32, "top_n": 2, "workers": 2}
     arguments = {

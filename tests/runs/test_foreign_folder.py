@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.helpers.commands import TINY, command, environment, kep
+from tests.helpers.commands import TINY, command, environment
+from tests.helpers.commands import kep_from_nothing as kep
 
 FAMILY = """
 import keras
