@@ -17,6 +17,7 @@ import pytest
 from kep.cli import main, options
 from kep.components.ingest.ingest import ingest
 from kep.config.data import DataSettings
+from kep.core import waiting
 from kep.data.records import Records
 from kep.engines import rehearsal
 from kep.training.monitor import Monitor
@@ -48,6 +49,12 @@ def _logging_as_it_was():
     handlers, level = root.handlers[:], root.level
     yield
     root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch):
+    """On a busy machine a stand-in of a server takes its time, and nobody is to be told."""
+    monkeypatch.setattr(waiting, "SILENCE", 600.0)
 
 
 @pytest.fixture(autouse=True)

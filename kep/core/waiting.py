@@ -8,7 +8,7 @@ from threading import Timer
 from kep.core.console import plain_console
 
 SILENCE = 15.0
-"""Seconds without an answer after which a person is told."""
+"""Seconds without an answer, or an operation's end, after which a person is told."""
 _within: ContextVar[bool] = ContextVar("within", default=False)
 
 
@@ -22,7 +22,7 @@ def waiting_for(whom: str) -> Iterator[None]:
     if _within.get():
         yield
         return
-    said = f"still waiting for {whom}: no answer within {SILENCE:g} s"
+    said = f"still waiting for {whom} after {SILENCE:g} s"
     timer = Timer(SILENCE, lambda: plain_console(stderr=True).print(said, soft_wrap=True))
     timer.daemon = True
     token = _within.set(True)

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -86,6 +87,8 @@ def test_serve(repository):
                 break
         else:
             pytest.fail("".join(said))
+        # A server writes a line a request: in a pipe that nobody reads it would wait in the end.
+        threading.Thread(target=process.stdout.read, daemon=True).start()
         address = next(word for word in line.split() if word.startswith("http://"))
         asked = [{"age": 30, "plan": "a"}]
         deadline = time.monotonic() + 60

@@ -27,7 +27,7 @@ def test_a_call_within_another_says_nothing_of_its_own(told):
     words, came = told
     with waiting_for("the server"), waiting_for("its list"):
         assert came.wait(10)
-    assert words == ["still waiting for the server: no answer within 0.01 s"]
+    assert words == ["still waiting for the server after 0.01 s"]
 
 
 def test_each_call_has_its_own_time(told):

@@ -324,7 +324,7 @@ def test_a_server_that_says_nothing_is_waited_for_once(kubeflow, kep, monkeypatc
     # No table is shown whose only line is its head.
     assert (code, out) == (2, "")
     word, error = err.split("\n", 1)
-    assert re.fullmatch(r"still waiting for Kubeflow at http://127.0.0.1:\d+: no answer within 0.2 s", word)
+    assert re.fullmatch(r"still waiting for Kubeflow at http://127.0.0.1:\d+ after 0.2 s", word)
     assert "does not answer (it took too long); try the same command again later" in one_sentence(error)
     assert time.monotonic() - begun < 3
 
