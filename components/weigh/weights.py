@@ -23,6 +23,9 @@ BAG_MEMBERS = 8
 """Fewest candidates in a bag (all of them where there are fewer): a bag of few is forced to use poor ones."""
 BAG_ROWS = 2_000
 """Most rows of a bag for another metric than the loss: ranking many rows thousands of times takes minutes."""
+BAG_LOSS_ROWS = 10_000
+"""Most rows of a bag for the loss. Of few weights the mean over the bags needs no more (subagging, Bühlmann & Yu 2002).
+"""
 DRAWS = 1000
 """Weight vectors that random search tries."""
 GREEDY_STEPS = 50
@@ -115,6 +118,9 @@ class Problem:
 
         Shape [M].
         """
+        if self.metric == "loss" and self.regression:
+            squared: np.ndarray = np.einsum("km,kl,lm->m", weights, self._products, weights)
+            return squared
         if self.metric == "loss":
             losses: np.ndarray = _scaled(self.losses(weights), self.counts).mean(axis=(0, 1))
             return losses
@@ -135,12 +141,10 @@ class Problem:
     def derivatives(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Gradient [K] and Hessian [K, K] of `loss`, up to a constant that no step on the simplex sees."""
         count = self.a.shape[0] * self.a.shape[1]
-        # Both factors of a square get the root of how much their row counts.
-        root = None if self.counts is None else np.sqrt(self.counts)
         if self.regression:
-            errors = _scaled(self._errors, root).reshape(count, -1)
-            hessian = 2 * errors.T @ errors / count
+            hessian = 2 * self._products
             return hessian @ weights, hessian
+        root = self._root
         if self.pooling == "arithmetic":
             ratios = self.a / (self.a @ weights)[..., None]
             gradient = -_scaled(ratios, self.counts).reshape(count, -1).mean(axis=0)
@@ -191,6 +195,18 @@ class Problem:
     def _errors(self) -> np.ndarray:
         errors: np.ndarray = self.a - self._labels[:, None]
         return errors
+
+    @functools.cached_property
+    def _products(self) -> np.ndarray:
+        """Mean products of two members' errors [K, K], which a regression's loss is a sum of."""
+        errors = _scaled(self._errors, self._root).reshape(-1, self.members)
+        products: np.ndarray = errors.T @ errors / len(errors)
+        return products
+
+    @property
+    def _root(self) -> np.ndarray | None:
+        """Root of how much each row counts: both factors of a square get it."""
+        return None if self.counts is None else np.sqrt(self.counts)
 
     @functools.cached_property
     def _logs(self) -> np.ndarray:
@@ -276,13 +292,13 @@ def greedy(problem: Problem, seed: int) -> np.ndarray:
 
 
 def greedy_bagged(problem: Problem, seed: int) -> np.ndarray:
-    """Mean of greedy selections on `BAGS` bootstrap samples of the rows, each of half of the candidates at random.
+    """Mean of greedy selections on `BAGS` samples of the rows, with replacement, each of half of the candidates.
 
     Caruana et al. 2004, section 2.3, samples candidates alone; rows too, since few candidates leave little to sample.
     """
     rng = np.random.default_rng(seed)
     size = max(-(-problem.members // 2), min(problem.members, BAG_MEMBERS))
-    drawn = problem.rows if problem.metric == "loss" else min(problem.rows, BAG_ROWS)
+    drawn = min(problem.rows, BAG_LOSS_ROWS if problem.metric == "loss" else BAG_ROWS)
     total = np.zeros(problem.members)
     for _ in range(BAGS):
         members = np.sort(rng.choice(problem.members, size, replace=False))
@@ -313,7 +329,7 @@ def exact(problem: Problem, seed: int) -> np.ndarray:
 def exact_bagged(problem: Problem, seed: int) -> np.ndarray:
     """Mean of the optima on `BAGS` bootstrap samples of the rows: less sure of single rows than the optimum itself."""
     rng = np.random.default_rng(seed)
-    rows = [rng.integers(0, problem.rows, problem.rows) for _ in range(BAGS)]
+    rows = [rng.integers(0, problem.rows, min(problem.rows, BAG_LOSS_ROWS)) for _ in range(BAGS)]
     mean: np.ndarray = np.mean([exact(problem.take(bag), seed) for bag in rows], axis=0)
     return mean
 
@@ -333,9 +349,14 @@ def nelder_mead(problem: Problem, seed: int) -> np.ndarray:
 
 
 def random_search(problem: Problem, seed: int) -> np.ndarray:
-    """The best of `DRAWS` random weight vectors, uniform on the simplex, and the plain average."""
-    draws = np.random.default_rng(seed).dirichlet(np.ones(problem.members), DRAWS)
-    draws = np.vstack([uniform(problem, seed), draws])
+    """The best of `DRAWS` random weight vectors, uniform on the simplex, and the plain average.
+
+    Of many rows `BAG_LOSS_ROWS` decide, drawn at random.
+    """
+    rng = np.random.default_rng(seed)
+    draws = np.vstack([uniform(problem, seed), rng.dirichlet(np.ones(problem.members), DRAWS)])
+    if problem.rows > BAG_LOSS_ROWS:
+        problem = problem.take(rng.choice(problem.rows, BAG_LOSS_ROWS, replace=False))
     # In parts, since the losses of all draws on all rows may not fit in memory.
     values = np.concatenate([problem.values(part.T) for part in np.array_split(draws, 50)])
     best: np.ndarray = draws[values.argmin()]

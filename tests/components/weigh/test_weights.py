@@ -72,6 +72,30 @@ def test_the_optimum_is_certified_and_no_grid_point_is_better(problem):
     assert -1e-3 < problem.loss(weights) - brute_force(problem) <= 1e-9
 
 
+@pytest.mark.parametrize("counts", [None, np.linspace(0.1, 1.9, 300)], ids=["equal rows", "rows that weigh"])
+@pytest.mark.parametrize("problem", [numbers(), probabilities(rows=300), classes(rows=300, pooling="geometric")])
+def test_the_value_of_weights_is_the_mean_of_the_losses_of_rows(problem, counts):
+    problem = dataclasses.replace(problem, counts=counts)
+    for weights in [*np.eye(3).tolist(), [0.2, 0.5, 0.3]]:
+        weights = np.array(weights)
+        assert problem.values(weights[:, None])[0] == pytest.approx(problem.loss(weights), rel=1e-12)
+
+
+@pytest.mark.parametrize("method", ["greedy_bagged", "exact_bagged", "random_search"])
+def test_of_many_rows_a_sample_decides(monkeypatch, method):
+    monkeypatch.setattr(ways, "BAG_LOSS_ROWS", 1000)
+    problem, sizes, values = probabilities(rows=5000), set(), Problem.values
+
+    def counted(self: Problem, weights: np.ndarray) -> np.ndarray:
+        sizes.add(self.rows)
+        return values(self, weights)
+
+    monkeypatch.setattr(Problem, "values", counted)
+    weights = METHODS[method](problem, 0)
+    assert sizes <= {1000}
+    assert problem.loss(weights) - problem.loss(exact(problem, 0)) < 2e-3
+
+
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
 def test_the_derivatives_are_those_of_finite_differences_along_the_simplex(problem):
     weights, step = np.array([0.5, 0.3, 0.2]), 1e-4
