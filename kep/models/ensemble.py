@@ -4,6 +4,7 @@ import copy
 import functools
 import logging
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -21,13 +22,15 @@ from kep.data.data_frames import DataFrame
 from kep.data.records import Rows, encode_table
 from kep.data.schema import Manifest
 from kep.models.family import Family
-from kep.models.registry import family
+from kep.models.registry import family, is_trees
 from kep.stats.calibration import Calibration
 from kep.stats.operating_point import OperatingPoint
 from kep.stats.pooling import pool
 
 _LEFT_OUT = (EnsembleFile.FILE, StepRecord.FILE)
 """Names of files without a fingerprint in `EnsembleFile.files`: its own, and times, in which equal ensembles differ."""
+FEW = 64
+"""Most rows whose networks are predicted together. Of more the calls cost little, and memory is for one at a time."""
 _ROUNDING = 1e-6
 log = logging.getLogger("kep")
 
@@ -60,6 +63,7 @@ class Ensemble:
         self.calibration = described.calibration
         self.train_ids: np.ndarray = np.load(folder / "train_ids.npy")
         self.models: list[tuple[Family, Any]] = []
+        self._together: tuple[list[Any], Callable[[Rows], list[np.ndarray]]] | None = None
         for place, member in enumerate(self.members):
             own = family(member.spec, self.manifest)
             with self._on(place):
@@ -102,9 +106,23 @@ class Ensemble:
                 return own.predict(model, rows)
 
         if len(self._devices) < 2:
-            return [predicted(place) for place in range(len(self.models))]
+            together = self._fused(rows) if len(rows) <= FEW else {}
+            return [together[place] if place in together else predicted(place) for place in range(len(self.models))]
         with ThreadPoolExecutor(len(self._devices)) as threads:
             return list(threads.map(predicted, range(len(self.models))))
+
+    def _fused(self, rows: Rows) -> dict[int, np.ndarray]:
+        """Return the predictions of all networks from one compiled function, by place; none for fewer than two."""
+        places = [place for place, member in enumerate(self.members) if not is_trees(member.spec)]
+        if len(places) < 2:
+            return {}
+        models = [self.models[place][1] for place in places]
+        if self._together is None or self._together[0] != models:
+            from kep.models.keras_family import predict_together
+
+            families: list[Any] = [self.models[place][0] for place in places]
+            self._together = models, predict_together(families, models)
+        return dict(zip(places, self._together[1](rows), strict=True))
 
     def _on(self, place: int) -> AbstractContextManager[Any]:
         """Return the device of a member."""

@@ -7,7 +7,7 @@ data, so a model of the same structure can use it again.
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, cast
 
@@ -394,17 +394,23 @@ def _numbers(logs: dict[str, Any]) -> dict[str, float]:
 
 def predictor(model: keras.Model, batch_size: int = 2048) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
     """A compiled function from a dictionary of arrays [n, …] to the model's predictions of inference, float32."""
+    predict = fused([model], batch_size)
+    return lambda inputs: predict(inputs)[0]
+
+
+def fused(models: Sequence[keras.Model], batch_size: int = 2048) -> Callable[[dict[str, np.ndarray]], list[np.ndarray]]:
+    """One compiled function from a dictionary of arrays [n, …] to the predictions of each model, float32."""
 
     @tf.function(reduce_retracing=True)
-    def forward(batch: Inputs) -> tf.Tensor:
-        return tf.cast(model(batch, training=False), tf.float32)
+    def forward(batch: Inputs) -> list[tf.Tensor]:
+        return [tf.cast(model(batch, training=False), tf.float32) for model in models]
 
-    def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
+    def predict(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         rows = len(next(iter(inputs.values())))
         parts = [
-            forward({name: tf.constant(array[i : i + batch_size]) for name, array in inputs.items()}).numpy()
+            forward({name: tf.constant(array[i : i + batch_size]) for name, array in inputs.items()})
             for i in range(0, rows, batch_size)
         ]
-        return np.concatenate(parts)
+        return [np.concatenate([output.numpy() for output in outputs]) for outputs in zip(*parts, strict=True)]
 
     return predict
