@@ -218,5 +218,6 @@ def _store(member: Family, fit: Fit, settings: Settings, folder: Path) -> None:
         at_cap=fit.at_cap,
         train_curve=fit.train_curve,
         validation_curve=fit.validation_curve,
+        horizon=fit.horizon,
         files={name: tree_digest(folder / name) for name in ("predictions.npy", "model")},
     ).save(folder)

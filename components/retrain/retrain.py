@@ -73,7 +73,7 @@ def run(
         kept = place.checkpoints(step.work(key), key)
         with place.monitor(step, "", kept, units) as monitor:
             # The limits are those of a training that watches validation rows; this one has a length instead.
-            limits = Settings(0, 0, place.batch_size, model_seed)
+            limits = Settings(0, 0, place.batch_size, model_seed, schedule_share(chosen))
             model = place.family.refit(chosen.values, rows, units, limits, monitor)
             if not place.chief:
                 return
@@ -111,6 +111,11 @@ def _write(
         learning_curve=list(curve),
         files=file_digests(folder, leave=(TrainedMember.FILE, "tensorboard")),
     ).save(folder)
+
+
+def schedule_share(chosen: Member) -> float:
+    """Return the share of its schedule after which a member was best: retraining ends at the same one."""
+    return 1.0 if chosen.horizon is None else min(1.0, chosen.median_best / chosen.horizon)
 
 
 def length(rule: str, best: int, train_share: float) -> float:

@@ -216,6 +216,7 @@ def members_of(found: Mapping[str, BestEpoch], weights: Mapping[str, float]) -> 
             **dict(found[id].candidate),
             weight=weight,
             median_best=found[id].median_best,
+            horizon=found[id].horizon,
             trained_rows=found[id].trained_rows,
         )
         for id, weight in ordered

@@ -33,6 +33,8 @@ class Training(JsonFolder):
     """Loss on the train rows after each unit."""
     validation_curve: list[Figure]
     """Loss on the held-out rows after each unit."""
+    horizon: int | None = Field(default=None, exclude_if=is_none)
+    """Epochs over which the schedule of its learning rate spans; None where it has no end."""
 
 
 class HeldOutTraining(Training):
@@ -69,3 +71,8 @@ class BestEpoch(JsonFolder):
     """The trainings: seed after seed, fold after fold."""
     latency_ms: float | None = Field(default=None, exclude_if=is_none)
     """Milliseconds of one prediction; None where no budget asks for it."""
+
+    @property
+    def horizon(self) -> int | None:
+        """Epochs over which the schedule of the trainings spans; None where it has no end."""
+        return self.seeds[0].horizon if self.seeds else None

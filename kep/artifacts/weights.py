@@ -25,6 +25,8 @@ class Member(Candidate):
     """Median over fresh trainings of the best epoch or boosting round."""
     trained_rows: int
     """Rows that those trainings were fitted on."""
+    horizon: int | None = Field(default=None, exclude_if=is_none)
+    """Epochs over which the schedule of those trainings spans; None where it has no end."""
 
 
 class MethodScore(JsonModel):

@@ -34,12 +34,14 @@ class Settings:
         patience: Epochs without a better validation loss before the training stops.
         batch_size: Rows of one optimiser step.
         seed: Seed of the initial weights, the order of the rows and dropout.
+        share: Share of a schedule with an end after which a training of a known length is over; 1 for all of it.
     """
 
     max_epochs: int
     patience: int
     batch_size: int
     seed: int
+    share: float = 1.0
 
 
 @dataclass
@@ -65,6 +67,8 @@ class Fit:
     model: Callable[[], Any] = field(repr=False)
     declared: list[Declared] = field(default_factory=list)
     """Hyperparameters that the build declared beyond the values that it was given."""
+    horizon: int | None = None
+    """Epochs over which the schedule of its learning rate spans; None where it has no end."""
     reported: dict[str, float] = field(default_factory=dict)
     """Metrics of the validation rows that a `fit` of the user's own told, by name."""
 

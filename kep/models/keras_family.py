@@ -30,21 +30,25 @@ from kep.models.named_inputs import encoder
 from kep.models.outputs import activation, limits, takes_one_hot
 from kep.models.wrapped import encode_of, network_of, wrapped
 from kep.stats.metrics import Truth
+from kep.training.horizon import horizon
 from kep.training.loop import Feed, Gather, Loop, RowArrays, fused, predictor, reported, shapeless
 from kep.training.machine import TrainingMachine
 from kep.training.monitor import Monitor
-from kep.training.one_cycle import one_cycle
 
 PREDICTED = 8192
 """Rows in memory at a time while predicting."""
 REUSED = 4
 """Compiled trainings that a family keeps for models of the same structure."""
+FIRST_ROWS = 1024
+"""Training rows by which first weights may be drawn."""
 LONG = 20_000
 """Optimiser steps from which XLA pays on a CPU: it compiles for a second or two, and saves 0.1 ms a step."""
 
 
 Predict = Callable[[dict[str, np.ndarray]], np.ndarray]
 """From raw columns to predictions, both [n, …]."""
+Begin = Callable[[keras.Model, Any, int], None]
+"""What draws the first weights of a network, by its inputs for some rows and a seed."""
 
 
 class KerasFamily:
@@ -61,6 +65,8 @@ class KerasFamily:
         manifest: Of the data.
         machine: Gives what it trains on; called before the first operation of TensorFlow.
         callbacks: Makes Keras callbacks for one training from `hp`; None for none.
+        begin: Draws the first weights of a network by its inputs for some training rows, and a seed; None where Keras's
+            initial weights are the first.
     """
 
     unit = "epoch"
@@ -73,9 +79,10 @@ class KerasFamily:
         manifest: Manifest,
         machine: Callable[[], TrainingMachine] = TrainingMachine,
         callbacks: Build | None = None,
+        begin: Begin | None = None,
     ) -> None:
         self.name = name
-        self._build, self._callbacks = build, callbacks
+        self._build, self._callbacks, self._begin = build, callbacks, begin
         self._open = machine
         self._label = manifest.label
         self._features, self._encoding = Features(manifest), encoding(manifest)
@@ -131,8 +138,8 @@ class KerasFamily:
         try:
             batch = train.take(np.arange(min(32, len(train))))
             training, feed = self._start({}, batch, Settings(1, 1, len(batch), seed=0), 1)
-            if (cycle := one_cycle(training.network)) is not None:
-                cycle.begin(1)
+            if (schedule := horizon(training.network)) is not None:
+                schedule.begin(1)
             training.loop.epoch(feed, 1)
             if self._machine.jit:
                 check_shapes(self.name, shapeless(training.network, encode_of(training.model), feed))
@@ -146,14 +153,14 @@ class KerasFamily:
 
     def fit(self, values: Values, train: AnyRows, validation: AnyRows, settings: Settings, monitor: Monitor) -> Fit:
         training, feed = self._start(values, train, settings, settings.max_epochs)
-        epochs, cycle = settings.max_epochs, one_cycle(training.network)
-        if cycle is not None:
-            epochs = min(cycle.epochs, epochs)
-            cycle.begin(epochs * feed.steps_per_epoch)
+        epochs, schedule = settings.max_epochs, horizon(training.network)
+        if schedule is not None:
+            epochs = min(schedule.epochs, epochs)
+            schedule.begin(epochs * feed.steps_per_epoch)
         callbacks = self._own_callbacks(training.network)
         declared = beyond(self.name, self._hp, values)
         fit = Fit(0, np.inf, False, [], [], np.empty(0), lambda: self._with(course.best, values, settings.seed))
-        fit.declared = declared
+        fit.declared, fit.horizon = declared, epochs if schedule is not None else None
         course = Course(fit)
         training.begin(course, monitor, callbacks)
         for epoch in range(course.epoch, epochs + 1):
@@ -168,17 +175,18 @@ class KerasFamily:
             callbacks.on_epoch_end(epoch - 1, training.loop.reported() | logs)
             if not np.isfinite(validation_loss):
                 break
-            # What a cycle is worth shows where its rate has fallen: at its end.
-            if epoch == epochs if cycle is not None else validation_loss < fit.loss:
+            # What one cycle is worth shows where its rate has fallen: at its end.
+            at_end = schedule is not None and schedule.best_at_end
+            if epoch == epochs if at_end else validation_loss < fit.loss:
                 fit.best, fit.loss, fit.predictions = epoch, validation_loss, predictions
                 course.best = weights
-            elif cycle is None and epoch - fit.best >= settings.patience:
+            elif schedule is None and epoch - fit.best >= settings.patience:
                 break
             if training.network.stop_training:  # by a callback
                 break
             training.checkpoint(feed, course, monitor, callbacks)
         else:
-            fit.at_cap = cycle is None or cycle.epochs > epochs
+            fit.at_cap = schedule is None or schedule.epochs > epochs
         callbacks.on_train_end()
         return fit
 
@@ -186,8 +194,8 @@ class KerasFamily:
         training, feed = self._start(values, rows, settings, best)
         callbacks = self._own_callbacks(training.network, watched=False)
         steps = max(1, round(best * feed.steps_per_epoch))
-        if (cycle := one_cycle(training.network)) is not None:
-            cycle.begin(steps)
+        if (schedule := horizon(training.network)) is not None:
+            schedule.begin(max(steps, round(steps / settings.share)))
         course = Course()
         training.begin(course, monitor, callbacks)
         for epoch in range(course.epoch, -(-steps // feed.steps_per_epoch) + 1):
@@ -272,6 +280,9 @@ class KerasFamily:
         """
         machine = self._machine
         network, model = self._models(values, settings.seed, machine.scope())
+        if self._begin is not None:
+            drawn = np.random.default_rng(settings.seed).permutation(len(rows))[:FIRST_ROWS]
+            self._begin(network, encode_of(model)(inputs_of(rows.take(np.sort(drawn)))), settings.seed)
         if machine.jit is None:
             long = epochs * -(-len(rows) // settings.batch_size) >= LONG
             machine = replace(machine, jit=long and is_dense(network))
@@ -381,8 +392,8 @@ def _leave_imports_alone() -> None:
 
 
 def _scale_learning_rate(network: keras.Model, factor: float) -> None:
-    if (cycle := one_cycle(network)) is not None:
-        cycle.peak.assign(cycle.peak * factor)
+    if (schedule := horizon(network)) is not None:
+        schedule.peak.assign(schedule.peak * factor)
         return
     try:
         network.optimizer.learning_rate = float(np.asarray(network.optimizer.learning_rate)) * factor

@@ -5,8 +5,10 @@ from typing import Any
 
 import keras
 
-from kep.training.one_cycle import one_cycle
+from kep.training.horizon import horizon
 
+_OURS = ("keras.", "kep.models.", "kep.training.")
+"""Beginnings of the modules whose layers, losses and optimisers their configuration describes whole."""
 _DENSE = frozenset({"InputLayer", "Flatten", "Reshape", "Dense", "Activation", "ReLU"})
 """Layers that XLA makes faster on a CPU; its convolutions and random numbers are slow there.
 
@@ -17,17 +19,17 @@ Figures: docs/explanation/measured-training.md.
 def structure(network: keras.Model) -> str | None:
     """What a compiled training of the network depends on, beside its variables; None where that can't be known.
 
-    It is known of networks of Keras's own layers, losses, metrics and optimisers, which their configuration describes
-    whole. The learning rate is a variable, also in the one-cycle schedule, so trainings that differ in it alone share
-    their compiled functions.
+    It is known of networks of layers, losses, metrics and optimisers of Keras or ours, which their configuration
+    describes whole. The learning rate is a variable, also in a schedule with an end, so trainings that differ in it
+    alone share their compiled functions.
     """
     if not type(network).__module__.startswith("keras."):
         return None
     try:
         built, compiled = network.get_config(), network.get_compile_config()
-        rates, cycle = compiled["optimizer"]["config"], one_cycle(network)
-        if isinstance(rates.get("learning_rate"), float) or cycle is not None:
-            rates["learning_rate"] = None if cycle is None else type(cycle).__name__
+        rates, schedule = compiled["optimizer"]["config"], horizon(network)
+        if isinstance(rates.get("learning_rate"), float) or schedule is not None:
+            rates["learning_rate"] = None if schedule is None else type(schedule).__name__
         if _foreign([built, compiled]) or _adapted(network):
             return None
         return json.dumps([built, compiled, [variable.path for variable in network.variables]], sort_keys=True)
@@ -52,7 +54,7 @@ def _foreign(config: Any) -> bool:
     if isinstance(config, dict):
         if config.get("class_name") in ("Lambda", "__lambda__"):
             return True
-        if not f"{config.get('module', 'keras')}.".startswith("keras."):
+        if not f"{config.get('module', 'keras')}.".startswith(_OURS):
             return True
         return any(_foreign(value) for value in config.values())
     return isinstance(config, list | tuple) and any(_foreign(value) for value in config)

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 
 from kep.models.family import Fit
+from kep.training.horizon import horizon
 from kep.training.loop import Feed, Loop
 from kep.training.machine import TrainingMachine
 from kep.training.monitor import Monitor
-from kep.training.one_cycle import one_cycle
 
 
 @dataclass
@@ -46,8 +46,8 @@ class KerasTraining:
         for own, new in ((self.network, fresh), (self.network.optimizer, fresh.optimizer)):
             for variable, value in zip(own.variables, new.variables, strict=True):
                 variable.assign(value)
-        if (cycle := one_cycle(self.network)) is not None and (theirs := one_cycle(fresh)) is not None:
-            cycle.begin_as(theirs)
+        if (schedule := horizon(self.network)) is not None and (theirs := horizon(fresh)) is not None:
+            schedule.begin_as(theirs)
         self.network.reset_metrics()
         self.network.stop_training = False
         self.loop.seconds, self.loop.steps = 0.0, 0

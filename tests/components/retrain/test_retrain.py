@@ -8,7 +8,7 @@ import pytest
 
 from kep.artifacts.member import TrainedMember
 from kep.artifacts.weights import Member, Weights
-from kep.components.retrain.retrain import length, run
+from kep.components.retrain.retrain import length, run, schedule_share
 from kep.core.files import tree_digest
 from kep.core.seeds import derive
 from kep.data.records import Records, Rows
@@ -48,6 +48,28 @@ def test_the_length_follows_the_rule(rule, best, share, units):
     assert length(rule, best, share) == units
 
 
+@pytest.mark.parametrize(
+    ("horizon", "best", "share"), [(None, 7, 1.0), (7, 7, 1.0), (28, 7, 0.25), (16, 1, 1 / 16), (5, 7, 1.0)]
+)
+def test_a_schedule_ends_at_the_share_that_was_best(horizon, best, share):
+    assert schedule_share(MEMBER.model_copy(update={"horizon": horizon, "median_best": best})) == share
+
+
+def test_a_network_is_retrained_over_the_same_share_of_its_schedule(records, tmp_path, monkeypatch):
+    asked = []
+
+    class Scheduled(BoostedTrees):
+        def refit(self, values, rows, best, settings, progress):
+            asked.append(settings.share)
+            return super().refit(values, rows, 1, settings, progress)
+
+    monkeypatch.setattr("kep.models.boosted_trees.BoostedTrees", Scheduled)
+    for place, horizon in enumerate([None, 28]):
+        member = MEMBER.model_copy(update={"horizon": horizon})
+        retrain(records("cancer"), tmp_path, tmp_path / f"out{place}", member=member)
+    assert asked == [1.0, 0.25]
+
+
 def test_a_fifth_more_is_rounded_down_exactly():
     assert all(length("book", best, 1.0) == max(1, best * 6 // 5) for best in range(1, 2000))
 
@@ -67,10 +89,10 @@ def weights(records, tmp_path) -> Path:
     return tmp_path / "weights"
 
 
-def retrain(records: Path, weights: Path, out: Path, seed: int = 0, **config) -> TrainedMember:
+def retrain(records: Path, weights: Path, out: Path, seed: int = 0, member: Member = MEMBER, **config) -> TrainedMember:
     run(
         out=str(out),
-        member=MEMBER.to_json(),
+        member=member.to_json(),
         records=str(records),
         weights=str(weights),
         families='[{"name": "boosted_trees"}]',

@@ -9,9 +9,10 @@ import pytest
 from kep.data.records import Records
 from kep.models.family import Settings
 from kep.models.registry import family
+from kep.training.horizon import horizon
 from kep.training.machine import TrainingMachine
 from kep.training.monitor import Monitor
-from kep.training.one_cycle import FIRST, LAST, WARM_UP, OneCycle, one_cycle
+from kep.training.one_cycle import FIRST, LAST, WARM_UP, OneCycle
 from tests.helpers.families import defaults
 
 
@@ -46,9 +47,9 @@ def test_a_rate_without_a_length_is_none():
 
 def test_another_rate_is_no_cycle():
     network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    assert one_cycle(network) is None
+    assert horizon(network) is None
     network.compile("adam", "mse")
-    assert one_cycle(network) is None
+    assert horizon(network) is None
     again = OneCycle.from_config(OneCycle(0.02, 7).get_config())
     assert (again.rate, again.epochs) == (0.02, 7)
 
