@@ -17,8 +17,13 @@ def compile_for(manifest: Manifest, model: keras.Model, learning_rate: float) ->
     return compile_with(manifest, model, keras.optimizers.Adam(learning_rate))
 
 
-def compile_with(manifest: Manifest, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> keras.Model:
-    """Compile with the loss of the label's task, and return the model."""
+def compile_with(
+    manifest: Manifest,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    loss: keras.losses.Loss | None = None,
+) -> keras.Model:
+    """Compile with a loss, by default that of the label's task, and return the model."""
     regression = manifest.label.task == "regression"
-    model.compile(optimizer, "mean_squared_error" if regression else "sparse_categorical_crossentropy")
+    model.compile(optimizer, loss or ("mean_squared_error" if regression else "sparse_categorical_crossentropy"))
     return model

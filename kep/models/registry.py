@@ -23,7 +23,9 @@ TRAINED = "hyperefficientnet:imagenet"
 _IMPORT = ast.Import | ast.ImportFrom
 TREES = ("boosted_trees", "extra_trees")
 """Families that need no TensorFlow, and no accelerator."""
-BUILT_IN = ("mlp", "tabular", "cnn", *TREES, *PREMADE)
+BUILT_IN = ("mlp", "tabular", "realmlp", "cnn", *TREES, *PREMADE)
+TABLES = ("tabular", "realmlp")
+"""Networks for tables alone."""
 Spec = dict[str, Any]
 """A family on its way to the steps, as `travelling` describes it."""
 
@@ -130,8 +132,8 @@ def check_fit(entries: Iterable[FamilyEntry], images: bool, task: str) -> None:
             raise UserError(
                 f"search.families: {name} needs images, and the data are a table; use mlp, tabular or boosted_trees"
             )
-        if name == "tabular" and images:
-            raise UserError("search.families: tabular needs a table, and the data are images; use cnn or mlp")
+        if name in TABLES and images:
+            raise UserError(f"search.families: {name} needs a table, and the data are images; use cnn or mlp")
         if name in PREMADE and task == "regression":
             raise UserError(f"search.families: {name} is for classes, and the label is a number; use cnn or mlp")
 
@@ -179,6 +181,10 @@ def family(spec: Spec, manifest: Manifest, machine: Callable[[], Any] | None = N
 
     more: dict[str, Any] = {"machine": machine} if machine else {}
     if "source" not in spec:
+        if spec["name"] == "realmlp":
+            from kep.models import realmlp
+
+            more["begin"] = realmlp.begin
         return KerasFamily(spec["name"], _built_in(spec, manifest), manifest, **more)
     build, callbacks, train = _user_code(spec, Features(manifest))
     if train is None:
@@ -222,6 +228,10 @@ def _built_in(spec: Spec, manifest: Manifest) -> Build:
         from kep.models import tabular
 
         return tabular.build_for(manifest)
+    if spec["name"] == "realmlp":
+        from kep.models import realmlp
+
+        return realmlp.build_for(manifest)
     from kep.models import cnn
 
     return cnn.build_for(manifest)

@@ -8,6 +8,7 @@ import numpy as np
 
 from kep.core.errors import UserError
 from kep.models.encode import Encode
+from kep.models.layers import spelled_out
 
 _HALVES = ("bfloat16", "float16")
 
@@ -96,7 +97,7 @@ def predicting(
         given: Encoded features, by name where the network has several inputs.
         name: Name of the network, which is unique in a larger model.
     """
-    network = _in_float32(network_of(model))
+    network = spelled_out(_in_float32(network_of(model)))
     inputs = network.input if isinstance(given, dict) else network.inputs
     output = keras.Model(inputs, network.outputs[0], name=name)(_fed(network, given))
     output = keras.ops.cast(output, "float32")

@@ -60,7 +60,7 @@ def test_tensorflow_lite_of_each_task(exported, tmp_path, source, names, metric)
     assert [line["role"] for line in content["read"]] == ["test", "train"]
 
 
-@pytest.mark.parametrize("names", [("mlp", "mlp"), ("mlp", "cnn")])
+@pytest.mark.parametrize("names", [("mlp", "mlp"), ("mlp", "cnn"), ("tabular", "realmlp")])
 def test_one_keras_file_predicts_the_same_without_this_package(exported, tmp_path, names):
     source = "digits" if "cnn" in names else "churn"
     content, rows, _ = exported(source, names, "keras", max_loss=None)
@@ -74,7 +74,14 @@ def test_one_keras_file_predicts_the_same_without_this_package(exported, tmp_pat
 
 @pytest.mark.tfjs
 @pytest.mark.parametrize(
-    ("source", "names"), [("churn", ("mlp", "mlp")), ("digits", ("mlp", "cnn")), ("houses", ("mlp", "mlp"))]
+    ("source", "names"),
+    [
+        ("churn", ("mlp", "mlp")),
+        ("digits", ("mlp", "cnn")),
+        ("houses", ("mlp", "mlp")),
+        ("churn", ("realmlp", "tabular")),
+        ("houses", ("realmlp", "tabular")),
+    ],
 )
 def test_tensorflow_js_of_each_task(exported, tmp_path, source, names):
     """In Node.js, with features by the recipe that travels with the file."""

@@ -13,6 +13,7 @@ from kep.models.ensemble import Ensemble
     ("source", "names", "pooling"),
     [
         ("churn", ["mlp", "mlp"], "arithmetic"),
+        ("churn", ["tabular", "realmlp"], "arithmetic"),
         pytest.param("houses", ["mlp", "mlp"], "arithmetic", marks=pytest.mark.slow),
         pytest.param("cancer", ["mlp"], "arithmetic", marks=pytest.mark.slow),
         ("digits", ["mlp", "cnn"], "geometric"),

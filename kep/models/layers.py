@@ -1,0 +1,163 @@
+"""Layers that Keras lacks, of plain operations: exports spell them out, so that no other program has to know them."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def mish(values: Any) -> Any:
+    """Return x * tanh(softplus(x)) (Misra 2020), by operations that take symbolic tensors, too."""
+    return values * ops.tanh(ops.softplus(values))
+
+
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"selu": ops.selu, "mish": mish}
+
+
+class Spelled(keras.layers.Layer):
+    """Layer that can be spelled out as operations of Keras, with its weights as constants."""
+
+    def compute(self, inputs: Any, *weights: Any) -> Any:
+        """Return the outputs for the weights, in the order in which they were made."""
+        raise NotImplementedError
+
+    def call(self, inputs: Any) -> Any:
+        return self.compute(inputs, *self.weights)
+
+    def spelled(self, inputs: Any) -> Any:
+        """Return the outputs of inference from symbolic inputs, through operations of Keras alone."""
+        return self.compute(inputs, *[np.asarray(weight) for weight in self.weights])
+
+
+@keras.saving.register_keras_serializable("kep")
+class Scale(Spelled):
+    """Multiplies each feature by a number that is learned; 1 at first.
+
+    Input and output: float [n, features].
+    """
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", name="scale")
+
+    def compute(self, inputs: Any, *weights: Any) -> Any:
+        return inputs * weights[0]
+
+
+@keras.saving.register_keras_serializable("kep")
+class Blend(Spelled):
+    """Parametric activation: x + (f(x) - x) * share, where each unit learns its share; 1 at first.
+
+    Holzmüller et al. 2024, "Better by default". Input and output: float [n, units].
+
+    Args:
+        function: Name of f in `ACTIVATIONS`.
+    """
+
+    def __init__(self, function: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.function = function
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        self.blend = self.add_weight(shape=(shape[-1],), initializer="ones", name="blend")
+
+    def compute(self, inputs: Any, *weights: Any) -> Any:
+        return inputs + (ACTIVATIONS[self.function](inputs) - inputs) * weights[0]
+
+    def get_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = super().get_config()
+        return config | {"function": self.function}
+
+
+@keras.saving.register_keras_serializable("kep")
+class PeriodicEmbedding(Spelled):
+    """Embeds each number on its own: itself, and linear functions of cosines of frequencies that are learned (PBLD).
+
+    Holzmüller et al. 2024, "Better by default", after Gorishniy et al. 2022, "On embeddings for numerical features".
+    Input: float [n, columns]. Output: float32 [n, columns * width], the linear functions before the numbers.
+
+    Args:
+        waves: Cosines of each number.
+        width: Outputs of each number.
+    """
+
+    def __init__(self, waves: int = 16, width: int = 4, **kwargs: Any) -> None:
+        # Half precision would make steps of a phase.
+        super().__init__(**{"dtype": "float32"} | kwargs)
+        self.waves, self.width = waves, width
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        columns, waves, mixed = shape[-1], self.waves, self.width - 1
+        bound = 1 / math.sqrt(waves)
+        self.frequency = self.add_weight(shape=(columns, 1, waves), initializer=_normal(), name="frequency")
+        self.phase = self.add_weight(shape=(columns, 1, waves), initializer=_uniform(math.pi), name="phase")
+        self.mixing = self.add_weight(shape=(columns, waves, mixed), initializer=_uniform(bound), name="mixing")
+        self.offset = self.add_weight(shape=(columns, 1, mixed), initializer=_uniform(bound), name="offset")
+
+    def compute(self, inputs: Any, *weights: Any) -> Any:
+        frequency, phase, mixing, offset = weights
+        numbers = ops.expand_dims(ops.transpose(inputs), -1)  # [columns, n, 1]
+        # Tensors first: NumPy's own multiplication takes no symbolic ones.
+        waves = ops.cos(numbers * frequency * (2 * math.pi) + phase)
+        mixed = ops.transpose(ops.matmul(waves, mixing) + offset, (1, 0, 2))
+        return ops.concatenate([ops.reshape(mixed, (-1, mixed.shape[1] * mixed.shape[2])), inputs], axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = super().get_config()
+        return config | {"waves": self.waves, "width": self.width}
+
+
+@keras.saving.register_keras_serializable("kep")
+class FadingDropout(Spelled):
+    """Dropout whose rate depends on how far the training is.
+
+    Input and output: float [n, …]. Inference leaves them as they are.
+
+    Args:
+        rate: Highest share of the numbers that is dropped.
+
+    Attributes:
+        fading: Returns the factor of the rate at this step of the training; None for 1.
+    """
+
+    def __init__(self, rate: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rate = rate
+        self.fading: Callable[[], Any] | None = None
+        self._random = keras.random.SeedGenerator()
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if not training:
+            return inputs
+        kept = 1 - self.rate * (1.0 if self.fading is None else self.fading())
+        drawn = keras.random.uniform(ops.shape(inputs), seed=self._random)
+        factors = ops.where(drawn < kept, 1 / kept, 0.0)
+        return inputs * ops.cast(factors, inputs.dtype)
+
+    def spelled(self, inputs: Any) -> Any:
+        return inputs
+
+    def get_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = super().get_config()
+        return config | {"rate": self.rate}
+
+
+def spelled_out(network: keras.Model) -> keras.Model:
+    """Return a network that predicts the same by Keras's own layers and operations; it shares the others' weights."""
+    if not any(isinstance(layer, Spelled) for layer in network.layers):
+        return network
+
+    def called(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        return layer.spelled(*args) if isinstance(layer, Spelled) else layer(*args, **kwargs)
+
+    return keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=called)
+
+
+def _normal() -> keras.initializers.Initializer:
+    return keras.initializers.RandomNormal(stddev=1.0)
+
+
+def _uniform(bound: float) -> keras.initializers.Initializer:
+    return keras.initializers.RandomUniform(-bound, bound)
