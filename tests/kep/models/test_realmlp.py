@@ -35,7 +35,7 @@ def test_a_number_is_embedded_by_waves_and_by_itself():
 
 @pytest.mark.parametrize(("name", "expected"), [("mish", mish(ROWS)), ("selu", keras.ops.selu(ROWS))])
 def test_an_activation_is_blended_with_its_input(name, expected):
-    layer = Blend(name)
+    layer = Blend(name, dtype="float32")
     np.testing.assert_allclose(layer(ROWS), expected, atol=1e-6)
     layer.set_weights([np.array([0.0, 0.5, 1.0], np.float32)])
     np.testing.assert_allclose(layer(ROWS)[:, 0], ROWS[:, 0], atol=1e-6)
@@ -44,14 +44,16 @@ def test_an_activation_is_blended_with_its_input(name, expected):
 
 @pytest.mark.parametrize("fading", [None, 1.0, 0.5, 0.0])
 def test_dropout_fades(fading):
-    layer = FadingDropout(0.4)
+    layer = FadingDropout(0.4, dtype="float32")
     if fading is not None:
         layer.fading = lambda: fading
-    ones = np.ones((200, 200), np.float32)
+    ones = np.ones((200, 202), np.float32)
     dropped = 0.4 * (1.0 if fading is None else fading)
     found = np.asarray(layer(ones, training=True))
     assert (found == 0).mean() == pytest.approx(dropped, abs=0.02)
-    assert found.max() == pytest.approx(1 / (1 - dropped), rel=1e-5)
+    # A rate is a number of 256.
+    assert found.max() == pytest.approx(1 / (1 - dropped), rel=1e-2)
+    assert found.mean() == pytest.approx(1, abs=0.02)
     np.testing.assert_array_equal(layer(ones), ones)
 
 
