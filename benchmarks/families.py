@@ -27,7 +27,7 @@ from kep.models.registry import family
 from kep.stats.metrics import loss
 from kep.training.monitor import Monitor
 
-FAMILIES = ("mlp", "tabular", "boosted_trees", "extra_trees")
+FAMILIES = ("mlp", "tabular", "realmlp", "boosted_trees", "extra_trees")
 
 
 def drawn(space: object, trials: int, seed: int) -> list[dict[str, object]]:

@@ -1,0 +1,72 @@
+"""What more of LightGBM's settings would bring to the space of `boosted_trees`.
+
+    python -m benchmarks.boosting [--seeds N] [--trials N] [--tables NAME ...]
+
+Each way gets the same random configurations, the first of them the defaults. In all others its own setting is drawn,
+too. Prints a Markdown table: the mean test loss of the configuration with the lowest validation loss, and that loss.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.families import drawn, shown
+from benchmarks.tables import TABLES
+from kep.components.ingest.ingest import ingest
+from kep.config.data import DataSettings
+from kep.data.records import Records
+from kep.models.boosted_trees import BoostedTrees
+from kep.models.family import Settings
+from kep.stats.metrics import loss
+from kep.training.monitor import Monitor
+
+SHOWN = ("skewed", "outliers", "clusters", "breast cancer", "categories", "friedman")
+WAYS: dict[str, dict[str, list[object]]] = {
+    "as it is": {},
+    "extra_trees": {"extra_trees": [False, True]},
+    "max_bin": {"max_bin": [63, 127, 255, 511]},
+    "cat_smooth, cat_l2": {"cat_smooth": [1.0, 3.0, 10.0, 30.0, 100.0], "cat_l2": [0.1, 1.0, 10.0, 100.0]},
+    "linear_tree": {"linear_tree": [False, True]},
+}
+
+
+def run(name: str, seed: int, trials: int) -> dict[str, tuple[float, float]]:
+    """Test loss and validation loss of each way."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        source = TABLES[name](seed).write(Path(folder) / "rows.csv")
+        manifest = ingest(DataSettings(source=str(source), label="y"), seed, Path(folder) / "out")
+        records, task = Records(Path(folder) / "out", "tune"), manifest.label.task
+        train, validation = records.load("train"), records.load("validation")
+        test = Records(Path(folder) / "out", "evaluate").load("test")
+        member = BoostedTrees(manifest)
+        for way, choices in WAYS.items():
+            fits = []
+            for place, values in enumerate(drawn(member.space(), trials, seed)):
+                rng = np.random.default_rng([seed, place])
+                more = {key: values[int(rng.integers(len(values)))] for key, values in choices.items()}
+                given = values | (more if place else {})
+                fits.append(member.fit(given, train, validation, Settings(30, 5, 128, seed), Monitor()))
+            best = min(fits, key=lambda fit: fit.loss)
+            tested = loss(task, test.labels, member.predict(best.model(), test))
+            found[way] = (shown(task, tested), shown(task, best.loss))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--trials", type=int, default=16)
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(SHOWN), metavar="NAME")
+    asked = parser.parse_args()
+    print(f"| table | {' | '.join(WAYS)} |\n|{' --- |' * (len(WAYS) + 1)}", flush=True)
+    for name in asked.tables:
+        results = [run(name, seed, asked.trials) for seed in range(asked.seeds)]
+        means = [np.mean([result[way] for result in results], axis=0) for way in WAYS]
+        print(f"| {name} | {' | '.join(f'{test:.4g} ({held:.4g})' for test, held in means)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
