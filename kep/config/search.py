@@ -67,11 +67,11 @@ class SearchSettings(Section):
     """The hyperparameter search."""
 
     families: Annotated[list[FamilyEntry], Field(min_length=1)] | Literal["auto"] = "auto"
-    """Families to search: mlp, tabular, cnn, boosted_trees, extra_trees, hyperresnet, hyperxception, hyperefficientnet,
-    or your own path/to/file.py:build. hyperefficientnet:imagenet starts from ImageNet weights, which Keras downloads.
-    Your own is KerasTuner's build(hp) or a HyperModel, also with its own fit. A section {file: path/to/file.py:build,
-    packages: […], requirements: FILE, arguments: {…}} names its needs. By default (auto) mlp, tabular and boosted_trees
-    for tables, and mlp, cnn and boosted_trees for images"""
+    """Families to search: mlp, tabular, realmlp, cnn, boosted_trees, extra_trees, hyperresnet, hyperxception,
+    hyperefficientnet, or your own path/to/file.py:build. hyperefficientnet:imagenet starts from ImageNet weights, which
+    Keras downloads. Your own is KerasTuner's build(hp) or a HyperModel, also with its own fit. A section
+    {file: path/to/file.py:build, packages: […], requirements: FILE, arguments: {…}} names its needs. By default (auto)
+    mlp, tabular, realmlp and boosted_trees for tables, and mlp, cnn and boosted_trees for images"""
     from_run: Annotated[str | EarlierSearch | None, Field(alias="from", exclude_if=lambda given: given is None)] = None
     """Earlier run whose candidates are used, so that no trial is trained: a run file's name for its latest run, a run's
     folder, or gs://BUCKET/runs/NAME."""

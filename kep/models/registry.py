@@ -130,7 +130,7 @@ def check_fit(entries: Iterable[FamilyEntry], images: bool, task: str) -> None:
     for name in (name_of(entry).partition(":")[0] for entry in entries):
         if name in ("cnn", *PREMADE) and not images:
             raise UserError(
-                f"search.families: {name} needs images, and the data are a table; use mlp, tabular or boosted_trees"
+                f"search.families: {name} needs images, and the data are a table; use mlp, realmlp or boosted_trees"
             )
         if name in TABLES and images:
             raise UserError(f"search.families: {name} needs a table, and the data are images; use cnn or mlp")
@@ -146,7 +146,7 @@ def specs(travelled: str, manifest: Manifest) -> list[Spec]:
 
 def automatic(images: bool) -> list[Spec]:
     """The families that "auto" means."""
-    names = ("mlp", "cnn", "boosted_trees") if images else ("mlp", "tabular", "boosted_trees")
+    names = ("mlp", "cnn", "boosted_trees") if images else ("mlp", "tabular", "realmlp", "boosted_trees")
     return [{"name": name} for name in names]
 
 

@@ -72,7 +72,7 @@ def test_a_regression_has_no_classes(tmp_path):
 
 def test_the_screen_says_what_would_be_trained(tmp_path):
     text = screen(tmp_path, search={"max_trials": 12, "top_n": 3}, best_epoch={"seeds": 5})
-    assert line(text, "families") == "families mlp, tabular, boosted_trees"
+    assert line(text, "families") == "families mlp, tabular, realmlp, boosted_trees"
     assert line(text, "trainings") == "trainings at most 30 (tune 12, best_epoch 15, retrain 3)"
     assert re.search(r"about [\d.]+ (min|h) \(a guess", line(text, "time"))
 

@@ -248,7 +248,7 @@ def test_auto_families_follow_the_data(records):
         source: [spec["name"] for spec in specs('"auto"', Records(records(source), "tune").manifest)]
         for source in ("digits", "churn")
     }
-    assert names == {"digits": ["mlp", "cnn", "boosted_trees"], "churn": ["mlp", "tabular", "boosted_trees"]}
+    assert names == {"digits": ["mlp", "cnn", "boosted_trees"], "churn": ["mlp", "tabular", "realmlp", "boosted_trees"]}
 
 
 LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in ("hyperresnet", "hyperefficientnet")]
