@@ -152,7 +152,12 @@ def spelled_out(network: keras.Model) -> keras.Model:
         return network
 
     def called(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        return layer.spelled(*args) if isinstance(layer, Spelled) else layer(*args, **kwargs)
+        if not isinstance(layer, Spelled):
+            return layer(*args, **kwargs)
+        given = keras.Input(args[0].shape[1:], dtype=args[0].dtype)
+        made = layer.spelled(given)
+        # A model of its own: new operations may have names that those of the network, read from a file, have.
+        return args[0] if made is given else keras.Model(given, made, name=layer.name)(args[0])
 
     return keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=called)
 

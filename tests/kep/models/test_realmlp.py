@@ -8,9 +8,9 @@ from kep.data.records import Records
 from kep.models import realmlp
 from kep.models.encode import inputs_of
 from kep.models.family import Settings
-from kep.models.layers import Blend, FadingDropout, PeriodicEmbedding, Scale, Spelled, mish
+from kep.models.layers import Blend, FadingDropout, PeriodicEmbedding, Scale, Spelled, mish, spelled_out
 from kep.models.registry import family
-from kep.models.wrapped import encode_of
+from kep.models.wrapped import encode_of, network_of
 from kep.training.horizon import horizon
 from kep.training.machine import TrainingMachine
 from kep.training.monitor import Monitor
@@ -126,6 +126,23 @@ def test_networks_of_other_frequencies_and_rates_share_a_compiled_training(membe
     assert len(made._kept) == 1
     np.testing.assert_array_equal(shared.predictions, alone.predictions)
     assert not np.array_equal(first.predictions, alone.predictions)
+
+
+@pytest.mark.parametrize("operations", range(3))
+def test_a_network_from_a_file_is_spelled_out(member, operations, tmp_path):
+    """Whatever names its operations have, and however many a session has given: new ones are none of them."""
+    made, data = member
+    _, model = made._models(defaults(made), 0)
+    made.save(model, tmp_path)
+    loaded = made.load(tmp_path)
+    given = encode_of(loaded)(inputs_of(data.load("train").take(np.arange(9))))
+    network = network_of(loaded)
+    keras.utils.clear_session()
+    for _ in range(operations):
+        keras.Input((1,)) * keras.Input((1,))
+    spelled = spelled_out(network)
+    np.testing.assert_allclose(spelled(given), network(given), atol=1e-6)
+    assert not any(isinstance(layer, Spelled) for layer in spelled._flatten_layers())
 
 
 def test_every_variable_has_a_group_and_every_dropout_the_clock(member):
