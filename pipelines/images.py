@@ -28,7 +28,9 @@ def locked(lock: Path) -> dict[str, str]:
         UserError: There is no lock, it is none, it lacks an image that the pipeline needs, or names one by a tag.
     """
     if not lock.is_file():
-        raise UserError(f"--images: there is no {lock}; the build writes it (containers/push.sh)")
+        raise UserError(
+            f"--images: there is no {lock}; name the lock of the published images, which their build writes"
+        )
     try:
         images = yaml.safe_load(lock.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

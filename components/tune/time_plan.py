@@ -1,5 +1,6 @@
 """The time of a whole run: when the search ends, and how many candidates the later steps have time for."""
 
+import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ _LATE = 0.1
 """Share of the time that a run may take beyond it before that is said."""
 _LANES = 2
 """Trainings of a step at the same time; kfp.local runs two."""
+_OTHER_BEGINS = 3
+"""Begins that ending the search, weigh, evaluate, promote and the report take together."""
 _MORE_ROWS = 1.25
 """Time of a training on train and validation rows, beside one on train rows."""
 
@@ -24,14 +27,14 @@ class TimePlan:
     """What is left of a run's time, by the trials so far.
 
     A candidate is trained again as often as `best_epoch` says, and a member once more by `retrain`. Each training is
-    taken to last as its trial did, stretched by the epochs that the step allows beyond the search. Each task begins as
-    the families did on their first batch.
+    taken to last as its trial did, stretched by the epochs that the step allows beyond the search. What it takes to
+    begin, compile and write is taken from the time in which the families were checked, on this machine and today.
 
     Args:
         settings: Settings of the search.
         budget: Time of the run, and what the later steps are to do.
         spent: Seconds that the run has taken so far.
-        start: Seconds from the start of a task to its first batch.
+        start: Seconds in which all families were checked with one batch.
     """
 
     def __init__(self, settings: SearchSettings, budget: TimeBudget, spent: float, start: float) -> None:
@@ -52,13 +55,12 @@ class TimePlan:
         """Return the seconds of the later steps with so many candidates: those of the lowest losses."""
         best = sorted((one for one in trials if one.complete), key=lambda one: one.scores.loss)[:count]
         after, times = self._budget.best_epoch, self._budget.best_epoch.seeds * (self._budget.best_epoch.folds or 1)
-        fresh = [times * self._fresh(one, after.max_epochs, after.patience) + self._start for one in best]
-        again = [
-            _MORE_ROWS * self._fresh(one, after.max_epochs, 0) + self._start for one in best[: self._budget.members]
-        ]
-        # weigh, evaluate and promote begin as well; explanations have a limit of their own.
-        others = 3 * self._start + self._budget.why_seconds
-        return (sum(fresh) + (sum(again) if self._budget.retrain else 0)) / _LANES + others
+        members = best[: self._budget.members] if self._budget.retrain else []
+        fresh = [times * self._fresh(one, after.max_epochs, after.patience) for one in best]
+        again = [_MORE_ROWS * self._fresh(one, after.max_epochs, 0) for one in members]
+        # Of a candidate a model is trained, measured and kept; a member is only trained and kept.
+        begins = math.ceil(len(best) / _LANES) + math.ceil(len(members) / _LANES) / 2 + _OTHER_BEGINS
+        return (sum(fresh) + sum(again)) / _LANES + begins * self._start + self._budget.why_seconds
 
     def candidates(self, trials: Sequence[Trial]) -> int:
         """Return the number of candidates that the later steps have time for, at least 1."""

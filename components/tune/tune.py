@@ -135,7 +135,8 @@ def _search(
         took = time.monotonic() - begun
         plan = None
         if settings.time is not None:
-            plan = TimePlan(settings, settings.time, time.time() - _began(step, records), took / len(found))
+            spent = time.time() - _began(step, records)
+            plan = TimePlan(settings, settings.time, spent, took)
         with warmed(settings.warm_start, about, settings, found, store.folder) as warm:
             if warm.begun:
                 step.progress(f"beginning with {len(warm.begun)} trainings on the same rows, which count as they are")

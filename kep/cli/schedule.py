@@ -95,7 +95,8 @@ def create(
         say(console, f"note: {note}")
     following = place.schedules.create(place.engine, name, template, options, timing)
     when = f"; next run {following:%Y-%m-%d %H:%M} UTC" if following else ""
-    say(console, f"scheduled {name}: {cron}, {zone}{when}")
+    # There the controller's zone holds, which its server does not tell.
+    say(console, f"scheduled {name}: {cron}, {'in the zone of its controller' if target == 'kubeflow' else zone}{when}")
     _frozen(template)
 
 

@@ -1,5 +1,6 @@
 """The ensemble that a name means, and how the run that made it read its data."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from kep.artifacts.member import EnsembleFile
 from kep.artifacts.run import RunRecord
+from kep.artifacts.verdict import Verdict
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
 from kep.core.files import scratch_folder
@@ -14,6 +16,8 @@ from kep.core.location import Location
 from kep.engines.local.artifacts import run_of
 from kep.engines.local.finding import find
 from kep.storage import champions
+
+log = logging.getLogger("kep")
 
 
 @contextmanager
@@ -77,7 +81,15 @@ def named(model: str, runs: Path) -> tuple[Path, DataSettings]:
                 "bring it back, or name the folder of a run"
             )
     run = find(model, runs)
+    # Whoever names a run knows what it is.
+    if model in (path.name for path in runs.iterdir()) and not _serves(run):
+        log.warning("note: %s has no champion; this is its newest run, %s, which was not promoted", model, run.name)
     return run / "ensemble", _reading(run)
+
+
+def _serves(run: Path) -> bool:
+    """Return whether a run's ensemble was promoted, as far as its folder says."""
+    return not (run / Verdict.FILE).is_file() or Verdict.load(run).serves
 
 
 def _reading(run: Path | None) -> DataSettings:

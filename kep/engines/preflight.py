@@ -167,7 +167,7 @@ def estimate(settings: RunFile, seen: Inspection, runs: Path) -> str:
 def guess(settings: RunFile, seen: Inspection) -> dict[str, float]:
     """Seconds of each step, one training after the other, from rows and trainings; the search's from `minutes`."""
     epochs = {"tune": settings.search.max_epochs, "best_epoch": settings.best_epoch.max_epochs}
-    seconds = dict.fromkeys(STEPS, 60 / len(STEPS))  # to start
+    seconds = dict.fromkeys(STEPS, 24 / len(STEPS))  # to start
     for step, count in trainings(settings).items():
         # A second to compile, and some microseconds a row and epoch for a network of the default spaces; about half
         # of the epochs are trained before a training stops early.

@@ -71,11 +71,12 @@ def travelling(entries: list[FamilyEntry] | str, base: Path) -> list[Spec] | Lit
         if not colon or not file.endswith(".py"):
             raise UserError(
                 f'search.families: "{name}" is not one of {", ".join(BUILT_IN)}, nor path/to/file.py:build'
-                + nearest(name, BUILT_IN)
+                + nearest(name, [*BUILT_IN, f"{name}:build"] if name.endswith(".py") else BUILT_IN)
             )
         path = base / file
         if not path.is_file():
-            raise UserError(f"search.families: no file {file} in {base}")
+            others = [other.name for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
+            raise UserError(f"search.families: no file {file} in {base}{nearest(path.name, others)}")
         _check_source(path, function)
         stem = path.stem if function == "build" else f"{path.stem}_{function}"
         own = {"name": stem.lower(), "file": path.name, "function": function, "source": packed(path.read_bytes())}

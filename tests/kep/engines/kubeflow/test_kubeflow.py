@@ -484,7 +484,7 @@ def test_a_schedule_of_a_run_file(kubeflow, kep):
     assert made["runtime_config"]["parameters"]["source"] == ""
     assert "enableCache" not in json.dumps(made["pipeline_spec"])
     first, second = out.splitlines()
-    assert first == "scheduled weekly: 0 4 * * mon, UTC"
+    assert first == "scheduled weekly: 0 4 * * mon, in the zone of its controller"
     digest = second.removeprefix("template compiled here, content sha256:")[:16]
     row = kep("schedule", "list", *KUBEFLOW)[1].splitlines()[1].split()
     assert row == ["weekly", "active", "0", "4", "*", "*", "mon", digest]
