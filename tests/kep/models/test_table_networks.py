@@ -33,7 +33,7 @@ def values(member) -> dict:
 
 
 # With categories and missing values, and with numbers alone.
-@pytest.mark.parametrize("source", ["churn", "houses"])
+@pytest.mark.parametrize("source", ["churn", pytest.param("houses", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NAMES)
 def test_exports_predict_the_same(name, source, records, tmp_path):
     data = Records(records(source), "tune")
@@ -80,6 +80,7 @@ def test_a_fit_that_was_interrupted_goes_on(name, records, tmp_path):
     np.testing.assert_array_equal(fits[0].predictions, fits[1].predictions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_xla_trains_the_same_network(name, records):
     data = Records(records("houses"), "tune")
