@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from kep.cli import ensemble, new, prepare, rollout, run, schedule, submit
-from kep.cli.options import CLOUD, PREPARE, USE, console
+from kep.cli import ensemble, prepare, rollout, run, schedule, submit
+from kep.cli.options import CLOUD, USE, console
 from kep.core.console import plain_console
 from kep.core.environment import PAYER
 from kep.core.errors import Status, UserError
@@ -23,7 +23,6 @@ app = typer.Typer(
 )
 for group in (prepare, run, ensemble, submit):
     app.add_typer(group.app)
-app.add_typer(new.app, name="new", rich_help_panel=PREPARE)
 app.add_typer(schedule.app, name="schedule", rich_help_panel=CLOUD)
 app.add_typer(rollout.app, name="rollout", rich_help_panel=USE)
 

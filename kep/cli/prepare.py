@@ -9,6 +9,8 @@ import typer
 from kep.cli.options import PREPARE, Overrides, RunFilePath, Runs, console, quiet
 
 app = typer.Typer()
+new = typer.Typer(no_args_is_help=True, help="Make a repository for a team's own project.")
+app.add_typer(new, name="new", rich_help_panel=PREPARE)
 
 
 @app.command(rich_help_panel=PREPARE, epilog="Example: kep init churn.csv --label churned")
@@ -90,3 +92,24 @@ def dockerfile(
     settings = load(file, overrides)
     packages = write_dockerfile(file, travelling(settings.search.families, file.parent), base, output)
     console.print(f"wrote {output}: {', '.join(packages)}", soft_wrap=True)
+
+
+@new.callback()
+def _group() -> None:
+    """Keep `project` a command of its own: Typer makes a lone command the group itself."""
+
+
+@new.command(epilog="Example: kep new project churn --images containers/images.lock.yaml")
+def project(
+    folder: Annotated[Path, typer.Argument(metavar="NAME", help="Folder to make; it names the run file, too.")],
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Lock file of the published images that the project's are built on."),
+    ] = None,
+) -> None:
+    """Make a repository: run files, a family of its own, sample rows, tests, images, Cloud Build."""
+    from kep.engines.project import SHORT, make_project
+
+    for path in make_project(folder, images):
+        console.print(str(folder / path), markup=False, soft_wrap=True)
+    console.print(f"`cd {folder}`, then `kep check {SHORT}.yaml`; README.md has every step", soft_wrap=True)

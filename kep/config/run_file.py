@@ -44,7 +44,8 @@ class RunFile(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of every random choice."""
     minutes: Annotated[float | None, Field(gt=0, exclude_if=lambda given: given is None)] = None
-    """Time of the whole run in minutes, which its steps share. The search takes what the later steps leave it."""
+    """Time of the whole run in minutes, which its steps share. The search takes what the later steps leave it, and
+    search.max_trials is 1000 by default."""
     data: DataSettings
     search: SearchSettings = SearchSettings()
     best_epoch: BestEpochSettings = BestEpochSettings()

@@ -70,8 +70,8 @@ class SearchSettings(Section):
     """Families to search: mlp, tabular, realmlp, cnn, boosted_trees, extra_trees, hyperresnet, hyperxception,
     hyperefficientnet, or your own path/to/file.py:build. hyperefficientnet:imagenet starts from ImageNet weights, which
     Keras downloads. Your own is KerasTuner's build(hp) or a HyperModel, also with its own fit. A section
-    {file: path/to/file.py:build, packages: […], requirements: FILE, arguments: {…}} names its needs. By default (auto)
-    mlp, tabular, realmlp and boosted_trees for tables, and mlp, cnn and boosted_trees for images"""
+    {file: path/to/file.py:build, packages: […], requirements: FILE, arguments: {…}} names its needs. auto takes mlp,
+    tabular, realmlp and boosted_trees for tables; mlp, cnn and boosted_trees for images"""
     from_run: Annotated[str | EarlierSearch | None, Field(alias="from", exclude_if=lambda given: given is None)] = None
     """Earlier run whose candidates are used, so that no trial is trained: a run file's name for its latest run, a run's
     folder, or gs://BUCKET/runs/NAME."""
@@ -84,8 +84,7 @@ class SearchSettings(Section):
     vizier: Annotated[str | None, Field(exclude_if=lambda parent: parent is None)] = None
     """Location of the studies of tuner: vizier, which needs rounds: projects/PROJECT/locations/REGION"""
     max_trials: Count = 30
-    """Number of trials over all families. Trials that a small space can't fill become further executions. With
-    `minutes` it is the most, 1000 by default."""
+    """Number of trials. Those that a small space can't fill become further executions."""
     executions_per_trial: Count = 1
     """Number of trainings of each configuration, from different seeds; its score is their mean."""
     max_minutes: Annotated[float, Field(gt=0)] | None = None

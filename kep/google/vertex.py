@@ -16,7 +16,6 @@ from google.api_core.future.polling import DEFAULT_POLLING
 from google.api_core.retry import Retry, if_exception_type
 
 from kep.core.errors import UserError, first_line, nearest
-from kep.core.waiting import waiting_for
 from kep.google.machine_types import REGIONS
 from kep.google.retries import AGAIN, UNSURE, Call, SingleCall
 
@@ -76,6 +75,8 @@ class Vertex:
         Raises:
             UserError: Instead of every error of Google's clients.
         """
+        from kep.core.waiting import waiting_for  # a task that starts a job loads little
+
         try:
             with waiting_for(f"Vertex AI in {self.region}"):
                 yield

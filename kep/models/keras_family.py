@@ -24,6 +24,7 @@ from kep.models.encode import encoding, inputs_of
 from kep.models.family import Build, Fit, Settings, Values, reason
 from kep.models.features import Features
 from kep.models.keras_checks import check_outputs, check_saving, check_shapes
+from kep.models.keras_seeds import seed_keras
 from kep.models.keras_structure import is_dense, structure
 from kep.models.keras_training import Course, KerasTraining
 from kep.models.named_inputs import encoder
@@ -245,7 +246,7 @@ class KerasFamily:
         """
         _clear_session()
         keras.config.set_dtype_policy(self._machine.precision)
-        keras.utils.set_random_seed(seed)
+        seed_keras(seed)
         self._hp = keras_tuner.HyperParameters()
         self._hp.values = dict(values)
         with scope or nullcontext():
