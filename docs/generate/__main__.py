@@ -1,10 +1,8 @@
 """Write docs/reference from the code: `make reference`. A test says when a page is not current."""
 
-from pathlib import Path
-
 from docs.generate import commands, facts, python, records, run_file
 
-FOLDER = Path(__file__).parents[1] / "reference"
+FOLDER = run_file.FOLDER
 INDEX = """\
 # Reference
 

@@ -1,6 +1,9 @@
 """Pages of the run file's keys, from its pydantic models."""
 
+import re
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import AliasChoices
@@ -10,7 +13,9 @@ from docs.generate.words import default_words, one_line, paragraph, type_words
 from kep.config.run_file import RunFile
 from kep.config.search import EarlierSearch
 from kep.config.section import Section
+from kep.core.versions import version
 
+FOLDER = Path(__file__).parents[1] / "reference"
 PAGES = {
     "data": ("Run file: data", ("data",)),
     "search": ("Run file: search and training", ("search", "best_epoch", "retrain")),
@@ -67,8 +72,23 @@ def _of_section(path: str, field: FieldInfo, seen: dict[type[Section], str]) -> 
 
 
 def _key(path: str, field: FieldInfo, level: str = "###") -> list[str]:
-    facts = f"Type: {type_words(field.annotation, field.metadata)}. Default: {default_words(field)}."
+    facts = f"Type: {type_words(field.annotation, field.metadata)}. Default: {default_words(field)}. {_since(path)}."
     return [f"{level} `{path}`", "", facts, "", _meaning(path, field), ""]
+
+
+_SINCE = re.compile(r"^##+ `(?P<key>[^`]+)`\n\nType: .*(?P<since>Since: [0-9.]*[0-9])\.$", re.MULTILINE)
+
+
+def _since(path: str) -> str:
+    """Return the version that brought a key: as its page says, and today's for a key without a place there."""
+    return _told().get(path, f"Since: {version('keras-ensemble-pipelines')}")
+
+
+@cache
+def _told() -> dict[str, str]:
+    """Return what the pages say of their keys, by key."""
+    texts = [page.read_text(encoding="utf-8") for page in FOLDER.glob("run-file*.md")]
+    return {match["key"]: match["since"] for text in texts for match in _SINCE.finditer(text)}
 
 
 def _meaning(path: str, field: FieldInfo) -> str:

@@ -6,11 +6,13 @@ import pytest
 from pydantic import BaseModel
 from typer.core import TyperGroup
 
+from docs.generate import run_file
 from docs.generate.__main__ import FOLDER, pages
 from docs.generate.commands import commands, examples, main
 from docs.generate.run_file import UndocumentedError, _meaning
 from kep.config.run_file import RunFile
 from kep.config.section import Section
+from kep.core.versions import version
 from tests.helpers.lines import problem
 
 PAGES = pages()
@@ -49,6 +51,19 @@ def test_every_key_has_its_place(key):
     heading = f"# `{key}`\n"
     parent = f"# `{key.rpartition('.')[0]}`\n"
     assert heading in text or "Keys: those of" in text.partition(parent)[2].partition("\n## ")[0]
+
+
+def test_a_key_keeps_the_version_that_brought_it(tmp_path, monkeypatch):
+    (tmp_path / "run-file-search.md").write_text(
+        "### `search.top_n`\n\nType: whole number. Default: `4`. Since: 0.0.7.\n\nCandidates.\n"
+    )
+    monkeypatch.setattr(run_file, "FOLDER", tmp_path)
+    run_file._told.cache_clear()
+    text = "\n".join(dict(run_file.pages())["run-file-search.md"])
+    run_file._told.cache_clear()
+    now = f"Since: {version('keras-ensemble-pipelines')}."
+    assert "Default: `4`. Since: 0.0.7.\n" in text
+    assert f"### `search.max_trials`\n\nType: whole number, at least 1. Default: `30`. {now}\n" in text
 
 
 def names(group: TyperGroup, before: str = "") -> list[str]:
