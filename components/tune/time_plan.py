@@ -6,15 +6,13 @@ import time
 from collections.abc import Sequence
 
 from kep.artifacts.trials import Trial
-from kep.config.search import FEWEST, SearchSettings, TimeBudget
+from kep.config.search import FEWEST, LATE, SearchSettings, TimeBudget
 from kep.models.family import ROUNDS_PER_EPOCH
 
 _COMFORT = 0.35
 """Share of the time that the later steps may take for more candidates than the fewest."""
 _MOST = 0.6
 """Share of the time that the later steps may take at all; beyond it there are fewer candidates."""
-_LATE = 0.1
-"""Share of the time that a run may take beyond it before that is said."""
 _LANES = 2
 """Trainings of a step at the same time; kfp.local runs two."""
 _OTHER_BEGINS = 3
@@ -88,7 +86,7 @@ class TimePlan:
             f"stopped after {self.elapsed:.0f} s of the run and {len(trials)} trainings: {count} "
             f"candidate{'s' if count > 1 else ''} and the later steps need about {later:.0f} s of {self.seconds:.0f}"
         )
-        return f"{said}; minutes: {self._budget.minutes:g} will not be met" if late > _LATE * self.seconds else said
+        return f"{said}; minutes: {self._budget.minutes:g} will not be met" if late > LATE * self.seconds else said
 
     def _fresh(self, trial: Trial, max_epochs: int, patience: int) -> float:
         """Return the seconds of a fresh training of a trial's configuration."""

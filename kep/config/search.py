@@ -166,6 +166,8 @@ class SearchSettings(Section):
         return self.max_trials * self.executions_per_trial
 
 
+LATE = 0.1
+"""Share of its time that a run may take beyond it before that is said."""
 FEWEST = 4
 """Number of candidates that a search with a time budget leaves time for, where they leave it time."""
 

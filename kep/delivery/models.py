@@ -82,8 +82,10 @@ def named(model: str, runs: Path) -> tuple[Path, DataSettings]:
             )
     run = find(model, runs)
     # Whoever names a run knows what it is.
-    if model in (path.name for path in runs.iterdir()) and not _serves(run):
-        log.warning("note: %s has no champion; this is its newest run, %s, which was not promoted", model, run.name)
+    if model == Path(model).name and (runs / model).is_dir() and not _serves(run):
+        log.warning(
+            "note: %s has no champion; this is its newest run, %s, which was not promoted", model, run.resolve().name
+        )
     return run / "ensemble", _reading(run)
 
 

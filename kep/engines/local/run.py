@@ -20,6 +20,7 @@ from kep.artifacts.run import RunRecord
 from kep.artifacts.verdict import Verdict
 from kep.config.notify import NotifyTask
 from kep.config.run_file import RunFile
+from kep.config.search import LATE
 from kep.core.errors import Status, UserError, nearest
 from kep.core.files import link
 from kep.core.location import Location
@@ -338,10 +339,6 @@ def _reason(failure: Event | None, cause: str | None) -> str:
     return f"{failure.name} failed: {failure.message}"
 
 
-LATE = 1.1
-"""How many times its `minutes` a run may take before that is said."""
-
-
 def _finish(folder: Path, place: local.RunsFolder, console: Console, seconds: float) -> Verdict:
     """Write the report, show the results, and return the decision."""
     from kep.report.summary import sentence  # matplotlib, which takes a second to import
@@ -355,6 +352,6 @@ def _finish(folder: Path, place: local.RunsFolder, console: Console, seconds: fl
     console.print(results_table(report.manifest.label, report.evaluation, report.weights, metric))
     console.print(sentence(report, verdict), soft_wrap=True)
     asked = report.asked.minutes
-    late = "" if asked is None or seconds <= LATE * 60 * asked else f" instead of {60 * asked:.0f}"
+    late = "" if asked is None or seconds <= (1 + LATE) * 60 * asked else f" instead of {60 * asked:.0f}"
     console.print(f"done in {seconds:.0f} s{late}, report: {folder / 'report.html'}", soft_wrap=True)
     return verdict
