@@ -15,6 +15,7 @@ from kep.training.horizon import horizon
 from kep.training.machine import TrainingMachine
 from kep.training.monitor import Monitor
 from tests.helpers.families import defaults
+from tests.helpers.sharing import check_shared
 
 ROWS = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
 
@@ -120,12 +121,7 @@ def test_networks_of_other_frequencies_and_rates_share_a_compiled_training(membe
     train, settings = data.load("train"), Settings(2, 1, 64, 1)
     values = defaults(made) | {"units": 64, "layers": 2}
     other = values | {"sigma": 0.4, "learning_rate": 0.1, "epochs": 16}
-    alone = made.fit(other, train, train, settings, Monitor())
-    first = made.fit(values, train, train, settings, Monitor())
-    shared = made.fit(other, train, train, settings, Monitor())
-    assert len(made._kept) == 1
-    np.testing.assert_array_equal(shared.predictions, alone.predictions)
-    assert not np.array_equal(first.predictions, alone.predictions)
+    check_shared(made, (train, train), settings, values, other)
 
 
 @pytest.mark.parametrize("operations", range(3))

@@ -14,6 +14,7 @@ from kep.training.machine import TrainingMachine
 from kep.training.monitor import Monitor
 from kep.training.one_cycle import FIRST, LAST, WARM_UP, OneCycle
 from tests.helpers.families import defaults
+from tests.helpers.sharing import check_shared
 
 
 def rate_of(step: int, steps: int, rate: float) -> float:
@@ -110,9 +111,4 @@ def test_equal_networks_of_other_rates_share_a_compiled_training(member):
     settings = Settings(2, 1, 128, 1)
     values = defaults(made) | {"units": 64, "layers": 1}
     other = values | {"learning_rate": 0.03, "epochs": 8}
-    alone = made.fit(other, train, validation, settings, Monitor())
-    first = made.fit(values, train, validation, settings, Monitor())
-    shared = made.fit(other, train, validation, settings, Monitor())
-    assert len(made._kept) == 1
-    np.testing.assert_array_equal(shared.predictions, alone.predictions)
-    assert not np.array_equal(first.predictions, alone.predictions)
+    check_shared(made, (train, validation), settings, values, other)
