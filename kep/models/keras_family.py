@@ -1,11 +1,10 @@
 """How a Keras network is fitted: the same for the built-in families and for a user's own `build(hp)`."""
 
-import gc
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from kep.models.family import Build, Fit, Settings, Values, reason
 from kep.models.features import Features
 from kep.models.keras_checks import check_outputs, check_saving, check_shapes
 from kep.models.keras_seeds import seed_keras
+from kep.models.keras_session import clear_session
 from kep.models.keras_structure import is_dense, structure
 from kep.models.keras_training import Course, KerasTraining
 from kep.models.named_inputs import encoder
@@ -102,7 +102,7 @@ class KerasFamily:
         hp = keras_tuner.HyperParameters()
         entered: list[list[Any]] = []
         while True:
-            _clear_session()
+            clear_session()
             self._declare(hp)
             found = hp.copy()
             entered += hp.active_scopes
@@ -117,7 +117,7 @@ class KerasFamily:
             hp.ensure_active_values()
 
     def declared(self, values: Values) -> list[Declared]:
-        _clear_session()
+        clear_session()
         hp = keras_tuner.HyperParameters()
         hp.values = dict(values)
         self._declare(hp)
@@ -244,7 +244,7 @@ class KerasFamily:
             seed: Of the initial weights.
             scope: Of the devices that will train it; None for a model that predicts.
         """
-        _clear_session()
+        clear_session()
         keras.config.set_dtype_policy(self._machine.precision)
         seed_keras(seed)
         self._hp = keras_tuner.HyperParameters()
@@ -373,23 +373,6 @@ def predict_together(
         return [own.in_label_units(output) for own, output in zip(families, outputs, strict=True)]
 
     return predict
-
-
-def _clear_session() -> None:
-    """Forget the names and the memory of earlier models."""
-    _leave_imports_alone()
-    keras.backend.clear_session()
-
-
-@cache
-def _leave_imports_alone() -> None:
-    """Let garbage collections of this process pass over what is there now.
-
-    Keras collects garbage in each `clear_session`. That looked at a million objects of TensorFlow each time, and took
-    as long as a short training.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def _scale_learning_rate(network: keras.Model, factor: float) -> None:
