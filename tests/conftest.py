@@ -1,6 +1,7 @@
 """Records that several tests read."""
 
 import builtins
+import gc
 import logging
 import os
 
@@ -49,6 +50,13 @@ def _logging_as_it_was():
     handlers, level = root.handlers[:], root.level
     yield
     root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _collected():
+    """Keras collects garbage before each model; what earlier modules left alive is not looked at again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
