@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,16 @@ from pathlib import Path
 from kep.runtime.command import EXECUTOR, FIRST_PROCESS
 
 SIZE = struct.Struct("!Q")
-"""Length of a task's JSON, which stands before it; its output's and its status's descriptors come with it."""
+"""Length of a message's JSON, which stands before it; two descriptors come with it, the second for the status."""
 STATUS = struct.Struct("!i")
-"""Exit status of a task."""
+"""Exit status of a process; of one that takes tasks its number stands before it."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Wish for a fork of this process that imports more modules, and then takes tasks itself."""
+
+    modules: list[str]
 
 
 @dataclass(frozen=True)
@@ -51,14 +59,17 @@ class TaskCommand:
         runpy.run_module(FIRST_PROCESS, run_name="__main__", alter_sys=True)
 
 
-def _received(connection: socket.socket) -> tuple[TaskCommand, int, int] | None:
-    """Return the next task, and where its output and its status go; None where the owner has ended."""
+def _received(connection: socket.socket) -> tuple[TaskCommand | Growth, int, int] | None:
+    """Return what is wanted next, its own descriptor, and where its status goes; None where the owner has ended.
+
+    The descriptor is the output of a task, or the socket from which a fork takes tasks.
+    """
     head, descriptors, _, _ = socket.recv_fds(connection, SIZE.size, 2)
     if not head:
         return None
-    message = connection.recv(SIZE.unpack(head)[0], socket.MSG_WAITALL)
-    output, status = descriptors
-    return TaskCommand(**json.loads(message)), output, status
+    message = json.loads(connection.recv(SIZE.unpack(head)[0], socket.MSG_WAITALL))
+    own, status = descriptors
+    return (Growth(**message) if "modules" in message else TaskCommand(**message)), own, status
 
 
 def _tell(where: int, status: int) -> None:
@@ -67,11 +78,11 @@ def _tell(where: int, status: int) -> None:
         pipe.write(STATUS.pack(status))
 
 
-def _serve(connection: socket.socket) -> TaskCommand | None:
-    """Fork a process for each task.
+def _serve(connection: socket.socket) -> tuple[TaskCommand | Growth, int] | None:
+    """Fork a process for whatever is wanted.
 
     Returns:
-        The task to run, in a process that was forked; None in this one, once its owner has ended.
+        What to do and its own descriptor, in a process that was forked; None in this one, once its owner has ended.
     """
     running: dict[int, tuple[int, int]] = {}
     with selectors.DefaultSelector() as waiting:
@@ -89,35 +100,39 @@ def _serve(connection: socket.socket) -> TaskCommand | None:
                     for pid, status in running.values():
                         _tell(status, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
                     return None
-                task, output, status = received
+                wanted, own, status = received
                 pid = os.fork()
                 if not pid:
                     for handle, (_, other) in running.items():
                         os.close(handle)
                         os.close(other)
                     os.close(status)
-                    connection.close()
-                    os.dup2(output, 1)
-                    os.dup2(output, 2)
-                    os.close(output)
-                    return task
-                os.close(output)
+                    return wanted, own
+                os.close(own)
+                if isinstance(wanted, Growth):
+                    os.write(status, STATUS.pack(pid))
                 handle = os.pidfd_open(pid)
                 running[handle] = pid, status
                 waiting.register(handle, selectors.EVENT_READ)
 
 
-def _main(descriptor: str, *modules: str) -> None:
+def _main(descriptor: int, modules: Sequence[str]) -> None:
     """Import the modules and serve tasks; a forked process comes out of the same call."""
     for module in modules:
         importlib.import_module(module)
     gc.collect()
     gc.freeze()  # a forked process collects nothing that is here, and so copies none of these pages
-    with socket.socket(fileno=int(descriptor)) as connection:
-        task = _serve(connection)
-    if task:
-        task.run()
+    with socket.socket(fileno=descriptor) as connection:
+        asked = _serve(connection)
+    match asked:
+        case Growth(more), own:
+            _main(own, more)
+        case TaskCommand() as task, output:
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            os.close(output)
+            task.run()
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    _main(int(sys.argv[1]), sys.argv[2:])

@@ -18,10 +18,13 @@ from tests.helpers.paths import ROOT
 HEAD = "from kfp.dsl import *\n\ndef work(word: str) -> None:\n"
 
 
-@pytest.fixture(scope="module")
-def interpreter() -> Iterator[Interpreter]:
-    made = Interpreter(["kfp.dsl.executor"])
-    yield made
+@pytest.fixture(scope="module", params=["started", "grown"])
+def interpreter(request: pytest.FixtureRequest) -> Iterator[Interpreter]:
+    """An interpreter, and one that was forked from another."""
+    made = Interpreter(["kfp.dsl.executor"] if request.param == "started" else ["json"])
+    own = made if request.param == "started" else made.grown(["kfp.dsl.executor"])
+    yield own
+    own.end()
     made.end()
 
 
@@ -113,6 +116,47 @@ def test_an_interpreter_that_is_gone_starts_nothing(tmp_path: Path) -> None:
     made = Interpreter(["kfp.dsl.executor"])
     made.end()
     assert made.run(task(tmp_path, "print('said')"), str) is None
+
+
+def test_one_that_was_forked_imports_more_and_ends_first(tmp_path: Path) -> None:
+    body = (
+        "import os, sys\n"
+        "line = [os.getpid()]\n"
+        "while line[-1] > 1:\n"
+        "    line.append(int(open(f'/proc/{line[-1]}/stat').read().rsplit(')')[1].split()[1]))\n"
+        "print('SEEN', 'sched' in sys.modules, *line)"
+    )
+    first = Interpreter(["kfp.dsl.executor"])
+    second = first.grown(["sched"])
+    above = []
+    for made, known in ((first, "False"), (second, "True")):
+        lines: list[str] = []
+        assert made.run(task(tmp_path, body), lines.append) == 0
+        _, found, *ancestors = next(line for line in lines if "SEEN" in line).split()
+        assert found == known
+        above.append(ancestors[: ancestors.index(str(os.getpid()))])
+    (*_, one), (*_, other, parent) = above
+    assert parent == one
+    second.end()
+    assert not Path(f"/proc/{other}").exists()
+    first.end()
+    assert not Path(f"/proc/{one}").exists()
+
+
+def test_what_is_grown_from_one_that_is_gone_starts_nothing(tmp_path: Path) -> None:
+    made = Interpreter(["kfp.dsl.executor"])
+    made.end()
+    late = made.grown(["sched"])
+    assert late.run(task(tmp_path, "print('said')"), str) is None
+    late.end()
+
+
+@pytest.mark.parametrize("grown", [False, True])
+def test_one_is_ended_in_the_middle_of_its_imports(grown: bool) -> None:
+    made = Interpreter(["kfp.dsl.executor"])
+    if grown:
+        made.grown(["tensorflow"]).end()
+    made.end()
 
 
 def test_every_component_of_a_compiled_pipeline_is_forked() -> None:
