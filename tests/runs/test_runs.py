@@ -110,7 +110,9 @@ np.savez({str(tmp_path / "p.npz")!r}, predictions=ensemble.predict(table))
     assert distance.max() < 1e-6
 
 
-@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
+@pytest.mark.parametrize(
+    "ending", ["csv", pytest.param("parquet", marks=pytest.mark.slow), pytest.param("jsonl", marks=pytest.mark.slow)]
+)
 def test_a_file_is_predicted_row_by_row_in_order(churn, tmp_path, ending):
     rows = pyarrow.csv.read_csv(DATA / "churn.csv").slice(0, 50)
     pyarrow.csv.write_csv(rows.drop_columns(["churned"]), tmp_path / "new.csv")

@@ -150,6 +150,7 @@ def test_a_copy_of_a_runs_folder_is_used_without_the_original(first, copied):
     assert [link for link in links if link.readlink().is_absolute()] == []
 
 
+@pytest.mark.slow
 def test_a_relative_folder_of_champions_lies_beside_the_run_file(copied):
     done = kep("run", churn(copied, promote={"champion": "shared"}).name, "--runs", "runs", folder=copied)
     assert done.returncode in DONE, done.stdout

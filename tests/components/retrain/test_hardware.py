@@ -149,7 +149,7 @@ def test_a_loss_that_is_no_number_ends_the_training(retraining):
     assert "Traceback" not in log
 
 
-@pytest.mark.parametrize("damage", ["missing", "corrupt"])
+@pytest.mark.parametrize("damage", [pytest.param("missing", marks=pytest.mark.slow), "corrupt"])
 def test_a_bad_shard_is_named_and_the_checkpoints_stay(retraining, tmp_path, damage):
     how = {"epochs": 100_000, "steps_per_execution": 1, "checkpoint_minutes": 1e-9}
     process = retraining.start(f"before {damage}", work=f"{damage} work", **how)
@@ -214,6 +214,7 @@ def test_what_the_machine_lacks_is_one_sentence(retraining, how, sentence):
     assert not (retraining.folder / "refused").exists()
 
 
+@pytest.mark.slow
 def test_a_larger_batch_scales_the_learning_rate(retraining):
     linear = retraining.start("linear", batch_size=64, scale_learning_rate="linear", epochs=1)
     assert retraining.run("none", batch_size=64, epochs=1) == 0

@@ -202,6 +202,7 @@ def test_a_champion_and_a_source_on_volumes_need_no_google(kep, kubeflow, tunnel
     assert tunnel.refused == []
 
 
+@pytest.mark.slow
 def test_the_graph_with_a_champion_on_a_volume_predicts_what_the_other_does(runs, tmp_path, monkeypatch):
     root = runs("churn", "mlp", "boosted_trees")
     ensemble, champions = root / "churn" / "latest" / "ensemble", tmp_path / "champions"

@@ -94,7 +94,7 @@ def test_over_the_wire(folder, expected, tmp_path):
     assert label.decide(found).tolist() != found.argmax(axis=1).tolist()
 
 
-@pytest.mark.parametrize("format", ["savedmodel", "keras"])
+@pytest.mark.parametrize("format", ["savedmodel", pytest.param("keras", marks=pytest.mark.slow)])
 def test_an_export_is_measured_at_the_operating_point_and_names_it(runs, decided_run, tmp_path, format):
     root, threshold = decided_run("churn", "mlp", "mlp")
     console = Console(record=True, width=200)

@@ -128,6 +128,7 @@ def test_a_command_from_elsewhere_is_not_run(asking, receiver, gcs, tmp_path, wh
     assert len(receiver.bodies) == bool(others)
 
 
+@pytest.mark.slow
 def test_kep_batch_tells_of_drift(asking, receiver, kep):
     asking(WEBHOOK)
     code, out, _ = kep("batch", "new.csv", "--model", "churn", "--key", "customer", "-o", "predictions")

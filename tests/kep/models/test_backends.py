@@ -117,7 +117,7 @@ def jax(records):
     return trained
 
 
-@pytest.mark.parametrize("name", ["mlp", *SLOW])
+@pytest.mark.parametrize("name", [pytest.param("mlp", marks=pytest.mark.slow), *SLOW])
 def test_a_family_trains_under_jax_on_four_devices(name, jax):
     report = jax(name, "data")
     assert report["backend"] == "jax"

@@ -326,7 +326,10 @@ def test_a_column_that_is_called_like_a_group_is_refused(own, rows):
         made(own, "one_group", manifest).check(made_up(manifest))
 
 
-@pytest.mark.parametrize(("jit", "precision"), [(True, "float32"), (True, "mixed_bfloat16"), (False, "mixed_bfloat16")])
+@pytest.mark.parametrize(
+    ("jit", "precision"),
+    [pytest.param(True, "float32", marks=pytest.mark.slow), (True, "mixed_bfloat16"), (False, "mixed_bfloat16")],
+)
 def test_named_inputs_train_under_xla_and_in_half_precision(own, rows, jit, precision):
     manifest, train, validation = rows
     (spec,) = travelling(["own.py:by_column"], own)

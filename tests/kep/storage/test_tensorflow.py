@@ -27,7 +27,7 @@ class Behind(Running):
         self._servers = [tunnel.https(host, handler) for host in (r"www\.googleapis\.com", r"storage\.googleapis\.com")]
 
 
-@pytest.mark.parametrize("faulty", [False, True])
+@pytest.mark.parametrize("faulty", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_tensorflow_reads_the_shards_from_a_bucket(tunnel, records, faulty):
     server, folder = storage.Server("data"), records("churn")
     manifest = Manifest.load(folder)

@@ -60,7 +60,9 @@ def test_tensorflow_lite_of_each_task(exported, tmp_path, source, names, metric)
     assert [line["role"] for line in content["read"]] == ["test", "train"]
 
 
-@pytest.mark.parametrize("names", [("mlp", "mlp"), ("mlp", "cnn"), ("tabular", "realmlp")])
+@pytest.mark.parametrize(
+    "names", [pytest.param(("mlp", "mlp"), marks=pytest.mark.slow), ("mlp", "cnn"), ("tabular", "realmlp")]
+)
 def test_one_keras_file_predicts_the_same_without_this_package(exported, tmp_path, names):
     source = "digits" if "cnn" in names else "churn"
     content, rows, _ = exported(source, names, "keras", max_loss=None)

@@ -12,7 +12,7 @@ from kep.models.ensemble import Ensemble
 @pytest.mark.parametrize(
     ("source", "names", "pooling"),
     [
-        ("churn", ["mlp", "mlp"], "arithmetic"),
+        pytest.param("churn", ["mlp", "mlp"], "arithmetic", marks=pytest.mark.slow),
         ("churn", ["tabular", "realmlp"], "arithmetic"),
         pytest.param("houses", ["mlp", "mlp"], "arithmetic", marks=pytest.mark.slow),
         pytest.param("cancer", ["mlp"], "arithmetic", marks=pytest.mark.slow),
@@ -27,7 +27,11 @@ def test_a_saved_model_predicts_the_same_in_a_fresh_process(ensembles, tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("source", "names", "pooling"), [("churn", ["mlp", "mlp"], "arithmetic"), ("digits", ["mlp", "cnn"], "geometric")]
+    ("source", "names", "pooling"),
+    [
+        ("churn", ["mlp", "mlp"], "arithmetic"),
+        pytest.param("digits", ["mlp", "cnn"], "geometric", marks=pytest.mark.slow),
+    ],
 )
 def test_a_saved_model_carries_the_temperature(ensembles, calibrated, tmp_path, source, names, pooling):
     plain = ensembles(source, *names, pooling=pooling)

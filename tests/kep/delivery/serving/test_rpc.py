@@ -52,7 +52,7 @@ def test_a_tensor_of_more_rows_than_allowed_is_refused_before_it_is_laid_out(ens
     tracemalloc.stop()
 
 
-@pytest.mark.parametrize("source", ["churn", "shapes", "houses"])
+@pytest.mark.parametrize("source", ["churn", "shapes", pytest.param("houses", marks=pytest.mark.slow)])
 def test_it_answers_what_the_exported_model_answers(ensembles, free_port, source):
     families = ("mlp", "cnn") if source == "shapes" else ("mlp", "mlp")
     folder = ensembles(source, *families)
