@@ -17,6 +17,7 @@ from kep.components.tune.search import Plan, check_failures, result, spaces, tol
 from kep.components.tune.suggest import No
 from kep.config.hardware import TrialHardware
 from kep.core.errors import UserError
+from kep.models.portfolio import portfolio
 from kep.models.registry import family, on, spec_of, specs
 from kep.runtime.hardware import limit_threads, visible_gpus
 from kep.runtime.step import Step, entry
@@ -46,8 +47,9 @@ def suggest(
     data = step.open(records)
     task = data.manifest.label.task
     settings = load(config, task)
+    made = specs(families, data.manifest)
     if searched is None:
-        members = {spec["name"]: family(spec, data.manifest) for spec in specs(families, data.manifest)}
+        members = {spec["name"]: family(spec, data.manifest) for spec in made}
         train = data.open("train")
         with Pool(Executor(members, task, train, train, settings, step.seed), workers=1) as pool:
             found = spaces(pool, list(members), step)
@@ -59,7 +61,9 @@ def suggest(
         for trial in ended[-len(trials) :]:
             step.progress(told(trial, settings.objective.name), len(ended), settings.trainings)
         check_failures(ended, settings.max_failures)
-    plan, known = Plan(found, settings, step.seed, data.manifest.fingerprint), dict(enumerate(ended))
+    first = portfolio(made, data.manifest.image is not None)
+    plan = Plan(found, settings, step.seed, data.manifest.fingerprint, portfolio=first)
+    known = dict(enumerate(ended))
     new: list[Order] = []
     while len(new) < settings.parallel_trials:
         order = plan.next([*orders, *new], known)

@@ -3,15 +3,18 @@
 import hashlib
 import json
 import time
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import keras_tuner
 
 from kep.artifacts.study import Direction
-from kep.artifacts.trials import Order, Trial, TrialStore, merge
+from kep.artifacts.trials import Hyperparameters, Order, Trial, TrialStore, merge
 from kep.components.tune.execute import Check
 from kep.components.tune.pool import Died, Pool
+from kep.components.tune.space import completed
 from kep.components.tune.suggest import No, Suggestion, suggest
 from kep.components.tune.time_plan import TimePlan
 from kep.components.tune.warm import Warm
@@ -95,6 +98,7 @@ class Plan:
         seed: Seed of the run.
         data: Fingerprint of the records, which tells a search in Vizier from others.
         warm: Records of an earlier search.
+        portfolio: Configurations by family that the Gaussian process begins with.
     """
 
     def __init__(
@@ -104,8 +108,11 @@ class Plan:
         seed: int,
         data: str = "",
         warm: Warm = COLD,
+        portfolio: Mapping[str, Sequence[Hyperparameters]] = MappingProxyType({}),
     ) -> None:
         self._spaces, self._settings, self._seed, self._data = spaces, settings, seed, data
+        # What an earlier search knows of these rows is worth more.
+        self._portfolio = portfolio if settings.tuner == "bayesian" and not warm.known else {}
         self.warm = warm
 
     def next(self, orders: list[Order], known: dict[int, Trial]) -> Order | No:
@@ -154,6 +161,10 @@ class Plan:
                     "take up; declare it in every build, or use tuner: bayesian"
                 )
             return self._vizier.suggest(name, space, trials)
+        for values in self._portfolio.get(name, ()):
+            whole = completed(space, values)
+            if all(whole != trial.values for trial in trials):
+                return Suggestion(whole)
         seed = derive(self._seed, name)
         return suggest(settings.tuner, space, trials, self._direction, seed, settings.max_epochs)
 

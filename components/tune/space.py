@@ -52,6 +52,15 @@ def _combinations(
     return extend({}, list(space.space))
 
 
+def completed(space: keras_tuner.HyperParameters, values: Hyperparameters) -> Hyperparameters:
+    """Return the configuration of a space with some values; what is not among them has its default."""
+    found: Hyperparameters = {}
+    for hp in space.space:
+        if hp.name not in found and active(hp, found):
+            found[hp.name] = values.get(hp.name, hp.default)
+    return found
+
+
 def size(space: keras_tuner.HyperParameters, most: int = 1_000_000) -> int | None:
     """Number of configurations; None for a continuous space, or one of more than `most`."""
     if any(_continuous(hp) for hp in space.space):

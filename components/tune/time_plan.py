@@ -13,6 +13,8 @@ _COMFORT = 0.35
 """Share of the time that the later steps may take for more candidates than the fewest."""
 _MOST = 0.6
 """Share of the time that the later steps may take at all; beyond it there are fewer candidates."""
+_UNKNOWN = 3
+"""Length of a training beside its trial that the cap had stopped: nobody knows when it would have ended."""
 _LANES = 2
 """Trainings of a step at the same time; kfp.local runs two."""
 _OTHER_BEGINS = 3
@@ -95,7 +97,7 @@ class TimePlan:
         if units - trial.best >= self._settings.patience * an_epoch:
             wanted = trial.best + patience * an_epoch
         elif units >= self._settings.max_epochs * an_epoch and patience:
-            wanted = 2 * units  # nobody knows when it would have stopped
+            wanted = _UNKNOWN * units
         else:
             wanted = units
         return trial.seconds * min(wanted, max_epochs * an_epoch) / units

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import keras_tuner
 
 from kep.artifacts.step import StepRecord
 from kep.artifacts.study import Candidate, Goal, SearchedData, Study
-from kep.artifacts.trials import Hyperparameter, Trial, TrialStore, merged
+from kep.artifacts.trials import Hyperparameter, Hyperparameters, Trial, TrialStore, merged
 from kep.components.tune import candidates
 from kep.components.tune.execute import Executor
 from kep.components.tune.objective import load
@@ -29,6 +29,7 @@ from kep.core.environment import BEGUN
 from kep.core.errors import UserError
 from kep.core.seeds import derive
 from kep.models.declared import grown
+from kep.models.portfolio import portfolio
 from kep.models.registry import family, on, specs
 from kep.runtime.hardware import Share
 from kep.runtime.step import Step, entry
@@ -102,7 +103,9 @@ def run(
         executor = Executor(members, label.task, train, validation, settings, step.seed)
         # A search with a larger budget goes on from these records.
         shape = (len(validation), len(label.classes)) if label.classes else (len(validation),)
-        done = _search(step, TrialStore(step.work(identity, keep=True), shape), executor, share, about, records)
+        store = TrialStore(step.work(identity, keep=True), shape)
+        first = portfolio(made, data.manifest.image is not None)
+        done = _search(step, store, executor, share, about, records, first)
     whole = merged(done.executions)
     _send(step, whole, settings.objective.name)
     step.progress(
@@ -123,7 +126,13 @@ def run(
 
 
 def _search(
-    step: Step, store: TrialStore, executor: Executor, share: Share, about: SearchedData, records: str
+    step: Step,
+    store: TrialStore,
+    executor: Executor,
+    share: Share,
+    about: SearchedData,
+    records: str,
+    first: Mapping[str, Sequence[Hyperparameters]],
 ) -> _Searched:
     """Search on this machine, and copy the trials into the step's output."""
     step.progress(f"{share.workers} workers: {share.reason}")
@@ -145,7 +154,8 @@ def _search(
                     f"beginning with {len(warm.known)} trials on other rows: the best {len(warm.first)} are trained "
                     "first, and all inform the suggestions"
                 )
-            search = Search(step, store, Plan(found, settings, seed, warm=warm), settings, seed, pool, plan)
+            turns = Plan(found, settings, seed, warm=warm, portfolio=first)
+            search = Search(step, store, turns, settings, seed, pool, plan)
             executions = search.run()
     for execution in executions:
         store.copy(execution, step.out)

@@ -35,12 +35,13 @@ class BoostedTrees(Trees):
         import keras_tuner  # brings TensorFlow along, which trees need for nothing else
 
         hp = keras_tuner.HyperParameters()
-        hp.Float("learning_rate", 0.02, 0.3, sampling="log")
-        hp.Int("num_leaves", 4, 64, sampling="log", step=2)
-        hp.Int("min_data_in_leaf", 2, 64, sampling="log", step=2)
-        hp.Float("feature_fraction", 0.3, 1.0, step=0.1)
-        hp.Float("bagging_fraction", 0.5, 1.0, step=0.1)
+        hp.Float("learning_rate", 0.02, 0.3, sampling="log", default=0.05)
+        hp.Int("num_leaves", 4, 64, sampling="log", step=2, default=32)
+        hp.Int("min_data_in_leaf", 2, 64, sampling="log", step=2, default=16)
+        hp.Float("feature_fraction", 0.3, 1.0, step=0.1, default=0.9)
+        hp.Float("bagging_fraction", 0.5, 1.0, step=0.1, default=1.0)
         hp.Float("lambda_l2", 1e-3, 10.0, sampling="log")
+        hp.Boolean("extra_trees")
         return hp
 
     def fit(self, values: Values, train: AnyRows, validation: AnyRows, settings: Settings, monitor: Monitor) -> Fit:

@@ -48,10 +48,10 @@ def trials(seconds: float, count: int = 20) -> list[Trial]:
     ("one", "stretched"),
     [
         (trial(0, 3.0, best=10, units=15), 20 / 15),  # stopped by patience: the step's own patience is longer
-        (trial(0, 3.0, best=29, units=30), 60 / 30),  # stopped by the cap, and nobody knows where it would have
+        (trial(0, 3.0, best=29, units=30), 90 / 30),  # stopped by the cap, and nobody knows where it would have
         (trial(0, 3.0, best=16, units=16), 1.0),  # ended by itself, as a schedule that knows its end
         (trial(0, 3.0, best=100, units=200, unit="round"), 300 / 200),
-        (trial(0, 3.0, best=600, units=600, unit="round"), 2.0),
+        (trial(0, 3.0, best=600, units=600, unit="round"), 3.0),
     ],
 )
 def test_a_training_is_as_long_as_its_trial_and_what_the_step_allows_beyond(clock, one, stretched):
