@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras_tuner
 
@@ -33,13 +33,19 @@ def spaces(pool: Pool, families: list[str], step: Step) -> dict[str, keras_tuner
     """The search space of each family, once a worker has trained its default model on one batch.
 
     Raises:
-        UserError: A family can't be used, with the reason.
+        UserError: A family can't be used, with the reason; of several the first.
     """
+    answers: dict[int, Any] = {}
+    begun = 0
+    while len(answers) < len(families):
+        while begun < len(families) and pool.free:
+            step.progress(f"checking {families[begun]} with one batch")
+            pool.submit(begun, Check(families[begun]))
+            begun += 1
+        answers.update(pool.results())
     found: dict[str, keras_tuner.HyperParameters] = {}
-    for name in families:
-        step.progress(f"checking {name} with one batch")
-        pool.submit(0, Check(name))
-        ((_, answer),) = pool.results()
+    for place, name in enumerate(families):
+        answer = answers[place]
         if isinstance(answer, Died):
             raise UserError(f"search.families: {name} can't be trained on one batch: {answer.reason}")
         if isinstance(answer, UserError):

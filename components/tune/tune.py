@@ -145,7 +145,8 @@ def _search(
         plan = None
         if settings.time is not None:
             spent = time.time() - _began(step, records)
-            plan = TimePlan(settings, settings.time, spent, took)
+            a_check = took * min(share.workers, len(found)) / len(found)
+            plan = TimePlan(settings, settings.time, spent, a_check)
         with warmed(settings.warm_start, about, settings, found, store.folder) as warm:
             if warm.begun:
                 step.progress(f"beginning with {len(warm.begun)} trainings on the same rows, which count as they are")
