@@ -24,7 +24,7 @@ from kep.training.monitor import Monitor
 
 SHOWN = ("digits", "skewed", "outliers", "clusters", "breast cancer", "categories", "friedman")
 WAYS: dict[str, dict[str, list[object]]] = {
-    "as it is": {},
+    "without any": {},
     "extra_trees": {"extra_trees": [False, True]},
     "max_bin": {"max_bin": [63, 127, 255, 511]},
     "cat_smooth, cat_l2": {"cat_smooth": [1.0, 3.0, 10.0, 30.0, 100.0], "cat_l2": [0.1, 1.0, 10.0, 100.0]},

@@ -279,8 +279,8 @@ def test_other_data_have_another_study(records, tmp_path, work):
 
 
 def test_another_seed_searches_elsewhere(records, tmp_path):
-    tune(records("cancer"), tmp_path / "a", max_trials=1, top_n=1)
-    tune(records("cancer"), tmp_path / "b", max_trials=1, top_n=1, seed=1)
+    tune(records("cancer"), tmp_path / "a", max_trials=1, top_n=1, tuner="random")
+    tune(records("cancer"), tmp_path / "b", max_trials=1, top_n=1, tuner="random", seed=1)
     assert content(tmp_path / "a")[0][2] != content(tmp_path / "b")[0][2]
 
 
