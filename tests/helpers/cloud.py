@@ -73,7 +73,8 @@ def assert_sessions(boards, values: dict[str, dict]) -> None:
         info = plugin_data_pb2.HParamsPluginData.FromString(start.plugin_data).session_start_info
         for name, value in wanted.items():
             told = info.hparams[name]
-            assert (told.string_value if isinstance(value, str) else told.number_value) == pytest.approx(value)
+            kind = {str: "string_value", bool: "bool_value"}.get(type(value), "number_value")
+            assert getattr(told, kind) == pytest.approx(value)
         assert plugin_data_pb2.HParamsPluginData.FromString(end.plugin_data).session_end_info.status
 
 

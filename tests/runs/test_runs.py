@@ -193,6 +193,7 @@ def test_like_does_a_run_again(churn):
     assert json.loads((Run(churn.place.parent, "churn", "").folder / "run.json").read_text())["code"]
 
 
+@pytest.mark.slow
 def test_a_killed_command_leaves_nothing_running(tmp_path):
     file = write_run(tmp_path, "digits", data={"source": "sklearn:digits"})
     process = subprocess.Popen(
@@ -281,6 +282,7 @@ def test_an_export_takes_the_place_of_the_one_before_in_the_report(churn, tmp_pa
     assert [(one.format, one.max_loss) for one in exports] == [("onnx", 0.2), ("tflite", 0.3)]
 
 
+@pytest.mark.slow
 def test_the_report_of_another_run_is_refused(churn, tmp_path):
     shutil.copytree(churn.folder, tmp_path / "run", symlinks=True)
     RunRecord.load(churn.folder).model_copy(update={"started": "2026-01-01T00:00:00+00:00"}).save(tmp_path / "run")

@@ -109,6 +109,7 @@ def test_bits_do_not_depend_on_the_steps_of_a_call(retraining, trained):
     assert same(retraining.weights("few steps"), trained["single"])
 
 
+@pytest.mark.slow
 def test_xla_trains_the_same_model(retraining, trained):
     assert retraining.run("jit", jit="on") == 0, retraining.log("jit")
     for one, other in zip(trained["single"], retraining.weights("jit"), strict=True):
@@ -242,6 +243,7 @@ def test_sigterm_leaves_a_checkpoint_that_the_next_run_goes_on_from(retraining):
     assert not checkpoints(retraining.folder / "stopped work")
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_ends_the_training_with_a_sentence(retraining):
     process = retraining.start("bereft", epochs=100_000, **WAYS["2 workers"])
     retraining.wait_for("epoch 10:", "bereft", process)

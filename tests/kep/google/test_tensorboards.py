@@ -188,6 +188,7 @@ def test_what_is_there_in_part_is_made_whole(boards, vertex):
     assert (len(found), len(boards.series)) == (7, 5 * 3 + 2 * 2)
 
 
+@pytest.mark.slow
 def test_more_than_one_call_holds(boards, vertex):
     names = [f"trials/mlp-{n}" for n in range(1001)]
     Board(INSTANCE, RUN).write({name: events(1) for name in names} | {"long": events(*range(1, 6001))})

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from kep.data.records import Records
 from kep.models.ensemble import Ensemble
@@ -23,6 +24,7 @@ np.savez(out, *predictions, devices=devices)
 """
 
 
+@pytest.mark.slow
 def test_members_lie_on_devices_in_turn_and_predict_the_same(ensembles, records, tmp_path):
     folder = ensembles("churn", "mlp", "mlp")
     command = [sys.executable, "-c", PROGRAM, folder, records("churn"), tmp_path / "out.npz"]

@@ -61,7 +61,12 @@ def test_tensorflow_lite_of_each_task(exported, tmp_path, source, names, metric)
 
 
 @pytest.mark.parametrize(
-    "names", [pytest.param(("mlp", "mlp"), marks=pytest.mark.slow), ("mlp", "cnn"), ("tabular", "realmlp")]
+    "names",
+    [
+        pytest.param(("mlp", "mlp"), marks=pytest.mark.slow),
+        pytest.param(("mlp", "cnn"), marks=pytest.mark.slow),
+        ("tabular", "realmlp"),
+    ],
 )
 def test_one_keras_file_predicts_the_same_without_this_package(exported, tmp_path, names):
     source = "digits" if "cnn" in names else "churn"
@@ -154,6 +159,7 @@ def test_geometric_pooling_is_that_of_the_ensemble(ensembles, records):
     np.testing.assert_allclose(given, own.combine(own.predict_members(rows)), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_saved_model_is_measured_too(exported, tmp_path):
     _, rows, _ = exported("churn", ("mlp", "mlp"), "savedmodel")
     assert rows["SavedModel"]["difference"] < 1e-5
@@ -227,6 +233,7 @@ def test_mistakes_are_one_sentence(runs, ensembles, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_an_ensemble_without_a_run_is_still_a_saved_model(ensembles, tmp_path):
     console = Console(record=True, width=200)
     export(str(ensembles("churn", "mlp", "mlp")), "savedmodel", None, tmp_path / "out", tmp_path, 0.01, False, console)

@@ -16,7 +16,7 @@ from kep.models.ensemble import Ensemble
         ("churn", ["tabular", "realmlp"], "arithmetic"),
         pytest.param("houses", ["mlp", "mlp"], "arithmetic", marks=pytest.mark.slow),
         pytest.param("cancer", ["mlp"], "arithmetic", marks=pytest.mark.slow),
-        ("digits", ["mlp", "cnn"], "geometric"),
+        pytest.param("digits", ["mlp", "cnn"], "geometric", marks=pytest.mark.slow),
     ],
 )
 def test_a_saved_model_predicts_the_same_in_a_fresh_process(ensembles, tmp_path, source, names, pooling):
