@@ -79,7 +79,7 @@ class SearchSettings(Section):
     """Earlier run whose trials the search starts with, named as in `from`. They inform the suggestions, and the best of
     them are trained first on today's rows. On the same rows they count as they are."""
     tuner: Literal["bayesian", "random", "grid", "hyperband", "evolution", "vizier"] = "bayesian"
-    """Search algorithm: bayesian (a Gaussian process; over a table it begins with configurations that were good on
+    """Search algorithm: bayesian (a Gaussian process, which over a table begins with configurations that were good on
     others) | random | grid | hyperband (many short trainings, the best ones
     longer) | evolution (mutations of the better recent trials) | vizier (Vertex AI's service)"""
     vizier: Annotated[str | None, Field(exclude_if=lambda parent: parent is None)] = None
