@@ -62,6 +62,7 @@ def predict(task: tuple[str, int, int, Path]) -> str:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     from kep.components.ingest.ingest import ingest
+    from kep.components.tune.space import completed
     from kep.config.data import DataSettings
     from kep.data.records import Records
     from kep.models.family import Settings
@@ -81,9 +82,9 @@ def predict(task: tuple[str, int, int, Path]) -> str:
         held, tested = [], []
         for one, values in configurations(trials):
             member = family({"name": one}, manifest)
-            default = dict(member.space().values)
-            own = default | {key: value for key, value in values.items() if key in default}
-            fit = member.fit(own, train, validation, Settings(30, 5, 128, seed), Monitor())
+            fit = member.fit(
+                completed(member.space(), values), train, validation, Settings(30, 5, 128, seed), Monitor()
+            )
             held.append(fit.predictions)
             tested.append(member.predict(fit.model(), test))
         arrays = {"held": np.array(held), "tested": np.array(tested), "truth": validation.labels, "tests": test.labels}

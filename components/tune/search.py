@@ -117,7 +117,7 @@ class Plan:
         portfolio: Mapping[str, Sequence[Hyperparameters]] = MappingProxyType({}),
     ) -> None:
         self._spaces, self._settings, self._seed, self._data = spaces, settings, seed, data
-        # What an earlier search knows of these rows is worth more.
+        # What an earlier search on rows like these knows is worth more.
         self._portfolio = portfolio if settings.tuner == "bayesian" and not warm.known else {}
         self.warm = warm
 
