@@ -28,6 +28,7 @@ from kep.core.files import sweep
 from kep.core.seeds import identity
 from kep.engines.local.docker import Containers
 from kep.engines.local.job import Job, Outcome
+from kep.engines.local.modules import run_module
 from kep.engines.local.warm import Interpreters, task_of
 from kep.pipelines.parameters import check_path
 from kep.pipelines.steps import PARTS, STEPS
@@ -193,9 +194,9 @@ def start(
         PARALLEL: "2",  # what kfp.local starts of a loop, whatever its `parallelism` says
     }
     with open(folder / "log.txt", "wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "kep.engines.local.runner", str(folder)],
-            stdin=subprocess.DEVNULL,
+        return run_module(
+            "kep.engines.local.runner",
+            str(folder),
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment,

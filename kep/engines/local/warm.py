@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict
 
 from kep.engines.local.forked import SIZE, STATUS, Growth, TaskCommand
+from kep.engines.local.modules import run_module
 from kep.runtime.command import START
 
 SMALL = (
@@ -70,9 +71,10 @@ class Interpreter:
             if parent is not None:
                 self._process = parent._fork(modules, theirs)
                 return
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "kep.engines.local.forked", str(theirs.fileno()), *modules],
-                stdin=subprocess.DEVNULL,
+            self._process = run_module(
+                "kep.engines.local.forked",
+                str(theirs.fileno()),
+                *modules,
                 pass_fds=[theirs.fileno()],
                 # kfp reads it when it is imported, as it does in a task.
                 env=os.environ | {"_KFP_RUNTIME": "true"},
