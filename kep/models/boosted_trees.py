@@ -41,7 +41,7 @@ class BoostedTrees(Trees):
         hp.Float("feature_fraction", 0.3, 1.0, step=0.1, default=0.9)
         hp.Float("bagging_fraction", 0.5, 1.0, step=0.1, default=1.0)
         hp.Float("lambda_l2", 1e-3, 10.0, sampling="log")
-        hp.Boolean("extra_trees")
+        hp.Boolean("extra_trees", default=True)
         return hp
 
     def fit(self, values: Values, train: AnyRows, validation: AnyRows, settings: Settings, monitor: Monitor) -> Fit:
