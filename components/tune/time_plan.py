@@ -17,7 +17,7 @@ _UNKNOWN = 3
 """Length of a training beside its trial that the cap had stopped: nobody knows when it would have ended."""
 _LANES = 2
 """Trainings of a step at the same time; kfp.local runs two."""
-_OTHER_BEGINS = 3
+_OTHER_BEGINS = 4
 """Begins that ending the search, weigh, evaluate, promote and the report take together."""
 _BEGIN = 1.5
 """Time of a begin beside that of a family's check: a task is started, a model is written and measured."""

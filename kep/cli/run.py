@@ -1,5 +1,6 @@
 """Commands of runs on this machine."""
 
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,6 +36,7 @@ def run(
 
     Exit status: 0 the ensemble serves, 1 a step failed, 2 the input is wrong, 4 the ensemble was not promoted.
     """
+    began = time.time()
     from kep.config.run_file import load
     from kep.core.errors import nearest
     from kep.engines.local import run as running
@@ -54,7 +56,8 @@ def run(
         if overrides:
             raise UserError("--like does an earlier run again as it was; it takes neither --set nor --minutes")
         settings, base = running.like(like, console)
-    raise typer.Exit(running.run(settings, base, runs, console, again_from if cache else "ingest", force, runner))
+    from_step = again_from if cache else "ingest"
+    raise typer.Exit(running.run(settings, base, runs, console, from_step, force, runner, began))
 
 
 @app.command(rich_help_panel=RESULTS, epilog="Example: kep tensorboard digits --port 6006")

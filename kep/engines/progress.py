@@ -43,17 +43,18 @@ class View:
     Args:
         console: Where to show them.
         steps: Steps of the pipeline, in order of the flow.
+        began: Unix time from which seconds count; now when not given.
 
     Attributes:
         states: States of the steps by name, in order of the flow.
         failure: The last event of a step that failed.
     """
 
-    def __init__(self, console: Console, steps: Iterable[str] = STEPS) -> None:
+    def __init__(self, console: Console, steps: Iterable[str] = STEPS, began: float | None = None) -> None:
         self.states = {step: StepState() for step in steps}
         self.failure: Event | None = None
         self._console = console
-        self._begun = time.time()
+        self._begun = began or time.time()
         self._live = Live(console=console, refresh_per_second=5, get_renderable=self.table)
 
     def __enter__(self) -> "View":

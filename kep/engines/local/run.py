@@ -64,6 +64,7 @@ def run(
     again_from: str | None = None,
     force: bool = False,
     runner: str = "subprocess",
+    began: float | None = None,
 ) -> int:
     """Runs the pipeline, shows its progress and ends with a table and the path of the report.
 
@@ -78,6 +79,7 @@ def run(
         again_from: Step that runs again with all after it, whatever is kept of them.
         force: Promote whatever the comparison with the champion says.
         runner: `subprocess`, or `docker` for steps in containers.
+        began: Unix time from which the run's time counts; now when not given.
 
     Returns:
         Exit status: 0 done and the ensemble serves, 1 a step failed, 2 the user's mistake, 4 done and not promoted, 130
@@ -88,6 +90,7 @@ def run(
     """
     from kep.pipelines.compile import compile_training
 
+    began = began or time.time()
     address = mirror.checked_address(runs, settings.name)
     settings = resolved(settings, base, runs)
     if settings.notify.of_runs:
@@ -126,11 +129,12 @@ def run(
             record(settings, base, given, images).save(folder)
             containers = _containers(folder, place, settings, base, given) if images else None
             compile_training(folder / "pipeline.yaml", given, LOCAL if images else None)
-            started = time.time()
             with telling(given, folder, console) as failed:
-                status = execute(folder, place, given, console, containers=containers, failed=failed.append)
+                status = execute(
+                    folder, place, given, console, containers=containers, failed=failed.append, began=began
+                )
                 if not status:
-                    verdict = _finish(folder, place, console, time.time() - started)
+                    verdict = _finish(folder, place, console, began)
                     status = verdict.status
                     if there := mirror.push(folder, runs):
                         console.print(f"uploaded to {there}", soft_wrap=True)
@@ -193,6 +197,7 @@ def execute(
     steps: Iterable[str] = STEPS,
     containers: Containers | None = None,
     failed: Callable[[str], object] | None = None,
+    began: float | None = None,
 ) -> int:
     """Runs `pipeline.yaml` of a run's folder, shows its progress, and says so if it fails or is interrupted.
 
@@ -204,12 +209,14 @@ def execute(
         steps: Steps of the pipeline, in order of the flow.
         containers: Containers of the steps; None for processes.
         failed: Takes the reason of a failure.
+        began: Unix time from which the run's time counts; now when not given.
 
     Returns:
         Exit status, as `run`.
     """
     console.print(f"run {folder}")
-    with place.scratch() as scratch, View(console, steps) as view:
+    began = began or time.time()
+    with place.scratch() as scratch, View(console, steps, began) as view:
         ending = Ending(place.store, scratch)
 
         def show(event: Event) -> None:
@@ -218,7 +225,7 @@ def execute(
             else:
                 view.show(event)
 
-        process = local.start(folder, place, given, scratch, containers)
+        process = local.start(folder, place, given, scratch, containers, began)
         try:
             status = local.follow(process, folder, show)
             # kfp.local takes a container that is gone before it was asked for its status for a success.
@@ -339,19 +346,19 @@ def _reason(failure: Event | None, cause: str | None) -> str:
     return f"{failure.name} failed: {failure.message}"
 
 
-def _finish(folder: Path, place: local.RunsFolder, console: Console, seconds: float) -> Verdict:
+def _finish(folder: Path, place: local.RunsFolder, console: Console, began: float) -> Verdict:
     """Write the report, show the results, and return the decision."""
     from kep.report.summary import sentence  # matplotlib, which takes a second to import
 
     outcome = Outcome.load(folder).folders
-    report, verdict = finish(folder, outcome, seconds)
+    report, verdict = finish(folder, outcome, time.time() - began)
     # Relative, so that a copy of the runs is whole by itself.
     link(folder / "ensemble", Path(os.path.relpath(outcome["ensemble"].absolute(), folder.absolute())))
     link(place.latest, Path(folder.name))
     metric = report.asked.judged_by
     console.print(results_table(report.manifest.label, report.evaluation, report.weights, metric))
     console.print(sentence(report, verdict), soft_wrap=True)
-    asked = report.asked.minutes
+    asked, seconds = report.asked.minutes, time.time() - began
     late = "" if asked is None or seconds <= (1 + LATE) * 60 * asked else f" instead of {60 * asked:.0f}"
     console.print(f"done in {seconds:.0f} s{late}, report: {folder / 'report.html'}", soft_wrap=True)
     return verdict

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -164,7 +163,8 @@ def start(
     place: RunsFolder,
     arguments: Mapping[str, Any],
     scratch: Path,
-    containers: Containers | None = None,
+    containers: Containers | None,
+    began: float,
 ) -> subprocess.Popen[bytes]:
     """Starts `folder`/pipeline.yaml; its log goes to `folder`/log.txt, its steps' events to `folder`/events.jsonl.
 
@@ -174,6 +174,7 @@ def start(
         arguments: Arguments of the pipeline.
         scratch: Folder for temporary files.
         containers: Containers of the steps; None for processes.
+        began: Unix time from which the run's time counts.
     """
     job = Job(
         template=str(folder.absolute() / "pipeline.yaml"),
@@ -189,7 +190,7 @@ def start(
         EVENTS: str(events.absolute()),
         WORK: str(place.work.absolute()),
         OWNER: str(os.getpid()),
-        BEGUN: str(time.time()),
+        BEGUN: str(began),
         "TMPDIR": str(scratch),
         PARALLEL: "2",  # what kfp.local starts of a loop, whatever its `parallelism` says
     }
