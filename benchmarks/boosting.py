@@ -7,16 +7,12 @@ too. Prints a Markdown table: the mean test loss of the configuration with the l
 """
 
 import argparse
-import tempfile
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.families import drawn, shown
+from benchmarks.prepared import prepared
 from benchmarks.tables import TABLES
-from kep.components.ingest.ingest import ingest
-from kep.config.data import DataSettings
-from kep.data.records import Records
 from kep.models.boosted_trees import BoostedTrees
 from kep.models.family import Settings
 from kep.stats.metrics import loss
@@ -35,22 +31,17 @@ WAYS: dict[str, dict[str, list[object]]] = {
 def run(name: str, seed: int, trials: int) -> dict[str, tuple[float, float]]:
     """Test loss and validation loss of each way."""
     found = {}
-    with tempfile.TemporaryDirectory() as folder:
-        source = TABLES[name](seed).write(Path(folder) / "rows.csv")
-        manifest = ingest(DataSettings(source=str(source), label="y"), seed, Path(folder) / "out")
-        records, task = Records(Path(folder) / "out", "tune"), manifest.label.task
-        train, validation = records.load("train"), records.load("validation")
-        test = Records(Path(folder) / "out", "evaluate").load("test")
-        member = BoostedTrees(manifest)
+    with prepared(name, seed) as table:
+        task, member = table.task, BoostedTrees(table.manifest)
         for way, choices in WAYS.items():
             fits = []
             for place, values in enumerate(drawn(member.space(), trials, seed)):
                 rng = np.random.default_rng([seed, place])
                 more = {key: values[int(rng.integers(len(values)))] for key, values in choices.items()}
                 given = values | {"extra_trees": False} | (more if place else {})
-                fits.append(member.fit(given, train, validation, Settings(30, 5, 128, seed), Monitor()))
+                fits.append(member.fit(given, table.train, table.validation, Settings(30, 5, 128, seed), Monitor()))
             best = min(fits, key=lambda fit: fit.loss)
-            tested = loss(task, test.labels, member.predict(best.model(), test))
+            tested = loss(task, table.test.labels, member.predict(best.model(), table.test))
             found[way] = (shown(task, tested), shown(task, best.loss))
     return found
 

@@ -10,18 +10,14 @@ that a configuration takes.
 
 import argparse
 import os
-import tempfile
 import time
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
+from benchmarks.prepared import prepared
 from benchmarks.tables import TABLES
-from kep.components.ingest.ingest import ingest
-from kep.config.data import DataSettings
-from kep.data.records import Records, Rows
 from kep.models.family import Settings
 from kep.models.registry import family
 from kep.stats.metrics import loss
@@ -60,27 +56,23 @@ def best_mean(
 def run(name: str, seed: int, trials: int, families: list[str]) -> dict[str, tuple[float, float]]:
     """Return test loss and seconds a configuration by family, and those of the ensembles."""
     found: dict[str, tuple[float, float]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        source = TABLES[name](seed).write(Path(folder) / "rows.csv")
-        manifest = ingest(DataSettings(source=str(source), label="y"), seed, Path(folder) / "out")
-        records, task = Records(Path(folder) / "out", "tune"), manifest.label.task
-        train, validation = records.load("train"), records.load("validation")
-        test: Rows = Records(Path(folder) / "out", "evaluate").load("test")
+    with prepared(name, seed) as table:
+        task, truth = table.task, table.test.labels
         everything: dict[str, list[tuple[float, np.ndarray, np.ndarray]]] = {}
         for one in families:
-            member, started = family({"name": one}, manifest), time.perf_counter()
+            member, started = family({"name": one}, table.manifest), time.perf_counter()
             fits = []
             for place, values in enumerate(drawn(member.space(), trials, seed)):
-                fit = member.fit(values, train, validation, Settings(30, 5, 128, seed + place), Monitor())
+                fit = member.fit(values, table.train, table.validation, Settings(30, 5, 128, seed + place), Monitor())
                 if fit.problem is None:
-                    fits.append((fit.loss, fit.predictions, member.predict(fit.model(), test)))
+                    fits.append((fit.loss, fit.predictions, member.predict(fit.model(), table.test)))
             seconds = (time.perf_counter() - started) / trials
             best = min(fits, key=lambda one: one[0])
-            found[one], everything[one] = (shown(task, loss(task, test.labels, best[2])), seconds), fits
+            found[one], everything[one] = (shown(task, loss(task, truth, best[2])), seconds), fits
         for left in (None, *families) if len(families) > 1 else ():
             fits = [fit for one, own in everything.items() if one != left for fit in own]
-            pooled = best_mean(task, validation.labels, fits)
-            found[f"without {left}" if left else "all together"] = (shown(task, loss(task, test.labels, pooled)), 0.0)
+            pooled = best_mean(task, table.validation.labels, fits)
+            found[f"without {left}" if left else "all together"] = (shown(task, loss(task, truth, pooled)), 0.0)
     return found
 
 

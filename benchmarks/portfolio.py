@@ -15,7 +15,6 @@ import argparse
 import multiprocessing
 import os
 import pprint
-import tempfile
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -24,13 +23,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from benchmarks.families import drawn
+from benchmarks.prepared import SPLITS, one_thread, prepared
 from benchmarks.tables import TABLES
 
 FAMILIES = ("mlp", "tabular", "realmlp", "boosted_trees")
 ADDITIONS = 10
 """Additions of an ensemble."""
-SEEDS = dict.fromkeys(("digits", "breast cancer", "wine", "diabetes"), 3)
-"""Splits of a table, where its test rows are few; else there is one."""
 SEED = 0
 """Seed of the configurations."""
 KNOWN: dict[str, list[dict[str, object]]] = {
@@ -49,15 +47,12 @@ DEFAULTS_FIRST = ("boosted_trees",)
 
 def configurations(trials: int) -> list[tuple[str, dict[str, object]]]:
     """Return family and values of each configuration; defaults have no values, since they depend on the label."""
-    from kep.components.ingest.ingest import ingest
-    from kep.config.data import DataSettings
     from kep.models.registry import family
 
     found: list[tuple[str, dict[str, object]]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        manifest = ingest(DataSettings(source="sklearn:wine"), SEED, Path(folder) / "out")
+    with prepared("wine", SEED) as table:
         for name in FAMILIES:
-            values = drawn(family({"name": name}, manifest).space(), trials, SEED)
+            values = drawn(family({"name": name}, table.manifest).space(), trials, SEED)
             found += [(name, {}), *((name, one) for one in values[1:])]
     # At the end: predictions of the others that are kept already stay in their places.
     return found + [(name, one) for name in FAMILIES for one in KNOWN.get(name, ())]
@@ -70,14 +65,8 @@ def kept(folder: Path, name: str, seed: int) -> Path:
 
 def predict(task: tuple[str, int, int, Path]) -> str:
     """Fit the configurations on a split of a table that no predictions are kept of, and keep theirs, too."""
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    from kep.components.ingest.ingest import ingest
+    one_thread()
     from kep.components.tune.space import completed
-    from kep.config.data import DataSettings
-    from kep.data.records import Records
     from kep.models.family import Settings
     from kep.models.registry import family
     from kep.training.monitor import Monitor
@@ -89,21 +78,15 @@ def predict(task: tuple[str, int, int, Path]) -> str:
     wanted = configurations(trials)[len(held) :]
     if not wanted:
         return file.stem
-    with tempfile.TemporaryDirectory() as scratch:
-        source = TABLES[name](seed).write(Path(scratch) / "rows.csv")
-        manifest = ingest(DataSettings(source=str(source), label="y"), seed, Path(scratch) / "out")
-        records = Records(Path(scratch) / "out", "tune")
-        train, validation = records.load("train"), records.load("validation")
-        test = Records(Path(scratch) / "out", "evaluate").load("test")
+    with prepared(name, seed) as table:
         for one, values in wanted:
-            member = family({"name": one}, manifest)
-            fit = member.fit(
-                completed(member.space(), values), train, validation, Settings(30, 5, 128, seed), Monitor()
-            )
+            member = family({"name": one}, table.manifest)
+            whole = completed(member.space(), values)
+            fit = member.fit(whole, table.train, table.validation, Settings(30, 5, 128, seed), Monitor())
             held.append(fit.predictions)
-            tested.append(member.predict(fit.model(), test))
-        arrays = {"held": np.array(held), "tested": np.array(tested), "truth": validation.labels, "tests": test.labels}
-        np.savez(file, task=manifest.label.task, **arrays)
+            tested.append(member.predict(fit.model(), table.test))
+        arrays = {"held": np.array(held), "tested": np.array(tested)}
+        np.savez(file, task=table.task, truth=table.validation.labels, tests=table.test.labels, **arrays)
     return file.stem
 
 
@@ -178,7 +161,7 @@ def main() -> None:
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES), metavar="NAME")
     asked = parser.parse_args()
     asked.predictions.mkdir(parents=True, exist_ok=True)
-    splits = [(name, seed) for name in asked.tables for seed in range(SEEDS.get(name, 1))]
+    splits = [(name, seed) for name in asked.tables for seed in range(SPLITS.get(name, 1))]
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
         tasks = [(name, seed, asked.trials, asked.predictions) for name, seed in splits]
         for name in pool.imap_unordered(predict, tasks, 1):
