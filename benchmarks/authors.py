@@ -1,4 +1,4 @@
-"""Our networks for tables beside the authors' implementations, on the same rows: pytabkit's RealMLP, fastai's tabular.
+"""Our networks for tables beside the authors' own, on the same rows: pytabkit's RealMLP and TabM, fastai's tabular.
 
     uv venv /tmp/authors && VIRTUAL_ENV=/tmp/authors uv pip install pytabkit fastai
     python -m benchmarks.authors --python /tmp/authors/bin/python [--seeds N] [--tables NAME ...] [--models NAME ...]
@@ -30,9 +30,9 @@ from kep.models.registry import family
 from kep.stats.metrics import loss
 from kep.training.monitor import Monitor
 
-OURS = {"tabular": {}, "realmlp": {}, "realmlp, smoothing": {"label_smoothing": 0.1}}
+OURS = {"tabular": {}, "realmlp": {}, "realmlp, smoothing": {"label_smoothing": 0.1}, "tabm": {}}
 """What ours have other than the defaults, where they have it; the family is before the comma."""
-THEIRS = ("fastai", "RealMLP-TD-S", "RealMLP-TD", "RealMLP-TD, no smoothing")
+THEIRS = ("fastai", "RealMLP-TD-S", "RealMLP-TD", "RealMLP-TD, no smoothing", "TabM")
 SHOWN = ("digits", "categories", "outliers", "clusters", "breast cancer", "skewed")
 EPOCHS = 256
 """Limit of a training, which is longer than any default."""

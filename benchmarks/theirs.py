@@ -1,4 +1,4 @@
-"""Networks of other authors on rows that `benchmarks.authors` wrote: pytabkit's RealMLP and fastai's tabular learner.
+"""Networks of other authors on rows that `benchmarks.authors` wrote: pytabkit's RealMLP and TabM, and fastai's learner.
 
 Runs in an environment of its own, with pytabkit and fastai and without kep:
 
@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-REALMLP = {
+PYTABKIT = {
     "RealMLP-TD": ("RealMLP_TD", {}),
     "RealMLP-TD, no smoothing": ("RealMLP_TD", {"use_ls": False}),
     "RealMLP-TD-S": ("RealMLP_TD_S", {}),
+    "TabM": ("TabM_D", {"d_block": 256, "batch_size": 128}),
 }
 FASTAI = "fastai"
 EPOCHS, RATE, BATCH = 32, 1e-2, 128
@@ -34,12 +35,12 @@ def frame(rows: "np.lib.npyio.NpzFile", role: str) -> pd.DataFrame:
     return pd.DataFrame(columns | {f"c{place}": column.astype(str) for place, column in enumerate(codes.T)})
 
 
-def realmlp(name: str, rows: "np.lib.npyio.NpzFile", seed: int, threads: int) -> np.ndarray:
+def pytabkit(name: str, rows: "np.lib.npyio.NpzFile", seed: int, threads: int) -> np.ndarray:
     """Test predictions of the model of the best epoch by the validation loss, as the family's search has it."""
     from pytabkit.models.sklearn import sklearn_interfaces
 
     regression = bool(rows["regression"])
-    kind, given = REALMLP[name]
+    kind, given = PYTABKIT[name]
     made = getattr(sklearn_interfaces, f"{kind}_{'Regressor' if regression else 'Classifier'}")
     metric = "rmse" if regression else "cross_entropy"
     model = made(device="cpu", random_state=seed, n_threads=threads, val_metric_name=metric, **given)
@@ -95,7 +96,7 @@ def main() -> None:
     rows = np.load(path)
     for place, name in enumerate(names):
         started = time.perf_counter()
-        found = fastai(rows, int(seed)) if name == FASTAI else realmlp(name, rows, int(seed), int(threads))
+        found = fastai(rows, int(seed)) if name == FASTAI else pytabkit(name, rows, int(seed), int(threads))
         seconds = time.perf_counter() - started
         out = Path(path).with_name(f"theirs-{place}.npy")
         np.save(out, np.asarray(found, np.float64))

@@ -67,7 +67,7 @@ class SearchSettings(Section):
     """The hyperparameter search."""
 
     families: Annotated[list[FamilyEntry], Field(min_length=1)] | Literal["auto"] = "auto"
-    """Families to search: mlp, tabular, realmlp, cnn, boosted_trees, extra_trees, hyperresnet, hyperxception,
+    """Families to search: mlp, tabular, realmlp, tabm, cnn, boosted_trees, extra_trees, hyperresnet, hyperxception,
     hyperefficientnet, or your own path/to/file.py:build. hyperefficientnet:imagenet starts from ImageNet weights, which
     Keras downloads. Your own is KerasTuner's build(hp) or a HyperModel, also with its own fit. A section
     {file: path/to/file.py:build, packages: […], requirements: FILE, arguments: {…}} names its needs. auto takes mlp,

@@ -12,8 +12,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from kep.data.schema import Column, Manifest
+from kep.data.schema import Manifest
 from kep.data.texts import place_of
+from kep.models.categories import NEAR_BOUND, category
 from kep.models.encode import BOUND
 from kep.models.family import Build
 from kep.models.features import Features
@@ -23,11 +24,6 @@ from kep.models.smoothing import SmoothedCrossentropy
 from kep.training.cos_log import CosLog, flat_cosine
 from kep.training.grouped_adam import Group, GroupedAdam
 
-MOST_ONE_HOT = 8
-"""Values of a category up to which it is one-hot; one with more has an embedding."""
-EMBEDDED = 8
-"""Length of the embedding of a category."""
-_BOUND = 3.0
 _QUARTILES = 1.349
 """Distance between the quartiles of a normal distribution, in standard deviations."""
 _GROUPS = {
@@ -61,7 +57,7 @@ def build_for(manifest: Manifest) -> Build:
             given = keras.Input(features.shapes["categorical"], dtype="int32", name="categorical")
             inputs.append(given)
             parts += [
-                _category(column, codes)(given[:, place])
+                category(column, codes)(given[:, place])
                 for place, (column, codes) in enumerate(
                     zip(manifest.categorical, features.categorical.values(), strict=True)
                 )
@@ -104,7 +100,7 @@ def _numbers(given: Any, plain: list[int], sigma: float) -> list[Any]:
     # A normal distribution has the distance 1 between its quartiles, and the bound is nearer than that of the encoding:
     # from z / sqrt(1 + (z / 8)^2) to u z / sqrt(1 + (u z / 3)^2), where u makes up for the scale.
     factor = 1 / _QUARTILES
-    excess = (factor / _BOUND) ** 2 - 1 / BOUND**2
+    excess = (factor / NEAR_BOUND) ** 2 - 1 / BOUND**2
     width = given.shape[1]
     others = [place for place in range(width) if place not in set(plain)]
     found = []
@@ -118,46 +114,6 @@ def _numbers(given: Any, plain: list[int], sigma: float) -> list[Any]:
     if others:
         found.append(ops.take(given, others, axis=1))
     return found
-
-
-def _category(column: Column, codes: int) -> layers.Layer:
-    """Return the layer that makes features of a category's codes."""
-    counts = np.array(column.counts or [1] * codes, float)
-    if codes - 2 <= MOST_ONE_HOT:
-        table = one_hot(counts)
-        return layers.Embedding(
-            codes, table.shape[1], embeddings_initializer=keras.initializers.Constant(table), trainable=False
-        )
-    embedding = layers.Embedding(codes, EMBEDDED, embeddings_initializer=keras.initializers.RandomNormal(stddev=1.0))
-    embedding.build((None,))
-    # What no row has taught would add noise to a row that has it.
-    embedding.embeddings.assign(embedding.embeddings * (counts > 0).astype(np.float32)[:, None])
-    return embedding
-
-
-def one_hot(counts: np.ndarray) -> np.ndarray:
-    """Return the features of each code of a category, float32 [codes, features].
-
-    A value is 1 in a feature of its own, and 0 in the others; of two values one is 1 and the other -1 in one feature. A
-    missing value is 0 in all of them. As with numbers, the median is taken off, the rest is divided by the distance of
-    the quartiles, or else by half the range, and it is clipped smoothly.
-
-    Args:
-        counts: Training rows of each code, [codes]. Code 0 is missing, and 1 any other value.
-    """
-    # Other values have a feature where there are some, or where there is nothing else.
-    others = bool(counts[1]) or len(counts) == 2
-    values = np.eye(len(counts))[:, 2 - others :]
-    if values.shape[1] == 2:
-        values = values[:, :1] - values[:, 1:]
-    found = []
-    for column in values.T:
-        order = np.argsort(column)
-        reached = np.cumsum(counts[order])
-        low, median, high = column[order][np.searchsorted(reached, np.array([0.25, 0.5, 0.75]) * reached[-1])]
-        scaled = (column - median) / (high - low or np.ptp(column[counts > 0]) / 2 or 1.0)
-        found.append(scaled / np.sqrt(1 + (scaled / _BOUND) ** 2))
-    return np.stack(found, axis=1).astype(np.float32)
 
 
 def begin(network: keras.Model, given: Any, seed: int) -> None:

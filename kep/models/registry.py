@@ -23,8 +23,8 @@ TRAINED = "hyperefficientnet:imagenet"
 _IMPORT = ast.Import | ast.ImportFrom
 TREES = ("boosted_trees", "extra_trees")
 """Families that need no TensorFlow, and no accelerator."""
-BUILT_IN = ("mlp", "tabular", "realmlp", "cnn", *TREES, *PREMADE)
-TABLES = ("tabular", "realmlp")
+BUILT_IN = ("mlp", "tabular", "realmlp", "tabm", "cnn", *TREES, *PREMADE)
+TABLES = ("tabular", "realmlp", "tabm")
 """Networks for tables alone."""
 Spec = dict[str, Any]
 """A family on its way to the steps, as `travelling` describes it."""
@@ -233,6 +233,10 @@ def _built_in(spec: Spec, manifest: Manifest) -> Build:
         from kep.models import realmlp
 
         return realmlp.build_for(manifest)
+    if spec["name"] == "tabm":
+        from kep.models import tabm
+
+        return tabm.build_for(manifest)
     from kep.models import cnn
 
     return cnn.build_for(manifest)

@@ -30,6 +30,8 @@ CASES = [
     ("tabular", "houses"),
     ("realmlp", "churn"),
     ("realmlp", "houses"),
+    ("tabm", "churn"),
+    ("tabm", "houses"),
     ("extra_trees", "churn"),
     ("extra_trees", "houses"),
     ("extra_trees", "digits"),
@@ -41,6 +43,7 @@ LAST = ("tabular", "extra_trees")
 SMALL = {
     "tabular": {"units": 64, "layers": 1, "dropout": 0.5, "learning_rate": 2e-3},
     "realmlp": {"units": 64, "layers": 2, "dropout": 0.3, "learning_rate": 0.02},
+    "tabm": {"units": 64, "layers": 1, "learning_rate": 5e-3},
 }
 """Networks small enough for tables as small as these."""
 

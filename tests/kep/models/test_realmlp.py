@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kep.data.records import Records
-from kep.models import realmlp
+from kep.models import categories
 from kep.models.encode import inputs_of
 from kep.models.family import Settings
 from kep.models.layers import Blend, FadingDropout, PeriodicEmbedding, Scale, Spelled, mish, spelled_out
@@ -89,7 +89,7 @@ def clipped(value: float) -> float:
     ],
 )
 def test_small_categories_are_scaled_like_numbers(counts, expected):
-    np.testing.assert_allclose(realmlp.one_hot(np.array(counts, float)), expected, atol=1e-5)
+    np.testing.assert_allclose(categories.one_hot(np.array(counts, float)), expected, atol=1e-5)
 
 
 @pytest.fixture
@@ -162,13 +162,13 @@ def test_every_variable_has_a_group_and_every_dropout_the_clock(member):
 
 def test_a_large_category_has_an_embedding_that_learns(member, monkeypatch):
     made, data = member
-    monkeypatch.setattr(realmlp, "MOST_ONE_HOT", 0)
+    monkeypatch.setattr(categories, "MOST_ONE_HOT", 0)
     train, values = data.load("train"), defaults(made) | {"units": 64, "layers": 2}
     network, _ = made._models(values, 0)
     tables = [layer for layer in network.layers if isinstance(layer, keras.layers.Embedding)]
     first = [np.asarray(layer.embeddings) for layer in tables]
     for table, column in zip(first, data.manifest.categorical, strict=True):
-        assert table.shape[1] == realmlp.EMBEDDED
+        assert table.shape[1] == categories.EMBEDDED
         # Codes that no row has add nothing.
         np.testing.assert_array_equal((table == 0).all(axis=1), np.array(column.counts) == 0)
     fit = made.fit(values, train, train, Settings(2, 1, 64, 0), Monitor())

@@ -21,7 +21,7 @@ from tests.helpers.families import Alone, Interrupting, defaults
 SETTINGS = Settings(4, 1, 32, 3)
 
 
-NAMES = ("tabular", "realmlp")
+NAMES = ("tabular", "realmlp", "tabm")
 
 
 def made(name, manifest, **machine):
@@ -89,7 +89,7 @@ def test_xla_trains_the_same_network(name, records):
     for jit in (False, True):
         member = made(name, data.manifest, jit=jit)
         # Its random numbers are others, so no dropout; a high rate would make much of differences in the last bits.
-        plain = values(member) | {"dropout": 0.0, "learning_rate": 1e-3 if name == "tabular" else 0.02}
+        plain = values(member) | {"dropout": 0.0, "learning_rate": 0.02 if name == "realmlp" else 1e-3}
         found.append(member.fit(plain, train, validation, SETTINGS, Monitor()).predictions)
     np.testing.assert_allclose(found[1], found[0], atol=0.02 * found[0].std())
 
