@@ -108,8 +108,8 @@ def tested(table: Prepared, candidates: Sequence[Trained]) -> float:
 
 
 def plainly(manifest: Manifest) -> Manifest:
-    """Return a manifest whose columns have no deciles, so that numbers are standardised by mean and deviation."""
-    columns = [column.model_copy(update={"edges": None, "counts": None}) for column in manifest.columns]
+    """Return a manifest whose numbers have no deciles, so that numbers are standardised by mean and deviation."""
+    columns = [column.model_copy(update={"edges": None}) for column in manifest.columns]
     return manifest.model_copy(update={"columns": columns})
 
 

@@ -1,12 +1,12 @@
 """A table as its records give it, for benchmarks that train in their own process."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.tables import TABLES
+from benchmarks.tables import TABLES, Table
 from kep.components.ingest.ingest import ingest
 from kep.config.data import DataSettings
 from kep.data.records import AnyRows, Records
@@ -36,10 +36,10 @@ class Prepared:
 
 
 @contextmanager
-def prepared(name: str, seed: int) -> Iterator[Prepared]:
+def prepared(name: str, seed: int, tables: Mapping[str, Callable[[int], Table]] = TABLES) -> Iterator[Prepared]:
     """Ingest a table of benchmarks/tables.py; the seed makes it, and gives its rows their roles."""
     with tempfile.TemporaryDirectory() as folder:
-        source = TABLES[name](seed).write(Path(folder) / "rows.csv")
+        source = tables[name](seed).write(Path(folder) / "rows.csv")
         manifest = ingest(DataSettings(source=str(source), label="y"), seed, Path(folder) / "out")
         records = Records(Path(folder) / "out", "tune")
         test = Records(Path(folder) / "out", "evaluate").load("test")

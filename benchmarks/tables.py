@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,9 +47,9 @@ def _shipped(load: Callable[[], object], regression: bool = False) -> Table:
     return Table(columns, given.target, regression)  # type: ignore[attr-defined]
 
 
-def _friedman(seed: int) -> Table:
+def _friedman(seed: int, rows: int = 3000) -> Table:
     """Friedman 1991: five of ten columns matter, one pair by its product."""
-    x, y = datasets.make_friedman1(3000, noise=1, random_state=seed)
+    x, y = datasets.make_friedman1(rows, noise=1, random_state=seed)
     return Table({f"x{place}": column for place, column in enumerate(x.T)}, y, True)
 
 
@@ -62,18 +63,18 @@ def _outliers(seed: int) -> Table:
     return Table({f"x{place}": column for place, column in enumerate(x.T)}, y, True)
 
 
-def _skewed(seed: int) -> Table:
+def _skewed(seed: int, rows: int = 3000) -> Table:
     """Amounts that are spread over four powers of ten, as money is."""
     rng = np.random.default_rng(seed)
-    x = rng.lognormal(0, 1.5, (3000, 8))
-    y = np.log(x[:, 0]) + x[:, 1] / (1 + x[:, 1]) + 0.3 * rng.normal(size=3000)
+    x = rng.lognormal(0, 1.5, (rows, 8))
+    y = np.log(x[:, 0]) + x[:, 1] / (1 + x[:, 1]) + 0.3 * rng.normal(size=rows)
     return Table({f"x{place}": column for place, column in enumerate(x.T)}, y, True)
 
 
-def _categories(seed: int) -> Table:
+def _categories(seed: int, rows: int = 6000) -> Table:
     """Five classes by three categories, of 8 to 60 values, whose pairs matter, and six numbers."""
     rng = np.random.default_rng(seed)
-    rows, sizes = 6000, (8, 20, 60)
+    sizes = (8, 20, 60)
     codes = [rng.choice(size, rows, p=rng.dirichlet(np.full(size, 2.0))) for size in sizes]
     x = rng.normal(size=(rows, 6))
     hidden = sum(rng.normal(size=(size, 4))[code] for size, code in zip(sizes, codes, strict=True))
@@ -84,10 +85,10 @@ def _categories(seed: int) -> Table:
     return Table(columns | {f"x{place}": column for place, column in enumerate(x.T)}, label.clip(0, 4), False)
 
 
-def _clusters(seed: int) -> Table:
+def _clusters(seed: int, rows: int = 3000) -> Table:
     """scikit-learn's clusters on a hypercube, three classes, 6 of 15 columns informative, each on its own scale."""
     x, y = datasets.make_classification(
-        3000, 15, n_informative=6, n_classes=3, class_sep=0.8, flip_y=0.03, random_state=seed
+        rows, 15, n_informative=6, n_classes=3, class_sep=0.8, flip_y=0.03, random_state=seed
     )
     scales = np.exp(np.random.default_rng(seed).normal(size=15))
     return Table({f"x{place}": column for place, column in enumerate((x * scales).T)}, y, False)
@@ -105,3 +106,10 @@ TABLES: dict[str, Callable[[int], Table]] = {
     "clusters": _clusters,
 }
 """By name: made from a seed, which those that are shipped do not need."""
+LARGE: dict[str, Callable[[int], Table]] = {
+    "friedman": partial(_friedman, rows=30_000),
+    "skewed": partial(_skewed, rows=30_000),
+    "categories": partial(_categories, rows=30_000),
+    "clusters": partial(_clusters, rows=30_000),
+}
+"""Those that are made, with 30,000 rows."""

@@ -31,7 +31,6 @@ CASES = [
     ("realmlp", "churn"),
     ("realmlp", "houses"),
     ("tabm", "churn"),
-    ("tabm", "houses"),
     ("extra_trees", "churn"),
     ("extra_trees", "houses"),
     ("extra_trees", "digits"),

@@ -9,8 +9,10 @@ import psutil
 import pytest
 
 from kep.artifacts.event import Event
+from kep.core.environment import BEGUN
 from kep.core.errors import UserError
-from kep.engines.local.runner import RunsFolder, follow, stop
+from kep.engines.local import modules
+from kep.engines.local.runner import RunsFolder, follow, start, stop
 from kep.pipelines.steps import STEPS, step_of
 
 COMPONENTS = {
@@ -232,3 +234,12 @@ def test_a_search_in_rounds_is_forgotten_with_its_trials(place):
     assert len(list(place.cache.glob("suggest*"))) == 2
     place.forget("tune")
     assert not list(place.cache.glob("suggest*")) + list(place.cache.glob("trial*"))
+
+
+def test_the_time_of_a_run_counts_from_its_command(tmp_path, monkeypatch):
+    started = {}
+    monkeypatch.setattr(modules, "BEGIN", lambda command, **options: started.update(options))
+    folder = tmp_path / "runs" / "churn" / "first"
+    folder.mkdir(parents=True)
+    start(folder, RunsFolder(folder.parent), {}, tmp_path, None, began=12.5)
+    assert started["env"][BEGUN] == "12.5"
