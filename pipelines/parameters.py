@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kep.config.data import DataSettings
-from kep.config.fit import BestEpochTask, CurveSettings, RetrainTask
+from kep.config.fit import CurveSettings, RetrainTask
 from kep.config.notify import NotifyTask
 from kep.config.run_file import RunFile
 from kep.config.search import SearchTask
@@ -35,11 +35,9 @@ def arguments(run: RunFile, base: Path, champions: Path | str) -> dict[str, str 
         raise UserError(f'promote.champion: "{named}" is no folder; give one that may hold the champion\'s versions')
     # A user's own source is in `families`; where the file lies does not change the search.
     search = SearchTask(**run.search.model_dump(by_alias=True) | {"families": "auto"}, time=run.time)
-    budget = run.ensemble.max_latency_ms is not None
     # Who is told is none of evaluate's business, whose report and cache key hold the rest of the run file.
     asked = json.dumps(run.model_dump(mode="json", exclude={"notify"}), sort_keys=True)
     promote = run.promote.model_copy(update={"metric": run.judged_by})
-    timed = BestEpochTask(**run.best_epoch.model_dump(), latency_rows=run.ensemble.latency_rows if budget else None)
     limits = run.best_epoch
     curve = CurveSettings(max_epochs=limits.max_epochs, patience=limits.patience, bootstrap=run.evaluate.bootstrap)
     retrain = RetrainTask(**run.retrain.model_dump(), curve=curve if run.evaluate.learning_curve else None)
@@ -49,7 +47,7 @@ def arguments(run: RunFile, base: Path, champions: Path | str) -> dict[str, str 
         "data": kfp_safe(located(run.data, base).to_json()),
         "families": kfp_safe(json.dumps(travelling(run.search.families, base), sort_keys=True)),
         "search_config": kfp_safe(search.to_json()),
-        "best_epoch_config": kfp_safe(timed.to_json()),
+        "best_epoch_config": kfp_safe(run.best_epoch_task.to_json()),
         "batch_size": run.search.batch_size,
         "ensemble": kfp_safe(run.ensemble.to_json()),
         "retrain_config": kfp_safe(retrain.to_json()),

@@ -18,6 +18,7 @@ from kep.config.fit import BestEpochTask
 from kep.core.errors import RunError, UserError
 from kep.core.files import new_folder, tree_digest, write_file
 from kep.core.seeds import derive, identity
+from kep.data.few import for_rows
 from kep.data.records import AnyRows, Rows, concat
 from kep.data.schema import Manifest
 from kep.models.family import Family, Fit, Settings
@@ -61,9 +62,10 @@ def run(
         UserError: This machine can't do what `hardware` asks for.
         RunError: A training did not reach a finite validation loss.
     """
-    settings, chosen = BestEpochTask.model_validate_json(config), Candidate.from_json(candidate)
+    chosen = Candidate.from_json(candidate)
     step.label = chosen.id
     data = step.open(records)
+    settings = for_rows(BestEpochTask.model_validate_json(config), data.manifest)
     train, validation = data.open("train"), data.open("validation")
     key = identity(step.seed, step.code, candidate, families, config, batch_size, hardware, data.manifest.fingerprint)
     work = step.work(key)

@@ -28,6 +28,7 @@ from kep.config.search import SearchSettings
 from kep.core.environment import BEGUN
 from kep.core.errors import UserError
 from kep.core.seeds import derive
+from kep.data.few import for_rows
 from kep.models.declared import grown
 from kep.models.portfolio import portfolio
 from kep.models.registry import family, on, specs
@@ -86,6 +87,9 @@ def run(
     data = step.open(records)
     label = data.manifest.label
     settings = load(config, label.task)
+    if settings.time is not None:
+        later = settings.time.model_copy(update={"best_epoch": for_rows(settings.time.best_epoch, data.manifest)})
+        settings = settings.model_copy(update={"time": later})
     made = specs(families, data.manifest)
     if settings.from_run is not None:
         return take(step, settings.from_run, data.manifest, [spec["name"] for spec in made])

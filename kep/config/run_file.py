@@ -19,7 +19,7 @@ from kep.config.data import DataSettings
 from kep.config.ensemble import EnsembleSettings
 from kep.config.evaluate import EvaluateSettings
 from kep.config.export import ExportSettings
-from kep.config.fit import BestEpochSettings, RetrainSettings
+from kep.config.fit import BestEpochSettings, BestEpochTask, RetrainSettings
 from kep.config.hardware import HardwareSettings
 from kep.config.notify import NotifySettings
 from kep.config.promote import SHARES, PromoteSettings
@@ -69,10 +69,21 @@ class RunFile(Section):
             return None
         return TimeBudget(
             minutes=self.minutes,
-            best_epoch=self.best_epoch,
+            best_epoch=self.best_epoch_task,
             retrain=self.retrain.enabled,
             members=self.ensemble.max_members,
             why_seconds=self.evaluate.why_seconds,
+        )
+
+    @property
+    def best_epoch_task(self) -> BestEpochTask:
+        """How each candidate is trained, and what is measured of it."""
+        # By value: a run that is done again has all of its settings spelled out.
+        usual = self.best_epoch.folds is None and self.best_epoch.seeds == BestEpochSettings().seeds
+        return BestEpochTask(
+            **self.best_epoch.model_dump(),
+            latency_rows=None if self.ensemble.max_latency_ms is None else self.ensemble.latency_rows,
+            if_few=usual and self.minutes is not None and self.retrain.enabled,
         )
 
     @field_validator("name")

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 
-from kep.config.fit import BestEpochSettings
+from kep.config.fit import BestEpochTask
 from kep.config.section import Count, Epochs, Section, Switch
 
 
@@ -178,7 +178,7 @@ class TimeBudget(Section):
 
     minutes: Annotated[float, Field(gt=0)]
     """Time of the whole run."""
-    best_epoch: BestEpochSettings
+    best_epoch: BestEpochTask
     """Trainings of each candidate."""
     retrain: Switch
     """Whether members are trained again."""

@@ -9,7 +9,7 @@ from kep.artifacts.trials import Trial
 from kep.components.tune import time_plan
 from kep.components.tune.objective import load
 from kep.components.tune.time_plan import TimePlan
-from kep.config.fit import BestEpochSettings
+from kep.config.fit import BestEpochTask
 from kep.config.run_file import validate
 from kep.config.search import FEWEST, SearchSettings, TimeBudget
 from kep.pipelines.parameters import arguments
@@ -27,7 +27,7 @@ def clock(monkeypatch):
 
 
 def budget(minutes: float = 2.0, **changes) -> TimeBudget:
-    own = {"best_epoch": BestEpochSettings(seeds=3), "retrain": True, "members": 8, "why_seconds": 6.0}
+    own = {"best_epoch": BestEpochTask(seeds=3), "retrain": True, "members": 8, "why_seconds": 6.0}
     return TimeBudget(minutes=minutes, **own | changes)
 
 
@@ -55,15 +55,15 @@ def trials(seconds: float, count: int = 20) -> list[Trial]:
     ],
 )
 def test_a_training_is_as_long_as_its_trial_and_what_the_step_allows_beyond(clock, one, stretched):
-    calm = plan(start=0, retrain=False, why_seconds=0, best_epoch=BestEpochSettings(seeds=1))
+    calm = plan(start=0, retrain=False, why_seconds=0, best_epoch=BestEpochTask(seeds=1))
     assert calm.later([one], 1) == pytest.approx(3.0 * stretched / 2)
 
 
 @pytest.mark.parametrize(
     ("change", "more"),
     [
-        ({"best_epoch": BestEpochSettings(seeds=6)}, True),
-        ({"best_epoch": BestEpochSettings(seeds=3, folds=5)}, True),
+        ({"best_epoch": BestEpochTask(seeds=6)}, True),
+        ({"best_epoch": BestEpochTask(seeds=3, folds=5)}, True),
         ({"why_seconds": 20.0}, True),
         ({"start": 9.0}, True),
         ({"retrain": False}, False),
