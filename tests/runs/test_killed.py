@@ -14,8 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.helpers.commands import Run, command, environment, kep, write_run
-from tests.helpers.paths import DATA
+from tests.helpers.commands import Run, command, environment, kep
 
 AT_RANDOM, IN_PROMOTE = 14, 6
 """Kills at any moment of a run, and between the start of promote and the end of the run."""
@@ -28,14 +27,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def file(tmp_path) -> Path:
-    """The run file of the fixture `churn`."""
-    return write_run(
-        tmp_path,
-        "churn",
-        data={"source": str(DATA / "churn.csv"), "label": "churned"},
-        evaluate={"bootstrap": 100, "slices": ["plan", "months"]},
-    )
+def file(churn: Run, tmp_path) -> Path:
+    """A copy of the run file of `churn`."""
+    return Path(shutil.copy(churn.place.parent.parent / "churn.yaml", tmp_path))
 
 
 def killed(file: Path, runs: Path, now: Callable[[Path], bool]) -> bool:
