@@ -89,14 +89,19 @@ class MemberOutputs(Spelled):
         self.bias = self.add_weight(shape=(members, self.outputs), initializer=drawn, name="bias")
 
     def compute(self, inputs: Any, *weights: Any) -> Any:
-        return ops.mean(self._each(inputs, *weights), axis=1)
+        return ops.mean(self._each(inputs, *weights), axis=0)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        return self._each(inputs, *self.weights) if training else self.compute(inputs, *self.weights)
+        if training:
+            return ops.transpose(self._each(inputs, *self.weights), (1, 0, 2))
+        return self.compute(inputs, *self.weights)
 
     def _each(self, inputs: Any, kernel: Any, bias: Any) -> Any:
-        products = ops.matmul(ops.transpose(inputs, (1, 0, 2)), kernel)
-        found = ops.transpose(products, (1, 0, 2)) + bias
+        """Outputs [members, n, outputs].
+
+        The bias is added before any transpose: TensorFlow Lite can't convert a sum that follows one.
+        """
+        found = ops.matmul(ops.transpose(inputs, (1, 0, 2)), kernel) + ops.expand_dims(bias, 1)
         return ops.softmax(found, axis=-1) if self.probabilities else found
 
     def get_config(self) -> dict[str, Any]:
