@@ -203,12 +203,10 @@ def serve(
     runs: Runs = Path("runs"),
 ) -> None:
     """Serve a run's ensemble over HTTP, by the contracts of Vertex AI containers and TensorFlow Serving."""
-    from importlib.util import find_spec
-
+    from kep.core.extras import need
     from kep.engines.local.runner import enter_step_environment
 
-    if find_spec("fastapi") is None:
-        raise UserError("kep serve needs packages that are not here; install keras-ensemble-pipelines[serve]")
+    need("fastapi", "serve", "kep serve")
     enter_step_environment()
     with quiet():
         from kep.delivery.serving.app import ServerLimits
@@ -249,16 +247,15 @@ def export(
     runs: Runs = Path("runs"),
 ) -> None:
     """Export an ensemble of Keras networks for other programs, and measure it there on the run's test rows."""
-    from importlib.util import find_spec
-
+    from kep.core.extras import need
     from kep.engines.local.runner import enter_step_environment
 
     if output.exists():
         raise UserError(f"--output: {output} exists; name another folder, or remove it")
     if variants and format not in ("tflite", "tfjs"):
         raise UserError(f"--variant: {format} has none; add --format tflite")
-    if format == "tflite" and find_spec("ai_edge_litert") is None:
-        raise UserError("--format tflite: needs a package that is not here; install keras-ensemble-pipelines[edge]")
+    if format == "tflite":
+        need("ai_edge_litert", "edge", "--format tflite")
     enter_step_environment()
     with quiet():
         from kep.delivery.export.runtimes import has_tfjs

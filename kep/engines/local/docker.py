@@ -10,6 +10,7 @@ from typing import Any
 
 from kep.config.data import DataSettings
 from kep.core.errors import UserError
+from kep.core.extras import need
 from kep.core.json_model import JsonModel
 from kep.core.location import Location
 from kep.pipelines.images import LOCAL
@@ -87,12 +88,9 @@ def engine() -> Any:
     Raises:
         UserError: None answers, or the package that speaks to it is not installed.
     """
-    try:
-        import docker
-    except ImportError:
-        raise UserError(
-            'the runner docker needs the package docker: pip install "keras-ensemble-pipelines[docker]"'
-        ) from None
+    need("docker", "docker", "--runner docker")
+    import docker
+
     try:
         return docker.from_env()
     except docker.errors.DockerException:
@@ -106,14 +104,14 @@ def image_ids() -> dict[str, str]:
     Raises:
         UserError: An image is not built, or holds other code than this.
     """
-    import docker
+    client, ids = engine(), dict[str, str]()
+    from docker.errors import ImageNotFound
 
-    client, ids = engine(), {}
     program = "from kep.pipelines.parameters import source_hash; print(source_hash())"
     for name, image in LOCAL.items():
         try:
             ids[name] = client.images.get(image).id
-        except docker.errors.ImageNotFound:
+        except ImageNotFound:
             raise UserError(f"there is no image {image} on the container engine; build it with `make image`") from None
         inside = client.containers.run(image, ["python", "-c", program], remove=True, **_HARDENED)
         if inside.decode().strip() != source_hash():

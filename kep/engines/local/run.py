@@ -22,6 +22,7 @@ from kep.config.notify import NotifyTask
 from kep.config.run_file import RunFile
 from kep.config.search import LATE
 from kep.core.errors import Status, UserError, nearest
+from kep.core.extras import need_tensorflow
 from kep.core.files import link
 from kep.core.location import Location
 from kep.core.versions import revision
@@ -98,8 +99,10 @@ def run(
     if runner == "docker" and settings.notify.of_runs:
         raise UserError("notify: containers without a network reach nobody; remove it, or run without --runner docker")
     families = travelling(settings.search.families, base)
-    if runner == "subprocess" and not isinstance(families, str):
-        check_packages(families)
+    if runner == "subprocess":
+        need_tensorflow("kep run")
+        if not isinstance(families, str):
+            check_packages(families)
     if size(settings.data, base) <= MOST_SURVEYED:
         survey(settings, base)
     devices(settings)

@@ -23,6 +23,7 @@ from typing import Any
 from kep.artifacts.event import Event
 from kep.core.environment import BEGUN, EVENTS, OWNER, PARALLEL, WORK
 from kep.core.errors import UserError
+from kep.core.extras import need_tensorflow
 from kep.core.files import sweep
 from kep.core.seeds import identity
 from kep.engines.local.docker import Containers
@@ -150,9 +151,14 @@ def step_environment() -> dict[str, str]:
 
 
 def enter_step_environment() -> None:
-    """Goes on in a process that has the steps' environment, with the same command line."""
+    """Goes on in a process that has the steps' environment, with the same command line.
+
+    Raises:
+        UserError: TensorFlow is not installed.
+    """
     if os.environ.get(ENTERED):
         return
+    need_tensorflow()
     sys.stdout.flush()
     command = [sys.executable, "-m", "kep.cli.main", *sys.argv[1:]]
     os.execve(sys.executable, command, step_environment() | {ENTERED: "1"})
