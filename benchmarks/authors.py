@@ -21,10 +21,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from benchmarks.families import shown
-from benchmarks.tables import TABLES
-from kep.components.ingest.ingest import ingest
-from kep.config.data import DataSettings
-from kep.data.records import Records
+from benchmarks.prepared import prepared
+from benchmarks.tables import EVERY
 from kep.models.family import Settings
 from kep.models.registry import family
 from kep.stats.metrics import loss
@@ -44,25 +42,20 @@ Found = dict[str, tuple[float, float]]
 def run(name: str, seed: int, models: list[str], python: str | None, threads: int) -> Found:
     """Fit the models on the rows of one table."""
     found: Found = {}
-    with tempfile.TemporaryDirectory() as folder:
-        source = TABLES[name](seed).write(Path(folder) / "rows.csv")
-        manifest = ingest(DataSettings(source=str(source), label="y"), seed, Path(folder) / "out")
-        records, task = Records(Path(folder) / "out", "tune"), manifest.label.task
-        rows = {role: records.load(role) for role in ("train", "validation")}
-        rows["test"] = Records(Path(folder) / "out", "evaluate").load("test")
-        truth = rows["test"].labels
+    with prepared(name, seed) as table, tempfile.TemporaryDirectory() as folder:
+        task, truth = table.task, table.test.labels
         for one in [model for model in models if model in OURS]:
-            member, started = family({"name": one.partition(",")[0]}, manifest), time.perf_counter()
+            member, started = family({"name": one.partition(",")[0]}, table.manifest), time.perf_counter()
             values = dict(member.space().values)
             values |= {key: value for key, value in OURS[one].items() if key in values}
-            fit = member.fit(values, rows["train"], rows["validation"], Settings(EPOCHS, 10, 128, seed), Monitor())
+            fit = member.fit(values, table.train, table.validation, Settings(EPOCHS, 10, 128, seed), Monitor())
             seconds = time.perf_counter() - started
-            found[one] = (shown(task, loss(task, truth, member.predict(fit.model(), rows["test"]))), seconds)
+            found[one] = (shown(task, loss(task, truth, member.predict(fit.model(), table.test))), seconds)
         theirs = [model for model in models if model in THEIRS]
         if python is None or not theirs:
             return found
         arrays = {"regression": np.array(task == "regression")}
-        for role, part in rows.items():
+        for role, part in (("train", table.train), ("validation", table.validation), ("test", table.test)):
             arrays |= {f"{role}_numeric": part.numeric, f"{role}_categorical": part.categorical}
             arrays[f"{role}_labels"] = part.labels
         np.savez(Path(folder) / "rows.npz", **arrays)
@@ -81,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--python", help="Python of the environment with pytabkit and fastai; ours alone without it")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(SHOWN), metavar="NAME")
+    parser.add_argument("--tables", nargs="+", choices=EVERY, default=list(SHOWN), metavar="NAME")
     parser.add_argument("--models", nargs="+", choices=[*OURS, *THEIRS], default=[*OURS, *THEIRS], metavar="NAME")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of theirs")
     asked = parser.parse_args()

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.tables import TABLES, Table
+from benchmarks.tables import EVERY, Table
 from kep.components.ingest.ingest import ingest
 from kep.config.data import DataSettings
 from kep.data.records import AnyRows, Records
@@ -36,7 +36,7 @@ class Prepared:
 
 
 @contextmanager
-def prepared(name: str, seed: int, tables: Mapping[str, Callable[[int], Table]] = TABLES) -> Iterator[Prepared]:
+def prepared(name: str, seed: int, tables: Mapping[str, Callable[[int], Table]] = EVERY) -> Iterator[Prepared]:
     """Ingest a table of benchmarks/tables.py; the seed makes it, and gives its rows their roles."""
     with tempfile.TemporaryDirectory() as folder:
         source = tables[name](seed).write(Path(folder) / "rows.csv")

