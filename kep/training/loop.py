@@ -5,6 +5,7 @@ of rows that was gathered on the host while the device was busy with the block b
 data, so a model of the same structure can use it again.
 """
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -401,14 +402,21 @@ def predictor(model: keras.Model, batch_size: int = 2048) -> Callable[[dict[str,
 def fused(models: Sequence[keras.Model], batch_size: int = 2048) -> Callable[[dict[str, np.ndarray]], list[np.ndarray]]:
     """One compiled function from a dictionary of arrays [n, …] to the predictions of each model, float32."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function
     def forward(batch: Inputs) -> list[tf.Tensor]:
         return [tf.cast(model(batch, training=False), tf.float32) for model in models]
 
+    @functools.cache
+    def traced(given: tuple[tuple[str, tuple[int, ...], np.dtype], ...]) -> Callable[[Inputs], list[tf.Tensor]]:
+        # Once for any number of rows: a trace takes longer than many predictions.
+        batch = {name: tf.TensorSpec([None, *shape], dtype) for name, shape, dtype in given}
+        return cast(Callable[[Inputs], list[tf.Tensor]], forward.get_concrete_function(batch))
+
     def predict(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         rows = len(next(iter(inputs.values())))
+        call = traced(tuple((name, array.shape[1:], array.dtype) for name, array in inputs.items()))
         parts = [
-            forward({name: tf.constant(array[i : i + batch_size]) for name, array in inputs.items()})
+            call({name: tf.constant(array[i : i + batch_size]) for name, array in inputs.items()})
             for i in range(0, rows, batch_size)
         ]
         return [np.concatenate([output.numpy() for output in outputs]) for outputs in zip(*parts, strict=True)]
