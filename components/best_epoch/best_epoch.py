@@ -66,6 +66,8 @@ def run(
     step.label = chosen.id
     data = step.open(records)
     settings = for_rows(BestEpochTask.model_validate_json(config), data.manifest)
+    if chosen.seeds is not None:
+        settings = settings.model_copy(update={"seeds": chosen.seeds})
     train, validation = data.open("train"), data.open("validation")
     key = identity(step.seed, step.code, candidate, families, config, batch_size, hardware, data.manifest.fingerprint)
     work = step.work(key)

@@ -5,6 +5,7 @@ costs no import and no copy of the rows. (A started TensorFlow or OpenMP runtime
 starts none.)
 """
 
+import math
 import multiprocessing
 import os
 import signal
@@ -85,16 +86,19 @@ class Pool:
         worker.connection.send(job)
         self._busy.append(worker)
 
-    def results(self) -> list[tuple[int, Any]]:
+    def results(self, until: float = math.inf) -> list[tuple[int, Any]]:
         """Waits for at least one job to end.
+
+        Args:
+            until: Time by `time.monotonic` at which it waits no longer.
 
         Returns:
             Key and result of each ended job; the result is `Died` where the worker was killed, by the limit or
-            otherwise.
+            otherwise. None where nothing has ended in time.
         """
         while self._busy:
             ended = []
-            for worker in self._ready():
+            for worker in self._ready(until):
                 self._busy.remove(worker)
                 try:
                     ended.append((worker.key, worker.connection.recv()))
@@ -105,14 +109,14 @@ class Pool:
                 self._busy.remove(worker)
                 self._end(worker)
                 ended.append((worker.key, Died(f"over the limit of {self.limit:g} s")))
-            if ended:
+            if ended or time.monotonic() >= until:
                 return ended
         return []
 
-    def _ready(self) -> list[_Worker]:
-        timeout = None
+    def _ready(self, until: float) -> list[_Worker]:
         if self.limit is not None:
-            timeout = max(0.0, min(worker.started for worker in self._busy) + self.limit - time.monotonic())
+            until = min(until, min(worker.started for worker in self._busy) + self.limit)
+        timeout = None if until == math.inf else max(0.0, until - time.monotonic())
         ready = wait([worker.connection for worker in self._busy], timeout)
         return [worker for worker in self._busy if worker.connection in ready]
 

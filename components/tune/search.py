@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -121,12 +122,13 @@ class Plan:
         self._portfolio = portfolio if settings.tuner == "bayesian" and not warm.known else {}
         self.warm = warm
 
-    def next(self, orders: list[Order], known: dict[int, Trial]) -> Order | No:
+    def next(self, orders: list[Order], known: dict[int, Trial], resting: Collection[str] = frozenset()) -> Order | No:
         """The next training.
 
         Args:
             orders: All trainings so far, in order.
             known: The ended ones whose results may be used, by their place in `orders`.
+            resting: Families that get no turn.
         """
         if orders and orders[-1].execution + 1 < self._settings.executions_per_trial:
             last = known.get(len(orders) - 1)
@@ -136,7 +138,7 @@ class Plan:
         if len(trials) < len(self.warm.first):
             again = self.warm.first[len(trials)]
             return Order(number=len(trials), family=again.family, values=again.values)
-        names, reasons = list(self._spaces), set()
+        names, reasons = [name for name in self._spaces if name not in resting], set()
         for turn in range(len(names)):
             name = names[(len(trials) + turn) % len(names)]
             found = self._suggested(
@@ -256,10 +258,10 @@ class Search:
         self._orders: list[Order] = plan.warm.orders
         self._running: set[int] = set()
         self._done: dict[int, Trial] = dict(enumerate(plan.warm.begun))
-        self._ended = False
+        self._ended, self._until = False, math.inf
 
     def run(self) -> list[Trial]:
-        """Trains until the budget is spent or nothing is left to try; returns all executions in order.
+        """Trains until the budget is spent or nothing is left to try; returns the ended executions in order.
 
         Raises:
             UserError: Too many trials in a row were infeasible.
@@ -271,7 +273,7 @@ class Search:
         while True:
             self._start_more(recorded, (time.monotonic() - started) / 60)
             if not self._running:
-                return [self._done[place] for place in range(len(self._orders))]
+                return [self._done[place] for place in sorted(self._done)]
             self._collect()
 
     def _start_more(self, recorded: dict[tuple[int, int], Trial], minutes: float) -> None:
@@ -283,9 +285,11 @@ class Search:
                 return
             if self._time and self._time.is_over(ended := list(self._done.values())):
                 self._end(self._time.told(ended))
+                self._until = time.monotonic() + max(0.0, self._time.left(ended))
                 return
             place = len(self._orders)
-            order = self._plan.next(self._orders, {p: self._done[p] for p in range(self._horizon())})
+            resting = self._time.resting(list(self._done.values())) if self._time else ()
+            order = self._plan.next(self._orders, {p: self._done[p] for p in range(self._horizon())}, resting)
             if order is No.YET and self._awaited < place:
                 # The next suggestion knows all that runs now, on every machine and after every crash alike.
                 self._awaited = place
@@ -303,7 +307,13 @@ class Search:
 
     def _collect(self) -> None:
         """Waits for trainings to end, records them, and stops a search that gets nowhere."""
-        for place, answer in self._pool.results():
+        answers = self._pool.results(self._until)
+        if not answers:
+            # They leave no record: a run with more time trains them.
+            names = ", ".join(self._orders[place].id for place in sorted(self._running))
+            self._step.progress(f"left out what had not ended in time: {names}")
+            self._running.clear()
+        for place, answer in answers:
             trial, predictions = result(self._orders[place], answer, self._seed)
             self._study.save(trial, predictions)
             self._running.discard(place)

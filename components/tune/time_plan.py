@@ -4,6 +4,7 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from kep.artifacts.trials import Trial
 from kep.config.search import FEWEST, LATE, SearchSettings, TimeBudget
@@ -23,6 +24,21 @@ _BEGIN = 1.5
 """Time of a begin beside that of a family's check: a task is started, a model is written and measured."""
 _MORE_ROWS = 1.25
 """Time of a training on train and validation rows, beside one on train rows."""
+
+
+@dataclass(frozen=True)
+class Later:
+    """What the steps after the search do.
+
+    Attributes:
+        candidates: Number of candidates.
+        seeds: Fresh trainings of each, in each fold.
+        seconds: Seconds that these steps are taken to need.
+    """
+
+    candidates: int
+    seeds: int
+    seconds: float
 
 
 class TimePlan:
@@ -53,28 +69,66 @@ class TimePlan:
         """Seconds since the run began."""
         return time.monotonic() - self._began
 
-    def later(self, trials: Sequence[Trial], count: int) -> float:
-        """Return the seconds of the later steps with so many candidates: those of the lowest losses."""
+    def seconds_of(self, trials: Sequence[Trial], count: int, seeds: int) -> float:
+        """Return the seconds of the later steps with so many candidates, those of the lowest losses.
+
+        Args:
+            trials: The trials so far.
+            count: Number of candidates.
+            seeds: Fresh trainings of each.
+        """
         best = sorted((one for one in trials if one.complete), key=lambda one: one.scores.loss)[:count]
-        after, times = self._budget.best_epoch, self._budget.best_epoch.seeds * (self._budget.best_epoch.folds or 1)
+        after, times = self._budget.best_epoch, seeds * (self._budget.best_epoch.folds or 1)
         members = best[: self._budget.members] if self._budget.retrain else []
         fresh = [times * self._fresh(one, after.max_epochs, after.patience) for one in best]
         again = [_MORE_ROWS * self._fresh(one, after.max_epochs, 0) for one in members]
         # Of a candidate a model is trained, measured and kept; a member is only trained and kept.
         begins = math.ceil(len(best) / _LANES) + math.ceil(len(members) / _LANES) / 2 + _OTHER_BEGINS
-        return (sum(fresh) + sum(again)) / _LANES + _BEGIN * begins * self._start + self._budget.why_seconds
+        trainings = sum(max(sum(step) / _LANES, *step) for step in (fresh, again) if step)
+        return trainings + _BEGIN * begins * self._start + self._budget.why_seconds
 
-    def candidates(self, trials: Sequence[Trial]) -> int:
-        """Return the number of candidates that the later steps have time for, at least 1."""
-        for count in range(self._settings.top_n, 1, -1):
+    @property
+    def _seeds(self) -> tuple[int, ...]:
+        """Numbers of fresh trainings that a candidate may have, the usual one first."""
+        usual = self._budget.best_epoch.seeds
+        return (usual, 1) if self._budget.best_epoch.adapts and usual > 1 else (usual,)
+
+    def affordable(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Return the complete trials that may become candidates: alone, each leaves the search its share of the time.
+
+        Where none does, all of them are returned.
+        """
+        complete = [one for one in trials if one.complete]
+        seeds, most = self._seeds[-1], _MOST * self.seconds
+        return [one for one in complete if self.seconds_of([one], 1, seeds) <= most] or complete
+
+    def resting(self, trials: Sequence[Trial]) -> set[str]:
+        """Return the families that are passed over: those of whose trials none may become a candidate."""
+        affordable = {one.family for one in self.affordable(trials)}
+        return {one.family for one in trials if one.complete} - affordable
+
+    def later(self, trials: Sequence[Trial]) -> Later:
+        """Return what the later steps have time for: at least one candidate.
+
+        An ensemble gains more from another member than from a better known length of training. So where the time is
+        short, the last few candidates are trained from one seed before one of them is left out.
+        """
+        usual, fewer, trials = self._budget.best_epoch.seeds, self._seeds, self.affordable(trials)
+        for count in range(min(self._settings.top_n, len(trials)), 0, -1):
             limit = _COMFORT if count > FEWEST else _MOST
-            if self.later(trials, count) <= limit * self.seconds:
-                return count
-        return 1
+            for seeds in (usual,) if count > FEWEST else fewer:
+                if (seconds := self.seconds_of(trials, count, seeds)) <= limit * self.seconds:
+                    return Later(count, seeds, seconds)
+        return Later(1, fewer[-1], self.seconds_of(trials, 1, fewer[-1]))
+
+    def fewer_seeds(self, trials: Sequence[Trial]) -> int | None:
+        """Return the fresh trainings of a candidate where the time leaves fewer than the run file says."""
+        seeds = self.later(trials).seeds
+        return None if seeds == self._budget.best_epoch.seeds else seeds
 
     def left(self, trials: Sequence[Trial]) -> float:
         """Return the seconds that the search may still take, after the later steps have theirs."""
-        return self.seconds - self.elapsed - self.later(trials, self.candidates(trials))
+        return self.seconds - self.elapsed - self.later(trials).seconds
 
     def is_over(self, trials: Sequence[Trial]) -> bool:
         """Return whether one more training would take time of the later steps; never before one is complete."""
@@ -83,12 +137,13 @@ class TimePlan:
 
     def told(self, trials: Sequence[Trial]) -> str:
         """Return why the search ends, for people."""
-        count = self.candidates(trials)
-        later = self.later(trials, count)
-        late = self.elapsed + later - self.seconds
+        later = self.later(trials)
+        late = self.elapsed + later.seconds - self.seconds
         said = (
-            f"stopped after {self.elapsed:.0f} s of the run and {len(trials)} trainings: {count} "
-            f"candidate{'s' if count > 1 else ''} and the later steps need about {later:.0f} s of {self.seconds:.0f}"
+            f"stopped after {self.elapsed:.0f} s of the run and {len(trials)} trainings: {later.candidates} "
+            f"candidate{'s' if later.candidates > 1 else ''}, trained from {later.seeds} "
+            f"seed{'s' if later.seeds > 1 else ''}, and the later steps need about {later.seconds:.0f} s of "
+            f"{self.seconds:.0f}"
         )
         return f"{said}; minutes: {self._budget.minutes:g} will not be met" if late > LATE * self.seconds else said
 

@@ -31,7 +31,7 @@ from kep.core.seeds import derive
 from kep.data.few import for_rows
 from kep.models.declared import grown
 from kep.models.portfolio import portfolio
-from kep.models.registry import family, on, specs
+from kep.models.registry import family, is_trees, on, specs
 from kep.runtime.hardware import Share
 from kep.runtime.step import Step, entry
 from kep.stats.metrics import Truth, check_defined
@@ -45,13 +45,13 @@ class _Searched:
         store: Holds the validation predictions.
         executions: All trainings, in order.
         spaces: Search space by family.
-        candidates: Number of candidates that the run has time for; None without a time budget.
+        plan: Time of the run; None without a time budget.
     """
 
     store: TrialStore
     executions: list[Trial]
     spaces: dict[str, keras_tuner.HyperParameters]
-    candidates: int | None = None
+    plan: TimePlan | None = None
 
 
 @entry("tune")
@@ -103,7 +103,9 @@ def run(
         _, executions = gather(searched, trials or [], step.out)
         done = _Searched(TrialStore(step.out), executions, load_spaces(searched))
     else:
-        members = {spec["name"]: family(spec, data.manifest, on(device)) for spec in made}
+        # Trees have the first turn where time counts: with many rows one training of a network may take all of it.
+        turns = made if settings.time is None else sorted(made, key=lambda spec: not is_trees(spec))
+        members = {spec["name"]: family(spec, data.manifest, on(device)) for spec in turns}
         executor = Executor(members, label.task, train, validation, settings, step.seed)
         # A search with a larger budget goes on from these records.
         shape = (len(validation), len(label.classes)) if label.classes else (len(validation),)
@@ -117,9 +119,13 @@ def run(
         f"replicates, {_infeasible(whole)} infeasible"
     )
     truth = Truth.of(label.task, validation)
-    if done.candidates is not None:
-        settings = settings.model_copy(update={"top_n": done.candidates})
-    chosen = _chosen(step, done.store, whole, truth, settings)
+    able = whole
+    if done.plan is not None:
+        settings = settings.model_copy(update={"top_n": done.plan.later(whole).candidates})
+        able = done.plan.affordable(whole)
+        if long := [trial.id for trial in whole if trial.complete and trial not in able]:
+            step.progress(f"no candidate, since training it again would take too long: {', '.join(long)}")
+    chosen = _chosen(step, done.store, able, truth, settings)
     fresh = derive(step.seed, "corrected")
     corrected = candidates.corrected_loss(done.store, whole, truth, fresh)
     study = _study(identity, settings, done, whole, corrected, chosen)
@@ -164,7 +170,7 @@ def _search(
             executions = search.run()
     for execution in executions:
         store.copy(execution, step.out)
-    return _Searched(store, executions, found, plan.candidates(executions) if plan else None)
+    return _Searched(store, executions, found, plan)
 
 
 def _began(step: Step, records: str) -> float:
@@ -226,7 +232,15 @@ def _study(
         lowest_loss=min(trial.scores.loss for trial in trials if trial.complete),
         corrected_loss=corrected,
         candidates=[
-            Candidate(id=t.id, family=t.family, values=t.used, loss=t.scores.loss, best=t.best, unit=t.unit)
+            Candidate(
+                id=t.id,
+                family=t.family,
+                values=t.used,
+                loss=t.scores.loss,
+                best=t.best,
+                unit=t.unit,
+                seeds=done.plan.fewer_seeds(trials) if done.plan else None,
+            )
             for t in chosen
         ],
     )

@@ -1,6 +1,6 @@
 """The search: its rounds, its result, and the candidates that it hands on."""
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -39,6 +39,8 @@ class Candidate(JsonModel):
     """1-based best epoch or boosting round of the trial."""
     unit: Unit
     """Unit of `best`."""
+    seeds: Annotated[int, Field(ge=1)] | None = Field(default=None, exclude_if=is_none)
+    """Fresh trainings that the time of the run leaves; None for as many as the run file says."""
 
     @property
     def number(self) -> int:

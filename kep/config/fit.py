@@ -27,8 +27,8 @@ class BestEpochTask(BestEpochSettings):
 
     latency_rows: Count | None = None
     """Rows of the calls that are timed; None where no latency budget is set, since times are not reproducible."""
-    if_few: Annotated[Switch, Field(exclude_if=lambda given: not given)] = False
-    """Whether few rows are cross-validated: the run has a time, and the run file leaves the number of trainings."""
+    adapts: Annotated[Switch, Field(exclude_if=lambda given: not given)] = False
+    """Whether the number of trainings follows rows and time: the run has a time, and the run file says no number."""
 
 
 class RetrainSettings(Section):

@@ -83,7 +83,7 @@ class RunFile(Section):
         return BestEpochTask(
             **self.best_epoch.model_dump(),
             latency_rows=None if self.ensemble.max_latency_ms is None else self.ensemble.latency_rows,
-            if_few=usual and self.minutes is not None and self.retrain.enabled,
+            adapts=usual and self.minutes is not None and self.retrain.enabled,
         )
 
     @field_validator("name")

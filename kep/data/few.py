@@ -19,7 +19,7 @@ def for_rows(task: BestEpochTask, manifest: Manifest) -> BestEpochTask:
         manifest: Manifest of the records.
     """
     train, validation = manifest.roles["train"], manifest.roles["validation"]
-    if not task.if_few or validation.rows >= FEW or manifest.split.rule in ("group", "time"):
+    if not task.adapts or validation.rows >= FEW or manifest.split.rule in ("group", "time"):
         return task
     classes = [sum(counts) for counts in zip(train.class_counts, validation.class_counts, strict=True)]
     if min(classes, default=FOLDS) < FOLDS or train.rows + validation.rows < 2 * FOLDS:

@@ -54,6 +54,15 @@ def test_a_killed_worker_is_started_once_more_before_its_job_is_given_up():
         assert workers.results()[0][1][0] == "fine"
 
 
+@pytest.mark.parametrize("limit", [None, 3600])
+def test_nobody_waits_longer_than_wanted(limit):
+    with Pool(answer, 2, limit=limit) as workers:
+        workers.submit(0, "hang")
+        assert workers.results(time.monotonic()) == []
+        workers.submit(1, "fine")
+        assert workers.results()[0][0] == 1
+
+
 def test_a_job_over_the_limit_is_given_up_and_the_others_go_on():
     with Pool(answer, 2, limit=3) as workers:
         workers.submit(0, "hang")

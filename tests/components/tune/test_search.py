@@ -1,5 +1,7 @@
 """Suggestions are a function of the records; candidates are what adds to an ensemble."""
 
+import time
+
 import keras_tuner
 import numpy as np
 import pytest
@@ -7,9 +9,12 @@ import pytest
 from kep.artifacts.trials import Trial, TrialStore, merged
 from kep.components.tune.candidates import choose, corrected_loss
 from kep.components.tune.execute import Order
-from kep.components.tune.search import Plan
+from kep.components.tune.pool import Pool
+from kep.components.tune.search import Plan, Search
 from kep.components.tune.suggest import ORACLES, POPULATION, No, Suggestion, suggest
-from kep.config.search import Objective, SearchSettings
+from kep.components.tune.time_plan import TimePlan
+from kep.config.fit import BestEpochTask
+from kep.config.search import Objective, SearchSettings, TimeBudget
 from kep.stats.metrics import Truth, row_losses
 from tests.helpers.trials import recorded
 
@@ -286,3 +291,32 @@ def test_candidates_of_one_family_are_at_most_so_many_and_of_different_configura
         study.save(trials[-1], np.tile(np.float32([np.exp(-loss), 1 - np.exp(-loss)]), (4, 1)))
     assert [trial.number for trial in choose(study, trials, Truth("binary", labels), top_n=4)] == [2, 0, 3]
     assert [trial.number for trial in choose(study, trials, Truth("binary", labels), 4, max_per_family=1)] == [2, 3]
+
+
+class Told:
+    """What a search says, in place of a step."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def progress(self, text: str, *_: object) -> None:
+        self.lines.append(text)
+
+
+def train(order: Order) -> tuple[Trial, np.ndarray]:
+    if order.family == "slow":
+        time.sleep(3600)
+    done = order.trial("complete", 0).model_copy(update={"score": 1.0, "loss": 1.0, "best": 1, "seconds": 1.0})
+    return done.model_copy(update={"validation_curve": [1.0]}), np.ones(4, np.float32)
+
+
+def test_what_has_not_ended_in_time_is_left_out_and_keeps_no_record(tmp_path):
+    settings = SearchSettings(max_trials=9, objective=Objective(name="loss", direction="min"))
+    budget = TimeBudget(minutes=0.01, best_epoch=BestEpochTask(), retrain=True, members=2, why_seconds=0.0)
+    told, study, plan = Told(), TrialStore(tmp_path), Plan({"slow": space(), "quick": space()}, settings, 0)
+    with Pool(train, 2) as workers:
+        found = Search(told, study, plan, settings, 0, workers, TimePlan(settings, budget, 10.0, 0.0)).run()
+    assert [trial.id for trial in found] == ["quick-001"]
+    assert set(study.load()) == {(1, 0)}
+    assert told.lines[-1] == "left out what had not ended in time: slow-000"
+    assert "minutes: 0.01 will not be met" in told.lines[-2]

@@ -56,22 +56,23 @@ def trials(seconds: float, count: int = 20) -> list[Trial]:
 )
 def test_a_training_is_as_long_as_its_trial_and_what_the_step_allows_beyond(clock, one, stretched):
     calm = plan(start=0, retrain=False, why_seconds=0, best_epoch=BestEpochTask(seeds=1))
-    assert calm.later([one], 1) == pytest.approx(3.0 * stretched / 2)
+    assert calm.seconds_of([one], 1, 1) == pytest.approx(3.0 * stretched)
 
 
 @pytest.mark.parametrize(
-    ("change", "more"),
+    ("change", "seeds", "more"),
     [
-        ({"best_epoch": BestEpochTask(seeds=6)}, True),
-        ({"best_epoch": BestEpochTask(seeds=3, folds=5)}, True),
-        ({"why_seconds": 20.0}, True),
-        ({"start": 9.0}, True),
-        ({"retrain": False}, False),
-        ({"members": 1}, False),
+        ({}, 6, True),
+        ({"best_epoch": BestEpochTask(seeds=3, folds=5)}, 3, True),
+        ({"why_seconds": 20.0}, 3, True),
+        ({"start": 9.0}, 3, True),
+        ({}, 1, False),
+        ({"retrain": False}, 3, False),
+        ({"members": 1}, 3, False),
     ],
 )
-def test_what_the_later_steps_do_counts(clock, change, more):
-    usual, changed = plan().later(trials(1.0), 4), plan(**change).later(trials(1.0), 4)
+def test_what_the_later_steps_do_counts(clock, change, seeds, more):
+    usual, changed = (one.seconds_of(trials(1.0), 4, seeds) for one, seeds in ((plan(), 3), (plan(**change), seeds)))
     assert (changed > usual) == more
     assert changed != usual
 
@@ -81,13 +82,37 @@ def test_what_the_later_steps_do_counts(clock, change, more):
     [(0.05, 3.0, 12), (0.6, 2.0, range(5, 12)), (3.0, 2.0, range(2, FEWEST + 1)), (60.0, 2.0, 1), (60.0, 600.0, 12)],
 )
 def test_there_are_as_many_candidates_as_the_time_allows(clock, seconds, minutes, count):
-    assert plan(minutes).candidates(trials(seconds)) in (count if isinstance(count, range) else (count,))
+    assert plan(minutes).later(trials(seconds)).candidates in (count if isinstance(count, range) else (count,))
+
+
+@pytest.mark.parametrize(
+    ("best_epoch", "seconds", "expected"),
+    [
+        (BestEpochTask(adapts=True), 0.05, 3),
+        (BestEpochTask(adapts=True), 6.0, 1),
+        (BestEpochTask(adapts=True), 60.0, 1),
+        (BestEpochTask(), 6.0, 3),  # the run file says so
+        (BestEpochTask(seeds=1, folds=5, adapts=True), 6.0, 1),
+    ],
+)
+def test_where_time_is_short_candidates_are_trained_from_one_seed(clock, best_epoch, seconds, expected):
+    assert plan(best_epoch=best_epoch).later(trials(seconds)).seeds == expected
+
+
+def test_a_lone_candidate_has_its_usual_seeds_where_there_is_time(clock):
+    one = plan(best_epoch=BestEpochTask(adapts=True))
+    assert (one.later(trials(1.0, 1)).candidates, one.later(trials(1.0, 1)).seeds) == (1, 3)
+
+
+def test_one_seed_leaves_time_for_more_candidates(clock):
+    few, more = (plan(best_epoch=BestEpochTask(adapts=own)).later(trials(6.0)).candidates for own in (False, True))
+    assert few < more <= FEWEST
 
 
 def test_the_search_ends_when_the_later_steps_need_the_rest(clock):
     one, done = plan(), trials(1.0)
     assert not one.is_over(done)
-    clock[0] = 120 - 10 - one.later(done, one.candidates(done)) - 0.1
+    clock[0] = 120 - 10 - one.later(done).seconds - 0.1
     assert one.is_over(done)
     assert one.told(done).startswith("stopped after ")
     assert "not be met" not in one.told(done)
@@ -113,3 +138,19 @@ def test_the_budget_travels_with_the_search():
     assert (plain["max_trials"], plain["top_n"]) == (30, 4)
     time = load(json.dumps(timed), "multiclass").time
     assert (time.minutes, time.best_epoch.seeds, time.retrain, time.members, time.why_seconds) == (3, 2, False, 8, 9.0)
+
+
+def test_a_trial_that_would_take_the_time_of_all_others_is_no_candidate_and_its_family_rests(clock):
+    slow = trial(0, 60.0).model_copy(update={"family": "slow"})
+    one = plan(best_epoch=BestEpochTask(adapts=True))
+    assert one.affordable([slow]) == [slow]
+    assert one.resting([slow]) == set()
+    assert one.affordable([slow, *trials(1.0, 3)]) == trials(1.0, 3)
+    assert one.resting([slow, *trials(1.0, 3)]) == {"slow"}
+    assert one.later([slow, *trials(1.0)]) == one.later(trials(1.0))
+
+
+def test_one_training_has_no_other_beside_it(clock):
+    calm = plan(start=0, retrain=False, why_seconds=0)
+    alone, two = (calm.seconds_of(trials(3.0, count), count, 1) for count in (1, 2))
+    assert alone == two

@@ -42,7 +42,7 @@ def of(manifest, rule: str, train: list[int], validation: list[int], rows: int):
 )
 def test_few_rows_are_cross_validated(manifest, change, in_folds):
     given = {"rule": "random", "train": [60, 40], "validation": [20, 10], "rows": 30} | change
-    asked = BestEpochTask(if_few=True, max_epochs=7)
+    asked = BestEpochTask(adapts=True, max_epochs=7)
     found = for_rows(asked, of(manifest, **given))
     expected = asked.model_copy(update={"folds": FOLDS, "seeds": 1}) if in_folds else asked
     assert found == expected
@@ -50,7 +50,7 @@ def test_few_rows_are_cross_validated(manifest, change, in_folds):
 
 
 @pytest.mark.parametrize(
-    ("more", "if_few"),
+    ("more", "adapts"),
     [
         ({"minutes": 1}, True),
         ({}, False),
@@ -60,8 +60,8 @@ def test_few_rows_are_cross_validated(manifest, change, in_folds):
         ({"minutes": 1, "retrain": {"enabled": False}}, False),
     ],
 )
-def test_a_time_and_no_number_of_trainings_allow_folds(more, if_few):
+def test_a_time_and_no_number_of_trainings_allow_folds(more, adapts):
     settings = RunFile(**DATA | more)
-    assert settings.best_epoch_task.if_few is if_few
+    assert settings.best_epoch_task.adapts is adapts
     again = RunFile.model_validate_json(settings.model_dump_json(by_alias=True))
     assert again.best_epoch_task == settings.best_epoch_task
