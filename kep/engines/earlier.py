@@ -41,9 +41,9 @@ def resolved(settings: RunFile, base: Path, find: Find) -> RunFile:
             continue
         found = find(given, where)
         families = travelling(settings.search.families, base)
-        # What auto means, only the data say.
-        names = [spec["name"] for spec in (automatic(True) if isinstance(families, str) else families)]
-        earlier.check_families(found, names, where)
+        # What auto means, only the data say: check_data.
+        if not isinstance(families, str):
+            earlier.check_families(found, [spec["name"] for spec in families], where)
         settings = settings.model_copy(update={"search": settings.search.model_copy(update={name: found})})
     return settings
 

@@ -15,6 +15,7 @@ from kep.core.errors import UserError
 from kep.data.schema import Manifest
 from kep.engines.earlier import check_data, in_cloud
 from kep.engines.local.earlier import resolved
+from kep.models.registry import automatic
 from tests.helpers.artifacts import candidate
 from tests.helpers.reports import whole
 from tests.helpers.searches import tune
@@ -88,6 +89,20 @@ def test_a_study_that_does_not_fit_is_one_sentence(tmp_path, study, search, word
     made(tmp_path / "study", **study)
     with pytest.raises(UserError, match=f"search.from: .*{words}"):
         found(tmp_path, **search)
+
+
+@pytest.mark.parametrize("images", [False, True])
+@pytest.mark.parametrize("key", ["from", "warm_start"])
+def test_auto_fits_what_auto_searched(tmp_path, key, images):
+    names = [spec["name"] for spec in automatic(images)]
+    searched = [candidate(f"{name}-000") for name in names]
+    made(tmp_path / "study", candidates=searched, spaces={name: [] for name in names})
+    search = {"search": {key: "study"}}
+    run = validate({"name": "demo", "data": {"source": "sklearn:iris"}} | search)
+    settings = resolved(run, tmp_path, tmp_path / "runs")
+    check_data(settings, "binary", ["no", "yes"], images)
+    with pytest.raises(UserError, match=f"search.{key}: .* searched .*, which (is|are) not in search.families"):
+        check_data(settings, "binary", ["no", "yes"], not images)
 
 
 def test_a_damaged_study_and_a_run_that_there_is_not_are_one_sentence(tmp_path):
