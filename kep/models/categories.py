@@ -3,11 +3,15 @@
 Holzmüller, Grinsztajn & Steinwart 2024, "Better by default", with the constants of the authors' implementation.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
 import keras
 import numpy as np
-from keras import layers
+from keras import ops
 
 from kep.data.schema import Column
+from kep.models.layers import JoinedEmbedding
 
 MOST_ONE_HOT = 8
 """Values of a category up to which it is one-hot; one with more has an embedding."""
@@ -17,19 +21,43 @@ NEAR_BOUND = 3.0
 """Size that a feature approaches and never reaches."""
 
 
-def category(column: Column, codes: int) -> layers.Layer:
-    """Return the layer that makes features of a category's codes."""
-    counts = np.array(column.counts or [1] * codes, float)
-    if codes - 2 <= MOST_ONE_HOT:
-        table = one_hot(counts)
-        return layers.Embedding(
-            codes, table.shape[1], embeddings_initializer=keras.initializers.Constant(table), trainable=False
-        )
-    embedding = layers.Embedding(codes, EMBEDDED, embeddings_initializer=keras.initializers.RandomNormal(stddev=1.0))
-    embedding.build((None,))
-    # What no row has taught would add noise to a row that has it.
-    embedding.embeddings.assign(embedding.embeddings * (counts > 0).astype(np.float32)[:, None])
-    return embedding
+def features_of(given: Any, columns: Sequence[Column], codes: Sequence[int]) -> list[Any]:
+    """Return features of categories: the small ones are one-hot, the others have an embedding.
+
+    Args:
+        given: Input of the codes, int [n, columns].
+        columns: The columns.
+        codes: Number of codes of each.
+    """
+    counts = [np.array(column.counts or [1] * many, float) for column, many in zip(columns, codes, strict=True)]
+    small = {place: one_hot(counts[place]) for place, many in enumerate(codes) if many - 2 <= MOST_ONE_HOT}
+    large = {place: EMBEDDED for place in range(len(codes)) if place not in small}
+    found = []
+    for places, part in by_width(given, {place: table.shape[1] for place, table in small.items()}):
+        table = np.concatenate([small[place] for place in places])
+        layer = JoinedEmbedding([codes[place] for place in places], table.shape[1], trainable=False)
+        found.append(layer(part))
+        layer.embeddings.assign(table)
+    for places, part in by_width(given, large):
+        first = keras.initializers.RandomNormal(stddev=1.0)
+        layer = JoinedEmbedding([codes[place] for place in places], EMBEDDED, first)
+        found.append(layer(part))
+        # What no row has taught would add noise to a row that has it.
+        taught = np.concatenate([counts[place] for place in places]) > 0
+        layer.embeddings.assign(layer.embeddings * taught.astype(np.float32)[:, None])
+    return found
+
+
+def by_width(given: Any, widths: Mapping[int, int]) -> Iterator[tuple[list[int], Any]]:
+    """Yield the places of the columns of each width, and their part of the codes.
+
+    Args:
+        given: Input of the codes, int [n, columns].
+        widths: Number of features by place of a column.
+    """
+    for width in dict.fromkeys(widths.values()):
+        places = [place for place, own in widths.items() if own == width]
+        yield places, given if len(places) == given.shape[1] else ops.take(given, places, axis=1)
 
 
 def one_hot(counts: np.ndarray) -> np.ndarray:

@@ -14,12 +14,12 @@ from keras import layers, ops
 
 from kep.data.schema import Manifest
 from kep.data.texts import place_of
-from kep.models.categories import NEAR_BOUND, category
+from kep.models.categories import NEAR_BOUND, features_of
 from kep.models.encode import BOUND
 from kep.models.family import Build
 from kep.models.features import Features
 from kep.models.head import compile_with, output_layer
-from kep.models.layers import Blend, FadingDropout, PeriodicEmbedding, Scale
+from kep.models.layers import Blend, FadingDropout, PeriodicEmbedding, Scale, concatenated
 from kep.models.smoothing import SmoothedCrossentropy
 from kep.training.cos_log import CosLog, flat_cosine
 from kep.training.grouped_adam import Group, GroupedAdam
@@ -56,13 +56,8 @@ def build_for(manifest: Manifest) -> Build:
         if features.categorical:
             given = keras.Input(features.shapes["categorical"], dtype="int32", name="categorical")
             inputs.append(given)
-            parts += [
-                category(column, codes)(given[:, place])
-                for place, (column, codes) in enumerate(
-                    zip(manifest.categorical, features.categorical.values(), strict=True)
-                )
-            ]
-        hidden = Scale()(layers.Concatenate()(parts) if len(parts) > 1 else parts[0])
+            parts += features_of(given, manifest.categorical, list(features.categorical.values()))
+        hidden = Scale()(concatenated(parts))
         units = hp.Int("units", 64, 512, sampling="log", step=2, default=256)
         dropout = hp.Float("dropout", 0.0, 0.3, step=0.15, default=0.15)
         for _ in range(hp.Int("layers", 2, 4, default=3)):

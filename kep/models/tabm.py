@@ -11,10 +11,11 @@ from keras import layers
 
 from kep.data.schema import Manifest
 from kep.models.batch_ensemble import MemberLoss, MemberOutputs, SharedDense
-from kep.models.categories import category
+from kep.models.categories import features_of
 from kep.models.family import Build
 from kep.models.features import Features
 from kep.models.head import compile_with
+from kep.models.layers import concatenated
 
 MEMBERS = 32
 """Members of a network."""
@@ -32,9 +33,8 @@ def build_for(manifest: Manifest) -> Build:
         if features.categorical:
             given = keras.Input(features.shapes["categorical"], dtype="int32", name="categorical")
             inputs.append(given)
-            columns = zip(manifest.categorical, features.categorical.values(), strict=True)
-            parts += [category(column, codes)(given[:, place]) for place, (column, codes) in enumerate(columns)]
-        hidden = layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
+            parts += features_of(given, manifest.categorical, list(features.categorical.values()))
+        hidden = concatenated(parts)
         units = hp.Int("units", 64, 512, sampling="log", step=2, default=256)
         dropout = hp.Float("dropout", 0.0, 0.4, step=0.1, default=0.1)
         for place in range(hp.Int("layers", 1, 3, default=3)):

@@ -7,9 +7,11 @@ import keras
 from keras import layers
 
 from kep.data.schema import Manifest
+from kep.models.categories import by_width
 from kep.models.family import Build
 from kep.models.features import Features
 from kep.models.head import compile_with, output_layer
+from kep.models.layers import JoinedEmbedding, concatenated
 from kep.training.one_cycle import OneCycle
 
 EMBEDDING_DROPOUT = 0.1
@@ -34,18 +36,19 @@ def build_for(manifest: Manifest) -> Build:
         inputs, parts = [], []
         if features.categorical:
             given = keras.Input(features.shapes["categorical"], dtype="int32", name="categorical")
-            embedded = [
-                layers.Embedding(codes, width_of(codes), embeddings_initializer=_small())(given[:, place])
-                for place, codes in enumerate(features.categorical.values())
-            ]
-            joined = layers.Concatenate()(embedded) if len(embedded) > 1 else embedded[0]
             inputs.append(given)
-            parts.append(layers.Dropout(EMBEDDING_DROPOUT)(joined))
+            codes = list(features.categorical.values())
+            widths = {place: width_of(many) for place, many in enumerate(codes)}
+            embedded = [
+                JoinedEmbedding([codes[place] for place in places], widths[places[0]], _small())(part)
+                for places, part in by_width(given, widths)
+            ]
+            parts.append(layers.Dropout(EMBEDDING_DROPOUT)(concatenated(embedded)))
         if features.numeric:
             numbers = keras.Input(features.shapes["numeric"], name="numeric")
             inputs.append(numbers)
             parts.append(layers.BatchNormalization(momentum=0.9)(numbers))
-        hidden = layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
+        hidden = concatenated(parts)
         width, dropout = (
             hp.Int("units", 64, 512, sampling="log", step=2, default=256),
             hp.Float("dropout", 0.0, 0.5, step=0.1, default=0.1),

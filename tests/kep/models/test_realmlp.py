@@ -8,7 +8,16 @@ from kep.data.records import Records
 from kep.models import categories
 from kep.models.encode import inputs_of
 from kep.models.family import Settings
-from kep.models.layers import Blend, FadingDropout, PeriodicEmbedding, Scale, Spelled, mish, spelled_out
+from kep.models.layers import (
+    Blend,
+    FadingDropout,
+    JoinedEmbedding,
+    PeriodicEmbedding,
+    Scale,
+    Spelled,
+    mish,
+    spelled_out,
+)
 from kep.models.registry import family
 from kep.models.wrapped import encode_of, network_of
 from kep.training.horizon import horizon
@@ -58,16 +67,36 @@ def test_dropout_fades(fading):
     np.testing.assert_array_equal(layer(ones), ones)
 
 
-@pytest.mark.parametrize("layer", [Scale(), Blend("mish"), PeriodicEmbedding(), FadingDropout(0.2)])
-def test_a_layer_is_saved_and_spelled_out(layer: Spelled, tmp_path):
-    given = keras.Input((3,))
+CODES = np.random.default_rng(1).integers(0, (4, 9, 6), (50, 3), np.int32)
+
+
+def test_categories_are_embedded_as_by_a_layer_for_each():
+    layer = JoinedEmbedding((4, 9, 6), 5)
+    found, table = np.asarray(layer(CODES)), np.asarray(layer.embeddings)
+    for column, (start, codes) in enumerate(((0, 4), (4, 9), (13, 6))):
+        own = keras.layers.Embedding(codes, 5, weights=table[start : start + codes])
+        np.testing.assert_array_equal(found[:, 5 * column : 5 * column + 5], own(CODES[:, column]))
+
+
+@pytest.mark.parametrize(
+    ("layer", "rows"),
+    [
+        (Scale(), ROWS),
+        (Blend("mish"), ROWS),
+        (PeriodicEmbedding(), ROWS),
+        (FadingDropout(0.2), ROWS),
+        (JoinedEmbedding((4, 9, 6), 5), CODES),
+    ],
+)
+def test_a_layer_is_saved_and_spelled_out(layer: Spelled, rows, tmp_path):
+    given = keras.Input((3,), dtype=rows.dtype)
     model = keras.Model(given, layer(given))
-    expected = model.predict(ROWS, verbose=0)
+    expected = model.predict(rows, verbose=0)
     model.save(tmp_path / "model.keras")
-    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "model.keras").predict(ROWS, verbose=0), expected)
-    other = keras.Input((3,))
+    np.testing.assert_array_equal(keras.saving.load_model(tmp_path / "model.keras").predict(rows, verbose=0), expected)
+    other = keras.Input((3,), dtype=rows.dtype)
     spelled = keras.Model(other, layer.spelled(other))
-    np.testing.assert_allclose(spelled.predict(ROWS, verbose=0), expected, atol=1e-6)
+    np.testing.assert_allclose(spelled.predict(rows, verbose=0), expected, atol=1e-6)
 
 
 def clipped(value: float) -> float:
@@ -165,17 +194,17 @@ def test_a_large_category_has_an_embedding_that_learns(member, monkeypatch):
     monkeypatch.setattr(categories, "MOST_ONE_HOT", 0)
     train, values = data.load("train"), defaults(made) | {"units": 64, "layers": 2}
     network, _ = made._models(values, 0)
-    tables = [layer for layer in network.layers if isinstance(layer, keras.layers.Embedding)]
-    first = [np.asarray(layer.embeddings) for layer in tables]
-    for table, column in zip(first, data.manifest.categorical, strict=True):
-        assert table.shape[1] == categories.EMBEDDED
-        # Codes that no row has add nothing.
-        np.testing.assert_array_equal((table == 0).all(axis=1), np.array(column.counts) == 0)
+    (layer,) = [layer for layer in network.layers if isinstance(layer, JoinedEmbedding)]
+    first = np.asarray(layer.embeddings)
+    assert first.shape[1] == categories.EMBEDDED
+    # Codes that no row has add nothing.
+    counts = np.concatenate([column.counts for column in data.manifest.categorical])
+    np.testing.assert_array_equal((first == 0).all(axis=1), counts == 0)
     fit = made.fit(values, train, train, Settings(2, 1, 64, 0), Monitor())
     trained = next(reversed(made._kept.values())).network
-    moved = [layer for layer in trained.layers if isinstance(layer, keras.layers.Embedding)]
+    (moved,) = [layer for layer in trained.layers if isinstance(layer, JoinedEmbedding)]
     assert fit.problem is None
-    assert all((np.asarray(layer.embeddings) != table).any() for layer, table in zip(moved, first, strict=True))
+    assert (np.asarray(moved.embeddings) != first).any()
 
 
 @pytest.mark.parametrize(("best", "share"), [(3, 1.0), (3, 0.25), (0.5, 0.1)])
