@@ -181,8 +181,12 @@ def _save_arrays(folder: Path, parts: Sequence[Fold], predicted: Sequence[np.nda
 
 
 def median(fits: Sequence[Training]) -> int:
-    """Return the median of the trainings' 1-based best units; half a unit is rounded up."""
-    return int(statistics.median(fit.best for fit in fits) + 0.5)
+    """Return the median of the trainings' 1-based best units; half a unit is rounded up.
+
+    A schedule with an end has its own places to end at, and between two of them lies none.
+    """
+    bests = [fit.best for fit in fits]
+    return int(statistics.median(bests) + 0.5) if fits[0].horizon is None else statistics.median_low(bests)
 
 
 def latency(member: Family, model: Any, rows: Rows) -> float:

@@ -158,6 +158,7 @@ class KerasFamily:
         if schedule is not None:
             epochs = min(schedule.epochs, epochs)
             schedule.begin(epochs * feed.steps_per_epoch)
+        ends = None if schedule is None else schedule.ends(epochs)
         callbacks = self._own_callbacks(training.network)
         declared = beyond(self.name, self._hp, values)
         fit = Fit(0, np.inf, False, [], [], np.empty(0), lambda: self._with(course.best, values, settings.seed))
@@ -176,9 +177,7 @@ class KerasFamily:
             callbacks.on_epoch_end(epoch - 1, training.loop.reported() | logs)
             if not np.isfinite(validation_loss):
                 break
-            # What one cycle is worth shows where its rate has fallen: at its end.
-            at_end = schedule is not None and schedule.best_at_end
-            if epoch == epochs if at_end else validation_loss < fit.loss:
+            if (ends is None or epoch in ends) and validation_loss < fit.loss:
                 fit.best, fit.loss, fit.predictions = epoch, validation_loss, predictions
                 course.best = weights
             elif schedule is None and epoch - fit.best >= settings.patience:

@@ -16,11 +16,11 @@ CYCLES = 4
 class CosLog(Horizon):
     """Lets the learning rate rise from 0 and fall to 0 four times, each time for twice as long.
 
-    The schedule coslog4 of RealMLP (Holzmüller et al. 2024, "Better by default"). A network may be best in an early
-    cycle, so the best epoch is that of the lowest validation loss, as in the paper.
+    The schedule coslog4 of RealMLP (Holzmüller et al. 2024, "Better by default"). A network may be best after an early
+    cycle. The paper takes the epoch of the lowest validation loss; here it is the last one of a cycle, see `ends`.
     """
 
-    best_at_end = False
+    falls = tuple((2**cycle - 1) / (2**CYCLES - 1) for cycle in range(1, CYCLES + 1))
 
     def __call__(self, step: Any) -> Any:
         cycle = ops.log2(1 + (2**CYCLES - 1) * ops.minimum(self.share(step), 1.0))

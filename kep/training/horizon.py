@@ -18,10 +18,10 @@ class Horizon(keras.optimizers.schedules.LearningRateSchedule):
         epochs: Epochs of a training; one that may be shorter takes its own limit.
 
     Attributes:
-        best_at_end: Whether the last epoch is the best one; the validation loss decides otherwise.
+        falls: Shares of a training at whose ends the rate has fallen to its lowest; the last one is 1.
     """
 
-    best_at_end = True
+    falls: tuple[float, ...] = (1.0,)
 
     def __init__(self, rate: float, epochs: int) -> None:
         self.rate, self.epochs = float(rate), int(epochs)
@@ -41,6 +41,14 @@ class Horizon(keras.optimizers.schedules.LearningRateSchedule):
     def share(self, step: Any) -> Any:
         """Return the share of the training that is done before a step: 0 for the first, below 1 for the last."""
         return ops.cast(step, "float32") / self.steps
+
+    def ends(self, epochs: int) -> set[int]:
+        """Return the 1-based epochs after which a training of so many may end.
+
+        While the rate is high, the loss of a network changes from epoch to epoch by chance. The lowest of many such
+        losses is no better than the others to whoever trains again.
+        """
+        return {max(1, round(share * epochs)) for share in self.falls}
 
     def get_config(self) -> dict[str, Any]:
         return {"rate": self.rate, "epochs": self.epochs}

@@ -47,6 +47,11 @@ def test_the_median_of_an_even_number_is_rounded_up(bests, expected):
     assert median([training(best=best) for best in bests]) == expected
 
 
+@pytest.mark.parametrize(("bests", "expected"), [([13, 30, 13], 13), ([30, 13], 13), ([4, 13, 30, 64], 13)])
+def test_the_median_of_a_schedule_is_one_of_its_ends(bests, expected):
+    assert median([training(best=best, horizon=64) for best in bests]) == expected
+
+
 def test_the_best_unit_is_the_median_of_the_seeds_lowest_losses(records, tmp_path, seen):
     result = best_epoch(records("cancer"), tmp_path / "out")
     lowest = [int(np.argmin(fit.validation_curve)) + 1 for fit in result.seeds]

@@ -7,6 +7,7 @@ import pytest
 
 from kep.training.cos_log import CosLog, flat_cosine
 from kep.training.horizon import horizon
+from kep.training.one_cycle import OneCycle
 
 
 @pytest.mark.parametrize("steps", [1, 15, 400])
@@ -22,6 +23,19 @@ def test_the_rate_has_four_cycles_each_twice_as_long(steps):
     assert ends == pytest.approx([0, 0, 0, 0], abs=1e-6)
     # A step more, which a training that was stretched may take, stays at the end.
     assert float(schedule(steps + 1)) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"),
+    [(1, {1}), (2, {1, 2}), (5, {1, 2, 5}), (16, {1, 3, 7, 16}), (30, {2, 6, 14, 30}), (64, {4, 13, 30, 64})],
+)
+def test_a_training_may_end_where_its_rate_has_fallen(epochs, expected):
+    schedule = CosLog(0.2, epochs)
+    assert schedule.ends(epochs) == expected
+    schedule.begin(epochs)
+    if epochs >= 16:
+        assert max(float(schedule(epoch)) for epoch in expected) < 0.1 * 0.2
+    assert OneCycle(0.2, epochs).ends(epochs) == {epochs}
 
 
 def test_a_rate_without_a_length_is_none():
