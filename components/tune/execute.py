@@ -85,6 +85,7 @@ class Executor:
             predictions = fit.predictions
             figures = {"score": score, "loss": fit.loss, "best": fit.best, "metrics": measured}
             figures |= {"unit": member.unit, "validation_curve": fit.validation_curve, "declared": fit.declared}
+            figures["full_epochs"] = fit.full_epochs
             trial = Trial(**dict(base) | figures | {"status": "complete"})
         except (Exception, SystemExit) as error:
             # Whatever goes wrong in a user's model makes this trial infeasible, and says why; the search goes on.

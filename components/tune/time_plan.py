@@ -148,10 +148,13 @@ class TimePlan:
         return f"{said}; minutes: {self._budget.minutes:g} will not be met" if late > LATE * self.seconds else said
 
     def _fresh(self, trial: Trial, max_epochs: int, patience: int) -> float:
-        """Return the seconds of a fresh training of a trial's configuration."""
+        """Return the seconds of a fresh training of a trial's configuration; without patience, to its best unit."""
         an_epoch = ROUNDS_PER_EPOCH if trial.unit == "round" else 1
         units = max(1, len(trial.validation_curve))
-        if units - trial.best >= self._settings.patience * an_epoch:
+        if trial.full_epochs is not None:
+            # Watched, a training lasts its whole schedule; without, it ends where the trial was best.
+            wanted = trial.full_epochs if patience else trial.full_epochs * trial.best / units
+        elif units - trial.best >= self._settings.patience * an_epoch:
             wanted = trial.best + patience * an_epoch
         elif units >= self._settings.max_epochs * an_epoch and patience:
             wanted = _UNKNOWN * units

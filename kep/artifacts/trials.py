@@ -120,6 +120,8 @@ class Trial(Execution, JsonFile):
     """Every metric of the task on the validation rows, and the objective if the model reports it itself."""
     validation_curve: list[Figure] = Field(default_factory=list)
     """Validation loss after each unit."""
+    full_epochs: int | None = Field(default=None, exclude_if=is_none)
+    """Epochs that the schedule of its learning rate spans in a training without a limit; None where it has no end."""
     seconds: float = 0.0
     """Wall time of the training."""
     worker: int = 0

@@ -69,6 +69,8 @@ class Fit:
     """Hyperparameters that the build declared beyond the values that it was given."""
     horizon: int | None = None
     """Epochs over which the schedule of its learning rate spans; None where it has no end."""
+    full_epochs: int | None = None
+    """Epochs that this schedule would span without the limit of the training."""
     reported: dict[str, float] = field(default_factory=dict)
     """Metrics of the validation rows that a `fit` of the user's own told, by name."""
 

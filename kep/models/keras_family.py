@@ -162,7 +162,9 @@ class KerasFamily:
         callbacks = self._own_callbacks(training.network)
         declared = beyond(self.name, self._hp, values)
         fit = Fit(0, np.inf, False, [], [], np.empty(0), lambda: self._with(course.best, values, settings.seed))
-        fit.declared, fit.horizon = declared, epochs if schedule is not None else None
+        fit.declared = declared
+        if schedule is not None:
+            fit.horizon, fit.full_epochs = epochs, schedule.epochs
         course = Course(fit)
         training.begin(course, monitor, callbacks)
         for epoch in range(course.epoch, epochs + 1):

@@ -35,9 +35,9 @@ def plan(minutes: float = 2.0, spent: float = 10.0, start: float = 2.0, **change
     return TimePlan(SETTINGS, budget(minutes, **changes), spent, start)
 
 
-def trial(number: int, seconds: float, best: int = 10, units: int = 15, unit: str = "epoch") -> Trial:
+def trial(number: int, seconds: float, best: int = 10, units: int = 15, unit: str = "epoch", **more) -> Trial:
     own = recorded(number, "f", {"x": number}, 0, "complete", score=number, loss=number, best=best, unit=unit)
-    return own.model_copy(update={"seconds": seconds, "validation_curve": [1.0] * units})
+    return own.model_copy(update={"seconds": seconds, "validation_curve": [1.0] * units} | more)
 
 
 def trials(seconds: float, count: int = 20) -> list[Trial]:
@@ -49,7 +49,11 @@ def trials(seconds: float, count: int = 20) -> list[Trial]:
     [
         (trial(0, 3.0, best=10, units=15), 20 / 15),  # stopped by patience: the step's own patience is longer
         (trial(0, 3.0, best=29, units=30), 90 / 30),  # stopped by the cap, and nobody knows where it would have
-        (trial(0, 3.0, best=16, units=16), 1.0),  # ended by itself, as a schedule that knows its end
+        (trial(0, 3.0, best=16, units=16), 1.0),  # ended by itself
+        (trial(0, 3.0, best=14, units=30, full_epochs=64), 64 / 30),  # as long as its schedule
+        (trial(0, 3.0, best=30, units=30, full_epochs=32), 32 / 30),
+        (trial(0, 3.0, best=16, units=16, full_epochs=16), 1.0),
+        (trial(0, 3.0, best=30, units=30, full_epochs=128), 100 / 30),
         (trial(0, 3.0, best=100, units=200, unit="round"), 300 / 200),
         (trial(0, 3.0, best=600, units=600, unit="round"), 3.0),
     ],
@@ -57,6 +61,13 @@ def trials(seconds: float, count: int = 20) -> list[Trial]:
 def test_a_training_is_as_long_as_its_trial_and_what_the_step_allows_beyond(clock, one, stretched):
     calm = plan(start=0, retrain=False, why_seconds=0, best_epoch=BestEpochTask(seeds=1))
     assert calm.seconds_of([one], 1, 1) == pytest.approx(3.0 * stretched)
+
+
+@pytest.mark.parametrize(("best", "stretched"), [(30, 64 / 30), (14, 64 * 14 / 30**2)])
+def test_a_member_ends_at_its_share_of_the_schedule(clock, best, stretched):
+    one = trial(0, 3.0, best=best, units=30, full_epochs=64)
+    once, both = (plan(start=0, retrain=retrain, why_seconds=0).seconds_of([one], 1, 1) for retrain in (False, True))
+    assert both - once == pytest.approx(1.25 * 3.0 * stretched)
 
 
 @pytest.mark.parametrize(
