@@ -48,7 +48,7 @@ def arguments(run: RunFile, base: Path, champions: Path | str) -> dict[str, str 
         "families": kfp_safe(json.dumps(travelling(run.search.families, base), sort_keys=True)),
         "search_config": kfp_safe(search.to_json()),
         "best_epoch_config": kfp_safe(run.best_epoch_task.to_json()),
-        "batch_size": run.search.batch_size,
+        "batch_size": run.search.asked_batch,
         "ensemble": kfp_safe(run.ensemble.to_json()),
         "retrain_config": kfp_safe(retrain.to_json()),
         "evaluate_config": kfp_safe(run.evaluate.to_json()),

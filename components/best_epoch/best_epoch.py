@@ -55,7 +55,7 @@ def run(
         records: Folder of the records.
         families: JSON list made by `kep.models.registry.travelling`.
         config: JSON of `BestEpochTask`.
-        batch_size: Rows of one optimiser step.
+        batch_size: Rows of one optimiser step; 0 lets the number of train rows choose.
         hardware: JSON of `TrainingHardware`.
 
     Raises:

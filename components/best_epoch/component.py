@@ -23,7 +23,7 @@ def best_epoch(
         candidate: JSON of one candidate.
         families: JSON list of families, a user's own with its source.
         config: JSON of the run file's `best_epoch`.
-        batch_size: Rows of one optimiser step.
+        batch_size: Rows of one optimiser step; 0 lets the number of train rows choose.
         hardware: JSON of the run file's `hardware.best_epoch`.
         seed: Seed of the run.
         code: Hash of the code that runs, part of the cache key.

@@ -24,7 +24,7 @@ def retrain(
         member: JSON of one member.
         families: JSON list of families, a user's own with its source.
         config: JSON of the run file's `retrain`.
-        batch_size: Rows of one optimiser step.
+        batch_size: Rows of one optimiser step; 0 lets the number of train rows choose.
         hardware: JSON of the run file's `hardware.retrain`.
         seed: Seed of the run.
         code: Hash of the code that runs, part of the cache key and of the identity of partial work.

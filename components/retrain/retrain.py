@@ -41,7 +41,7 @@ def run(
         weights: Folder that `weigh` wrote, for the train-only models when retraining is off.
         families: JSON list made by `kep.models.registry.travelling`.
         config: JSON of `RetrainTask`.
-        batch_size: Rows of one optimiser step.
+        batch_size: Rows of one optimiser step; 0 lets the number of train rows choose.
         hardware: JSON of `TrainingHardware`.
     """
     settings, chosen = RetrainTask.model_validate_json(config), Member.from_json(member)

@@ -13,7 +13,7 @@ from kep.config.search import SearchTask
 from kep.core.arrays import Floats
 from kep.core.errors import UserError
 from kep.data.records import AnyRows
-from kep.models.family import Family, Settings, reason
+from kep.models.family import Family, Settings, reason, step_rows
 from kep.stats.metrics import Truth
 from kep.training.monitor import Monitor
 
@@ -63,9 +63,8 @@ class Executor:
         member, started = self.members[order.family], time.monotonic()
         seed, objective = order.seed(self.seed), self.settings.objective.name
         base = order.trial("infeasible", seed, worker=os.getpid())
-        training = Settings(
-            order.epochs(self.settings.max_epochs), self.settings.patience, self.settings.batch_size, seed
-        )
+        batch = step_rows(self.settings.asked_batch, len(self.train))
+        training = Settings(order.epochs(self.settings.max_epochs), self.settings.patience, batch, seed)
         predictions = None
         try:
             fit = member.fit(order.values, self.train, self.validation, training, Monitor())

@@ -21,6 +21,7 @@ from kep.config.search import FEWEST, EarlierSearch
 from kep.core.errors import Mistakes, UserError, nearest
 from kep.engines.earlier import check_data
 from kep.engines.rehearsal import MOST_SURVEYED, rehearse
+from kep.models.family import MANY_ROWS, step_rows
 from kep.models.needs import check_packages
 from kep.models.registry import TREES, automatic, check_fit, travelling
 from kep.pipelines.steps import STEPS
@@ -123,8 +124,12 @@ def _check_metric(rule: str, metric: str, task: str) -> None:
         raise UserError(f"{rule}: {metric} is not a metric of a {task} label; choose from {', '.join(known)}")
 
 
-def devices(settings: RunFile) -> dict[str, str]:
+def devices(settings: RunFile, train_rows: int | None = None) -> dict[str, str]:
     """Return the devices of each step's trainings, if this machine runs them.
+
+    Args:
+        settings: The run file.
+        train_rows: Number of train rows, where it is known.
 
     Raises:
         UserError: This machine can't do what `hardware` asks for.
@@ -133,8 +138,11 @@ def devices(settings: RunFile) -> dict[str, str]:
     for step in ("best_epoch", "retrain"):
         where, asked = f"hardware.{step}", getattr(settings.hardware, step)
         chosen = plan(where, asked)
-        batch, _ = global_batch(where, asked, settings.search.batch_size, chosen.devices)
-        told[step] = f"{chosen.strategy} ({chosen.reason}), {batch} rows a step"
+        searched = step_rows(settings.search.asked_batch, MANY_ROWS if train_rows is None else train_rows)
+        batch, _ = global_batch(where, asked, searched, chosen.devices)
+        known = asked.batch_size or settings.search.asked_batch or train_rows is not None
+        rows = f"{batch} rows a step" if known else "rows a step by their number"
+        told[step] = f"{chosen.strategy} ({chosen.reason}), {rows}"
     return told
 
 
@@ -277,7 +285,7 @@ def _work(settings: RunFile, seen: Inspection, families: list[str], runs: Path) 
     if isinstance(earlier := settings.search.warm_start, EarlierSearch):
         table.add_row("search", f"begins with the trials of {earlier.run} (study {earlier.digest[:12]})")
     table.add_row("trainings", words)
-    for step, words in devices(settings).items():
+    for step, words in devices(settings, seen.roles["train"]).items():
         trees = "" if words.startswith("single") else "".join(f"; {one}: single" for one in TREES if one in families)
         table.add_row(step, words + trees)
     table.add_row("time", estimate(settings, seen, runs))

@@ -23,6 +23,16 @@ Build = Callable[[Any], Any]
 """KerasTuner's `build(hp)`, or a user's `callbacks(hp)`."""
 ROUNDS_PER_EPOCH = 20
 """Boosting rounds that the limits of a training, which are in epochs, count as one epoch."""
+FEW_ROWS, MANY_ROWS = 1_500, 5_000
+"""Train rows from which an optimiser step has more rows; docs/explanation/measured-tables.md has what that brings."""
+
+
+def step_rows(asked: int, train_rows: int) -> int:
+    """Return the rows of an optimiser step: `asked`, or where that is 0 what the number of train rows says.
+
+    With few rows an epoch has few steps, and a network of so few steps is not trained.
+    """
+    return asked or (32 if train_rows < FEW_ROWS else 64 if train_rows < MANY_ROWS else 128)
 
 
 @dataclass(frozen=True)

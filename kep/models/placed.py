@@ -9,7 +9,7 @@ from typing import Any
 from kep.config.hardware import TrainingHardware
 from kep.core.errors import RunError
 from kep.data.schema import Manifest
-from kep.models.family import Family
+from kep.models.family import Family, step_rows
 from kep.models.registry import Spec, family, is_trees
 from kep.runtime.hardware import (
     DevicePlan,
@@ -79,13 +79,14 @@ def placed(step: Step, spec: Spec, manifest: Manifest, hardware: str, batch_size
         spec: Spec of the family.
         manifest: Manifest of the data.
         hardware: JSON of `TrainingHardware`.
-        batch_size: search.batch_size.
+        batch_size: search.batch_size; 0 lets the number of train rows choose.
 
     Raises:
         UserError: This machine can't do what was asked for.
         RunError: The memory ran out, or a process of the training was lost.
     """
     asked, where = TrainingHardware.model_validate_json(hardware), f"hardware.{step.name}"
+    batch_size = step_rows(batch_size, manifest.roles["train"].rows)
     if is_trees(spec):
         limit_threads(asked)
         yield Placed(
