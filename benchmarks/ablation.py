@@ -83,7 +83,7 @@ def trained(table: Prepared, configurations: Sequence[Configuration], seed: int)
     for name, values in configurations:
         member = family({"name": name}, table.manifest)
         whole, started = completed(member.space(), values), time.perf_counter()
-        fit = member.fit(whole, table.train, table.validation, Settings(30, 5, 128, seed), Monitor())
+        fit = member.fit(whole, table.train, table.validation, Settings(30, 5, table.step_rows, seed), Monitor())
         seconds = time.perf_counter() - started
         if fit.problem is None:
             found.append(Trained(name, whole, fit.predictions, member.predict(fit.model(), table.test), seconds))
@@ -133,12 +133,15 @@ def again(table: Prepared, members: Sequence[Trained], parts: Sequence[Fold], se
     for one in members:
         member = family({"name": one.family}, table.manifest)
         fits = [
-            [member.fit(one.values, part.train, part.held, Settings(90, 10, 128, seed), Monitor()) for part in parts]
+            [
+                member.fit(one.values, part.train, part.held, Settings(90, 10, table.step_rows, seed), Monitor())
+                for part in parts
+            ]
             for seed in range(seeds)
         ]
         held.append(np.mean([np.concatenate([fit.predictions for fit in own]) for own in fits], axis=0))
         best = statistics.median(fit.best for own in fits for fit in own)
-        model = member.refit(one.values, rows, best, Settings(90, 10, 128, seeds), Monitor())
+        model = member.refit(one.values, rows, best, Settings(90, 10, table.step_rows, seeds), Monitor())
         final.append(member.predict(model, table.test))
     weights = greedy(table.task, truth, held)
     pooled = np.tensordot(weights, np.stack(final), 1)

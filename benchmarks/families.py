@@ -63,7 +63,9 @@ def run(name: str, seed: int, trials: int, families: list[str]) -> dict[str, tup
             member, started = family({"name": one}, table.manifest), time.perf_counter()
             fits = []
             for place, values in enumerate(drawn(member.space(), trials, seed)):
-                fit = member.fit(values, table.train, table.validation, Settings(30, 5, 128, seed + place), Monitor())
+                fit = member.fit(
+                    values, table.train, table.validation, Settings(30, 5, table.step_rows, seed + place), Monitor()
+                )
                 if fit.problem is None:
                     fits.append((fit.loss, fit.predictions, member.predict(fit.model(), table.test)))
             seconds = (time.perf_counter() - started) / trials

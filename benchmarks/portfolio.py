@@ -82,7 +82,7 @@ def predict(task: tuple[str, int, int, Path]) -> str:
         for one, values in wanted:
             member = family({"name": one}, table.manifest)
             whole = completed(member.space(), values)
-            fit = member.fit(whole, table.train, table.validation, Settings(30, 5, 128, seed), Monitor())
+            fit = member.fit(whole, table.train, table.validation, Settings(30, 5, table.step_rows, seed), Monitor())
             held.append(fit.predictions)
             tested.append(member.predict(fit.model(), table.test))
         arrays = {"held": np.array(held), "tested": np.array(tested)}

@@ -11,6 +11,7 @@ from kep.components.ingest.ingest import ingest
 from kep.config.data import DataSettings
 from kep.data.records import AnyRows, Records
 from kep.data.schema import Manifest
+from kep.models.family import step_rows
 
 SPLITS = dict.fromkeys(("digits", "breast cancer", "wine", "diabetes"), 3)
 """Splits of a table, where its test rows are few; else there is one."""
@@ -33,6 +34,11 @@ class Prepared:
     @property
     def task(self) -> str:
         return self.manifest.label.task
+
+    @property
+    def step_rows(self) -> int:
+        """Rows of an optimiser step by default."""
+        return step_rows(0, len(self.train))
 
 
 @contextmanager
