@@ -2,10 +2,10 @@
 
     python -m benchmarks.ends [--tables NAME ...] [--splits N]
 
-Four configurations are trained on train rows from three seeds, as `best_epoch` does it. Each
-rule gives the median of three best epochs. `retrain` then trains that long on train and validation rows, here from two
-other seeds. Prints a Markdown table of the test log-loss, or root mean squared error; means over configurations, seeds
-and splits. The last column is the mean change over these.
+Four configurations are trained on train rows from three seeds, as `best_epoch` does it. Each rule gives the median of
+three best epochs. `retrain` then trains that long on train and validation rows, here from two other seeds. Prints a
+Markdown table of the test log-loss, or root mean squared error; means over configurations, seeds and splits. The last
+column is the mean change over these.
 """
 
 import argparse

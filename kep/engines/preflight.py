@@ -141,7 +141,7 @@ def devices(settings: RunFile, train_rows: int | None = None) -> dict[str, str]:
         searched = step_rows(settings.search.asked_batch, MANY_ROWS if train_rows is None else train_rows)
         batch, _ = global_batch(where, asked, searched, chosen.devices)
         known = asked.batch_size or settings.search.asked_batch or train_rows is not None
-        rows = f"{batch} rows a step" if known else "rows a step by their number"
+        rows = f"{batch} rows a step" if known else "rows a step by the number of train rows"
         told[step] = f"{chosen.strategy} ({chosen.reason}), {rows}"
     return told
 
